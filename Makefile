@@ -1,0 +1,55 @@
+# Every target first installs what it needs and this machine lacks (scripts/setup).
+
+# cargo finds cargo-deny and cargo-machete by the PATH.
+export PATH := $(CURDIR)/.tools/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint validate bench build release fmt advisories clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Envoy, Revoxy and a Flask application: log in, log out, be refused (DEMO_STORE=redis, DEMO_EXIT=1)
+	@scripts/setup $(if $(filter redis,$(DEMO_STORE)),demo-redis,demo)
+	cargo build --locked
+	@exec .venv/bin/python examples/demo.py
+
+test: ## unit, integration and documentation tests, against a real Envoy and a real Redis
+	@scripts/setup test
+	cargo test --locked
+
+lint: ## formatting, clippy, rustdoc, licences, banned and unused dependencies
+	@scripts/setup lint
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --document-private-items --locked
+	cargo deny check bans licenses sources
+	cargo machete
+
+validate: ## envoy.yaml, the Kubernetes manifests and their revoxy.yaml, the Dockerfile, the scripts
+	@scripts/setup validate
+	cargo build --locked
+	@scripts/validate
+
+bench: ## the benchmarks
+	@scripts/setup bench
+	cargo bench --locked
+
+build: ## debug build
+	@scripts/setup build
+	cargo build --locked
+
+release: ## optimised build: target/release/revoxy
+	@scripts/setup build
+	cargo build --release --locked
+
+fmt: ## format the code
+	cargo fmt
+
+advisories: ## known vulnerabilities among the dependencies; needs a network that reaches GitHub
+	@scripts/setup lint
+	cargo deny check advisories
+
+clean: ## remove what was built and what the demo left behind; .venv and .tools stay
+	cargo clean
+	rm -rf .demo

@@ -1,0 +1,115 @@
+//! `POST /oauth2/revoke` (RFC 7009).
+//!
+//! Possession of the token is the authorization: it must be one that a configured issuer signed, and only itself can
+//! be revoked with it. 200 means that the token is not accepted any more, whether it was recorded as revoked now or was
+//! no good anyway (§2.2); 503 means that it may still be accepted.
+
+use axum::Json;
+use axum::extract::rejection::FormRejection;
+use axum::extract::{Form, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use serde_json::json;
+
+use crate::jwt::{VerifiedClaims, VerifyError};
+use crate::revocation::{Cutoff, Revocation, RevocationKey, StoreError};
+
+use super::{Api, STORE_DEADLINE};
+
+/// Who revoked, in the store.
+const ACTOR: &str = "token holder";
+
+pub(super) async fn handle(
+    State(api): State<Api>,
+    form: Result<Form<Vec<(String, String)>>, FormRejection>,
+) -> Response {
+    let token = match form {
+        Ok(Form(parameters)) => single(parameters, "token"),
+        Err(rejection) => Err(rejection.body_text()),
+    };
+    let token = match token {
+        Ok(token) => token,
+        Err(why) => {
+            api.metrics.revocation_request("refused");
+            return error(StatusCode::BAD_REQUEST, "invalid_request", &why);
+        }
+    };
+    match api.verifier.verify_possession(&token, api.clock.now()) {
+        Ok(claims) => api.revoke(&claims).await,
+        Err(VerifyError::Rejected(rejection)) => {
+            // RFC 7009 §2.2: an invalid token is no error. The log says it, for whoever wonders.
+            tracing::info!(
+                reason = rejection.as_str(),
+                "a token to be revoked is invalid"
+            );
+            api.metrics.revocation_request("ignored");
+            StatusCode::OK.into_response()
+        }
+        Err(VerifyError::KeysUnavailable) => {
+            api.metrics.revocation_request("failed");
+            unavailable()
+        }
+    }
+}
+
+impl Api {
+    async fn revoke(&self, claims: &VerifiedClaims) -> Response {
+        let now = self.clock.now();
+        let revocation = Revocation {
+            key: RevocationKey::of_token(claims),
+            cutoff: Cutoff::All,
+            // As long as the token would be accepted, the leeway included.
+            expires_at: claims.dies_at(),
+            reason: None,
+            actor: Some(ACTOR.to_owned()),
+            revoked_at: now,
+        };
+        if !revocation.is_live(now) {
+            self.metrics.revocation_request("ignored");
+            return StatusCode::OK.into_response();
+        }
+        let recorded = tokio::time::timeout(STORE_DEADLINE, self.store.revoke(&revocation)).await;
+        match recorded.unwrap_or(Err(StoreError::Timeout)) {
+            Ok(()) => {
+                let (kind, issuer) = (revocation.key.kind().as_str(), &**claims.issuer());
+                tracing::info!(kind, issuer, "revoked");
+                self.metrics.revocation_request("recorded");
+                StatusCode::OK.into_response()
+            }
+            Err(error) => {
+                tracing::error!(%error, "a revocation could not be recorded");
+                self.metrics.revocation_request("failed");
+                unavailable()
+            }
+        }
+    }
+}
+
+/// The one value of a parameter (RFC 6749 §3.2: none may occur twice).
+fn single(parameters: Vec<(String, String)>, name: &str) -> Result<String, String> {
+    let mut values = parameters
+        .into_iter()
+        .filter(|(n, _)| n == name)
+        .map(|(_, v)| v);
+    match (values.next(), values.next()) {
+        (Some(value), None) if !value.is_empty() => Ok(value),
+        (Some(_), Some(_)) => Err(format!("the parameter `{name}` occurs more than once")),
+        _ => Err(format!("the parameter `{name}` is missing")),
+    }
+}
+
+/// RFC 7009 §2.2.1: the client must assume that the token still exists.
+fn unavailable() -> Response {
+    let why = "the revocation could not be recorded; the token may still be accepted";
+    let answer = error(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "temporarily_unavailable",
+        why,
+    );
+    ([(header::RETRY_AFTER, "1")], answer).into_response()
+}
+
+fn error(status: StatusCode, code: &str, description: &str) -> Response {
+    let body = json!({ "error": code, "error_description": description });
+    (status, Json(body)).into_response()
+}

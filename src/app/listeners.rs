@@ -1,0 +1,205 @@
+//! The listeners: all are bound before the first is served, so that a port that is taken is found at start.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::FileTypeExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use axum::Router;
+use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tonic::transport::Server;
+use tonic::transport::server::Router as GrpcRouter;
+
+use crate::api::Api;
+use crate::config::{Config, Listen, Problems};
+use crate::ext_authz::ExtAuthz;
+use crate::operations::Operations;
+
+use super::shutdown::{Stage, reached};
+
+/// Checks under way on one connection: above Envoy's default of 1024 requests to a cluster.
+const MAX_STREAMS: u32 = 4096;
+/// A check request is a few kilobytes; one connection carries those of a whole Envoy worker.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 16 << 20;
+/// The largest CheckRequest: Envoy's headers have at most 60 KiB, the rest is room for a body sent by mistake.
+const MAX_MESSAGE: usize = 4 << 20;
+/// Finds peers that vanished without a word.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Bound, not yet served.
+pub(super) struct Listeners {
+    check: CheckListener,
+    operations: TcpListener,
+    api: Option<TcpListener>,
+}
+
+enum CheckListener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listeners {
+    /// Binds all; those that cannot be bound are reported.
+    pub async fn bind(config: &Config, problems: &mut Problems) -> Option<Self> {
+        let server = &config.server;
+        let check = match &server.check {
+            Listen::Tcp(address) => tcp(config, "server.check", *address, problems)
+                .await
+                .map(CheckListener::Tcp),
+            Listen::Unix(path) => match unix(path) {
+                Ok(listener) => {
+                    tracing::info!(listener = "check", address = %server.check, "listening");
+                    Some(CheckListener::Unix(listener))
+                }
+                Err(error) => {
+                    let message = format!("cannot listen on {}: {error}", path.display());
+                    problems.push(config.document.problem("server.check", message));
+                    None
+                }
+            },
+        };
+        let operations = tcp(config, "server.operations", server.operations, problems).await;
+        let api = match server.api {
+            Some(address) => Some(tcp(config, "server.api", address, problems).await?),
+            None => None,
+        };
+        Some(Self {
+            check: check?,
+            operations: operations?,
+            api,
+        })
+    }
+
+    /// Serves all, each in a task of its own.
+    pub fn serve(
+        self,
+        check: ExtAuthz,
+        operations: Operations,
+        api: Api,
+        stages: &watch::Receiver<Stage>,
+    ) -> JoinSet<()> {
+        let mut servers = JoinSet::new();
+        let ending = || reached(stages, Stage::Ending);
+        let router = grpc(check, stages);
+        match self.check {
+            CheckListener::Tcp(listener) => {
+                let incoming = TcpListenerStream::new(listener);
+                let ending = ending();
+                servers.spawn(async move {
+                    ended(
+                        "check",
+                        router.serve_with_incoming_shutdown(incoming, ending).await,
+                    );
+                });
+            }
+            CheckListener::Unix(listener) => {
+                let incoming = UnixListenerStream::new(listener);
+                let ending = ending();
+                servers.spawn(async move {
+                    ended(
+                        "check",
+                        router.serve_with_incoming_shutdown(incoming, ending).await,
+                    );
+                });
+            }
+        }
+        // Probes and scrapes are answered to the last.
+        let http = [
+            (Some(self.operations), operations.router(), "operations"),
+            (self.api, api.router(), "api"),
+        ];
+        for (listener, router, name) in http {
+            if let Some(listener) = listener {
+                servers.spawn(serve_http(name, listener, router, ending()));
+            }
+        }
+        servers
+    }
+}
+
+async fn serve_http(
+    name: &'static str,
+    listener: TcpListener,
+    router: Router,
+    ending: impl Future<Output = ()> + Send + 'static,
+) {
+    ended(
+        name,
+        axum::serve(listener, router)
+            .with_graceful_shutdown(ending)
+            .await,
+    );
+}
+
+fn ended<E: std::fmt::Display>(listener: &str, result: Result<(), E>) {
+    if let Err(error) = result {
+        tracing::error!(listener, %error, "the server failed");
+    }
+}
+
+fn grpc(check: ExtAuthz, stages: &watch::Receiver<Stage>) -> GrpcRouter {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    let unready = reached(stages, Stage::Unready);
+    tokio::spawn(async move {
+        health.set_serving::<AuthorizationServer<ExtAuthz>>().await;
+        unready.await;
+        health
+            .set_not_serving::<AuthorizationServer<ExtAuthz>>()
+            .await;
+        health
+            .set_service_status("", tonic_health::ServingStatus::NotServing)
+            .await;
+    });
+    Server::builder()
+        .max_concurrent_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .add_service(health_service)
+        .add_service(AuthorizationServer::new(check).max_decoding_message_size(MAX_MESSAGE))
+}
+
+async fn tcp(
+    config: &Config,
+    path: &str,
+    address: SocketAddr,
+    problems: &mut Problems,
+) -> Option<TcpListener> {
+    let name = path.trim_start_matches("server.");
+    let bound = async {
+        let listener = TcpListener::bind(address).await?;
+        let bound = listener.local_addr()?;
+        tracing::info!(listener = name, address = %bound, "listening");
+        std::io::Result::Ok(listener)
+    };
+    match bound.await {
+        Ok(listener) => Some(listener),
+        Err(error) => {
+            let message = format!("cannot listen on {address}: {error}");
+            problems.push(config.document.problem(path, message));
+            None
+        }
+    }
+}
+
+/// Binds a Unix socket, in place of one that a former process left behind. Anything else at the path is left alone.
+fn unix(path: &Path) -> std::io::Result<UnixListener> {
+    match std::fs::symlink_metadata(path) {
+        Ok(there) if there.file_type().is_socket() => {
+            if std::os::unix::net::UnixStream::connect(path).is_ok() {
+                return Err(std::io::ErrorKind::AddrInUse.into());
+            }
+            std::fs::remove_file(path)?;
+        }
+        Ok(_) => return Err(std::io::ErrorKind::AlreadyExists.into()),
+        Err(_) => {}
+    }
+    UnixListener::bind(path)
+}

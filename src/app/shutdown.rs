@@ -1,0 +1,82 @@
+//! The end, in order: say that we are not ready, go on serving while proxies turn away, then let what is under way
+//! finish, within a bound.
+
+use std::future::Future;
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+use crate::config::ShutdownConfig;
+use crate::operations::Readiness;
+
+/// How far the end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stage {
+    /// Serving.
+    Running,
+    /// Still serving, but health checks say no.
+    Unready,
+    /// Listeners are closed, connections are told to go away (HTTP/2 GOAWAY).
+    Ending,
+}
+
+/// Announces and observes the stages.
+pub(super) fn stages() -> (watch::Sender<Stage>, watch::Receiver<Stage>) {
+    watch::channel(Stage::Running)
+}
+
+/// Resolves when the process has come to `stage`.
+pub(super) fn reached(
+    stages: &watch::Receiver<Stage>,
+    stage: Stage,
+) -> impl Future<Output = ()> + Send + 'static {
+    let mut stages = stages.clone();
+    async move {
+        // An error means that the sender is gone, and with it everything else.
+        let _ = stages.wait_for(|s| *s >= stage).await;
+    }
+}
+
+/// Waits for SIGTERM or SIGINT, then announces the stages. A second signal skips the delay.
+pub(super) async fn signalled(
+    stage: watch::Sender<Stage>,
+    config: ShutdownConfig,
+    readiness: Readiness,
+) {
+    let first = next_signal().await;
+    tracing::info!(signal = first, delay = ?config.delay, "ending: not ready any more");
+    readiness.set(false);
+    stage.send_replace(Stage::Unready);
+    // Ctrl-C comes from a person at a terminal, in front of whom no load balancer has to turn away.
+    if first != "SIGINT" {
+        let _ = tokio::time::timeout(config.delay, next_signal()).await;
+    }
+    stage.send_replace(Stage::Ending);
+}
+
+async fn next_signal() -> &'static str {
+    let (terminate, interrupt) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    );
+    match (terminate, interrupt) {
+        (Ok(mut terminate), Ok(mut interrupt)) => tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        },
+        _ => std::future::pending().await,
+    }
+}
+
+/// Waits until the servers have ended, at most `drain` long.
+pub(super) async fn drained(mut servers: JoinSet<()>, drain: Duration) {
+    let all = async { while servers.join_next().await.is_some() {} };
+    if tokio::time::timeout(drain, all).await.is_err() {
+        tracing::warn!(
+            ?drain,
+            "connections were still open after the drain time; closing them"
+        );
+    }
+}

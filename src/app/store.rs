@@ -1,0 +1,98 @@
+//! Opens the configured revocation store.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::config::{Config, Problems, RedisConfig, StoreConfig};
+use crate::revocation::{MemoryStore, RedisOptions, RedisStore, SqliteStore, StoreError};
+
+use super::Store;
+
+/// How long a store may take to be there at start. A store that is configured and cannot be reached is a mistake, and
+/// never a reason to start with an empty list.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Opens the store; what prevents it is reported.
+pub(super) async fn open(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    problems: &mut Problems,
+) -> Option<Store> {
+    let opened = match &config.revocation.store {
+        StoreConfig::Memory => Ok(Arc::new(MemoryStore::new(clock)) as Store),
+        StoreConfig::Sqlite(path) => sqlite(path, clock).await,
+        StoreConfig::Redis(redis) => {
+            let options = options(config, redis, problems)?;
+            open_redis(&options, clock).await
+        }
+    };
+    match opened {
+        Ok(store) => Some(store),
+        Err(error) => {
+            let path = store_path(&config.revocation.store);
+            problems.push(config.document.problem(path, error.to_string()));
+            None
+        }
+    }
+}
+
+/// Looks at what can be wrong with a store without opening it.
+pub(super) fn check(config: &Config, problems: &mut Problems) {
+    if let StoreConfig::Redis(redis) = &config.revocation.store {
+        options(config, redis, problems);
+    }
+}
+
+fn store_path(store: &StoreConfig) -> &'static str {
+    match store {
+        StoreConfig::Memory => "revocation.store.memory",
+        StoreConfig::Sqlite(_) => "revocation.store.sqlite",
+        StoreConfig::Redis(_) => "revocation.store.redis",
+    }
+}
+
+async fn sqlite(path: &Path, clock: Arc<dyn Clock>) -> Result<Store, StoreError> {
+    let store = SqliteStore::open(path, clock).await;
+    store.map(|s| Arc::new(s) as Store).map_err(|e| match e {
+        StoreError::Failed(why) => StoreError::Failed(format!("{}: {why}", path.display())),
+        StoreError::Unavailable(why) => {
+            StoreError::Unavailable(format!("{}: {why}", path.display()))
+        }
+        other => other,
+    })
+}
+
+async fn open_redis(options: &RedisOptions, clock: Arc<dyn Clock>) -> Result<Store, StoreError> {
+    let store = RedisStore::new(options, clock)?;
+    store.ready(PATIENCE).await?;
+    Ok(Arc::new(store))
+}
+
+fn options(config: &Config, redis: &RedisConfig, problems: &mut Problems) -> Option<RedisOptions> {
+    let mut password = None;
+    if let Some(path) = &redis.password_file {
+        match std::fs::read_to_string(path) {
+            Ok(text) => password = Some(text.trim_end_matches(['\r', '\n']).to_owned()),
+            Err(error) => {
+                let message = format!("cannot read {}: {error}", path.display());
+                let at = "revocation.store.redis.password_file";
+                problems.push(config.document.problem(at, message));
+                return None;
+            }
+        }
+    }
+    let options = RedisOptions {
+        url: redis.url.clone(),
+        username: redis.username.clone(),
+        password,
+        connect_timeout: redis.connect_timeout,
+    };
+    if let Err(error) = options.validate() {
+        let at = "revocation.store.redis.url";
+        problems.push(config.document.problem(at, error.to_string()));
+        return None;
+    }
+    Some(options)
+}

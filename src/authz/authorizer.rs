@@ -1,0 +1,149 @@
+//! The [`Authorizer`]: one check, top to bottom.
+
+use std::sync::Arc;
+
+use crate::clock::{Clock, Timestamp};
+use crate::jwt::{Verifier, VerifyError};
+use crate::revocation::{Checker, KeyKind, Lookup, StoreError, TokenKeys};
+
+use super::decision::{AllowReason, DenyReason, ErrorReason, Outcome, Verdict};
+use super::policy::{Policies, Policy, TokenDemand};
+use super::request::AuthzRequest;
+use super::token;
+
+/// Decides about requests.
+pub struct Authorizer {
+    policies: Policies,
+    verifier: Arc<Verifier>,
+    revocation: Option<Checker>,
+    clock: Arc<dyn Clock>,
+}
+
+/// A decision, or what it still needs.
+#[derive(Debug)]
+pub enum Step<'p> {
+    /// Decided.
+    Done(Verdict<'p>),
+    /// Everything is in order, except that only the store can tell whether the token is revoked.
+    AskStore {
+        /// Under what to ask.
+        keys: TokenKeys,
+        /// The verdict if nothing stands against the token.
+        unless_revoked: Verdict<'p>,
+    },
+}
+
+impl Authorizer {
+    /// An authorizer; without a `revocation` checker no revocation is looked up.
+    pub fn new(
+        policies: Policies,
+        verifier: Arc<Verifier>,
+        revocation: Option<Checker>,
+        clock: Arc<dyn Clock>,
+    ) -> Self {
+        Self {
+            policies,
+            verifier,
+            revocation,
+            clock,
+        }
+    }
+
+    /// Decides about `request`, asking the store only if it must.
+    pub async fn authorize(&self, request: &AuthzRequest<'_>) -> Verdict<'_> {
+        match self.decide(request, self.clock.now()) {
+            Step::Done(verdict) => verdict,
+            Step::AskStore {
+                keys,
+                unless_revoked,
+            } => {
+                let answer = match &self.revocation {
+                    Some(checker) => checker.ask(&keys).await,
+                    None => Ok(None),
+                };
+                resolve(unless_revoked, answer)
+            }
+        }
+    }
+
+    /// Decides as far as can be done without waiting for anything.
+    pub fn decide(&self, request: &AuthzRequest<'_>, now: Timestamp) -> Step<'_> {
+        match self.policies.select(request) {
+            Ok(policy) => self.judge(request, policy, now),
+            Err(outcome) => Step::Done(Verdict {
+                outcome,
+                policy: None,
+                issuer: None,
+            }),
+        }
+    }
+
+    fn judge<'p>(
+        &'p self,
+        request: &AuthzRequest<'_>,
+        policy: &'p Policy,
+        now: Timestamp,
+    ) -> Step<'p> {
+        let verdict = |outcome, issuer| Verdict {
+            outcome,
+            policy: Some(policy),
+            issuer,
+        };
+        let done = |outcome: Outcome| Step::Done(verdict(outcome, None));
+        if policy.token == TokenDemand::None {
+            return done(Outcome::Allow(AllowReason::Public));
+        }
+        let token = match token::extract(request.headers) {
+            Ok(Some(token)) => token,
+            Ok(None) if policy.token == TokenDemand::Optional => {
+                return done(Outcome::Allow(AllowReason::Anonymous));
+            }
+            Ok(None) => return done(DenyReason::NoToken.into()),
+            Err(reason) => return done(reason.into()),
+        };
+        let claims = match self.verifier.verify(token, now) {
+            Ok(claims) => claims,
+            Err(VerifyError::Rejected(rejection)) => {
+                return done(DenyReason::Rejected(rejection).into());
+            }
+            Err(VerifyError::KeysUnavailable) => return done(ErrorReason::KeysUnavailable.into()),
+        };
+        let done = |outcome| Step::Done(verdict(outcome, Some(Arc::clone(claims.issuer()))));
+        if !policy.token_type.accepts(claims.token_type()) {
+            return done(DenyReason::WrongTokenType.into());
+        }
+        let lookup = match &self.revocation {
+            Some(checker) => checker.check(&claims, now),
+            None => Lookup::Clear,
+        };
+        match lookup {
+            Lookup::Clear => done(Outcome::Allow(AllowReason::Ok)),
+            Lookup::Revoked(_) => done(DenyReason::Revoked.into()),
+            Lookup::Ask(keys) => Step::AskStore {
+                keys,
+                unless_revoked: verdict(
+                    Outcome::Allow(AllowReason::Ok),
+                    Some(Arc::clone(claims.issuer())),
+                ),
+            },
+        }
+    }
+}
+
+fn resolve(
+    unless_revoked: Verdict<'_>,
+    answer: Result<Option<KeyKind>, StoreError>,
+) -> Verdict<'_> {
+    let outcome = match answer {
+        Ok(None) => unless_revoked.outcome,
+        Ok(Some(_)) => DenyReason::Revoked.into(),
+        Err(error) => {
+            tracing::debug!(%error, "no word from the revocation store: refused");
+            ErrorReason::RevocationUnavailable.into()
+        }
+    };
+    Verdict {
+        outcome,
+        ..unless_revoked
+    }
+}

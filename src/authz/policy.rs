@@ -1,0 +1,105 @@
+//! Policies: what a route demands of a token, and which policy a request falls under.
+
+use super::decision::{DenyReason, ErrorReason, Outcome};
+use super::request::AuthzRequest;
+use super::route::{self, Route};
+use crate::jwt::TokenType;
+
+/// The policy of a request that names none and matches no route.
+pub const DEFAULT_POLICY: &str = "default";
+
+/// What a route demands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// Its name in the configuration.
+    pub name: String,
+    /// Its place among the policies, for metrics.
+    pub index: usize,
+    /// Whether a token must be there.
+    pub token: TokenDemand,
+    /// Of which type it must be.
+    pub token_type: TypeDemand,
+}
+
+/// Whether a token must be there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenDemand {
+    /// It must.
+    #[default]
+    Required,
+    /// It need not, but if it is there it must be good.
+    Optional,
+    /// It is not looked at.
+    None,
+}
+
+/// Of which type a token must be.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TypeDemand {
+    /// An access token, or one that does not say.
+    #[default]
+    Access,
+    /// A refresh token.
+    Refresh,
+    /// Any.
+    Any,
+}
+
+impl TypeDemand {
+    /// Whether a token of this type will do.
+    pub fn accepts(self, token_type: TokenType) -> bool {
+        match self {
+            Self::Access => token_type == TokenType::Access,
+            Self::Refresh => token_type == TokenType::Refresh,
+            Self::Any => true,
+        }
+    }
+}
+
+/// All policies, and the routes that choose one where the proxy does not.
+#[derive(Clone, Debug)]
+pub struct Policies {
+    policies: Vec<Policy>,
+    routes: Vec<Route>,
+    default: usize,
+}
+
+impl Policies {
+    /// These policies and routes; `None` where there is no policy named `default` or a route names no policy.
+    pub fn new(policies: Vec<Policy>, routes: Vec<Route>) -> Option<Self> {
+        let default = policies.iter().position(|p| p.name == DEFAULT_POLICY)?;
+        routes
+            .iter()
+            .all(|r| r.policy < policies.len())
+            .then_some(Self {
+                policies,
+                routes,
+                default,
+            })
+    }
+
+    /// The policies' names, in the order of their indices.
+    pub fn names(&self) -> Vec<String> {
+        self.policies.iter().map(|p| p.name.clone()).collect()
+    }
+
+    /// The policy for a request: the one that the proxy names, else that of the first matching route, else `default`.
+    pub(super) fn select(&self, request: &AuthzRequest<'_>) -> Result<&Policy, Outcome> {
+        if let Some(name) = request.policy {
+            // A policy that does not exist is a mistake of ours or of the proxy's configuration, and never an allow.
+            let named = self.policies.iter().find(|p| p.name == name);
+            return named.ok_or(ErrorReason::UnknownPolicy.into());
+        }
+        if self.routes.is_empty() {
+            return Ok(&self.policies[self.default]);
+        }
+        let path = route::normal_path(request.path).ok_or(DenyReason::AmbiguousPath)?;
+        let matching = self
+            .routes
+            .iter()
+            .find(|r| r.matches(request.method, request.host, path));
+        Ok(&self.policies[matching.map_or(self.default, |r| r.policy)])
+    }
+}

@@ -1,0 +1,149 @@
+//! Routes: which policy applies where the proxy cannot name one (Istio's CUSTOM provider cannot).
+
+/// A rule that chooses a policy. Rules are tried in order, the first that matches wins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The host, without port, in lower case; any where there is none.
+    pub host: Option<String>,
+    /// The methods; any where there are none.
+    pub methods: Vec<String>,
+    /// The path; any where there is none.
+    pub path: Option<PathMatch>,
+    /// The index of the policy.
+    pub policy: usize,
+}
+
+/// How a path is compared. Both compare the path without its query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PathMatch {
+    /// The whole path.
+    Exact(String),
+    /// The path itself or anything below it: `/health` matches `/health` and `/health/live`, not `/healthy`.
+    Prefix(String),
+}
+
+impl Route {
+    /// `path` is in normal form.
+    pub(super) fn matches(&self, method: &str, host: &str, path: &str) -> bool {
+        let host_matches = |h: &String| h.eq_ignore_ascii_case(without_port(host));
+        self.host.as_ref().is_none_or(host_matches)
+            && (self.methods.is_empty() || self.methods.iter().any(|m| m == method))
+            && self.path.as_ref().is_none_or(|p| p.matches(path))
+    }
+}
+
+impl PathMatch {
+    fn matches(&self, path: &str) -> bool {
+        match self {
+            Self::Exact(exact) => path == exact,
+            Self::Prefix(prefix) => path.strip_prefix(prefix.as_str()).is_some_and(|rest| {
+                rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/')
+            }),
+        }
+    }
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+/// The path without its query, or `None` if it is spelled so that a proxy, we and the application could each
+/// understand another path: a rule for `/admin` must not be evaded by `//admin` or `/%61dmin`.
+///
+/// Envoy brings paths to normal form where `normalize_path`, `merge_slashes` and
+/// `path_with_escaped_slashes_action` are set; what still is not in normal form has passed a proxy that does not.
+pub(super) fn normal_path(path_and_query: &str) -> Option<&str> {
+    let path = path_and_query.split('?').next().unwrap_or_default();
+    let rooted = path.starts_with('/') || path == "*";
+    let strange = |b: u8| matches!(b, b'\\' | b'#' | b';') || b <= b' ' || b == 0x7f;
+    let dotted = path
+        .split('/')
+        .any(|segment| segment == "." || segment == "..");
+    if !rooted || dotted || path.contains("//") || path.bytes().any(strange) {
+        return None;
+    }
+    let escapes = path.bytes().enumerate().filter(|(_, b)| *b == b'%');
+    for (at, _) in escapes {
+        let digits = path.get(at + 1..at + 3)?;
+        let byte = u8::from_str_radix(digits, 16).ok()?;
+        // An escape that stands for itself, for a separator or for a control character has a twin that says the same.
+        let twin = byte.is_ascii_alphanumeric()
+            || b"-._~/\\;%".contains(&byte)
+            || byte < b' '
+            || byte == 0x7f;
+        if twin {
+            return None;
+        }
+    }
+    Some(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_in_normal_form_lose_only_their_query() {
+        for (path, expected) in [
+            ("/", "/"),
+            ("/a/b?x=//..", "/a/b"),
+            ("/caf%C3%A9", "/caf%C3%A9"),
+            ("/a%20b", "/a%20b"),
+            ("*", "*"),
+        ] {
+            assert_eq!(normal_path(path), Some(expected), "{path}");
+        }
+    }
+
+    #[test]
+    fn every_other_spelling_of_a_path_is_refused() {
+        for path in [
+            "",
+            "admin",
+            "//admin",
+            "/public//admin",
+            "/public/../admin",
+            "/./admin",
+            "/admin/..",
+            "/%61dmin",
+            "/public/%2e%2e/admin",
+            "/public%2Fadmin",
+            "/public%5cadmin",
+            "/a\\b",
+            "/a;x/b",
+            "/a#b",
+            "/a b",
+            "/%",
+            "/%4",
+            "/%zz",
+            "/%00",
+            "/%253B",
+            "http://x/admin",
+        ] {
+            assert_eq!(normal_path(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_ends_at_a_segment() {
+        let prefix = PathMatch::Prefix("/health".to_owned());
+        assert!(prefix.matches("/health") && prefix.matches("/health/live"));
+        assert!(!prefix.matches("/healthy"));
+    }
+
+    #[test]
+    fn host_and_method_narrow_a_route() {
+        let route = Route {
+            host: Some("shop.example".to_owned()),
+            methods: vec!["GET".to_owned()],
+            path: None,
+            policy: 0,
+        };
+        assert!(route.matches("GET", "Shop.Example:8443", "/"));
+        assert!(!route.matches("POST", "shop.example", "/"));
+        assert!(!route.matches("GET", "other.example", "/"));
+    }
+}

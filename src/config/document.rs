@@ -1,0 +1,249 @@
+//! A YAML document that knows where each of its values comes from: a line of the file or an environment variable.
+
+use std::collections::HashMap;
+
+use saphyr::{LoadableYamlNode as _, MarkedYamlOwned, ScalarOwned, YamlDataOwned};
+use serde_json::{Map, Value};
+
+use super::problem::{Problem, Problems};
+use super::raw::RawConfig;
+
+/// What the names of overriding environment variables begin with. The double underscore keeps them apart from
+/// those that Kubernetes makes for a Service called `revoxy` (`REVOXY_SERVICE_HOST`, `REVOXY_PORT`).
+pub const ENV_PREFIX: &str = "REVOXY__";
+
+/// A tree of values and their places.
+#[derive(Clone, Debug)]
+pub struct Document {
+    name: String,
+    root: Value,
+    /// By path: `issuers.0.name`.
+    places: HashMap<String, String>,
+}
+
+impl Document {
+    /// Parses `text` and lays the environment over it.
+    pub fn parse(
+        name: &str,
+        text: &str,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Problems> {
+        let mut document = Self {
+            name: name.to_owned(),
+            root: Value::Object(Map::new()),
+            places: HashMap::new(),
+        };
+        let mut problems = Problems::default();
+        match MarkedYamlOwned::load_from_str(text) {
+            Ok(documents) if documents.len() > 1 => {
+                problems.push(document.problem("", "more than one YAML document in the file"));
+            }
+            Ok(documents) => {
+                if let Some(root) = documents.first() {
+                    document.root = document.convert(root, "", &mut problems);
+                }
+            }
+            Err(error) => problems.push(Problem {
+                place: format!("{name}:{}", error.marker().line()),
+                path: String::new(),
+                message: format!("not YAML: {}", error.info()),
+            }),
+        }
+        if document.root.is_null() {
+            document.root = Value::Object(Map::new());
+        }
+        if problems.is_empty() && !document.root.is_object() {
+            problems.push(document.problem("", "not a mapping of sections (server, issuers, …)"));
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let mut variables: Vec<_> = environment
+            .into_iter()
+            .filter(|(variable, _)| variable.starts_with(ENV_PREFIX))
+            .collect();
+        variables.sort();
+        for (variable, text) in variables {
+            document.overlay(&variable, &text, &mut problems);
+        }
+        if problems.is_empty() {
+            Ok(document)
+        } else {
+            Err(problems)
+        }
+    }
+
+    /// A problem with the value at `path`, or with the nearest that is there.
+    pub fn problem(&self, path: &str, message: impl Into<String>) -> Problem {
+        let mut at = path;
+        let place = loop {
+            if let Some(place) = self.places.get(at) {
+                break place.clone();
+            }
+            match at.rsplit_once('.') {
+                Some((parent, _)) => at = parent,
+                None => break self.name.clone(),
+            }
+        };
+        Problem {
+            place,
+            path: path.to_owned(),
+            message: message.into(),
+        }
+    }
+
+    /// Turns the tree into plain data. Unknown keys and values of a wrong type are reported, each with its place, and
+    /// left out of the data.
+    pub(super) fn decode(&self, problems: &mut Problems) -> RawConfig {
+        let mut root = self.root.clone();
+        loop {
+            let (mut unknown, mut track) = (Vec::new(), serde_path_to_error::Track::new());
+            let tracked = serde_path_to_error::Deserializer::new(root.clone(), &mut track);
+            let decoded =
+                serde_ignored::deserialize(tracked, |path| unknown.push(path.to_string()));
+            let error: serde_json::Error = match decoded {
+                Ok(raw) => {
+                    for path in unknown {
+                        problems.push(self.problem(&plain(&path), "unknown key"));
+                    }
+                    return raw;
+                }
+                Err(error) => error,
+            };
+            let path = plain(&track.path().to_string());
+            problems.push(self.problem(&path, error.to_string()));
+            // Without the offending value the rest can be looked at too.
+            if !remove(&mut root, &path) {
+                return RawConfig::default();
+            }
+        }
+    }
+
+    fn convert(&mut self, node: &MarkedYamlOwned, path: &str, problems: &mut Problems) -> Value {
+        if !path.is_empty() {
+            let place = format!("{}:{}", self.name, node.span.start.line());
+            self.places.insert(path.to_owned(), place);
+        }
+        match &node.data {
+            YamlDataOwned::Value(scalar) => convert_scalar(scalar),
+            YamlDataOwned::Sequence(items) => {
+                let items = items.iter().enumerate();
+                items
+                    .map(|(i, item)| self.convert(item, &join(path, &i.to_string()), problems))
+                    .collect()
+            }
+            YamlDataOwned::Mapping(members) => {
+                let mut map = Map::new();
+                for (key, value) in members {
+                    let key = match &key.data {
+                        YamlDataOwned::Value(ScalarOwned::String(key)) => key.clone(),
+                        YamlDataOwned::Value(other) => scalar_text(other),
+                        _ => {
+                            problems.push(self.problem(path, "a key is not plain text"));
+                            continue;
+                        }
+                    };
+                    let value = self.convert(value, &join(path, &key), problems);
+                    map.insert(key, value);
+                }
+                Value::Object(map)
+            }
+            _ => {
+                problems.push(self.problem(path, "aliases and tags are not supported here"));
+                Value::Null
+            }
+        }
+    }
+
+    /// Sets the value that `variable` names: `REVOXY__ISSUERS__0__ISSUER` is `issuers.0.issuer`.
+    fn overlay(&mut self, variable: &str, text: &str, problems: &mut Problems) {
+        let path = variable[ENV_PREFIX.len()..]
+            .to_ascii_lowercase()
+            .replace("__", ".");
+        // YAML, so that numbers, lists and null can be given; what is not YAML is meant as it stands.
+        let parsed = MarkedYamlOwned::load_from_str(text).ok();
+        let value = match parsed.as_deref() {
+            Some([node]) => Self::convert(&mut self.clone(), node, "", &mut Problems::default()),
+            _ => Value::String(text.to_owned()),
+        };
+        let mut at = &mut self.root;
+        for step in path.split('.') {
+            let next = match at {
+                Value::Array(items) => step.parse().ok().and_then(|i: usize| items.get_mut(i)),
+                Value::Object(map) => Some(map.entry(step).or_insert(Value::Null)),
+                Value::Null => {
+                    *at = Value::Object(Map::new());
+                    at.as_object_mut()
+                        .map(|map| map.entry(step).or_insert(Value::Null))
+                }
+                _ => None,
+            };
+            let Some(next) = next else {
+                problems.push(Problem {
+                    place: variable.to_owned(),
+                    path: path.clone(),
+                    message: format!("there is nothing at `{step}` that could be set"),
+                });
+                return;
+            };
+            at = next;
+        }
+        *at = value;
+        self.places.insert(path, variable.to_owned());
+    }
+}
+
+fn convert_scalar(scalar: &ScalarOwned) -> Value {
+    match scalar {
+        ScalarOwned::Null => Value::Null,
+        ScalarOwned::Boolean(b) => Value::Bool(*b),
+        ScalarOwned::Integer(i) => Value::from(*i),
+        ScalarOwned::FloatingPoint(f) => Value::from(f.into_inner()),
+        ScalarOwned::String(s) => Value::String(s.clone()),
+    }
+}
+
+fn scalar_text(scalar: &ScalarOwned) -> String {
+    match convert_scalar(scalar) {
+        Value::String(text) => text,
+        other => other.to_string(),
+    }
+}
+
+fn join(path: &str, step: &str) -> String {
+    if path.is_empty() {
+        step.to_owned()
+    } else {
+        format!("{path}.{step}")
+    }
+}
+
+/// `issuers[0].name` and `issuers.0.?.name` as `issuers.0.name`: the spellings of two crates as one.
+fn plain(path: &str) -> String {
+    let path = path.replace('[', ".").replace([']', '?'], "");
+    path.split('.')
+        .filter(|s| !s.is_empty())
+        .collect::<Vec<_>>()
+        .join(".")
+}
+
+fn remove(root: &mut Value, path: &str) -> bool {
+    let (parent, last) = match path.rsplit_once('.') {
+        Some((parent, last)) => (format!("/{}", parent.replace('.', "/")), last),
+        None => (String::new(), path),
+    };
+    match root.pointer_mut(&parent) {
+        Some(Value::Object(map)) => map.remove(last).is_some(),
+        // Not removed, so that the places of the items behind it stay right.
+        Some(Value::Array(items)) => {
+            match last.parse().ok().and_then(|i: usize| items.get_mut(i)) {
+                Some(item) if !item.is_null() => {
+                    *item = Value::Null;
+                    true
+                }
+                _ => false,
+            }
+        }
+        _ => false,
+    }
+}

@@ -1,0 +1,173 @@
+//! The section `issuers`.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::jwt::{IssuerProfile, KeyFile, TokenTypeNames};
+
+use super::document::Document;
+use super::problem::Problems;
+use super::raw::{RawIssuer, RawKeys, RawTokenType};
+
+/// One issuer as configured.
+#[derive(Clone, Debug)]
+pub struct IssuerConfig {
+    /// What its tokens must say.
+    pub profile: IssuerProfile,
+    /// Where its keys are.
+    pub keys: KeyFile,
+    /// The path of the keys in the configuration, for problems that show when they are read.
+    pub keys_path: String,
+}
+
+const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
+/// Clocks that are further apart than this are broken, and every token would live that much longer.
+const MAX_LEEWAY: Duration = Duration::from_secs(300);
+const MAX_NAME: usize = 63;
+
+pub(super) fn read(
+    raw: Option<Vec<Option<RawIssuer>>>,
+    document: &Document,
+    problems: &mut Problems,
+) -> Vec<IssuerConfig> {
+    let raw = raw.unwrap_or_default();
+    if raw.is_empty() {
+        problems.push(document.problem(
+            "issuers",
+            "no issuer: without one, no token can be verified",
+        ));
+    }
+    let (mut names, mut values) = (HashSet::new(), HashSet::new());
+    let mut issuers = Vec::new();
+    for (index, raw) in raw.into_iter().enumerate() {
+        let path = format!("issuers.{index}");
+        let mut reader = Reader {
+            path,
+            document,
+            problems,
+        };
+        let Some(issuer) = reader.read(raw.unwrap_or_default()) else {
+            continue;
+        };
+        if !names.insert(issuer.profile.name.to_string()) {
+            reader.problem("name", "another issuer has the same name");
+        }
+        if !values.insert(issuer.profile.issuer.clone()) {
+            reader.problem("issuer", "another issuer has the same `iss`");
+        }
+        issuers.push(issuer);
+    }
+    issuers
+}
+
+struct Reader<'r> {
+    path: String,
+    document: &'r Document,
+    problems: &'r mut Problems,
+}
+
+impl Reader<'_> {
+    fn problem(&mut self, key: &str, message: &str) {
+        let path = format!("{}.{key}", self.path);
+        self.problems.push(self.document.problem(&path, message));
+    }
+
+    fn read(&mut self, raw: RawIssuer) -> Option<IssuerConfig> {
+        let name = self.name(raw.name);
+        let issuer = match raw.issuer {
+            Some(issuer) if !issuer.is_empty() => Some(issuer),
+            _ => {
+                self.problem(
+                    "issuer",
+                    "missing: the value of `iss` in the issuer's tokens",
+                );
+                None
+            }
+        };
+        let audiences = raw.audiences.clone().unwrap_or_default();
+        if raw.audiences.is_some() && audiences.is_empty() {
+            self.problem(
+                "audiences",
+                "empty: name the audiences, or leave the key out to accept any",
+            );
+        }
+        let algorithms = raw.algorithms.unwrap_or_default();
+        if algorithms.is_empty() {
+            self.problem(
+                "algorithms",
+                "missing: the algorithms the issuer signs with, such as [RS256]",
+            );
+        }
+        let leeway = raw.leeway.map_or(DEFAULT_LEEWAY, |s| s.0);
+        if leeway > MAX_LEEWAY {
+            self.problem(
+                "leeway",
+                "more than 5m: the clocks should be set right instead",
+            );
+        }
+        let keys = self.keys(raw.keys);
+        Some(IssuerConfig {
+            profile: IssuerProfile {
+                name: Arc::from(name?),
+                issuer: issuer?,
+                audiences,
+                algorithms,
+                leeway,
+                token_type: token_type(raw.token_type),
+            },
+            keys: keys?,
+            keys_path: format!("{}.keys", self.path),
+        })
+    }
+
+    /// The name stands in store keys and metric labels, so it is kept plain.
+    fn name(&mut self, name: Option<String>) -> Option<String> {
+        let Some(name) = name else {
+            self.problem(
+                "name",
+                "missing: a short name for metrics and store keys, such as `shop`",
+            );
+            return None;
+        };
+        let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_';
+        if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(plain) {
+            self.problem(
+                "name",
+                "must be 1 to 63 of the characters a-z, 0-9, `-` and `_`",
+            );
+            return None;
+        }
+        Some(name)
+    }
+
+    fn keys(&mut self, raw: RawKeys) -> Option<KeyFile> {
+        let given: Vec<KeyFile> = [
+            raw.jwks_file.map(KeyFile::Jwks),
+            raw.pem_file.map(KeyFile::Pem),
+            raw.secret_file.map(KeyFile::Secret),
+        ]
+        .into_iter()
+        .flatten()
+        .collect();
+        match <[KeyFile; 1]>::try_from(given) {
+            Ok([keys]) => Some(keys),
+            Err(_) => {
+                self.problem(
+                    "keys",
+                    "needs exactly one of jwks_file, pem_file, secret_file",
+                );
+                None
+            }
+        }
+    }
+}
+
+fn token_type(raw: RawTokenType) -> TokenTypeNames {
+    let default = TokenTypeNames::default();
+    TokenTypeNames {
+        claim: raw.claim.unwrap_or(default.claim),
+        access: raw.access.unwrap_or(default.access),
+        refresh: raw.refresh.unwrap_or(default.refresh),
+    }
+}

@@ -1,0 +1,80 @@
+//! The configuration: one YAML file, overridden by `REVOXY__SECTION__KEY` environment variables.
+//!
+//! Reading it has two steps. [`document`] turns text and environment into a tree that knows where each value comes from;
+//! the other files turn that tree into plain data, one file a section. Neither stops at the first mistake: every
+//! [`Problem`] is reported, with its line.
+
+mod document;
+mod issuers;
+mod policies;
+mod problem;
+mod raw;
+mod revocation;
+mod server;
+
+use std::path::Path;
+
+pub use document::{Document, ENV_PREFIX};
+pub use issuers::IssuerConfig;
+pub use problem::{Problem, Problems};
+pub use revocation::{RedisConfig, RevocationConfig, StoreConfig};
+pub use server::{Listen, ServerConfig, ShutdownConfig};
+
+use crate::authz::Policies;
+use crate::ext_authz::Answers;
+
+/// The whole configuration, free of mistakes as far as it can be told without opening anything it names.
+#[derive(Debug)]
+pub struct Config {
+    /// Listeners and shutdown.
+    pub server: ServerConfig,
+    /// How denials are worded.
+    pub answers: Answers,
+    /// Token issuers; at least one.
+    pub issuers: Vec<IssuerConfig>,
+    /// The revocation list.
+    pub revocation: RevocationConfig,
+    /// Policies and routes.
+    pub policies: Policies,
+    /// Where each value stands, for problems that show later.
+    pub document: Document,
+}
+
+impl Config {
+    /// Reads the file at `path` and the environment.
+    pub fn load(
+        path: &Path,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Problems> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| Problems::one(Problem::of_file(path, format!("cannot be read: {e}"))))?;
+        Self::parse(&path.display().to_string(), &text, environment)
+    }
+
+    /// Reads the text of a file called `name`, and the environment.
+    pub fn parse(
+        name: &str,
+        text: &str,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Problems> {
+        let document = Document::parse(name, text, environment)?;
+        let mut problems = Problems::default();
+        let raw = document.decode(&mut problems);
+        let server = server::read(raw.server, &document, &mut problems);
+        let answers = server::read_answers(raw.responses, &document, &mut problems);
+        let issuers = issuers::read(raw.issuers, &document, &mut problems);
+        let revocation = revocation::read(raw.revocation, &document, &mut problems);
+        let policies = policies::read(raw.policies, raw.routes, &document, &mut problems);
+        match (problems.is_empty(), policies) {
+            (true, Some(policies)) => Ok(Self {
+                server,
+                answers,
+                issuers,
+                revocation,
+                policies,
+                document,
+            }),
+            _ => Err(problems),
+        }
+    }
+}

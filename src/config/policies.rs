@@ -1,0 +1,88 @@
+//! The sections `policies` and `routes`.
+
+use std::collections::BTreeMap;
+
+use crate::authz::{DEFAULT_POLICY, PathMatch, Policies, Policy, Route};
+
+use super::document::Document;
+use super::problem::Problems;
+use super::raw::{RawPolicy, RawRoute};
+
+/// The label that metrics use for a policy that does not exist.
+const UNKNOWN: &str = "unknown";
+
+pub(super) fn read(
+    raw: BTreeMap<String, Option<RawPolicy>>,
+    routes: Vec<Option<RawRoute>>,
+    document: &Document,
+    problems: &mut Problems,
+) -> Option<Policies> {
+    let mut raw = raw;
+    // Where the configuration has no policy of this name, it wants an access token.
+    raw.entry(DEFAULT_POLICY.to_owned()).or_default();
+    if raw.contains_key(UNKNOWN) {
+        let message = "this name stands for policies that do not exist; choose another";
+        problems.push(document.problem("policies.unknown", message));
+    }
+    let policy = |(index, (name, raw)): (usize, (String, Option<RawPolicy>))| {
+        let raw = raw.unwrap_or_default();
+        Policy {
+            name,
+            index,
+            token: raw.token,
+            token_type: raw.token_type,
+        }
+    };
+    let policies: Vec<Policy> = raw.into_iter().enumerate().map(policy).collect();
+    let mut read_routes = Vec::new();
+    for (index, raw) in routes.into_iter().enumerate() {
+        let path = format!("routes.{index}");
+        match route(raw.unwrap_or_default(), &policies) {
+            Ok(route) => read_routes.push(route),
+            Err(message) => problems.push(document.problem(&path, message)),
+        }
+    }
+    Policies::new(policies, read_routes)
+}
+
+fn route(raw: RawRoute, policies: &[Policy]) -> Result<Route, String> {
+    let name = raw.policy.ok_or("needs a `policy`")?;
+    let policy = policies
+        .iter()
+        .position(|p| p.name == name)
+        .ok_or_else(|| format!("there is no policy `{name}`"))?;
+    let path = match (raw.path, raw.path_prefix) {
+        (Some(_), Some(_)) => return Err("has both `path` and `path_prefix`".to_owned()),
+        (Some(path), None) => Some(PathMatch::Exact(rooted(path)?)),
+        (None, Some(prefix)) => Some(PathMatch::Prefix(rooted(prefix)?)),
+        (None, None) => None,
+    };
+    if let Some(host) = &raw.host
+        && (host.contains(':') || host.contains('*'))
+    {
+        return Err("`host` is a name without port and without `*`".to_owned());
+    }
+    if let Some(method) = raw
+        .methods
+        .iter()
+        .find(|m| m.bytes().any(|b| b.is_ascii_lowercase()))
+    {
+        return Err(format!(
+            "method `{method}`: methods are written in capitals (RFC 9110 §9.1)"
+        ));
+    }
+    Ok(Route {
+        host: raw.host.map(|h| h.to_ascii_lowercase()),
+        methods: raw.methods,
+        path,
+        policy,
+    })
+}
+
+fn rooted(path: String) -> Result<String, String> {
+    if path.starts_with('/') {
+        Ok(path)
+    } else {
+        Err(format!("`{path}` does not start with `/`"))
+    }
+}

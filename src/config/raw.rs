@@ -1,0 +1,158 @@
+//! The configuration as it is written: every key optional, so that what is missing is found together with all else
+//! that is wrong. What each key means is told in `docs/configuration.md`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer};
+
+use crate::authz::{TokenDemand, TypeDemand};
+use crate::ext_authz::BodyFormat;
+use crate::jwt::Algorithm;
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawConfig {
+    pub server: RawServer,
+    pub responses: RawResponses,
+    pub issuers: Option<Vec<Option<RawIssuer>>>,
+    pub revocation: RawRevocation,
+    pub policies: BTreeMap<String, Option<RawPolicy>>,
+    pub routes: Vec<Option<RawRoute>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawServer {
+    pub check: Option<String>,
+    pub operations: Option<String>,
+    pub api: Option<String>,
+    pub shutdown: RawShutdown,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawShutdown {
+    pub delay: Option<Span>,
+    pub drain: Option<Span>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawResponses {
+    pub realm: Option<String>,
+    pub body: BodyFormat,
+    pub error_response: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawIssuer {
+    pub name: Option<String>,
+    pub issuer: Option<String>,
+    pub audiences: Option<Vec<String>>,
+    pub algorithms: Option<Vec<Algorithm>>,
+    pub leeway: Option<Span>,
+    pub token_type: RawTokenType,
+    pub keys: RawKeys,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawTokenType {
+    pub claim: Option<String>,
+    pub access: Option<Vec<String>>,
+    pub refresh: Option<Vec<String>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawKeys {
+    pub jwks_file: Option<PathBuf>,
+    pub pem_file: Option<PathBuf>,
+    pub secret_file: Option<PathBuf>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawRevocation {
+    pub enabled: Option<bool>,
+    pub token_types: Option<Vec<RawTokenTypeName>>,
+    pub store: RawStore,
+    pub on_unavailable: RawOnUnavailable,
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawTokenTypeName {
+    Access,
+    Refresh,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawOnUnavailable {
+    #[default]
+    Deny,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawStore {
+    pub memory: Option<RawMemory>,
+    pub sqlite: Option<RawSqlite>,
+    pub redis: Option<RawRedis>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawMemory {}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawSqlite {
+    pub path: Option<PathBuf>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawRedis {
+    pub url: Option<String>,
+    pub username: Option<String>,
+    pub password_file: Option<PathBuf>,
+    pub timeout: Option<Span>,
+    pub connect_timeout: Option<Span>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawPolicy {
+    pub token: TokenDemand,
+    pub token_type: TypeDemand,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawRoute {
+    pub host: Option<String>,
+    pub methods: Vec<String>,
+    pub path: Option<String>,
+    pub path_prefix: Option<String>,
+    pub policy: Option<String>,
+}
+
+/// A length of time: `50ms`, `1s`, `10m`.
+#[derive(Clone, Copy)]
+pub(super) struct Span(pub Duration);
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let wrong =
+            |_| serde::de::Error::custom("not a length of time such as `50ms`, `1s` or `10m`");
+        let text = String::deserialize(deserializer).map_err(wrong)?;
+        let wrong =
+            |_| serde::de::Error::custom("not a length of time such as `50ms`, `1s` or `10m`");
+        humantime::parse_duration(&text).map(Self).map_err(wrong)
+    }
+}

@@ -1,0 +1,123 @@
+//! The section `revocation`.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::revocation::CheckedTypes;
+
+use super::document::Document;
+use super::problem::Problems;
+use super::raw::{RawRedis, RawRevocation, RawStore, RawTokenTypeName};
+
+/// The revocation list as configured.
+#[derive(Clone, Debug)]
+pub struct RevocationConfig {
+    /// Which token types are checked; none where revocation is switched off.
+    pub types: CheckedTypes,
+    /// Where revocations are kept.
+    pub store: StoreConfig,
+    /// How long a check waits for the store.
+    pub timeout: Duration,
+}
+
+/// Where revocations are kept.
+#[derive(Clone, Debug)]
+pub enum StoreConfig {
+    /// In memory, until the process ends.
+    Memory,
+    /// In an SQLite file.
+    Sqlite(PathBuf),
+    /// In Redis.
+    Redis(RedisConfig),
+}
+
+/// A Redis server as configured.
+#[derive(Clone)]
+pub struct RedisConfig {
+    /// `redis://host:port/db`.
+    pub url: String,
+    /// The user of an access control list.
+    pub username: Option<String>,
+    /// A file with the password.
+    pub password_file: Option<PathBuf>,
+    /// How long a connection may take to be made.
+    pub connect_timeout: Duration,
+}
+
+impl fmt::Debug for RedisConfig {
+    /// Without the URL, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisConfig").finish_non_exhaustive()
+    }
+}
+
+/// Less than Envoy's 200 ms for the whole check, with room for the network.
+const DEFAULT_TIMEOUT: Duration = Duration::from_millis(50);
+const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+const DEFAULT_SQLITE_PATH: &str = "revoxy.db";
+
+pub(super) fn read(
+    raw: RawRevocation,
+    document: &Document,
+    problems: &mut Problems,
+) -> RevocationConfig {
+    let types = raw
+        .token_types
+        .unwrap_or(vec![RawTokenTypeName::Access, RawTokenTypeName::Refresh]);
+    if types.is_empty() {
+        let message = "empty: name token types, or say `enabled: false`";
+        problems.push(document.problem("revocation.token_types", message));
+    }
+    let types = if raw.enabled.unwrap_or(true) {
+        CheckedTypes {
+            access: types.contains(&RawTokenTypeName::Access),
+            refresh: types.contains(&RawTokenTypeName::Refresh),
+        }
+    } else {
+        CheckedTypes::NONE
+    };
+    let timeout = raw.store.redis.as_ref().and_then(|r| r.timeout);
+    let timeout = timeout.map_or(DEFAULT_TIMEOUT, |s| s.0);
+    if timeout.is_zero() {
+        let message = "zero: no store could ever answer";
+        problems.push(document.problem("revocation.store.redis.timeout", message));
+    }
+    RevocationConfig {
+        types,
+        store: store(raw.store, document, problems),
+        timeout,
+    }
+}
+
+fn store(raw: RawStore, document: &Document, problems: &mut Problems) -> StoreConfig {
+    let default = || StoreConfig::Sqlite(DEFAULT_SQLITE_PATH.into());
+    match (raw.memory, raw.sqlite, raw.redis) {
+        (None, None, None) => default(),
+        (Some(_), None, None) => StoreConfig::Memory,
+        (None, Some(sqlite), None) => match sqlite.path {
+            Some(path) => StoreConfig::Sqlite(path),
+            None => default(),
+        },
+        (None, None, Some(redis)) => self::redis(redis, document, problems),
+        _ => {
+            let message = "more than one store: choose one of memory, sqlite, redis";
+            problems.push(document.problem("revocation.store", message));
+            default()
+        }
+    }
+}
+
+fn redis(raw: RawRedis, document: &Document, problems: &mut Problems) -> StoreConfig {
+    let url = raw.url.unwrap_or_else(|| {
+        let message = "missing: for example redis://redis:6379/0";
+        problems.push(document.problem("revocation.store.redis.url", message));
+        String::new()
+    });
+    StoreConfig::Redis(RedisConfig {
+        url,
+        username: raw.username,
+        password_file: raw.password_file,
+        connect_timeout: raw.connect_timeout.map_or(DEFAULT_CONNECT_TIMEOUT, |s| s.0),
+    })
+}

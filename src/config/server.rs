@@ -1,0 +1,131 @@
+//! The sections `server` and `responses`.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::ext_authz::Answers;
+
+use super::document::Document;
+use super::problem::Problems;
+use super::raw::{RawResponses, RawServer};
+
+/// Listeners and shutdown.
+#[derive(Clone, Debug)]
+pub struct ServerConfig {
+    /// gRPC: ext_authz and health.
+    pub check: Listen,
+    /// HTTP: metrics, liveness, readiness.
+    pub operations: SocketAddr,
+    /// HTTP: the revocation API; `None` where it is switched off.
+    pub api: Option<SocketAddr>,
+    /// How the process ends.
+    pub shutdown: ShutdownConfig,
+}
+
+/// How the process ends after SIGTERM.
+#[derive(Clone, Copy, Debug)]
+pub struct ShutdownConfig {
+    /// How long it goes on serving while it already says that it is not ready, so that proxies turn away first.
+    pub delay: Duration,
+    /// How long checks under way, and connections, are then given to end.
+    pub drain: Duration,
+}
+
+/// Where the check service listens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Listen {
+    /// A TCP address.
+    Tcp(SocketAddr),
+    /// A Unix socket.
+    Unix(PathBuf),
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+const CHECK: &str = "127.0.0.1:9001";
+const OPERATIONS: &str = "127.0.0.1:9090";
+const API: &str = "127.0.0.1:9091";
+/// Switches the revocation API off.
+const DISABLED: &str = "disabled";
+const DEFAULT_REALM: &str = "revoxy";
+
+pub(super) fn read(raw: RawServer, document: &Document, problems: &mut Problems) -> ServerConfig {
+    let mut address = |path: &str, text: Option<String>, default: &str| {
+        let text = text.unwrap_or_else(|| default.to_owned());
+        text.parse().unwrap_or_else(|_| {
+            let message = format!("`{text}` is not an address and port such as `{default}`");
+            problems.push(document.problem(path, message));
+            SocketAddr::from(([127, 0, 0, 1], 0))
+        })
+    };
+    let check = match raw.check {
+        Some(text) if text.starts_with("unix:") => Listen::Unix(text["unix:".len()..].into()),
+        text => Listen::Tcp(address("server.check", text, CHECK)),
+    };
+    let operations = address("server.operations", raw.operations, OPERATIONS);
+    let api = match raw.api {
+        Some(text) if text == DISABLED => None,
+        text => Some(address("server.api", text, API)),
+    };
+    let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
+    let check_address = match &check {
+        Listen::Tcp(address) => Some(("server.check", *address)),
+        Listen::Unix(_) => None,
+    };
+    let listeners = [
+        check_address,
+        Some(("server.operations", operations)),
+        api.map(|a| ("server.api", a)),
+    ];
+    for (path, address) in listeners.into_iter().flatten() {
+        if let Some((other, _)) = taken.iter().find(|(_, other)| collide(*other, address)) {
+            let message =
+                format!("`{address}` is taken by {other}; every listener needs a port of its own");
+            problems.push(document.problem(path, message));
+        }
+        taken.push((path, address));
+    }
+    ServerConfig {
+        check,
+        operations,
+        api,
+        shutdown: ShutdownConfig {
+            delay: raw.shutdown.delay.map_or(Duration::from_secs(5), |s| s.0),
+            drain: raw.shutdown.drain.map_or(Duration::from_secs(20), |s| s.0),
+        },
+    }
+}
+
+/// Port 0 means any free port and collides with nothing.
+fn collide(a: SocketAddr, b: SocketAddr) -> bool {
+    let same_host = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
+    a.port() != 0 && a.port() == b.port() && same_host
+}
+
+pub(super) fn read_answers(
+    raw: RawResponses,
+    document: &Document,
+    problems: &mut Problems,
+) -> Answers {
+    let realm = raw.realm.unwrap_or_else(|| DEFAULT_REALM.to_owned());
+    // It stands in a quoted string of a header (RFC 9110 §5.6.4).
+    let plain = |b: u8| (b' '..=b'~').contains(&b) && b != b'"' && b != b'\\';
+    if !realm.bytes().all(plain) {
+        let message = "must be printable ASCII without quotes and backslashes";
+        problems.push(document.problem("responses.realm", message));
+    }
+    Answers {
+        realm,
+        body: raw.body,
+        error_response: raw.error_response,
+    }
+}

@@ -1,0 +1,67 @@
+//! From a `CheckRequest` to what the decision looks at, without copying.
+
+use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
+use envoy_types::pb::envoy::service::auth::v3::attribute_context::HttpRequest;
+
+use crate::authz::{AuthzRequest, RequestHeaders};
+
+/// The key in Envoy's `context_extensions` under which a route names its policy.
+const POLICY: &str = "policy";
+
+/// The HTTP request that Envoy asks about.
+pub(super) struct EnvoyRequest<'r> {
+    policy: Option<&'r str>,
+    http: &'r HttpRequest,
+}
+
+impl<'r> EnvoyRequest<'r> {
+    /// `None` where the message describes no HTTP request (the network filter asks without one).
+    pub fn read(message: &'r CheckRequest) -> Option<Self> {
+        let attributes = message.attributes.as_ref()?;
+        let http = attributes.request.as_ref()?.http.as_ref()?;
+        let policy = attributes.context_extensions.get(POLICY);
+        Some(Self {
+            policy: policy.map(String::as_str),
+            http,
+        })
+    }
+
+    pub fn as_authz(&self) -> AuthzRequest<'_> {
+        AuthzRequest {
+            policy: self.policy,
+            method: &self.http.method,
+            host: &self.http.host,
+            path: &self.http.path,
+            headers: self,
+        }
+    }
+
+    /// Envoy's id of the request, for the log.
+    pub fn id(&self) -> &str {
+        &self.http.id
+    }
+}
+
+impl RequestHeaders for EnvoyRequest<'_> {
+    /// Envoy fills `headers`, or with `encode_raw_headers` only `header_map`, and of that only `raw_value`. An older
+    /// proxy may fill `value`. Both are read: a token must not be overlooked because it came the other way.
+    fn visit<'h>(&'h self, name: &str, visit: &mut dyn FnMut(&'h [u8])) {
+        if let Some(value) = self.http.headers.get(name) {
+            visit(value.as_bytes());
+        }
+        let Some(map) = &self.http.header_map else {
+            return;
+        };
+        for header in map
+            .headers
+            .iter()
+            .filter(|h| h.key.eq_ignore_ascii_case(name))
+        {
+            if header.raw_value.is_empty() {
+                visit(header.value.as_bytes());
+            } else {
+                visit(&header.raw_value);
+            }
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! From a verdict to a `CheckResponse`: the only place that knows HTTP status codes.
+//!
+//! | decision | status | client sees |
+//! |---|---|---|
+//! | allow | `OK` | the application's answer |
+//! | deny | `UNAUTHENTICATED`, 401, `WWW-Authenticate` | 401 |
+//! | deny, through no fault of a token | `PERMISSION_DENIED`, 403 | 403 |
+//! | error | `UNAVAILABLE`, 503, `Retry-After` | 503 |
+//!
+//! Envoy takes any status but `OK` for a denial, so a denial always says its HTTP status: without one, clients see
+//! 403 whatever the reason. An error is a denial to Envoy too, unless `error_response` is switched on: Envoy then
+//! counts it as an error and `failure_mode_allow` applies. Older Envoys do not know that field and answer 403.
+
+use envoy_types::pb::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
+use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
+use envoy_types::pb::envoy::service::auth::v3::{
+    CheckResponse, DeniedHttpResponse, OkHttpResponse,
+};
+use envoy_types::pb::envoy::r#type::v3::HttpStatus;
+use envoy_types::pb::google::protobuf::{Struct, Value, value::Kind};
+use envoy_types::pb::google::rpc;
+use serde_json::json;
+use tonic::Code;
+
+use crate::authz::{DenyReason, Outcome, Verdict};
+use crate::jwt::Rejection;
+
+/// How denials and errors are worded.
+#[derive(Clone, Debug)]
+pub struct Answers {
+    /// `realm` of the `WWW-Authenticate` header (RFC 9110 §11.5).
+    pub realm: String,
+    /// The shape of the JSON body.
+    pub body: BodyFormat,
+    /// Whether our own errors are sent as `error_response`.
+    pub error_response: bool,
+}
+
+/// The shape of the JSON body of a denial.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BodyFormat {
+    /// `{"error", "error_description", "reason"}` with the error codes of RFC 6750 §3.1.
+    #[default]
+    Oauth,
+    /// `{"msg"}`, worded like flask-jwt-extended.
+    FlaskJwtExtended,
+}
+
+/// How long a client may wait before it tries again after an error of ours, in seconds.
+const RETRY_AFTER: &str = "1";
+
+impl Answers {
+    /// The answer to Envoy.
+    pub fn encode(&self, verdict: &Verdict<'_>) -> CheckResponse {
+        let (code, http_response) = match verdict.outcome {
+            Outcome::Allow(_) => (
+                Code::Ok,
+                HttpResponse::OkResponse(OkHttpResponse::default()),
+            ),
+            Outcome::Deny(reason) => self.denied(verdict.outcome, reason),
+            Outcome::Error(_) => self.error(verdict.outcome),
+        };
+        CheckResponse {
+            status: Some(rpc::Status {
+                code: code as i32,
+                ..rpc::Status::default()
+            }),
+            dynamic_metadata: Some(metadata(verdict)),
+            http_response: Some(http_response),
+        }
+    }
+
+    fn denied(&self, outcome: Outcome, reason: DenyReason) -> (Code, HttpResponse) {
+        let description = reason.description();
+        let (code, status, error) = match reason {
+            // RFC 6750 §3.1: a request without credentials is told no error code.
+            DenyReason::NoToken => (Code::Unauthenticated, 401, None),
+            DenyReason::AmbiguousToken => (Code::Unauthenticated, 401, Some("invalid_request")),
+            DenyReason::Rejected(_) | DenyReason::WrongTokenType | DenyReason::Revoked => {
+                (Code::Unauthenticated, 401, Some("invalid_token"))
+            }
+            DenyReason::AmbiguousPath => (Code::PermissionDenied, 403, Some("invalid_request")),
+        };
+        let mut headers = Vec::with_capacity(2);
+        if status == 401 {
+            headers.push(header(
+                "www-authenticate",
+                self.challenge(error, &description),
+            ));
+        }
+        headers.push(header("content-type", "application/json".to_owned()));
+        let body = match self.body {
+            BodyFormat::Oauth => json!({
+                "error": error.unwrap_or("unauthorized"),
+                "error_description": description,
+                "reason": outcome.reason(),
+            }),
+            BodyFormat::FlaskJwtExtended => json!({ "msg": flask_message(reason) }),
+        };
+        (
+            code,
+            HttpResponse::DeniedResponse(response(status, headers, &body)),
+        )
+    }
+
+    fn error(&self, outcome: Outcome) -> (Code, HttpResponse) {
+        let headers = vec![
+            header("retry-after", RETRY_AFTER.to_owned()),
+            header("content-type", "application/json".to_owned()),
+        ];
+        let description = "authorization is temporarily unavailable";
+        let body = match self.body {
+            BodyFormat::Oauth => json!({
+                "error": "temporarily_unavailable",
+                "error_description": description,
+                "reason": outcome.reason(),
+            }),
+            BodyFormat::FlaskJwtExtended => json!({ "msg": description }),
+        };
+        let response = response(503, headers, &body);
+        if self.error_response {
+            (Code::Unavailable, HttpResponse::ErrorResponse(response))
+        } else {
+            (Code::Unavailable, HttpResponse::DeniedResponse(response))
+        }
+    }
+
+    /// The `WWW-Authenticate` header (RFC 6750 §3). No value contains a quote or a backslash.
+    fn challenge(&self, error: Option<&str>, description: &str) -> String {
+        let realm = &self.realm;
+        match error {
+            None => format!("Bearer realm=\"{realm}\""),
+            Some(error) => format!(
+                "Bearer realm=\"{realm}\", error=\"{error}\", error_description=\"{description}\""
+            ),
+        }
+    }
+}
+
+/// What flask-jwt-extended 4 says in the same case.
+fn flask_message(reason: DenyReason) -> String {
+    match reason {
+        DenyReason::NoToken => "Missing Authorization Header".to_owned(),
+        DenyReason::Revoked => "Token has been revoked".to_owned(),
+        DenyReason::Rejected(Rejection::Expired) => "Token has expired".to_owned(),
+        DenyReason::WrongTokenType => "Only tokens of another type are allowed".to_owned(),
+        DenyReason::Rejected(_) | DenyReason::AmbiguousToken | DenyReason::AmbiguousPath => {
+            reason.description()
+        }
+    }
+}
+
+fn response(
+    status: i32,
+    headers: Vec<HeaderValueOption>,
+    body: &serde_json::Value,
+) -> DeniedHttpResponse {
+    DeniedHttpResponse {
+        status: Some(HttpStatus { code: status }),
+        headers,
+        body: body.to_string(),
+    }
+}
+
+fn header(key: &str, value: String) -> HeaderValueOption {
+    HeaderValueOption {
+        header: Some(HeaderValue {
+            key: key.to_owned(),
+            value,
+            ..HeaderValue::default()
+        }),
+        ..HeaderValueOption::default()
+    }
+}
+
+/// What the access log of Envoy can show: `%DYNAMIC_METADATA(envoy.filters.http.ext_authz:reason)%`.
+fn metadata(verdict: &Verdict<'_>) -> Struct {
+    let mut fields = std::collections::HashMap::with_capacity(4);
+    let mut set = |name: &str, value: &str| {
+        let kind = Some(Kind::StringValue(value.to_owned()));
+        fields.insert(name.to_owned(), Value { kind });
+    };
+    set("decision", verdict.outcome.decision());
+    set("reason", verdict.outcome.reason());
+    if let Some(policy) = verdict.policy {
+        set("policy", &policy.name);
+    }
+    if let Some(issuer) = &verdict.issuer {
+        set("issuer", issuer);
+    }
+    Struct { fields }
+}

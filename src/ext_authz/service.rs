@@ -1,0 +1,81 @@
+//! The gRPC service: decode, decide, encode, count.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use envoy_types::pb::envoy::service::auth::v3::authorization_server::Authorization;
+use envoy_types::pb::envoy::service::auth::v3::{CheckRequest, CheckResponse};
+use futures_util::FutureExt as _;
+use tonic::{Request, Response, Status};
+
+use crate::authz::{Authorizer, ErrorReason, Outcome, Verdict};
+use crate::metrics::CheckMetrics;
+
+use super::request::EnvoyRequest;
+use super::response::Answers;
+
+/// `envoy.service.auth.v3.Authorization`.
+pub struct ExtAuthz {
+    authorizer: Arc<Authorizer>,
+    answers: Answers,
+    metrics: CheckMetrics,
+}
+
+impl ExtAuthz {
+    /// The service over an authorizer.
+    pub fn new(authorizer: Arc<Authorizer>, answers: Answers, metrics: CheckMetrics) -> Self {
+        Self {
+            authorizer,
+            answers,
+            metrics,
+        }
+    }
+
+    async fn decide(&self, request: Option<&EnvoyRequest<'_>>) -> Verdict<'_> {
+        let Some(request) = request else {
+            return ours(ErrorReason::BadCheckRequest);
+        };
+        let authz = request.as_authz();
+        // A panic must not allow, nor take down the connection that hundreds of other checks share.
+        let decision = AssertUnwindSafe(self.authorizer.authorize(&authz)).catch_unwind();
+        decision
+            .await
+            .unwrap_or_else(|_| ours(ErrorReason::Internal))
+    }
+}
+
+fn ours(reason: ErrorReason) -> Verdict<'static> {
+    Verdict {
+        outcome: reason.into(),
+        policy: None,
+        issuer: None,
+    }
+}
+
+#[tonic::async_trait]
+impl Authorization for ExtAuthz {
+    async fn check(
+        &self,
+        request: Request<CheckRequest>,
+    ) -> Result<Response<CheckResponse>, Status> {
+        let timer = self.metrics.start();
+        let request = EnvoyRequest::read(request.get_ref());
+        let verdict = self.decide(request.as_ref()).await;
+        timer.finish(verdict.outcome.index(), verdict.policy.map(|p| p.index));
+        log(&verdict, request.as_ref().map_or("", EnvoyRequest::id));
+        Ok(Response::new(self.answers.encode(&verdict)))
+    }
+}
+
+/// The access log: denials and errors; allows only at debug level. Nothing in it comes from the token but what was
+/// verified and is in our configuration; the request id is Envoy's.
+fn log(verdict: &Verdict<'_>, request_id: &str) {
+    let reason = verdict.outcome.reason();
+    let policy = verdict.policy.map(|p| p.name.as_str());
+    let issuer = verdict.issuer.as_deref();
+    match verdict.outcome {
+        Outcome::Allow(_) => tracing::debug!(reason, policy, issuer, request_id, "allow"),
+        Outcome::Deny(_) => tracing::info!(reason, policy, issuer, request_id, "deny"),
+        Outcome::Error(_) => tracing::warn!(reason, policy, issuer, request_id, "error"),
+    }
+}

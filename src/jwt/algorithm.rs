@@ -1,0 +1,115 @@
+//! The signature algorithms that an issuer can be configured with (RFC 7518 §3.1, RFC 8037).
+
+use jsonwebtoken as jwt;
+use serde::Deserialize;
+
+/// A JWS signature algorithm, by its registered name.
+///
+/// Absent on purpose: `none`, and what the cryptographic library does not offer (ES512, ES256K, Ed448).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
+#[allow(missing_docs, reason = "the variants are the registered names")]
+pub enum Algorithm {
+    HS256,
+    HS384,
+    HS512,
+    RS256,
+    RS384,
+    RS512,
+    PS256,
+    PS384,
+    PS512,
+    ES256,
+    ES384,
+    EdDSA,
+}
+
+/// What a key must be to serve an algorithm.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum KeyType {
+    Secret,
+    Rsa,
+    P256,
+    P384,
+    Ed25519,
+}
+
+impl Algorithm {
+    pub(super) const ALL: [Self; 12] = [
+        Self::HS256,
+        Self::HS384,
+        Self::HS512,
+        Self::RS256,
+        Self::RS384,
+        Self::RS512,
+        Self::PS256,
+        Self::PS384,
+        Self::PS512,
+        Self::ES256,
+        Self::ES384,
+        Self::EdDSA,
+    ];
+
+    /// The registered name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::HS256 => "HS256",
+            Self::HS384 => "HS384",
+            Self::HS512 => "HS512",
+            Self::RS256 => "RS256",
+            Self::RS384 => "RS384",
+            Self::RS512 => "RS512",
+            Self::PS256 => "PS256",
+            Self::PS384 => "PS384",
+            Self::PS512 => "PS512",
+            Self::ES256 => "ES256",
+            Self::ES384 => "ES384",
+            Self::EdDSA => "EdDSA",
+        }
+    }
+
+    /// By its name in a header or a JWK; `Ed25519` is RFC 9864's name for what RFC 8037 calls `EdDSA`.
+    pub(super) fn from_name(name: &str) -> Option<Self> {
+        if name == "Ed25519" {
+            return Some(Self::EdDSA);
+        }
+        Self::ALL.into_iter().find(|a| a.as_str() == name)
+    }
+
+    pub(super) const fn key_type(self) -> KeyType {
+        match self {
+            Self::HS256 | Self::HS384 | Self::HS512 => KeyType::Secret,
+            Self::RS256 | Self::RS384 | Self::RS512 | Self::PS256 | Self::PS384 | Self::PS512 => {
+                KeyType::Rsa
+            }
+            Self::ES256 => KeyType::P256,
+            Self::ES384 => KeyType::P384,
+            Self::EdDSA => KeyType::Ed25519,
+        }
+    }
+
+    /// The least length of an HMAC secret: that of the hash (RFC 7518 §3.2).
+    pub(super) const fn min_secret_bytes(self) -> usize {
+        match self {
+            Self::HS384 => 48,
+            Self::HS512 => 64,
+            _ => 32,
+        }
+    }
+
+    pub(super) const fn to_library(self) -> jwt::Algorithm {
+        match self {
+            Self::HS256 => jwt::Algorithm::HS256,
+            Self::HS384 => jwt::Algorithm::HS384,
+            Self::HS512 => jwt::Algorithm::HS512,
+            Self::RS256 => jwt::Algorithm::RS256,
+            Self::RS384 => jwt::Algorithm::RS384,
+            Self::RS512 => jwt::Algorithm::RS512,
+            Self::PS256 => jwt::Algorithm::PS256,
+            Self::PS384 => jwt::Algorithm::PS384,
+            Self::PS512 => jwt::Algorithm::PS512,
+            Self::ES256 => jwt::Algorithm::ES256,
+            Self::ES384 => jwt::Algorithm::ES384,
+            Self::EdDSA => jwt::Algorithm::EdDSA,
+        }
+    }
+}

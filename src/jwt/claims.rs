@@ -1,0 +1,242 @@
+//! Claims: unverified while they are being judged, [`VerifiedClaims`] afterwards.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::clock::Timestamp;
+
+use super::error::Rejection;
+use super::issuer::{IssuerProfile, TokenTypeNames};
+
+/// Of which type a token is (flask-jwt-extended's `type`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TokenType {
+    /// For requests to the application; also a token that does not say.
+    Access,
+    /// For getting a new access token.
+    Refresh,
+    /// Anything else that the issuer gives out under its keys.
+    Other,
+}
+
+/// Claims whose signature, times, issuer and audience have been checked.
+///
+/// Only the [`super::Verifier`] makes them. What looks up a revocation takes this type, so that nothing can ask
+/// the store about claims that anybody could have written.
+#[derive(Clone)]
+pub struct VerifiedClaims {
+    issuer: Arc<str>,
+    token_type: TokenType,
+    token_id: Option<String>,
+    digest: [u8; 32],
+    subject: Option<String>,
+    session: Option<String>,
+    client: Option<String>,
+    kid: Option<String>,
+    issued_at: Option<Timestamp>,
+    expires_at: Timestamp,
+    /// The instant at which the token is refused as expired: `exp` and the leeway.
+    dies_at: Timestamp,
+}
+
+impl fmt::Debug for VerifiedClaims {
+    /// Shows what may stand in a log: no identifier of a token or a person.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifiedClaims")
+            .field("issuer", &self.issuer)
+            .field("token_type", &self.token_type)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
+    }
+}
+
+impl VerifiedClaims {
+    /// The configured name of the issuer (not its `iss`).
+    pub fn issuer(&self) -> &Arc<str> {
+        &self.issuer
+    }
+
+    /// Access, refresh or something else.
+    pub fn token_type(&self) -> TokenType {
+        self.token_type
+    }
+
+    /// `jti` (RFC 7519 §4.1.7).
+    pub fn token_id(&self) -> Option<&str> {
+        self.token_id.as_deref()
+    }
+
+    /// SHA-256 of the signing input: identifies a token that has no `jti`. Not of the whole token, because
+    /// signatures are malleable: an ECDSA token has a twin with another signature.
+    pub fn digest(&self) -> &[u8; 32] {
+        &self.digest
+    }
+
+    /// `sub` (RFC 7519 §4.1.2).
+    pub fn subject(&self) -> Option<&str> {
+        self.subject.as_deref()
+    }
+
+    /// `sid`, the session at the identity provider (OpenID Connect Front-Channel Logout 1.0 §3).
+    pub fn session(&self) -> Option<&str> {
+        self.session.as_deref()
+    }
+
+    /// The OAuth client: `azp`, else `client_id` (RFC 9068 §2.2).
+    pub fn client(&self) -> Option<&str> {
+        self.client.as_deref()
+    }
+
+    /// The key that verified the signature, as the token names it.
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    /// `iat` (RFC 7519 §4.1.6).
+    pub fn issued_at(&self) -> Option<Timestamp> {
+        self.issued_at
+    }
+
+    /// `exp` (RFC 7519 §4.1.4).
+    pub fn expires_at(&self) -> Timestamp {
+        self.expires_at
+    }
+
+    /// When this service stops accepting the token: `exp` plus the issuer's leeway. A revocation must last as long.
+    pub fn dies_at(&self) -> Timestamp {
+        self.dies_at
+    }
+}
+
+/// Claims of a token whose signature may be anybody's.
+pub(super) struct UnverifiedClaims<'t>(pub &'t Map<String, Value>);
+
+/// What the verifier knows about a token beside its claims.
+pub(super) struct Provenance<'t> {
+    pub digest: [u8; 32],
+    pub kid: Option<&'t str>,
+}
+
+/// Seconds that no honest clock shows: far beyond it a NumericDate loses precision and arithmetic its meaning.
+const MAX_NUMERIC_DATE: f64 = 253_402_300_800.0; // the year 10000
+
+impl UnverifiedClaims<'_> {
+    /// The claimed issuer, to choose whose keys to verify with. Nothing else may be read before the signature.
+    pub fn issuer(&self) -> Result<&str, Rejection> {
+        self.text("iss")?.ok_or(Rejection::MissingClaim)
+    }
+
+    /// Judges the claims against the issuer's profile. To be called only when the signature has been verified.
+    pub fn judge(
+        self,
+        profile: &IssuerProfile,
+        provenance: &Provenance<'_>,
+        now: Timestamp,
+        expiry: Expiry,
+    ) -> Result<VerifiedClaims, Rejection> {
+        let expires_at = self.date("exp")?.ok_or(Rejection::MissingClaim)?;
+        let not_before = self.date("nbf")?;
+        let issued_at = self.date("iat")?;
+        let (client, client_id) = (self.text("azp")?, self.text("client_id")?);
+        let claims = VerifiedClaims {
+            issuer: Arc::clone(&profile.name),
+            token_type: self.token_type(&profile.token_type)?,
+            token_id: self.identifier("jti")?,
+            digest: provenance.digest,
+            subject: self.text("sub")?.map(str::to_owned),
+            session: self.identifier("sid")?,
+            client: client.or(client_id).map(str::to_owned),
+            kid: provenance.kid.map(str::to_owned),
+            issued_at,
+            expires_at,
+            dies_at: expires_at.plus(profile.leeway),
+        };
+        // RFC 7519 §4.1.4: "on or after" the expiration time the token is refused.
+        if expiry == Expiry::Enforced && now >= claims.dies_at {
+            return Err(Rejection::Expired);
+        }
+        let latest_start = now.plus(profile.leeway);
+        if not_before.is_some_and(|nbf| nbf > latest_start) {
+            return Err(Rejection::NotYetValid);
+        }
+        if issued_at.is_some_and(|iat| iat > latest_start) {
+            return Err(Rejection::IssuedInFuture);
+        }
+        self.check_audience(&profile.audiences)?;
+        Ok(claims)
+    }
+
+    fn check_audience(&self, accepted: &[String]) -> Result<(), Rejection> {
+        let audiences: Vec<&str> = match self.0.get("aud") {
+            None => Vec::new(),
+            Some(Value::String(one)) => vec![one],
+            Some(Value::Array(many)) => many
+                .iter()
+                .map(|a| a.as_str().ok_or(Rejection::InvalidClaim))
+                .collect::<Result<_, _>>()?,
+            Some(_) => return Err(Rejection::InvalidClaim),
+        };
+        match (accepted, audiences.as_slice()) {
+            ([], _) => Ok(()),
+            (_, []) => Err(Rejection::MissingClaim),
+            _ if audiences.iter().any(|a| accepted.iter().any(|x| x == a)) => Ok(()),
+            _ => Err(Rejection::WrongAudience),
+        }
+    }
+
+    fn token_type(&self, names: &TokenTypeNames) -> Result<TokenType, Rejection> {
+        let is = |values: &[String], claimed: &str| values.iter().any(|v| v == claimed);
+        Ok(match self.text(&names.claim)? {
+            None => TokenType::Access,
+            Some(claimed) if is(&names.access, claimed) => TokenType::Access,
+            Some(claimed) if is(&names.refresh, claimed) => TokenType::Refresh,
+            Some(_) => TokenType::Other,
+        })
+    }
+
+    /// A claim that identifies something: an empty one would be everybody's.
+    fn identifier(&self, claim: &str) -> Result<Option<String>, Rejection> {
+        match self.text(claim)? {
+            Some("") => Err(Rejection::InvalidClaim),
+            text => Ok(text.map(str::to_owned)),
+        }
+    }
+
+    fn text(&self, claim: &str) -> Result<Option<&str>, Rejection> {
+        match self.0.get(claim) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(Rejection::InvalidClaim),
+        }
+    }
+
+    /// A NumericDate (RFC 7519 §2): seconds, possibly with a fraction.
+    fn date(&self, claim: &str) -> Result<Option<Timestamp>, Rejection> {
+        let number = match self.0.get(claim) {
+            None => return Ok(None),
+            Some(Value::Number(number)) => number,
+            Some(_) => return Err(Rejection::InvalidClaim),
+        };
+        let seconds = number.as_f64().ok_or(Rejection::InvalidClaim)?;
+        if !(0.0..MAX_NUMERIC_DATE).contains(&seconds) {
+            return Err(Rejection::InvalidClaim);
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "the range was checked above"
+        )]
+        Ok(Some(Timestamp::from_millis(
+            (seconds * 1000.0).floor() as i64
+        )))
+    }
+}
+
+/// Whether an expired token is refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expiry {
+    Enforced,
+    /// For revoking: possession of an expired token is still possession (RFC 7009 §2.2).
+    Ignored,
+}

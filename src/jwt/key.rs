@@ -1,0 +1,195 @@
+//! Verification keys: each bound to the algorithms that it may serve, never to what a token asks for.
+
+use std::fmt;
+
+use jsonwebtoken::DecodingKey;
+use jsonwebtoken::jwk::{AlgorithmParameters, Jwk};
+
+use super::algorithm::{Algorithm, KeyType};
+use super::error::Rejection;
+
+/// The least RSA modulus: 2048 bits (RFC 7518 §3.3).
+const MIN_RSA_BYTES: usize = 256;
+/// The greatest RSA modulus that the cryptographic library verifies with.
+const MAX_RSA_BYTES: usize = 1024;
+
+/// One key and what it may be used for.
+#[derive(Clone)]
+pub struct VerificationKey {
+    kid: Option<String>,
+    algorithms: Vec<Algorithm>,
+    key: DecodingKey,
+}
+
+impl fmt::Debug for VerificationKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerificationKey")
+            .field("kid", &self.kid)
+            .field("algorithms", &self.algorithms)
+            .finish_non_exhaustive()
+    }
+}
+
+impl VerificationKey {
+    /// Binds `key` to those of the `allowed` algorithms that it can serve; the error says why there are none.
+    pub(super) fn new(
+        kid: Option<String>,
+        key_type: KeyType,
+        key: DecodingKey,
+        allowed: &[Algorithm],
+    ) -> Result<Self, String> {
+        let algorithms: Vec<_> = allowed
+            .iter()
+            .copied()
+            .filter(|a| a.key_type() == key_type)
+            .collect();
+        if algorithms.is_empty() {
+            return Err(format!(
+                "a {key_type:?} key serves none of the issuer's algorithms ({})",
+                names(allowed)
+            ));
+        }
+        check_strength(key_type, &key, &algorithms)?;
+        Ok(Self {
+            kid,
+            algorithms,
+            key,
+        })
+    }
+
+    pub(super) fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    pub(super) fn serves(&self, algorithm: Algorithm) -> bool {
+        self.algorithms.contains(&algorithm)
+    }
+
+    /// Whether `signature` (base64url, as it stands in the token) is this key's over `signing_input`.
+    pub(super) fn verifies(
+        &self,
+        signing_input: &str,
+        signature: &str,
+        algorithm: Algorithm,
+    ) -> bool {
+        self.serves(algorithm)
+            && jsonwebtoken::crypto::verify(
+                signature,
+                signing_input.as_bytes(),
+                &self.key,
+                algorithm.to_library(),
+            )
+            .unwrap_or(false)
+    }
+}
+
+/// Refuses keys that are too short to be safe, by the rules of RFC 7518.
+fn check_strength(
+    key_type: KeyType,
+    key: &DecodingKey,
+    algorithms: &[Algorithm],
+) -> Result<(), String> {
+    let bytes = |what: &str| {
+        key.try_get_as_bytes()
+            .map(<[u8]>::len)
+            .map_err(|_| format!("not a {what} key"))
+    };
+    match key_type {
+        KeyType::Secret => {
+            let have = bytes("secret")?;
+            let need = algorithms
+                .iter()
+                .map(|a| a.min_secret_bytes())
+                .max()
+                .unwrap_or(32);
+            if have < need {
+                return Err(format!(
+                    "the secret has {have} bytes, {} needs at least {need} (RFC 7518 §3.2); \
+                     make one with `openssl rand {need}`",
+                    names(algorithms)
+                ));
+            }
+        }
+        KeyType::Rsa => {
+            let have = rsa_modulus_bytes(key)?;
+            if !(MIN_RSA_BYTES..=MAX_RSA_BYTES).contains(&have) {
+                return Err(format!(
+                    "the RSA key has {} bits, it must have {} to {} (RFC 7518 §3.3)",
+                    have * 8,
+                    MIN_RSA_BYTES * 8,
+                    MAX_RSA_BYTES * 8
+                ));
+            }
+        }
+        KeyType::P256 => expect_length(bytes("P-256")?, 65, "P-256")?,
+        KeyType::P384 => expect_length(bytes("P-384")?, 97, "P-384")?,
+        KeyType::Ed25519 => expect_length(bytes("Ed25519")?, 32, "Ed25519")?,
+    }
+    Ok(())
+}
+
+fn expect_length(have: usize, need: usize, curve: &str) -> Result<(), String> {
+    if have == need {
+        Ok(())
+    } else {
+        Err(format!("not a {curve} public key"))
+    }
+}
+
+fn rsa_modulus_bytes(key: &DecodingKey) -> Result<usize, String> {
+    let jwk = Jwk::from_decoding_key(key, Some(jsonwebtoken::Algorithm::RS256))
+        .map_err(|_| "not an RSA public key".to_owned())?;
+    match jwk.algorithm {
+        AlgorithmParameters::RSA(rsa) => Ok(rsa.n.trim_start_matches('A').len() * 3 / 4),
+        _ => Err("not an RSA public key".to_owned()),
+    }
+}
+
+fn names(algorithms: &[Algorithm]) -> String {
+    let names: Vec<_> = algorithms.iter().map(|a| a.as_str()).collect();
+    names.join(", ")
+}
+
+/// The keys of one issuer.
+#[derive(Clone, Debug, Default)]
+pub struct KeySet {
+    keys: Vec<VerificationKey>,
+}
+
+impl KeySet {
+    /// A set of `keys`. Of two keys that a token could not tell apart the first is kept.
+    pub(super) fn new(keys: Vec<VerificationKey>) -> Self {
+        Self { keys }
+    }
+
+    /// How many keys there are.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there is no key at all.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// The one key for a token with this `kid` and `algorithm`.
+    ///
+    /// A key without a `kid` (a PEM file, a secret) serves tokens with any. A token without a `kid` is verified
+    /// only where exactly one key can be meant: trying them all would let a token choose how much work it makes.
+    pub(super) fn select(
+        &self,
+        kid: Option<&str>,
+        algorithm: Algorithm,
+    ) -> Result<&VerificationKey, Rejection> {
+        let usable = || self.keys.iter().filter(|k| k.serves(algorithm));
+        let named = kid.and_then(|kid| usable().find(|k| k.kid() == Some(kid)));
+        if let Some(key) = named {
+            return Ok(key);
+        }
+        let mut candidates = usable().filter(|k| kid.is_none() || k.kid().is_none());
+        match (candidates.next(), candidates.next()) {
+            (Some(key), None) => Ok(key),
+            _ => Err(Rejection::UnknownKey),
+        }
+    }
+}

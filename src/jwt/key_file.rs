@@ -1,0 +1,121 @@
+//! Keys from files: a JWK set, a PEM public key or an HMAC secret.
+
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use jsonwebtoken::DecodingKey;
+
+use super::algorithm::{Algorithm, KeyType};
+use super::error::KeyError;
+use super::jwk;
+use super::key::{KeySet, VerificationKey};
+
+/// No key file is larger; a path that names something else (a log, a device) is refused, not read to its end.
+const MAX_FILE_BYTES: u64 = 1 << 20;
+
+/// A file that holds an issuer's keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum KeyFile {
+    /// A JWK set (RFC 7517 §5).
+    Jwks(PathBuf),
+    /// One public key in PEM: `PUBLIC KEY` (RFC 5280) or `RSA PUBLIC KEY` (RFC 8017).
+    Pem(PathBuf),
+    /// The bytes of an HMAC secret; one line end at the end of the file is not part of it.
+    Secret(PathBuf),
+}
+
+impl KeyFile {
+    /// Reads the file. Returns the keys that can serve the `allowed` algorithms and notes on those left out.
+    pub fn load(&self, allowed: &[Algorithm]) -> Result<(KeySet, Vec<String>), KeyError> {
+        let (path, content) = (self.path(), read(self.path())?);
+        let loaded = match self {
+            Self::Jwks(_) => jwk::parse_set(&content, allowed),
+            Self::Pem(_) => pem(&content, allowed).map(single),
+            Self::Secret(_) => secret(&content, allowed).map(single),
+        };
+        loaded.map_err(|problem| KeyError::Unusable {
+            path: path.to_owned(),
+            problem,
+        })
+    }
+
+    /// The file's path.
+    pub fn path(&self) -> &Path {
+        match self {
+            Self::Jwks(path) | Self::Pem(path) | Self::Secret(path) => path,
+        }
+    }
+}
+
+fn single(key: VerificationKey) -> (KeySet, Vec<String>) {
+    (KeySet::new(vec![key]), Vec::new())
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, KeyError> {
+    let unreadable = |source| KeyError::Unreadable {
+        path: path.to_owned(),
+        source,
+    };
+    let mut content = Vec::new();
+    File::open(path)
+        .and_then(|file| file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content))
+        .map_err(unreadable)?;
+    if content.len() as u64 > MAX_FILE_BYTES {
+        return Err(KeyError::TooLarge {
+            path: path.to_owned(),
+            limit: MAX_FILE_BYTES,
+        });
+    }
+    Ok(content)
+}
+
+fn pem(content: &[u8], allowed: &[Algorithm]) -> Result<VerificationKey, String> {
+    let text = str::from_utf8(content).map_err(|_| "not PEM: not text")?;
+    let labels: Vec<_> = text
+        .lines()
+        .filter_map(|l| {
+            l.strip_prefix("-----BEGIN ")?
+                .trim_end()
+                .strip_suffix("-----")
+        })
+        .collect();
+    match labels.as_slice() {
+        [] => return Err("not PEM: no `-----BEGIN PUBLIC KEY-----`".to_owned()),
+        ["PUBLIC KEY" | "RSA PUBLIC KEY"] => {}
+        [label] if label.contains("PRIVATE") => {
+            return Err("a private key; a verifier needs only the public one: \
+                        `openssl pkey -in key.pem -pubout`"
+                .to_owned());
+        }
+        [label] => return Err(format!("PEM of type `{label}`, a `PUBLIC KEY` is needed")),
+        _ => return Err("more than one PEM block; several keys belong in a JWK set".to_owned()),
+    }
+    if let Ok(key) = DecodingKey::from_rsa_pem(content) {
+        return VerificationKey::new(None, KeyType::Rsa, key, allowed);
+    }
+    if let Ok(key) = DecodingKey::from_ec_pem(content) {
+        // An uncompressed point is 1 + 2 × 32 bytes on P-256 and 1 + 2 × 48 on P-384.
+        let key_type = match key.try_get_as_bytes().map(<[u8]>::len) {
+            Ok(65) => KeyType::P256,
+            Ok(97) => KeyType::P384,
+            _ => return Err("an EC key on another curve than P-256 or P-384".to_owned()),
+        };
+        return VerificationKey::new(None, key_type, key, allowed);
+    }
+    if let Ok(key) = DecodingKey::from_ed_pem(content) {
+        return VerificationKey::new(None, KeyType::Ed25519, key, allowed);
+    }
+    Err("not an RSA, P-256, P-384 or Ed25519 public key".to_owned())
+}
+
+fn secret(content: &[u8], allowed: &[Algorithm]) -> Result<VerificationKey, String> {
+    let content = content.strip_suffix(b"\n").unwrap_or(content);
+    let content = content.strip_suffix(b"\r").unwrap_or(content);
+    VerificationKey::new(
+        None,
+        KeyType::Secret,
+        DecodingKey::from_secret(content),
+        allowed,
+    )
+}

@@ -1,0 +1,28 @@
+//! Verification: from the text of a token to [`VerifiedClaims`], or a [`Rejection`].
+//!
+//! The only room that knows `jsonwebtoken`, and that only for the signature itself: the form of the token, its
+//! header and its claims are read here, strictly, because the library's own reading accepts more than a gateway
+//! should (see `docs/verification.md`). The order is: form → header → issuer → key → signature → claims, so that
+//! whatever is refused cheaply is refused before any cryptography.
+//!
+//! [`VerifiedClaims`] can be made by nobody but the [`Verifier`]; everything behind it takes that type.
+
+mod algorithm;
+mod claims;
+mod compact;
+mod error;
+mod header;
+mod issuer;
+mod jwk;
+mod key;
+mod key_file;
+mod strict_json;
+mod verifier;
+
+pub use algorithm::Algorithm;
+pub use claims::{TokenType, VerifiedClaims};
+pub use error::{KeyError, Rejection, VerifyError};
+pub use issuer::{Issuer, IssuerProfile, TokenTypeNames};
+pub use key::{KeySet, VerificationKey};
+pub use key_file::KeyFile;
+pub use verifier::{MAX_TOKEN_BYTES, Verifier, install_crypto};

@@ -1,0 +1,117 @@
+//! The [`Verifier`]: the only maker of [`VerifiedClaims`].
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use aws_lc_rs::digest;
+
+use crate::clock::Timestamp;
+
+use super::claims::{Expiry, Provenance, UnverifiedClaims, VerifiedClaims};
+use super::compact::CompactToken;
+use super::error::{Rejection, VerifyError};
+use super::header::Header;
+use super::issuer::Issuer;
+
+/// The largest token that is looked at: Envoy's own limit on all headers together is 60 KiB.
+pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
+
+/// Values of the header's `typ` that mean a JWT for authorization (RFC 7519 §5.1, RFC 9068 §2.1). Others, such as
+/// `logout+jwt`, are made by the same keys for another purpose (RFC 8725 §3.11).
+const ACCEPTED_TYPES: [&str; 2] = ["jwt", "at+jwt"];
+
+/// Verifies tokens of the configured issuers.
+#[derive(Debug)]
+pub struct Verifier {
+    issuers: HashMap<String, Arc<Issuer>>,
+}
+
+impl Verifier {
+    /// A verifier for these issuers, each found by its `iss`.
+    pub fn new(issuers: impl IntoIterator<Item = Arc<Issuer>>) -> Self {
+        Self {
+            issuers: issuers
+                .into_iter()
+                .map(|issuer| (issuer.profile().issuer.clone(), issuer))
+                .collect(),
+        }
+    }
+
+    /// Verifies a token as it stands at `now`.
+    pub fn verify(&self, token: &str, now: Timestamp) -> Result<VerifiedClaims, VerifyError> {
+        self.verify_with(token, now, Expiry::Enforced)
+    }
+
+    /// Verifies a token, but takes an expired one too: whoever presents it may revoke it (RFC 7009).
+    pub fn verify_possession(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> Result<VerifiedClaims, VerifyError> {
+        self.verify_with(token, now, Expiry::Ignored)
+    }
+
+    fn verify_with(
+        &self,
+        token: &str,
+        now: Timestamp,
+        expiry: Expiry,
+    ) -> Result<VerifiedClaims, VerifyError> {
+        let token = CompactToken::parse(token)?;
+        let header = Header::read(&token.header)?;
+        if header
+            .typ
+            .as_deref()
+            .is_some_and(|t| !ACCEPTED_TYPES.contains(&t))
+        {
+            return Err(Rejection::Unsupported.into());
+        }
+        let claims = UnverifiedClaims(&token.payload);
+        let issuer = self
+            .issuers
+            .get(claims.issuer()?)
+            .ok_or(Rejection::UnknownIssuer)?;
+        let profile = issuer.profile();
+        if !profile.algorithms.contains(&header.algorithm) {
+            return Err(Rejection::AlgorithmNotAllowed.into());
+        }
+        let keys = issuer.keys();
+        if keys.is_empty() {
+            return Err(VerifyError::KeysUnavailable);
+        }
+        let key = keys.select(header.kid, header.algorithm)?;
+        if !key.verifies(token.signing_input, token.signature, header.algorithm) {
+            return Err(Rejection::BadSignature.into());
+        }
+        let provenance = Provenance {
+            digest: sha256(token.signing_input.as_bytes()),
+            kid: header.kid,
+        };
+        Ok(claims.judge(profile, &provenance, now, expiry)?)
+    }
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let mut out = [0; 32];
+    out.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
+    out
+}
+
+/// Installs the cryptographic library for the whole process and tries it once, so that a wrong build fails at
+/// start and not at the first token.
+pub fn install_crypto() -> Result<(), String> {
+    // A second call in the same process (tests) finds the provider in place, which is as good.
+    let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
+    // RFC 4231 §4.3, test case 2: HMAC-SHA-256 of a known text under a known key.
+    let key = jsonwebtoken::DecodingKey::from_secret(b"Jefe");
+    let known = "W9zBRr9gdU5qBCQmCJV1x1oAPwidJzmDnexYuWTsOEM";
+    match jsonwebtoken::crypto::verify(
+        known,
+        b"what do ya want for nothing?",
+        &key,
+        jsonwebtoken::Algorithm::HS256,
+    ) {
+        Ok(true) => Ok(()),
+        _ => Err("the cryptographic self-test failed".to_owned()),
+    }
+}

@@ -1,0 +1,278 @@
+//! Every metric, on one page. Names follow the Prometheus conventions; each label takes values from a closed set, and
+//! every child is made at start, so that `rate()` and alerts work from the first event and no check ever takes a lock.
+//!
+//! This room imports no other: labels arrive as `&'static str`, or as names from the configuration.
+
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::{
+    Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
+    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+
+/// From 5 µs, where a check that needs no network lies, past 0.2 and 0.25 s, where Envoy gives up.
+const CHECK_BUCKETS: [f64; 17] = [
+    0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005,
+    0.01, 0.025, 0.05, 0.1, 0.2, 0.25, 1.0,
+];
+/// From 50 µs, a round trip on the same machine, to 0.25 s.
+const STORE_BUCKETS: [f64; 12] = [
+    0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+];
+
+/// A mistake in this file: a name or a label that Prometheus refuses, or the same name twice.
+pub type MetricsError = prometheus::Error;
+
+/// All metrics of the process.
+pub struct Metrics {
+    registry: Registry,
+    /// Checks, by outcome.
+    pub checks: CheckMetrics,
+    /// The revocation store.
+    pub store: StoreMetrics,
+    revocations: IntCounterVec,
+    view_entries: IntGauge,
+    issuer_keys: IntGaugeVec,
+}
+
+/// What a metric of checks is counted by.
+pub struct CheckLabels<'l> {
+    /// Pairs of decision and reason, in the order of the outcomes' indices.
+    pub outcomes: &'l [(&'static str, &'static str)],
+    /// Policies, in the order of their indices; one more is made for requests that name an unknown one.
+    pub policies: &'l [String],
+}
+
+impl Metrics {
+    /// Makes and registers every metric.
+    pub fn new(
+        labels: &CheckLabels<'_>,
+        store_errors: &[&'static str],
+    ) -> Result<Self, MetricsError> {
+        let registry = Registry::new();
+        let checks = CheckMetrics::new(&registry, labels)?;
+        let store = StoreMetrics::new(&registry, store_errors)?;
+        let revocations = Opts::new(
+            "revoxy_revocation_requests_total",
+            "Requests to the revocation API by result: recorded, ignored (the token is invalid or expired anyway), \
+             refused (the request is wrong) or failed.",
+        );
+        let revocations = register(&registry, IntCounterVec::new(revocations, &["result"])?)?;
+        for result in ["recorded", "ignored", "refused", "failed"] {
+            revocations.with_label_values(&[result]);
+        }
+        let view_entries = register(
+            &registry,
+            IntGauge::new(
+                "revoxy_revocation_view_entries",
+                "Revocations in the in-memory view; 0 where every check asks the store.",
+            )?,
+        )?;
+        let keys = Opts::new(
+            "revoxy_issuer_keys",
+            "Usable verification keys of an issuer.",
+        );
+        let issuer_keys = register(&registry, IntGaugeVec::new(keys, &["issuer"])?)?;
+        build_info(&registry)?;
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(
+            prometheus::process_collector::ProcessCollector::for_self(),
+        ))?;
+        Ok(Self {
+            registry,
+            checks,
+            store,
+            revocations,
+            view_entries,
+            issuer_keys,
+        })
+    }
+
+    /// Counts a request to the revocation API.
+    pub fn revocation_request(&self, result: &'static str) {
+        self.revocations.with_label_values(&[result]).inc();
+    }
+
+    /// Notes how many keys an issuer has.
+    pub fn issuer_keys(&self, issuer: &str, keys: usize) {
+        let keys = i64::try_from(keys).unwrap_or(i64::MAX);
+        self.issuer_keys.with_label_values(&[issuer]).set(keys);
+    }
+
+    /// Notes how many entries the view holds.
+    pub fn view_entries(&self, entries: usize) {
+        self.view_entries
+            .set(i64::try_from(entries).unwrap_or(i64::MAX));
+    }
+
+    /// Everything in Prometheus' text format, version 0.0.4.
+    pub fn render(&self) -> Result<String, MetricsError> {
+        let mut text = Vec::new();
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        String::from_utf8(text).map_err(|e| prometheus::Error::Msg(e.to_string()))
+    }
+}
+
+/// Checks: how many, how they ended, how long they took.
+#[derive(Clone)]
+pub struct CheckMetrics {
+    /// By policy, then by outcome.
+    total: Vec<Vec<IntCounter>>,
+    /// By outcome; outcomes of the same decision share a histogram.
+    duration: Vec<Histogram>,
+    in_flight: IntGauge,
+    cancelled: IntCounter,
+}
+
+impl CheckMetrics {
+    fn new(registry: &Registry, labels: &CheckLabels<'_>) -> Result<Self, MetricsError> {
+        let total = Opts::new(
+            "revoxy_checks_total",
+            "Checks by decision (allow, deny, error), reason and policy.",
+        );
+        let total = register(
+            registry,
+            IntCounterVec::new(total, &["decision", "reason", "policy"])?,
+        )?;
+        let duration = HistogramOpts::new(
+            "revoxy_check_duration_seconds",
+            "Time from a decoded CheckRequest to the decision, by decision.",
+        )
+        .buckets(CHECK_BUCKETS.to_vec());
+        let duration = register(registry, HistogramVec::new(duration, &["decision"])?)?;
+        let in_flight = IntGauge::new("revoxy_checks_in_flight", "Checks being decided now.")?;
+        let cancelled = IntCounter::new(
+            "revoxy_checks_cancelled_total",
+            "Checks that the caller gave up before they were decided; they allowed nothing.",
+        )?;
+        let policies = labels
+            .policies
+            .iter()
+            .map(String::as_str)
+            .chain(["unknown"]);
+        Ok(Self {
+            total: policies
+                .map(|policy| {
+                    let counter = |(decision, reason): &(&str, &str)| {
+                        total.with_label_values(&[*decision, *reason, policy])
+                    };
+                    labels.outcomes.iter().map(counter).collect()
+                })
+                .collect(),
+            duration: labels
+                .outcomes
+                .iter()
+                .map(|(decision, _)| duration.with_label_values(&[*decision]))
+                .collect(),
+            in_flight: register(registry, in_flight)?,
+            cancelled: register(registry, cancelled)?,
+        })
+    }
+
+    /// Starts to time a check.
+    pub fn start(&self) -> CheckTimer<'_> {
+        self.in_flight.inc();
+        CheckTimer {
+            metrics: self,
+            started: std::time::Instant::now(),
+            finished: false,
+        }
+    }
+}
+
+/// Times one check. Dropped unfinished, the check was cancelled, and is counted so.
+pub struct CheckTimer<'m> {
+    metrics: &'m CheckMetrics,
+    started: std::time::Instant,
+    finished: bool,
+}
+
+impl CheckTimer<'_> {
+    /// Counts the check under its outcome and its policy (`None`: an unknown one).
+    pub fn finish(mut self, outcome: usize, policy: Option<usize>) {
+        self.finished = true;
+        let metrics = self.metrics;
+        let policy = policy.unwrap_or(metrics.total.len() - 1);
+        metrics.total[policy][outcome].inc();
+        metrics.duration[outcome].observe(self.started.elapsed().as_secs_f64());
+    }
+}
+
+impl Drop for CheckTimer<'_> {
+    fn drop(&mut self) {
+        self.metrics.in_flight.dec();
+        if !self.finished {
+            self.metrics.cancelled.inc();
+        }
+    }
+}
+
+/// The revocation store, as checks meet it.
+#[derive(Clone)]
+pub struct StoreMetrics {
+    duration: Histogram,
+    errors: Vec<(&'static str, IntCounter)>,
+    up: IntGauge,
+}
+
+impl StoreMetrics {
+    fn new(registry: &Registry, errors: &[&'static str]) -> Result<Self, MetricsError> {
+        let duration = HistogramOpts::new(
+            "revoxy_revocation_lookup_duration_seconds",
+            "Time of lookups that the store answered.",
+        )
+        .buckets(STORE_BUCKETS.to_vec());
+        let total = Opts::new(
+            "revoxy_revocation_lookup_errors_total",
+            "Lookups that the store did not answer, by error.",
+        );
+        let total = register(registry, IntCounterVec::new(total, &["error"])?)?;
+        let up = IntGauge::new(
+            "revoxy_revocation_store_up",
+            "1 if the last lookup in the store was answered, 0 if not.",
+        )?;
+        up.set(1);
+        Ok(Self {
+            duration: register(registry, Histogram::with_opts(duration)?)?,
+            errors: errors
+                .iter()
+                .map(|e| (*e, total.with_label_values(&[*e])))
+                .collect(),
+            up: register(registry, up)?,
+        })
+    }
+
+    /// The store answered after this time.
+    pub fn answered(&self, after: Duration) {
+        self.duration.observe(after.as_secs_f64());
+        self.up.set(1);
+    }
+
+    /// The store gave no answer, for this reason.
+    pub fn failed(&self, error: &'static str) {
+        self.up.set(0);
+        if let Some((_, counter)) = self.errors.iter().find(|(e, _)| *e == error) {
+            counter.inc();
+        }
+    }
+}
+
+fn build_info(registry: &Registry) -> Result<(), MetricsError> {
+    let info = Opts::new(
+        "revoxy_build_info",
+        "1, labelled with the version of this build.",
+    );
+    let info: GaugeVec = register(registry, GaugeVec::new(info, &["version"])?)?;
+    let child: Gauge = info.with_label_values(&[env!("CARGO_PKG_VERSION")]);
+    child.set(1.0);
+    Ok(())
+}
+
+fn register<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: C,
+) -> Result<C, MetricsError> {
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}

@@ -1,0 +1,92 @@
+//! The operations port: `/metrics`, `/livez`, `/readyz`.
+//!
+//! Liveness says only that the process answers: it must not be restarted because a store is away. Readiness says that
+//! it is started and not ending, and does not depend on the store either: with every replica unready a proxy would
+//! find nobody to ask, and what was decided for that case in the configuration would never be heard.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+
+use crate::metrics::Metrics;
+use crate::revocation::RevocationStore;
+
+/// Whether the service wants to be asked.
+#[derive(Clone, Debug, Default)]
+pub struct Readiness(Arc<AtomicBool>);
+
+impl Readiness {
+    /// Says so or takes it back.
+    pub fn set(&self, ready: bool) {
+        self.0.store(ready, Ordering::SeqCst);
+    }
+
+    fn get(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+/// What the operations port shows.
+#[derive(Clone)]
+pub struct Operations {
+    metrics: Arc<Metrics>,
+    readiness: Readiness,
+    store: Arc<dyn RevocationStore>,
+}
+
+impl Operations {
+    /// Over these.
+    pub fn new(
+        metrics: Arc<Metrics>,
+        readiness: Readiness,
+        store: Arc<dyn RevocationStore>,
+    ) -> Self {
+        Self {
+            metrics,
+            readiness,
+            store,
+        }
+    }
+
+    /// The routes.
+    pub fn router(self) -> Router {
+        Router::new()
+            .route("/metrics", get(scrape))
+            .route("/livez", get(async || "ok\n"))
+            .route("/readyz", get(ready))
+            .with_state(self)
+    }
+}
+
+async fn scrape(State(operations): State<Operations>) -> Response {
+    let view = operations.store.view();
+    operations
+        .metrics
+        .view_entries(view.map_or(0, crate::revocation::View::len));
+    match operations.metrics.render() {
+        Ok(text) => {
+            let content_type = [(
+                header::CONTENT_TYPE,
+                "text/plain; version=0.0.4; charset=utf-8",
+            )];
+            (content_type, text).into_response()
+        }
+        Err(error) => {
+            tracing::error!(%error, "cannot render the metrics");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+async fn ready(State(operations): State<Operations>) -> Response {
+    if operations.readiness.get() {
+        "ok\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()
+    }
+}

@@ -1,0 +1,113 @@
+//! A circuit breaker: after repeated failures a store is left alone for a moment, so that no check waits for an
+//! answer that will not come, and is then tried by one call at a time.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Failures in a row that open the breaker.
+const FAILURES_TO_OPEN: u32 = 5;
+/// How long it stays open. Short, because a store that has come back should be in use again within a second.
+const OPEN_FOR: Duration = Duration::from_millis(250);
+
+/// Counts failures in a row and says whether a call may be made.
+#[derive(Debug, Default)]
+pub struct Breaker(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    failures: u32,
+    /// While set and ahead: nobody may call. While set and past: the next caller may try, alone.
+    open_until: Option<Instant>,
+}
+
+/// Permission for one call; its outcome must be reported. A call that is dropped unreported counts as failed.
+#[derive(Debug)]
+pub struct Attempt<'b> {
+    breaker: &'b Breaker,
+    reported: bool,
+}
+
+impl Breaker {
+    /// Asks to make a call: `None` while the breaker is open.
+    pub fn attempt(&self) -> Option<Attempt<'_>> {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(until) = state.open_until {
+            let now = Instant::now();
+            if now < until {
+                return None;
+            }
+            // This caller is the trial; others keep out until it is over or has taken too long.
+            state.open_until = Some(now + OPEN_FOR);
+        }
+        Some(Attempt {
+            breaker: self,
+            reported: false,
+        })
+    }
+
+    fn report(&self, success: bool) {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if success {
+            *state = State::default();
+            return;
+        }
+        state.failures = state.failures.saturating_add(1);
+        if state.failures >= FAILURES_TO_OPEN {
+            state.open_until = Some(Instant::now() + OPEN_FOR);
+        }
+    }
+}
+
+impl Attempt<'_> {
+    /// Reports how the call went.
+    pub fn finish(mut self, success: bool) {
+        self.reported = true;
+        self.breaker.report(success);
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if !self.reported {
+            self.breaker.report(false);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fail(breaker: &Breaker, times: u32) {
+        for _ in 0..times {
+            breaker.attempt().unwrap().finish(false);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn repeated_failures_open_it_and_one_success_closes_it() {
+        let breaker = Breaker::default();
+        fail(&breaker, FAILURES_TO_OPEN - 1);
+        breaker.attempt().unwrap().finish(true);
+        fail(&breaker, FAILURES_TO_OPEN);
+        assert!(breaker.attempt().is_none());
+        tokio::time::advance(OPEN_FOR).await;
+        breaker.attempt().unwrap().finish(true);
+        assert!(breaker.attempt().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn only_one_caller_at_a_time_tries_whether_the_store_is_back() {
+        let breaker = Breaker::default();
+        fail(&breaker, FAILURES_TO_OPEN);
+        tokio::time::advance(OPEN_FOR).await;
+        let trial = breaker.attempt().unwrap();
+        assert!(breaker.attempt().is_none());
+        drop(trial);
+        assert!(breaker.attempt().is_none());
+        tokio::time::advance(OPEN_FOR).await;
+        assert!(breaker.attempt().is_some());
+    }
+}

@@ -1,0 +1,230 @@
+//! What a revocation names: one token, a subject, a session, a client, a signing key, a whole issuer.
+
+use std::fmt;
+
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::clock::Timestamp;
+use crate::jwt::VerifiedClaims;
+
+use super::statement::Cutoff;
+use super::view::KeyHash;
+
+/// The prefix of every key in a store.
+pub(super) const PREFIX: &str = "revoxy:";
+
+/// The value in the key that revokes a whole issuer: there is nothing more to name.
+const WHOLE_ISSUER: &str = "all";
+
+/// By what a revocation finds its tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum KeyKind {
+    /// One token by its `jti`.
+    TokenId,
+    /// One token without `jti`, by the SHA-256 of its signing input (base64url).
+    Digest,
+    /// All tokens of a subject.
+    Subject,
+    /// All tokens of a session (`sid`).
+    Session,
+    /// All tokens given to a client (`azp`, else `client_id`).
+    Client,
+    /// All tokens signed with a key (`kid`).
+    SigningKey,
+    /// All tokens of an issuer.
+    Issuer,
+}
+
+impl KeyKind {
+    /// Every kind.
+    pub const ALL: [Self; 7] = [
+        Self::TokenId,
+        Self::Digest,
+        Self::Subject,
+        Self::Session,
+        Self::Client,
+        Self::SigningKey,
+        Self::Issuer,
+    ];
+
+    /// The name in store keys, answers and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::TokenId => "jti",
+            Self::Digest => "digest",
+            Self::Subject => "sub",
+            Self::Session => "sid",
+            Self::Client => "client",
+            Self::SigningKey => "kid",
+            Self::Issuer => "iss",
+        }
+    }
+}
+
+/// The key of a revocation: `revoxy:<kind>:<issuer name>:<value>`.
+///
+/// Issuer names hold no colon (the configuration sees to it), so the value may hold anything.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct RevocationKey {
+    kind: KeyKind,
+    rendered: String,
+    value_at: usize,
+}
+
+impl fmt::Debug for RevocationKey {
+    /// Without the value, which identifies a token or a person.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "RevocationKey({}:…)",
+            &self.rendered[..self.value_at - 1]
+        )
+    }
+}
+
+impl RevocationKey {
+    /// A key of this kind and value for the issuer of this configured name.
+    pub fn new(kind: KeyKind, issuer: &str, value: &str) -> Self {
+        let head = format!("{PREFIX}{}:{issuer}:", kind.as_str());
+        Self {
+            kind,
+            value_at: head.len(),
+            rendered: head + value,
+        }
+    }
+
+    /// The key that names this very token: by `jti`, else by digest.
+    pub fn of_token(claims: &VerifiedClaims) -> Self {
+        match claims.token_id() {
+            Some(jti) => Self::new(KeyKind::TokenId, claims.issuer(), jti),
+            None => {
+                let digest = URL_SAFE_NO_PAD.encode(claims.digest());
+                Self::new(KeyKind::Digest, claims.issuer(), &digest)
+            }
+        }
+    }
+
+    /// Reads a rendered key; `None` where it is none of ours.
+    pub fn parse(rendered: &str) -> Option<Self> {
+        let mut parts = rendered.strip_prefix(PREFIX)?.splitn(3, ':');
+        let (kind, issuer, value) = (parts.next()?, parts.next()?, parts.next()?);
+        let kind = KeyKind::ALL.into_iter().find(|k| k.as_str() == kind)?;
+        Some(Self::new(kind, issuer, value))
+    }
+
+    /// The kind.
+    pub fn kind(&self) -> KeyKind {
+        self.kind
+    }
+
+    /// The configured name of the issuer.
+    pub fn issuer(&self) -> &str {
+        let from = PREFIX.len() + self.kind.as_str().len() + 1;
+        &self.rendered[from..self.value_at - 1]
+    }
+
+    /// The value of the claim.
+    pub fn value(&self) -> &str {
+        &self.rendered[self.value_at..]
+    }
+
+    /// The key as it stands in a store.
+    pub fn rendered(&self) -> &str {
+        &self.rendered
+    }
+
+    /// The key as it stands in a [`super::View`]: 128 bits of SHA-256. Subjects and token ids may be chosen by
+    /// others, so the hash must be one that nobody finds collisions in.
+    pub(super) fn hash(&self) -> KeyHash {
+        let digest = digest::digest(&digest::SHA256, self.rendered.as_bytes());
+        let mut head = [0; 16];
+        head.copy_from_slice(&digest.as_ref()[..16]);
+        KeyHash(u128::from_le_bytes(head))
+    }
+}
+
+/// Every key under which a token may be revoked, rendered and hashed once.
+#[derive(Clone, Debug)]
+pub struct TokenKeys {
+    keys: Vec<RevocationKey>,
+    hashes: Vec<KeyHash>,
+    issued_at: Option<Timestamp>,
+}
+
+impl TokenKeys {
+    /// The keys of a verified token.
+    pub fn of(claims: &VerifiedClaims) -> Self {
+        let issuer: &str = claims.issuer();
+        let mut keys = vec![RevocationKey::of_token(claims)];
+        let mut add = |kind, value: Option<&str>| {
+            keys.extend(value.map(|value| RevocationKey::new(kind, issuer, value)));
+        };
+        add(KeyKind::Subject, claims.subject());
+        add(KeyKind::Session, claims.session());
+        add(KeyKind::Client, claims.client());
+        add(KeyKind::SigningKey, claims.kid());
+        add(KeyKind::Issuer, Some(WHOLE_ISSUER));
+        Self {
+            hashes: keys.iter().map(RevocationKey::hash).collect(),
+            keys,
+            issued_at: claims.issued_at(),
+        }
+    }
+
+    /// The keys, the token's own first.
+    pub fn keys(&self) -> &[RevocationKey] {
+        &self.keys
+    }
+
+    /// The first key whose revocation, as `find` tells it, matches this token.
+    pub(super) fn first_match(
+        &self,
+        mut find: impl FnMut(usize, KeyHash) -> Option<Cutoff>,
+    ) -> Option<KeyKind> {
+        let matches = |(index, hash): (usize, &KeyHash)| {
+            let cutoff = find(index, *hash)?;
+            cutoff
+                .matches(self.issued_at)
+                .then(|| self.keys[index].kind)
+        };
+        self.hashes.iter().enumerate().find_map(matches)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rendered_key_reads_back_whatever_its_value() {
+        for value in ["", "a:b:c", "*", "{}", "ü\n\0", "revoxy:jti:x:y"] {
+            let key = RevocationKey::new(KeyKind::Subject, "shop", value);
+            let back = RevocationKey::parse(key.rendered()).unwrap();
+            assert_eq!(
+                (back.kind(), back.issuer(), back.value()),
+                (KeyKind::Subject, "shop", value)
+            );
+        }
+    }
+
+    #[test]
+    fn foreign_keys_are_not_read() {
+        for key in [
+            "",
+            "revoxy:",
+            "revoxy:jti:shop",
+            "revoxy:nothing:shop:1",
+            "other:jti:shop:1",
+        ] {
+            assert_eq!(RevocationKey::parse(key), None, "{key}");
+        }
+    }
+
+    #[test]
+    fn debug_output_never_shows_the_value() {
+        let key = RevocationKey::new(KeyKind::Subject, "shop", "alice");
+        assert_eq!(format!("{key:?}"), "RevocationKey(revoxy:sub:shop:…)");
+    }
+}

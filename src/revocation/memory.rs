@@ -1,0 +1,105 @@
+//! The memory store: for tests and for trying Revoxy out. It forgets everything when the process ends.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use crate::clock::{Clock, Timestamp};
+
+use super::key::RevocationKey;
+use super::statement::{Cutoff, Revocation};
+use super::view::View;
+use super::{Page, RevocationStore, StoreError};
+
+/// Revocations in this process' memory.
+pub struct MemoryStore {
+    clock: Arc<dyn Clock>,
+    view: View,
+    entries: Mutex<BTreeMap<String, Revocation>>,
+}
+
+impl MemoryStore {
+    /// An empty store.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self {
+            clock,
+            view: View::default(),
+            entries: Mutex::default(),
+        }
+    }
+
+    fn entries(&self) -> MutexGuard<'_, BTreeMap<String, Revocation>> {
+        // Every change below is a single insertion or removal, so a panic leaves nothing half done.
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn live(&self, key: &RevocationKey) -> Option<Revocation> {
+        let now = self.clock.now();
+        let entry = self.entries().get(key.rendered()).cloned();
+        entry.filter(|r| r.is_live(now))
+    }
+}
+
+#[async_trait]
+impl RevocationStore for MemoryStore {
+    fn view(&self) -> Option<&View> {
+        Some(&self.view)
+    }
+
+    async fn lookup(&self, keys: &[RevocationKey]) -> Result<Vec<Option<Cutoff>>, StoreError> {
+        Ok(keys
+            .iter()
+            .map(|k| self.live(k).map(|r| r.cutoff))
+            .collect())
+    }
+
+    async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let mut entries = self.entries();
+        let entry = match entries.get(revocation.key.rendered()) {
+            Some(old) if old.is_live(now) => old.strengthened_by(revocation),
+            _ => revocation.clone(),
+        };
+        self.view
+            .insert(entry.key.hash(), entry.cutoff, entry.expires_at);
+        entries.insert(entry.key.rendered().to_owned(), entry);
+        Ok(())
+    }
+
+    async fn unrevoke(&self, key: &RevocationKey) -> Result<bool, StoreError> {
+        let now = self.clock.now();
+        let mut entries = self.entries();
+        let removed = entries.remove(key.rendered());
+        self.view.remove(key.hash());
+        Ok(removed.is_some_and(|r| r.is_live(now)))
+    }
+
+    async fn get(&self, key: &RevocationKey) -> Result<Option<Revocation>, StoreError> {
+        Ok(self.live(key))
+    }
+
+    async fn list(&self, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
+        let now = self.clock.now();
+        let entries = self.entries();
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let revocations: Vec<_> = entries
+            .range::<str, _>((start, Bound::Unbounded))
+            .map(|(_, r)| r)
+            .filter(|r| r.is_live(now))
+            .take(limit)
+            .cloned()
+            .collect();
+        let next = match revocations.last() {
+            Some(last) if revocations.len() == limit => Some(last.key.rendered().to_owned()),
+            _ => None,
+        };
+        Ok(Page { revocations, next })
+    }
+
+    async fn prune(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.entries().retain(|_, r| r.is_live(now));
+        Ok(self.view.prune(now) as u64)
+    }
+}

@@ -1,0 +1,107 @@
+//! Revocation: what is revoked, where that is kept, and how a check asks.
+//!
+//! [`RevocationStore`] is the one trait that a store implements; [`Checker`] is all that the path of a check sees of
+//! this room. The checker takes [`VerifiedClaims`](crate::jwt::VerifiedClaims), so that a lookup for claims that
+//! nobody verified does not compile.
+//!
+//! To add a store: implement the trait in a file of its own here, add it to the configuration
+//! (`config/revocation.rs`), open it in `app/store.rs`, and let the contract suite run over it (`tests/it/stores.rs`).
+
+mod breaker;
+mod checker;
+mod key;
+mod memory;
+mod redis;
+mod sqlite;
+mod statement;
+mod view;
+
+use async_trait::async_trait;
+
+use crate::clock::Timestamp;
+
+pub use breaker::Breaker;
+pub use checker::{CheckedTypes, Checker, Lookup};
+pub use key::{KeyKind, RevocationKey, TokenKeys};
+pub use memory::MemoryStore;
+pub use redis::{RedisOptions, RedisStore};
+pub use sqlite::SqliteStore;
+pub use statement::{Cutoff, Revocation};
+pub use view::View;
+
+/// Where revocations are kept.
+///
+/// Every call may take as long as it likes: callers set the deadline. An implementation never answers "not
+/// revoked" for what it could not read: that is an error.
+#[async_trait]
+pub trait RevocationStore: Send + Sync + 'static {
+    /// The exact copy in this process' memory, where the store keeps one: checks then ask it and not the store.
+    fn view(&self) -> Option<&View> {
+        None
+    }
+
+    /// For each key, in order: the cutoff of the live revocation under it, if there is one.
+    async fn lookup(&self, keys: &[RevocationKey]) -> Result<Vec<Option<Cutoff>>, StoreError>;
+
+    /// Records a revocation. What is already recorded under the key is only ever strengthened: see
+    /// [`Revocation::strengthened_by`]. When this returns, the revocation is durable as far as the store can make
+    /// it, and a `lookup` that starts now finds it.
+    async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError>;
+
+    /// Takes a revocation back. Tells whether there was one.
+    async fn unrevoke(&self, key: &RevocationKey) -> Result<bool, StoreError>;
+
+    /// Reads one live revocation whole.
+    async fn get(&self, key: &RevocationKey) -> Result<Option<Revocation>, StoreError>;
+
+    /// Lists live revocations, about `limit` at a time; `after` is the `next` of the page before.
+    ///
+    /// What is there during the whole listing is listed, what comes or goes meanwhile may be.
+    async fn list(&self, after: Option<&str>, limit: usize) -> Result<Page, StoreError>;
+
+    /// Removes what has expired, where the store does not do so by itself. Tells how many.
+    async fn prune(&self, _now: Timestamp) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+}
+
+/// One page of a listing.
+#[derive(Clone, Debug, Default)]
+pub struct Page {
+    /// The revocations.
+    pub revocations: Vec<Revocation>,
+    /// Where the next page starts; `None` at the end.
+    pub next: Option<String>,
+}
+
+/// Why a store gave no answer. Never carries a key, a value or a credential.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// It cannot be reached, or the connection broke.
+    #[error("the revocation store is unavailable: {0}")]
+    Unavailable(String),
+    /// It did not answer within the deadline.
+    #[error("the revocation store did not answer in time")]
+    Timeout,
+    /// It answered something that we cannot use: a wrong type, a missing permission, a full disk.
+    #[error("the revocation store refused or answered wrongly: {0}")]
+    Failed(String),
+    /// It failed repeatedly and is not asked again for a moment.
+    #[error("the revocation store has failed repeatedly and is left alone for a moment")]
+    BreakerOpen,
+}
+
+impl StoreError {
+    /// Every label value, for metrics that are made at start.
+    pub const LABELS: [&'static str; 4] = ["unavailable", "timeout", "failed", "breaker_open"];
+
+    /// The metric label.
+    pub const fn label(&self) -> &'static str {
+        match self {
+            Self::Unavailable(_) => Self::LABELS[0],
+            Self::Timeout => Self::LABELS[1],
+            Self::Failed(_) => Self::LABELS[2],
+            Self::BreakerOpen => Self::LABELS[3],
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! One multiplexed connection to Redis, kept by a background task.
+//!
+//! `redis-rs`' own connection manager can keep a command waiting for many seconds while it reconnects, and a caller
+//! that gives up takes a half-made connection with it. Here a task of its own connects, so a call finds a connection
+//! or waits for one as long as its deadline allows, and the next call profits from what the last began.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
+use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo as _, RedisError};
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+
+use super::super::StoreError;
+use super::RedisOptions;
+
+/// Pauses between attempts to connect: from the first to the longest. Short, so that a server that is back is in use
+/// again well within a second.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(320);
+/// How long a connection that kept a caller waiting may take to answer a PING before it is given up.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The connection, or the lack of one.
+pub(super) struct Connection {
+    live: watch::Receiver<Option<Live>>,
+    doubts: Arc<Doubts>,
+    last_error: Arc<Mutex<String>>,
+    keeper: AbortHandle,
+}
+
+#[derive(Clone)]
+struct Live {
+    generation: u64,
+    connection: MultiplexedConnection,
+}
+
+/// What callers have met on the present connection.
+#[derive(Default)]
+struct Doubts {
+    worst: Mutex<(u64, Doubt)>,
+    raised: Notify,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Doubt {
+    #[default]
+    None,
+    /// A call was not answered in its time: the server may be slow, or the connection half open.
+    Slow,
+    /// The connection is broken.
+    Broken,
+}
+
+/// The connection of one call. A call that is dropped before its outcome is known was too slow for its caller.
+pub(super) struct Borrowed<'c> {
+    pub inner: MultiplexedConnection,
+    generation: u64,
+    doubts: &'c Doubts,
+    settled: bool,
+}
+
+impl Connection {
+    /// Starts to connect.
+    pub fn start(options: &RedisOptions) -> Result<Self, StoreError> {
+        let client = client(options)?;
+        let (sender, live) = watch::channel(None);
+        let (doubts, last_error) = (Arc::<Doubts>::default(), Arc::<Mutex<String>>::default());
+        let keeper = Keeper {
+            client,
+            connect_timeout: options.connect_timeout,
+            sender,
+            doubts: Arc::clone(&doubts),
+            last_error: Arc::clone(&last_error),
+        };
+        Ok(Self {
+            live,
+            doubts,
+            last_error,
+            keeper: tokio::spawn(keeper.run()).abort_handle(),
+        })
+    }
+
+    /// The connection, as soon as there is one: the caller sets the deadline.
+    pub async fn current(&self) -> Result<Borrowed<'_>, StoreError> {
+        let mut live = self.live.clone();
+        let gone = |_| StoreError::Unavailable("shutting down".to_owned());
+        let live = live.wait_for(Option::is_some).await.map_err(gone)?.clone();
+        let Some(live) = live else {
+            return Err(StoreError::Unavailable("not connected".to_owned()));
+        };
+        Ok(Borrowed {
+            inner: live.connection,
+            generation: live.generation,
+            doubts: &self.doubts,
+            settled: false,
+        })
+    }
+
+    /// Waits for the first connection.
+    pub async fn ready(&self, patience: Duration) -> Result<(), StoreError> {
+        let mut live = self.live.clone();
+        match tokio::time::timeout(patience, live.wait_for(Option::is_some)).await {
+            Ok(Ok(_)) => Ok(()),
+            _ => {
+                let last = self
+                    .last_error
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner);
+                Err(StoreError::Unavailable(last.clone()))
+            }
+        }
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.keeper.abort();
+    }
+}
+
+impl Borrowed<'_> {
+    /// The call was answered.
+    pub fn answered(mut self) {
+        self.settled = true;
+    }
+
+    /// The call failed; says how.
+    pub fn failed(mut self, error: &RedisError) -> StoreError {
+        self.settled = true;
+        let server_spoke = error.code().is_some() && !error.is_connection_dropped();
+        if server_spoke && error.code() != Some("LOADING") && error.code() != Some("READONLY") {
+            return StoreError::Failed(describe(error));
+        }
+        self.doubts.raise(self.generation, Doubt::Broken);
+        StoreError::Unavailable(describe(error))
+    }
+}
+
+impl Drop for Borrowed<'_> {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.doubts.raise(self.generation, Doubt::Slow);
+        }
+    }
+}
+
+impl Doubts {
+    fn raise(&self, generation: u64, doubt: Doubt) {
+        let mut worst = self.worst.lock().unwrap_or_else(PoisonError::into_inner);
+        if (generation, doubt) > *worst {
+            *worst = (generation, doubt);
+            self.raised.notify_one();
+        }
+    }
+
+    fn take(&self, generation: u64) -> Doubt {
+        let mut worst = self.worst.lock().unwrap_or_else(PoisonError::into_inner);
+        if worst.0 != generation {
+            return Doubt::None;
+        }
+        std::mem::take(&mut worst.1)
+    }
+}
+
+/// The task that keeps the connection.
+struct Keeper {
+    client: Client,
+    connect_timeout: Duration,
+    sender: watch::Sender<Option<Live>>,
+    doubts: Arc<Doubts>,
+    last_error: Arc<Mutex<String>>,
+}
+
+impl Keeper {
+    async fn run(self) {
+        let mut pause = FIRST_PAUSE;
+        let mut generation = 0;
+        loop {
+            match self.connect().await {
+                Ok(connection) => {
+                    generation += 1;
+                    pause = FIRST_PAUSE;
+                    tracing::info!("connected to Redis");
+                    self.sender.send_replace(Some(Live {
+                        generation,
+                        connection: connection.clone(),
+                    }));
+                    self.until_broken(generation, connection).await;
+                    self.sender.send_replace(None);
+                    tracing::warn!("lost the connection to Redis");
+                }
+                Err(error) => {
+                    let mut last = self
+                        .last_error
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner);
+                    if *last != error {
+                        tracing::warn!(error, "cannot connect to Redis; trying again");
+                        *last = error;
+                    }
+                }
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn connect(&self) -> Result<MultiplexedConnection, String> {
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.connect_timeout))
+            // Callers set the deadlines; a timeout of the library's own would only come on top.
+            .set_response_timeout(None);
+        let connect = async {
+            let mut connection = self
+                .client
+                .get_multiplexed_async_connection_with_config(&config)
+                .await?;
+            let _: String = redis::cmd("PING").query_async(&mut connection).await?;
+            Ok(connection)
+        };
+        match tokio::time::timeout(self.connect_timeout, connect).await {
+            Ok(connected) => connected.map_err(|e: RedisError| describe(&e)),
+            Err(_) => Err("no answer in time".to_owned()),
+        }
+    }
+
+    async fn until_broken(&self, generation: u64, mut connection: MultiplexedConnection) {
+        loop {
+            self.doubts.raised.notified().await;
+            match self.doubts.take(generation) {
+                Doubt::None => {}
+                Doubt::Broken => return,
+                Doubt::Slow => {
+                    let ping = redis::cmd("PING");
+                    let probe = ping.query_async::<String>(&mut connection);
+                    if !matches!(tokio::time::timeout(PROBE_TIMEOUT, probe).await, Ok(Ok(_))) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+}
+
+pub(super) fn client(options: &RedisOptions) -> Result<Client, StoreError> {
+    // The library's message can quote the URL, which may hold a password.
+    let bad_url = |_| StoreError::Failed("the URL is not one of Redis'".to_owned());
+    let info = options
+        .url
+        .as_str()
+        .into_connection_info()
+        .map_err(bad_url)?;
+    let mut settings = info.redis_settings().clone();
+    if let Some(username) = &options.username {
+        settings = settings.set_username(username);
+    }
+    if let Some(password) = &options.password {
+        settings = settings.set_password(password);
+    }
+    let info = info
+        .set_redis_settings(settings)
+        .set_tcp_settings(TcpSettings::default().set_nodelay(true));
+    Client::open(info).map_err(bad_url)
+}
+
+/// What an error may say in a log: kind and server code, and the server's own words only about who we are to it.
+fn describe(error: &RedisError) -> String {
+    match (error.code(), error.detail()) {
+        (Some(code @ ("NOAUTH" | "WRONGPASS" | "NOPERM")), _) => {
+            format!("{code}: check the user, the password and its access control list")
+        }
+        (Some(code), _) => format!("the server answered {code}"),
+        (None, _) if error.is_connection_refusal() => "connection refused".to_owned(),
+        (None, _) if error.is_timeout() => "no answer in time".to_owned(),
+        (None, _) if error.is_connection_dropped() => "connection closed".to_owned(),
+        (None, _) => error.category().to_owned(),
+    }
+}

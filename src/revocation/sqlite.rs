@@ -1,0 +1,251 @@
+//! The SQLite store: the embedded default. One file, written by this process alone, read into a [`View`] at start.
+//!
+//! `sqlx` is the crate because it serves PostgreSQL with the same code. The database is opened in exclusive mode: a
+//! second process on the same file would not see what this one writes, so it is refused at start. `synchronous=FULL`
+//! makes an acknowledged revocation survive the machine's loss of power, not only ours.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::Row as _;
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqlitePool, SqlitePoolOptions,
+    SqliteRow, SqliteSynchronous,
+};
+use tokio::sync::Mutex;
+
+use crate::clock::{Clock, Timestamp};
+
+use super::key::RevocationKey;
+use super::statement::{Cutoff, Revocation};
+use super::view::View;
+use super::{Page, RevocationStore, StoreError};
+
+const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS revocations (
+        key        TEXT PRIMARY KEY NOT NULL,
+        not_before INTEGER,          -- ms since the epoch; NULL: every token
+        expires_at INTEGER NOT NULL, -- ms since the epoch
+        reason     TEXT,
+        actor      TEXT,
+        revoked_at INTEGER NOT NULL  -- ms since the epoch
+    ) WITHOUT ROWID;
+    CREATE INDEX IF NOT EXISTS revocations_by_expiry ON revocations (expires_at);
+";
+const COLUMNS: &str = "key, not_before, expires_at, reason, actor, revoked_at";
+/// How many expired rows one statement deletes, so that a revocation never waits long behind it.
+const PRUNE_BATCH: i64 = 1000;
+
+/// Revocations in an SQLite file.
+pub struct SqliteStore {
+    clock: Arc<dyn Clock>,
+    pool: SqlitePool,
+    view: View,
+    /// Held from reading a row to updating the view, so that both see changes in the same order.
+    writing: Mutex<()>,
+}
+
+impl SqliteStore {
+    /// Opens the file, making it and its tables where they are missing, and reads what it holds.
+    pub async fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .locking_mode(SqliteLockingMode::Exclusive)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_secs(1));
+        // One connection: in exclusive mode there cannot be a second.
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .acquire_timeout(Duration::from_secs(5))
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options)
+            .await
+            .map_err(failed)?;
+        sqlx::raw_sql(SCHEMA).execute(&pool).await.map_err(failed)?;
+        let store = Self {
+            clock,
+            pool,
+            view: View::default(),
+            writing: Mutex::default(),
+        };
+        store.fill_view().await?;
+        Ok(store)
+    }
+
+    async fn fill_view(&self) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let mut after = None;
+        loop {
+            let page = self.page(after.as_deref(), 10_000, now).await?;
+            for revocation in page.revocations {
+                self.show(&revocation);
+            }
+            match page.next {
+                Some(next) => after = Some(next),
+                None => return Ok(()),
+            }
+        }
+    }
+
+    fn show(&self, revocation: &Revocation) {
+        self.view.insert(
+            revocation.key.hash(),
+            revocation.cutoff,
+            revocation.expires_at,
+        );
+    }
+
+    async fn page(
+        &self,
+        after: Option<&str>,
+        limit: usize,
+        now: Timestamp,
+    ) -> Result<Page, StoreError> {
+        let query = format!(
+            "SELECT {COLUMNS} FROM revocations WHERE key > ? AND expires_at > ? ORDER BY key LIMIT ?"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(query))
+            .bind(after.unwrap_or_default())
+            .bind(now.millis())
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failed)?;
+        let revocations = rows.iter().map(revocation).collect::<Result<Vec<_>, _>>()?;
+        let next = match revocations.last() {
+            Some(last) if rows.len() == limit => Some(last.key.rendered().to_owned()),
+            _ => None,
+        };
+        Ok(Page { revocations, next })
+    }
+}
+
+#[async_trait]
+impl RevocationStore for SqliteStore {
+    fn view(&self) -> Option<&View> {
+        Some(&self.view)
+    }
+
+    async fn lookup(&self, keys: &[RevocationKey]) -> Result<Vec<Option<Cutoff>>, StoreError> {
+        let mut cutoffs = Vec::with_capacity(keys.len());
+        for key in keys {
+            cutoffs.push(self.get(key).await?.map(|r| r.cutoff));
+        }
+        Ok(cutoffs)
+    }
+
+    async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError> {
+        let _writing = self.writing.lock().await;
+        let standing = match self.get(&revocation.key).await? {
+            Some(old) => old.strengthened_by(revocation),
+            None => revocation.clone(),
+        };
+        let query =
+            format!("INSERT OR REPLACE INTO revocations ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)");
+        let not_before = match standing.cutoff {
+            Cutoff::All => None,
+            Cutoff::IssuedUpTo(cutoff) => Some(cutoff.millis()),
+        };
+        sqlx::query(sqlx::AssertSqlSafe(query))
+            .bind(standing.key.rendered())
+            .bind(not_before)
+            .bind(standing.expires_at.millis())
+            .bind(&standing.reason)
+            .bind(&standing.actor)
+            .bind(standing.revoked_at.millis())
+            .execute(&self.pool)
+            .await
+            .map_err(failed)?;
+        self.show(&standing);
+        Ok(())
+    }
+
+    async fn unrevoke(&self, key: &RevocationKey) -> Result<bool, StoreError> {
+        let _writing = self.writing.lock().await;
+        let deleted = sqlx::query("DELETE FROM revocations WHERE key = ? RETURNING expires_at")
+            .bind(key.rendered())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(failed)?;
+        self.view.remove(key.hash());
+        match deleted {
+            Some(row) => {
+                let expires_at: i64 = row.try_get(0).map_err(failed)?;
+                Ok(self.clock.now() < Timestamp::from_millis(expires_at))
+            }
+            None => Ok(false),
+        }
+    }
+
+    async fn get(&self, key: &RevocationKey) -> Result<Option<Revocation>, StoreError> {
+        let query = format!("SELECT {COLUMNS} FROM revocations WHERE key = ? AND expires_at > ?");
+        let row = sqlx::query(sqlx::AssertSqlSafe(query))
+            .bind(key.rendered())
+            .bind(self.clock.now().millis())
+            .fetch_optional(&self.pool)
+            .await
+            .map_err(failed)?;
+        row.as_ref().map(revocation).transpose()
+    }
+
+    async fn list(&self, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
+        self.page(after, limit, self.clock.now()).await
+    }
+
+    async fn prune(&self, now: Timestamp) -> Result<u64, StoreError> {
+        let mut pruned = 0;
+        loop {
+            let deleted = sqlx::query(
+                "DELETE FROM revocations WHERE key IN \
+                 (SELECT key FROM revocations WHERE expires_at <= ? LIMIT ?)",
+            )
+            .bind(now.millis())
+            .bind(PRUNE_BATCH)
+            .execute(&self.pool)
+            .await
+            .map_err(failed)?
+            .rows_affected();
+            pruned += deleted;
+            if deleted == 0 {
+                break;
+            }
+        }
+        self.view.prune(now);
+        Ok(pruned)
+    }
+}
+
+fn revocation(row: &SqliteRow) -> Result<Revocation, StoreError> {
+    let key: String = row.try_get("key").map_err(failed)?;
+    let not_before: Option<i64> = row.try_get("not_before").map_err(failed)?;
+    let expires_at: i64 = row.try_get("expires_at").map_err(failed)?;
+    let revoked_at: i64 = row.try_get("revoked_at").map_err(failed)?;
+    Ok(Revocation {
+        key: RevocationKey::parse(&key).ok_or_else(|| {
+            StoreError::Failed("a row holds a key that is none of ours".to_owned())
+        })?,
+        cutoff: not_before.map_or(Cutoff::All, |ms| {
+            Cutoff::IssuedUpTo(Timestamp::from_millis(ms))
+        }),
+        expires_at: Timestamp::from_millis(expires_at),
+        reason: row.try_get("reason").map_err(failed)?,
+        actor: row.try_get("actor").map_err(failed)?,
+        revoked_at: Timestamp::from_millis(revoked_at),
+    })
+}
+
+/// The library's messages name tables, files and SQL, never bound values.
+fn failed(error: sqlx::Error) -> StoreError {
+    match error {
+        sqlx::Error::PoolTimedOut => StoreError::Timeout,
+        sqlx::Error::Database(e) if e.message().contains("locked") => StoreError::Unavailable(
+            "the database file is locked: another process has it open".to_owned(),
+        ),
+        other => StoreError::Failed(other.to_string()),
+    }
+}

@@ -1,0 +1,84 @@
+//! The statement "tokens matching this key are refused".
+
+use crate::clock::Timestamp;
+
+use super::key::RevocationKey;
+
+/// Which of the tokens under a key a revocation means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Cutoff {
+    /// Those issued at this instant or before (`iat` ≤ cutoff): a new login works.
+    IssuedUpTo(Timestamp),
+    /// All of them. Stands last: it is the strongest.
+    All,
+}
+
+impl Cutoff {
+    /// Whether a token with this `iat` is meant. A token that does not say when it was issued cannot show that it
+    /// came after the cutoff, so it is.
+    pub fn matches(self, issued_at: Option<Timestamp>) -> bool {
+        match (self, issued_at) {
+            (Self::All, _) | (_, None) => true,
+            (Self::IssuedUpTo(cutoff), Some(issued_at)) => issued_at <= cutoff,
+        }
+    }
+}
+
+/// A revocation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revocation {
+    /// What is revoked.
+    pub key: RevocationKey,
+    /// Which of its tokens.
+    pub cutoff: Cutoff,
+    /// Until when the statement stands: no token that it means lives longer.
+    pub expires_at: Timestamp,
+    /// Why, in the words of whoever revoked.
+    pub reason: Option<String>,
+    /// Who revoked.
+    pub actor: Option<String>,
+    /// When it was revoked.
+    pub revoked_at: Timestamp,
+}
+
+impl Revocation {
+    /// What stands when `newer` is said after this: the later of the cutoffs and of the expiries, so that a
+    /// revocation never weakens another, with the newer statement's reason, actor and time.
+    pub fn strengthened_by(&self, newer: &Self) -> Self {
+        Self {
+            cutoff: self.cutoff.max(newer.cutoff),
+            expires_at: self.expires_at.max(newer.expires_at),
+            ..newer.clone()
+        }
+    }
+
+    /// Whether it still stands at `now`.
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        now < self.expires_at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_issued_in_the_very_instant_of_the_cutoff_is_revoked() {
+        let cutoff = Cutoff::IssuedUpTo(Timestamp::from_secs(100));
+        assert!(cutoff.matches(Some(Timestamp::from_secs(100))));
+        assert!(!cutoff.matches(Some(Timestamp::from_millis(100_001))));
+    }
+
+    #[test]
+    fn a_token_without_iat_is_revoked_by_any_cutoff() {
+        assert!(Cutoff::IssuedUpTo(Timestamp::from_secs(1)).matches(None));
+    }
+
+    #[test]
+    fn an_older_cutoff_never_weakens_a_newer_one() {
+        let older = Cutoff::IssuedUpTo(Timestamp::from_secs(1));
+        let newer = Cutoff::IssuedUpTo(Timestamp::from_secs(2));
+        assert_eq!(older.max(newer), newer);
+        assert_eq!(newer.max(Cutoff::All), Cutoff::All);
+    }
+}
