@@ -43,7 +43,7 @@ impl RedisOptions {
 
 /// Records a revocation without ever weakening the one that stands, in one step on the server: two writers cannot
 /// come between each other. `KEYS[1]`: the key. `ARGV[1]`: the cutoff in seconds, or empty for every token.
-/// `ARGV[2]`: how long it stands, in ms. `ARGV[3]`: the value as JSON, without the cutoff.
+/// `ARGV[2]`: how long it stands, in ms, or empty for ever. `ARGV[3]`: the value as JSON, without the cutoff.
 ///
 /// A script and not MULTI, because what to write depends on what is read.
 const REVOKE: &str = r"
@@ -58,7 +58,7 @@ const REVOKE: &str = r"
             cutoff = standing
         end
         local left = redis.call('PTTL', KEYS[1])
-        if left == -1 then life = nil elseif left > life then life = left end
+        if left == -1 then life = nil elseif life and left > life then life = left end
     end
     local value = cjson.decode(ARGV[3])
     value.not_before = cutoff
@@ -71,6 +71,8 @@ const REVOKE: &str = r"
     return 1
 ";
 
+/// The longest expiry to give a key, in ms: what a Lua number holds exactly.
+const LONGEST_LIFE: u64 = 1 << 53;
 /// How many keys a step of `SCAN` looks at.
 const SCAN_COUNT: usize = 1000;
 
@@ -119,6 +121,9 @@ impl RedisStore {
 #[async_trait]
 impl RevocationStore for RedisStore {
     async fn lookup(&self, keys: &[RevocationKey]) -> Result<Vec<Option<Cutoff>>, StoreError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
         // GET and not MGET: MGET answers "nothing" for a key of another type, GET says that something is wrong.
         let mut pipeline = redis::pipe();
         for key in keys {
@@ -136,9 +141,14 @@ impl RevocationStore for RedisStore {
         if life == 0 {
             return Ok(());
         }
+        // Beyond what Redis can count there is only "for ever".
+        let life = match u64::try_from(life) {
+            Ok(ms) if ms <= LONGEST_LIFE => ms.to_string(),
+            _ => String::new(),
+        };
         let mut call = self.revoke.key(revocation.key.rendered());
         call.arg(format::cutoff_argument(revocation.cutoff))
-            .arg(u64::try_from(life).unwrap_or(u64::MAX))
+            .arg(life)
             .arg(format::value(revocation));
         self.run(async |connection| call.invoke_async(connection).await)
             .await
