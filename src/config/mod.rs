@@ -63,8 +63,15 @@ impl Config {
         let server = server::read(raw.server, &document, &mut problems);
         let answers = server::read_answers(raw.responses, &document, &mut problems);
         let issuers = issuers::read(raw.issuers, &document, &mut problems);
+        let on_unavailable = raw.revocation.on_unavailable;
         let revocation = revocation::read(raw.revocation, &document, &mut problems);
-        let policies = policies::read(raw.policies, raw.routes, &document, &mut problems);
+        let policies = policies::read(
+            raw.policies,
+            raw.routes,
+            on_unavailable,
+            &document,
+            &mut problems,
+        );
         match (problems.is_empty(), policies) {
             (true, Some(policies)) => Ok(Self {
                 server,
