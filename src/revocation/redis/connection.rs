@@ -143,8 +143,8 @@ impl Borrowed<'_> {
     /// The call failed; says how.
     pub fn failed(mut self, error: &RedisError) -> StoreError {
         self.settled = true;
-        let server_spoke = error.code().is_some() && !error.is_connection_dropped();
-        if server_spoke && error.code() != Some("LOADING") && error.code() != Some("READONLY") {
+        let code = server_code(error);
+        if code.is_some_and(|c| c != "LOADING" && c != "READONLY") {
             return StoreError::Failed(describe(error));
         }
         self.doubts.raise(self.generation, Doubt::Broken);
@@ -288,16 +288,22 @@ pub(super) fn client(
     Client::open(info).map_err(bad_url)
 }
 
+/// The code with which the server itself refused. The library does not tell that of a command within a pipeline.
+pub(super) fn server_code(error: &RedisError) -> Option<String> {
+    let refused = error.clone().into_server_errors()?;
+    refused.first().map(|(_, e)| e.code().to_owned())
+}
+
 /// What an error may say in a log: kind and server code, and the server's own words only about who we are to it.
 pub(super) fn describe(error: &RedisError) -> String {
-    match (error.code(), error.detail()) {
-        (Some(code @ ("NOAUTH" | "WRONGPASS" | "NOPERM")), _) => {
+    match server_code(error).as_deref() {
+        Some(code @ ("NOAUTH" | "WRONGPASS" | "NOPERM")) => {
             format!("{code}: check the user, the password and its access control list")
         }
-        (Some(code), _) => format!("the server answered {code}"),
-        (None, _) if error.is_connection_refusal() => "connection refused".to_owned(),
-        (None, _) if error.is_timeout() => "no answer in time".to_owned(),
-        (None, _) if error.is_connection_dropped() => "connection closed".to_owned(),
-        (None, _) => error.category().to_owned(),
+        Some(code) => format!("the server answered {code}"),
+        None if error.is_connection_refusal() => "connection refused".to_owned(),
+        None if error.is_timeout() => "no answer in time".to_owned(),
+        None if error.is_connection_dropped() => "connection closed".to_owned(),
+        None => error.category().to_owned(),
     }
 }

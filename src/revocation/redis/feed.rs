@@ -300,7 +300,7 @@ impl Feed {
             .await;
         connected.map_err(|error| {
             let no_resp3 = error.kind() == redis::ErrorKind::RESP3NotSupported
-                || error.code().is_some_and(|c| c == "NOPROTO" || c == "ERR");
+                || connection::server_code(&error).is_some_and(|c| c == "NOPROTO" || c == "ERR");
             if no_resp3 {
                 FeedEnd::Refused(refusal("it does not speak RESP3 (Redis 6 and later do)"))
             } else {
@@ -326,13 +326,15 @@ async fn track(connection: &mut MultiplexedConnection) -> Result<(), FeedEnd> {
         .arg("PREFIX")
         .arg(PREFIX);
     let answer: redis::RedisResult<Value> = tracking.query_async(connection).await;
-    answer.map(drop).map_err(|error| match error.code() {
-        Some("NOPERM") => FeedEnd::Refused(refusal(
-            "this user may not `CLIENT TRACKING`; grant +client|tracking",
-        )),
-        Some(_) => FeedEnd::Refused(refusal("it refuses `CLIENT TRACKING`")),
-        None => error.into(),
-    })
+    answer
+        .map(drop)
+        .map_err(|error| match connection::server_code(&error).as_deref() {
+            Some("NOPERM") => FeedEnd::Refused(refusal(
+                "this user may not `CLIENT TRACKING`; grant +client|tracking",
+            )),
+            Some(_) => FeedEnd::Refused(refusal("it refuses `CLIENT TRACKING`")),
+            None => error.into(),
+        })
 }
 
 fn jittered(pause: Duration) -> Duration {

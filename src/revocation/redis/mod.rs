@@ -87,7 +87,7 @@ pub enum Deletions {
 
 /// Records a revocation without ever weakening the one that stands, in one step on the server: two writers cannot
 /// come between each other. `KEYS[1]`: the key. `ARGV[1]`: the cutoff in seconds, or empty for every token.
-/// `ARGV[2]`: how long it stands, in ms. `ARGV[3]`: the value as JSON, without the cutoff.
+/// `ARGV[2]`: how long it stands, in ms, or empty for ever. `ARGV[3]`: the value as JSON, without the cutoff.
 ///
 /// A script and not MULTI, because what to write depends on what is read.
 const REVOKE: &str = r"
@@ -102,7 +102,7 @@ const REVOKE: &str = r"
             cutoff = standing
         end
         local left = redis.call('PTTL', KEYS[1])
-        if left == -1 then life = nil elseif left > life then life = left end
+        if left == -1 then life = nil elseif life and left > life then life = left end
     end
     local value = cjson.decode(ARGV[3])
     value.not_before = cutoff
@@ -115,6 +115,8 @@ const REVOKE: &str = r"
     return 1
 ";
 
+/// The longest expiry to give a key, in ms: what a Lua number holds exactly.
+const LONGEST_LIFE: u64 = 1 << 53;
 /// How many keys a step of `SCAN` looks at.
 const SCAN_COUNT: usize = 1000;
 
@@ -232,6 +234,9 @@ impl RevocationStore for RedisStore {
     }
 
     async fn lookup(&self, keys: &[RevocationKey]) -> Result<Vec<Option<Cutoff>>, StoreError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
         let mut connection = self.connection.current().await?;
         match self.look_up(&mut connection, keys).await {
             Ok(Some(cutoffs)) => {
@@ -256,9 +261,14 @@ impl RevocationStore for RedisStore {
             return Ok(());
         }
         let key_hash = revocation.key.hash();
+        // Beyond what Redis can count there is only "for ever".
+        let life = match u64::try_from(life) {
+            Ok(ms) if ms <= LONGEST_LIFE => ms.to_string(),
+            _ => String::new(),
+        };
         let mut call = self.revoke.key(revocation.key.rendered());
         call.arg(format::cutoff_argument(revocation.cutoff))
-            .arg(u64::try_from(life).unwrap_or(u64::MAX))
+            .arg(life)
             .arg(format::value(revocation));
         let (): () = self
             .run(async |connection| call.invoke_async(connection).await)
@@ -287,7 +297,7 @@ impl RevocationStore for RedisStore {
             .pset_ex(
                 &tombstone,
                 "",
-                u64::try_from(life.as_millis()).unwrap_or(u64::MAX),
+                u64::try_from(life.as_millis()).map_or(LONGEST_LIFE, |ms| ms.min(LONGEST_LIFE)),
             )
             .ignore();
         take_back.del(key.rendered()).del(&restored);

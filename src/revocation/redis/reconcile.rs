@@ -15,7 +15,7 @@ use super::connection;
 use super::pushes::{Pending, Pushes};
 use super::server::ServerInfo;
 use super::stored::{self, Stored, StoredKey};
-use super::{Deletions, format};
+use super::{Deletions, LONGEST_LIFE, format};
 
 /// How many keys a step reads.
 const BATCH: usize = 1000;
@@ -326,7 +326,7 @@ impl Reconciliation {
             }
             match self.restore(connection, batch).await {
                 // Not allowed to write, or out of memory: the view keeps them, the next comparison tries again.
-                Err(error) if error.code().is_some() => {
+                Err(error) if connection::server_code(&error).is_some() => {
                     tracing::error!(
                         why = connection::describe(&error),
                         "cannot write revocations back to Redis"
@@ -363,9 +363,8 @@ impl Reconciliation {
             command.arg(format::restored_value(*cutoff)).arg("NX");
             if *expires_at != Timestamp::NEVER {
                 let life = expires_at.since(self.clock.now()).as_millis().max(1);
-                command
-                    .arg("PX")
-                    .arg(u64::try_from(life).unwrap_or(u64::MAX));
+                let life = u64::try_from(life).unwrap_or(LONGEST_LIFE);
+                command.arg("PX").arg(life.min(LONGEST_LIFE));
             }
         }
         if restore.is_empty() {

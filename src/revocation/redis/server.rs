@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, Value};
 
+use super::connection;
+
 /// From `INFO`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ServerInfo {
@@ -25,11 +27,13 @@ impl ServerInfo {
         let info: RedisResult<String> = redis::cmd("INFO").query_async(connection).await;
         match info {
             Ok(text) => Ok(Self::parse(&text)),
-            Err(error) if error.code() == Some("NOPERM") => Ok(Self {
-                primary: is_primary(connection).await?,
-                uptime: u64::MAX,
-                ..Self::default()
-            }),
+            Err(error) if connection::server_code(&error).as_deref() == Some("NOPERM") => {
+                Ok(Self {
+                    primary: is_primary(connection).await?,
+                    uptime: u64::MAX,
+                    ..Self::default()
+                })
+            }
             Err(error) => Err(error),
         }
     }
