@@ -53,7 +53,8 @@ mod tests {
     fn one_bearer_token_is_found_and_anything_ambiguous_is_refused() {
         let malformed = Err(DenyReason::Rejected(Rejection::Malformed));
         let ambiguous = Err(DenyReason::AmbiguousToken);
-        let cases: Vec<(Vec<&'static [u8]>, Result<Option<&str>, DenyReason>)> = vec![
+        type Case = (Vec<&'static [u8]>, Result<Option<&'static str>, DenyReason>);
+        let cases: Vec<Case> = vec![
             (vec![], Ok(None)),
             (vec![b""], Ok(None)),
             (vec![b"Bearer a.b.c"], Ok(Some("a.b.c"))),
