@@ -15,10 +15,12 @@ use crate::authz::{Authorizer, Outcome};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Problems};
 use crate::ext_authz::ExtAuthz;
-use crate::jwt::{Verifier, install_crypto};
+use crate::jwt::{CachingVerifier, Verifier, install_crypto};
 use crate::metrics::{CheckLabels, Metrics};
 use crate::operations::{Operations, Readiness};
-use crate::revocation::{CheckedTypes, Checker, CheckerSettings, RevocationStore, StoreError};
+use crate::revocation::{
+    CheckedTypes, Checker, CheckerSettings, RevocationStore, StoreError, TokenKeys,
+};
 
 use listeners::Listeners;
 use shutdown::Stage;
@@ -97,7 +99,11 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     });
     let authorizer = Authorizer::new(
         config.policies.clone(),
-        Arc::clone(&verifier),
+        CachingVerifier::new(
+            Arc::clone(&verifier),
+            config.verification.cache_entries,
+            TokenKeys::of,
+        ),
         checker,
         Arc::clone(&clock),
     );

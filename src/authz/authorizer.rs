@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::clock::{Clock, Timestamp};
-use crate::jwt::{Verifier, VerifyError};
+use crate::jwt::{CachingVerifier, VerifiedToken, VerifyError};
 use crate::revocation::{Checker, Lookup, TokenKeys};
 
 use super::decision::{AllowReason, DenyReason, ErrorReason, Outcome, Verdict};
@@ -14,7 +14,7 @@ use super::token;
 /// Decides about requests.
 pub struct Authorizer {
     policies: Policies,
-    verifier: Arc<Verifier>,
+    verifier: CachingVerifier<TokenKeys>,
     revocation: Option<Checker>,
     clock: Arc<dyn Clock>,
 }
@@ -26,8 +26,8 @@ pub enum Step<'p> {
     Done(Verdict<'p>),
     /// Everything is in order, except that only the store can tell whether the token is revoked.
     AskStore {
-        /// Under what to ask.
-        keys: TokenKeys,
+        /// The token, with the keys under which to ask.
+        token: Arc<VerifiedToken<TokenKeys>>,
         /// The verdict if nothing stands against the token.
         unless_revoked: Verdict<'p>,
     },
@@ -37,7 +37,7 @@ impl Authorizer {
     /// An authorizer; without a `revocation` checker no revocation is looked up.
     pub fn new(
         policies: Policies,
-        verifier: Arc<Verifier>,
+        verifier: CachingVerifier<TokenKeys>,
         revocation: Option<Checker>,
         clock: Arc<dyn Clock>,
     ) -> Self {
@@ -54,11 +54,11 @@ impl Authorizer {
         match self.decide(request, self.clock.now()) {
             Step::Done(verdict) => verdict,
             Step::AskStore {
-                keys,
+                token,
                 unless_revoked,
             } => {
                 let answer = match &self.revocation {
-                    Some(checker) => checker.ask(&keys).await,
+                    Some(checker) => checker.ask(token.derived()).await,
                     None => Ok(None),
                 };
                 let outcome = match answer {
@@ -130,30 +130,31 @@ impl Authorizer {
             Ok(None) => return done(DenyReason::NoToken.into()),
             Err(reason) => return done(reason.into()),
         };
-        let claims = match self.verifier.verify(token, now) {
-            Ok(claims) => claims,
+        let token = match self.verifier.verify(token, now) {
+            Ok(token) => token,
             Err(VerifyError::Rejected(rejection)) => {
                 return done(DenyReason::Rejected(rejection).into());
             }
             Err(VerifyError::KeysUnavailable) => return done(ErrorReason::KeysUnavailable.into()),
         };
+        let claims = token.claims();
         let done = |outcome| Step::Done(verdict(outcome, Some(Arc::clone(claims.issuer()))));
         if !policy.token_type.accepts(claims.token_type()) {
             return done(DenyReason::WrongTokenType.into());
         }
         let lookup = match &self.revocation {
-            Some(checker) => checker.check(&claims, now),
+            Some(checker) => checker.check(claims.token_type(), token.derived(), now),
             None => Lookup::Clear,
         };
         match lookup {
             Lookup::Clear => done(Outcome::Allow(AllowReason::Ok)),
             Lookup::Revoked(_) => done(DenyReason::Revoked.into()),
-            Lookup::Ask(keys) => Step::AskStore {
-                keys,
+            Lookup::Ask => Step::AskStore {
                 unless_revoked: verdict(
                     Outcome::Allow(AllowReason::Ok),
                     Some(Arc::clone(claims.issuer())),
                 ),
+                token,
             },
         }
     }

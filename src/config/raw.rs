@@ -18,6 +18,7 @@ pub(super) struct RawConfig {
     pub server: RawServer,
     pub responses: RawResponses,
     pub issuers: Option<Vec<Option<RawIssuer>>>,
+    pub verification: RawVerification,
     pub revocation: RawRevocation,
     pub policies: BTreeMap<String, Option<RawPolicy>>,
     pub routes: Vec<Option<RawRoute>>,
@@ -57,6 +58,12 @@ pub(super) struct RawIssuer {
     pub leeway: Option<Span>,
     pub token_type: RawTokenType,
     pub keys: RawKeys,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawVerification {
+    pub cache_entries: Option<usize>,
 }
 
 #[derive(Default, Deserialize)]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::clock::Timestamp;
-use crate::jwt::{TokenType, VerifiedClaims};
+use crate::jwt::TokenType;
 use crate::metrics::StoreMetrics;
 
 use super::breaker::Breaker;
@@ -42,14 +42,14 @@ impl CheckedTypes {
 }
 
 /// What is known without asking the store.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lookup {
     /// No revocation stands against the token, or its type is not checked.
     Clear,
     /// The token is revoked, by this kind of key.
     Revoked(KeyKind),
     /// Only the store can tell.
-    Ask(TokenKeys),
+    Ask,
 }
 
 /// How the checker is to behave.
@@ -89,21 +89,21 @@ impl Checker {
     /// Looks the token up in memory, where there is a copy.
     ///
     /// What the copy holds is believed however old it is: only the store's own word takes a revocation back. That
-    /// it holds nothing is believed while it is younger than `max_staleness`.
-    pub fn check(&self, claims: &VerifiedClaims, now: Timestamp) -> Lookup {
-        if !self.settings.types.includes(claims.token_type()) {
+    /// it holds nothing is believed while it is younger than `max_staleness`. The keys can be made of verified claims
+    /// only, and are made once a token, not once a check.
+    pub fn check(&self, token_type: TokenType, keys: &TokenKeys, now: Timestamp) -> Lookup {
+        if !self.settings.types.includes(token_type) {
             return Lookup::Clear;
         }
-        let keys = TokenKeys::of(claims);
         let Some(view) = self.store.view() else {
-            return Lookup::Ask(keys);
+            return Lookup::Ask;
         };
         // The age first, then the look: see `View::age`.
         let fresh = self.is_younger_than(self.settings.max_staleness);
         match keys.first_match(|_, hash| view.find(hash, now)) {
             Some(kind) => Lookup::Revoked(kind),
             None if fresh => Lookup::Clear,
-            None => Lookup::Ask(keys),
+            None => Lookup::Ask,
         }
     }
 
