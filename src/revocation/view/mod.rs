@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::Timestamp;
 
+use super::key::RevocationKey;
 use super::statement::Cutoff;
 
 use freshness::Freshness;
@@ -132,6 +133,11 @@ impl View {
         }
         let entry = self.shards[key.shard()].table.find(key)?;
         (now < entry.expires_at).then_some(entry.cutoff)
+    }
+
+    /// The cutoff of the revocation that stands under a store key at `now`, if there is one.
+    pub fn lookup(&self, key: &RevocationKey, now: Timestamp) -> Option<Cutoff> {
+        self.find(key.hash(), now)
     }
 
     /// What is held under `key`, live or expired.
