@@ -35,6 +35,11 @@ enum Command {
         #[arg(long)]
         connect: bool,
     },
+    /// Ask the revocation store whether revocations are safe with it. Exit status 1 if they are not.
+    Doctor {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -91,6 +96,18 @@ impl Cli {
                     println!("{}: no mistakes found", path.display());
                 }
                 Ok(())
+            }
+            Command::Doctor { config } => {
+                let config = config.load()?;
+                let warnings = runtime()?.block_on(app::diagnose(&config))?;
+                if warnings.is_empty() {
+                    #[expect(clippy::print_stdout, reason = "the command's result")]
+                    {
+                        println!("nothing found that could lose revocations");
+                    }
+                    return Ok(());
+                }
+                Err(Failure::Other(anyhow::anyhow!(warnings.join("\n"))))
             }
         }
     }

@@ -15,10 +15,12 @@ use crate::authz::{Authorizer, Outcome};
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, Problems};
 use crate::ext_authz::ExtAuthz;
-use crate::jwt::{Verifier, install_crypto};
+use crate::jwt::{CachingVerifier, Verifier, install_crypto};
 use crate::metrics::{CheckLabels, Metrics};
 use crate::operations::{Operations, Readiness};
-use crate::revocation::{CheckedTypes, Checker, RevocationStore, StoreError};
+use crate::revocation::{
+    CheckedTypes, Checker, CheckerSettings, RevocationStore, StoreError, TokenKeys,
+};
 
 use listeners::Listeners;
 use shutdown::Stage;
@@ -49,10 +51,22 @@ pub async fn check(config: &Config, connect: bool) -> Result<(), StartError> {
     issuers::load(config, &mut problems);
     store::check(config, &mut problems);
     if connect && problems.is_empty() {
-        store::open(config, Arc::new(SystemClock), &mut problems).await;
+        let metrics = metrics(config).map_err(other)?;
+        store::open(config, Arc::new(SystemClock), &metrics.feed, &mut problems).await;
     }
     if problems.is_empty() {
         Ok(())
+    } else {
+        Err(problems.into())
+    }
+}
+
+/// Tells why the configured store could lose revocations; nothing where all is well.
+pub async fn diagnose(config: &Config) -> Result<Vec<String>, StartError> {
+    let mut problems = Problems::default();
+    let warnings = store::diagnose(config, &mut problems).await;
+    if problems.is_empty() {
+        Ok(warnings)
     } else {
         Err(problems.into())
     }
@@ -64,24 +78,32 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let mut problems = Problems::default();
     let issuers = issuers::load(&config, &mut problems);
-    let store = store::open(&config, Arc::clone(&clock), &mut problems).await;
+    let metrics = Arc::new(metrics(&config).map_err(other)?);
+    let store = store::open(&config, Arc::clone(&clock), &metrics.feed, &mut problems).await;
     let listeners = Listeners::bind(&config, &mut problems).await;
     let (Some(store), Some(listeners), true) = (store, listeners, problems.is_empty()) else {
         return Err(problems.into());
     };
 
-    let metrics = Arc::new(metrics(&config).map_err(other)?);
     for issuer in &issuers {
         metrics.issuer_keys(&issuer.profile().name, issuer.key_count());
     }
     let verifier = Arc::new(Verifier::new(issuers));
     let checker = (config.revocation.types != CheckedTypes::NONE).then(|| {
-        let (types, timeout) = (config.revocation.types, config.revocation.timeout);
-        Checker::new(Arc::clone(&store), types, timeout, metrics.store.clone())
+        let settings = CheckerSettings {
+            types: config.revocation.types,
+            deadline: config.revocation.timeout,
+            max_staleness: config.revocation.max_staleness,
+        };
+        Checker::new(Arc::clone(&store), settings, metrics.store.clone())
     });
     let authorizer = Authorizer::new(
         config.policies.clone(),
-        Arc::clone(&verifier),
+        CachingVerifier::new(
+            Arc::clone(&verifier),
+            config.verification.cache_entries,
+            TokenKeys::of,
+        ),
         checker,
         Arc::clone(&clock),
     );
@@ -92,7 +114,13 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     );
     let readiness = Readiness::default();
     let operations = Operations::new(Arc::clone(&metrics), readiness.clone(), Arc::clone(&store));
-    let api = Api::new(verifier, Arc::clone(&store), Arc::clone(&clock), metrics);
+    let api = Api::new(
+        verifier,
+        Arc::clone(&store),
+        config.revocation.types,
+        Arc::clone(&clock),
+        metrics,
+    );
 
     let (stage, mut stages) = shutdown::stages();
     let maintenance = tokio::spawn(maintenance::run(store, clock));

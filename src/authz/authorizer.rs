@@ -3,18 +3,18 @@
 use std::sync::Arc;
 
 use crate::clock::{Clock, Timestamp};
-use crate::jwt::{Verifier, VerifyError};
-use crate::revocation::{Checker, KeyKind, Lookup, StoreError, TokenKeys};
+use crate::jwt::{CachingVerifier, VerifiedToken, VerifyError};
+use crate::revocation::{Checker, Lookup, TokenKeys};
 
 use super::decision::{AllowReason, DenyReason, ErrorReason, Outcome, Verdict};
-use super::policy::{Policies, Policy, TokenDemand};
+use super::policy::{OnUnavailable, Policies, Policy, TokenDemand};
 use super::request::AuthzRequest;
 use super::token;
 
 /// Decides about requests.
 pub struct Authorizer {
     policies: Policies,
-    verifier: Arc<Verifier>,
+    verifier: CachingVerifier<TokenKeys>,
     revocation: Option<Checker>,
     clock: Arc<dyn Clock>,
 }
@@ -26,8 +26,8 @@ pub enum Step<'p> {
     Done(Verdict<'p>),
     /// Everything is in order, except that only the store can tell whether the token is revoked.
     AskStore {
-        /// Under what to ask.
-        keys: TokenKeys,
+        /// The token, with the keys under which to ask.
+        token: Arc<VerifiedToken<TokenKeys>>,
         /// The verdict if nothing stands against the token.
         unless_revoked: Verdict<'p>,
     },
@@ -37,7 +37,7 @@ impl Authorizer {
     /// An authorizer; without a `revocation` checker no revocation is looked up.
     pub fn new(
         policies: Policies,
-        verifier: Arc<Verifier>,
+        verifier: CachingVerifier<TokenKeys>,
         revocation: Option<Checker>,
         clock: Arc<dyn Clock>,
     ) -> Self {
@@ -54,15 +54,44 @@ impl Authorizer {
         match self.decide(request, self.clock.now()) {
             Step::Done(verdict) => verdict,
             Step::AskStore {
-                keys,
+                token,
                 unless_revoked,
             } => {
                 let answer = match &self.revocation {
-                    Some(checker) => checker.ask(&keys).await,
+                    Some(checker) => checker.ask(token.derived()).await,
                     None => Ok(None),
                 };
-                resolve(unless_revoked, answer)
+                let outcome = match answer {
+                    Ok(None) => unless_revoked.outcome,
+                    Ok(Some(_)) => DenyReason::Revoked.into(),
+                    Err(error) => {
+                        tracing::debug!(%error, "no word from the revocation store");
+                        self.without_word(unless_revoked.policy)
+                    }
+                };
+                Verdict {
+                    outcome,
+                    ..unless_revoked
+                }
             }
+        }
+    }
+
+    /// The only place where it is decided what the silence of the store means.
+    fn without_word(&self, policy: Option<&Policy>) -> Outcome {
+        let younger_than = |age| {
+            let checker = self.revocation.as_ref();
+            checker.is_some_and(|checker| checker.is_younger_than(age))
+        };
+        match policy.map(|p| p.on_unavailable).unwrap_or_default() {
+            OnUnavailable::ServeStale(age) if younger_than(age) => {
+                Outcome::Allow(AllowReason::Stale)
+            }
+            OnUnavailable::Deny | OnUnavailable::ServeStale(_) => {
+                ErrorReason::RevocationUnavailable.into()
+            }
+            OnUnavailable::Allow => Outcome::Allow(AllowReason::FailOpen),
+            OnUnavailable::Delegate => ErrorReason::RevocationDelegated.into(),
         }
     }
 
@@ -101,49 +130,32 @@ impl Authorizer {
             Ok(None) => return done(DenyReason::NoToken.into()),
             Err(reason) => return done(reason.into()),
         };
-        let claims = match self.verifier.verify(token, now) {
-            Ok(claims) => claims,
+        let token = match self.verifier.verify(token, now) {
+            Ok(token) => token,
             Err(VerifyError::Rejected(rejection)) => {
                 return done(DenyReason::Rejected(rejection).into());
             }
             Err(VerifyError::KeysUnavailable) => return done(ErrorReason::KeysUnavailable.into()),
         };
+        let claims = token.claims();
         let done = |outcome| Step::Done(verdict(outcome, Some(Arc::clone(claims.issuer()))));
         if !policy.token_type.accepts(claims.token_type()) {
             return done(DenyReason::WrongTokenType.into());
         }
         let lookup = match &self.revocation {
-            Some(checker) => checker.check(&claims, now),
+            Some(checker) => checker.check(claims.token_type(), token.derived(), now),
             None => Lookup::Clear,
         };
         match lookup {
             Lookup::Clear => done(Outcome::Allow(AllowReason::Ok)),
             Lookup::Revoked(_) => done(DenyReason::Revoked.into()),
-            Lookup::Ask(keys) => Step::AskStore {
-                keys,
+            Lookup::Ask => Step::AskStore {
                 unless_revoked: verdict(
                     Outcome::Allow(AllowReason::Ok),
                     Some(Arc::clone(claims.issuer())),
                 ),
+                token,
             },
         }
-    }
-}
-
-fn resolve(
-    unless_revoked: Verdict<'_>,
-    answer: Result<Option<KeyKind>, StoreError>,
-) -> Verdict<'_> {
-    let outcome = match answer {
-        Ok(None) => unless_revoked.outcome,
-        Ok(Some(_)) => DenyReason::Revoked.into(),
-        Err(error) => {
-            tracing::debug!(%error, "no word from the revocation store: refused");
-            ErrorReason::RevocationUnavailable.into()
-        }
-    };
-    Verdict {
-        outcome,
-        ..unless_revoked
     }
 }

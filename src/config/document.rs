@@ -193,6 +193,8 @@ impl Document {
             at = next;
         }
         *at = value;
+        let below = format!("{path}.");
+        self.places.retain(|place, _| !place.starts_with(&below));
         self.places.insert(path, variable.to_owned());
     }
 }

@@ -11,6 +11,7 @@ mod problem;
 mod raw;
 mod revocation;
 mod server;
+mod verification;
 
 use std::path::Path;
 
@@ -19,6 +20,7 @@ pub use issuers::IssuerConfig;
 pub use problem::{Problem, Problems};
 pub use revocation::{RedisConfig, RevocationConfig, StoreConfig};
 pub use server::{Listen, ServerConfig, ShutdownConfig};
+pub use verification::VerificationConfig;
 
 use crate::authz::Policies;
 use crate::ext_authz::Answers;
@@ -32,6 +34,8 @@ pub struct Config {
     pub answers: Answers,
     /// Token issuers; at least one.
     pub issuers: Vec<IssuerConfig>,
+    /// What concerns the tokens of all issuers.
+    pub verification: VerificationConfig,
     /// The revocation list.
     pub revocation: RevocationConfig,
     /// Policies and routes.
@@ -64,14 +68,22 @@ impl Config {
         let server = server::read(raw.server, &document, &mut problems);
         let answers = server::read_answers(raw.responses, &document, &mut problems);
         let issuers = issuers::read(raw.issuers, &document, &mut problems);
+        let on_unavailable = raw.revocation.on_unavailable;
+        let verification = verification::read(&raw.verification, &document, &mut problems);
         let revocation = revocation::read(raw.revocation, &document, &mut problems);
-        let policies = policies::read(raw.policies, raw.routes, &document, &mut problems);
-        problems.forget_consequences(found, &spoiled);
+        let policies = policies::read(
+            raw.policies,
+            raw.routes,
+            on_unavailable,
+            &document,
+            &mut problems,
+        );
         match (problems.is_empty(), policies) {
             (true, Some(policies)) => Ok(Self {
                 server,
                 answers,
                 issuers,
+                verification,
                 revocation,
                 policies,
                 document,

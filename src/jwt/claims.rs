@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -36,7 +37,9 @@ pub struct VerifiedClaims {
     client: Option<String>,
     kid: Option<String>,
     issued_at: Option<Timestamp>,
+    not_before: Option<Timestamp>,
     expires_at: Timestamp,
+    leeway: Duration,
     /// The instant at which the token is refused as expired: `exp` and the leeway.
     dies_at: Timestamp,
 }
@@ -104,6 +107,22 @@ impl VerifiedClaims {
         self.expires_at
     }
 
+    /// Judges the times. What was in order once may not be later, or when the clock was set back.
+    pub(super) fn judge_times(&self, now: Timestamp, expiry: Expiry) -> Result<(), Rejection> {
+        // RFC 7519 §4.1.4: "on or after" the expiration time the token is refused.
+        if expiry == Expiry::Enforced && now >= self.dies_at {
+            return Err(Rejection::Expired);
+        }
+        let latest_start = now.plus(self.leeway);
+        if self.not_before.is_some_and(|nbf| nbf > latest_start) {
+            return Err(Rejection::NotYetValid);
+        }
+        if self.issued_at.is_some_and(|iat| iat > latest_start) {
+            return Err(Rejection::IssuedInFuture);
+        }
+        Ok(())
+    }
+
     /// When this service stops accepting the token: `exp` plus the issuer's leeway. A revocation must last as long.
     pub fn dies_at(&self) -> Timestamp {
         self.dies_at
@@ -137,8 +156,6 @@ impl UnverifiedClaims<'_> {
         expiry: Expiry,
     ) -> Result<VerifiedClaims, Rejection> {
         let expires_at = self.date("exp")?.ok_or(Rejection::MissingClaim)?;
-        let not_before = self.date("nbf")?;
-        let issued_at = self.date("iat")?;
         let (client, client_id) = (self.text("azp")?, self.text("client_id")?);
         let claims = VerifiedClaims {
             issuer: Arc::clone(&profile.name),
@@ -149,21 +166,13 @@ impl UnverifiedClaims<'_> {
             session: self.identifier("sid")?,
             client: client.or(client_id).map(str::to_owned),
             kid: provenance.kid.map(str::to_owned),
-            issued_at,
+            issued_at: self.date("iat")?,
+            not_before: self.date("nbf")?,
             expires_at,
+            leeway: profile.leeway,
             dies_at: expires_at.plus(profile.leeway),
         };
-        // RFC 7519 §4.1.4: "on or after" the expiration time the token is refused.
-        if expiry == Expiry::Enforced && now >= claims.dies_at {
-            return Err(Rejection::Expired);
-        }
-        let latest_start = now.plus(profile.leeway);
-        if not_before.is_some_and(|nbf| nbf > latest_start) {
-            return Err(Rejection::NotYetValid);
-        }
-        if issued_at.is_some_and(|iat| iat > latest_start) {
-            return Err(Rejection::IssuedInFuture);
-        }
+        claims.judge_times(now, expiry)?;
         self.check_audience(&profile.audiences)?;
         Ok(claims)
     }

@@ -67,6 +67,11 @@ impl Issuer {
         &self.profile
     }
 
+    /// Takes these keys from now on. What was verified with the former ones does not count any more.
+    pub fn replace_keys(&self, keys: KeySet) {
+        self.keys.store(Arc::new(keys));
+    }
+
     /// How many keys it has at present.
     pub fn key_count(&self) -> usize {
         self.keys.load().len()

@@ -2,16 +2,18 @@
 
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk};
 
 use super::algorithm::{Algorithm, KeyType};
 use super::error::Rejection;
 
-/// The least RSA modulus: 2048 bits (RFC 7518 §3.3).
-const MIN_RSA_BYTES: usize = 256;
+/// The least RSA modulus in bits (RFC 7518 §3.3).
+const MIN_RSA_BITS: usize = 2048;
 /// The greatest RSA modulus that the cryptographic library verifies with.
-const MAX_RSA_BYTES: usize = 1024;
+const MAX_RSA_BITS: usize = 8192;
 
 /// One key and what it may be used for.
 #[derive(Clone)]
@@ -105,19 +107,16 @@ fn check_strength(
             if have < need {
                 return Err(format!(
                     "the secret has {have} bytes, {} needs at least {need} (RFC 7518 §3.2); \
-                     make one with `openssl rand {need}`",
+                     make one with `openssl rand -hex {need}`",
                     names(algorithms)
                 ));
             }
         }
         KeyType::Rsa => {
-            let have = rsa_modulus_bytes(key)?;
-            if !(MIN_RSA_BYTES..=MAX_RSA_BYTES).contains(&have) {
+            let have = rsa_modulus_bits(key)?;
+            if !(MIN_RSA_BITS..=MAX_RSA_BITS).contains(&have) {
                 return Err(format!(
-                    "the RSA key has {} bits, it must have {} to {} (RFC 7518 §3.3)",
-                    have * 8,
-                    MIN_RSA_BYTES * 8,
-                    MAX_RSA_BYTES * 8
+                    "the RSA key has {have} bits, it must have {MIN_RSA_BITS} to {MAX_RSA_BITS} (RFC 7518 §3.3)"
                 ));
             }
         }
@@ -136,13 +135,18 @@ fn expect_length(have: usize, need: usize, curve: &str) -> Result<(), String> {
     }
 }
 
-fn rsa_modulus_bytes(key: &DecodingKey) -> Result<usize, String> {
-    let jwk = Jwk::from_decoding_key(key, Some(jsonwebtoken::Algorithm::RS256))
-        .map_err(|_| "not an RSA public key".to_owned())?;
-    match jwk.algorithm {
-        AlgorithmParameters::RSA(rsa) => Ok(rsa.n.trim_start_matches('A').len() * 3 / 4),
-        _ => Err("not an RSA public key".to_owned()),
-    }
+/// Bits that count: zeros in front make a key no stronger.
+fn rsa_modulus_bits(key: &DecodingKey) -> Result<usize, String> {
+    let not_rsa = || "not an RSA public key".to_owned();
+    let jwk =
+        Jwk::from_decoding_key(key, Some(jsonwebtoken::Algorithm::RS256)).map_err(|_| not_rsa())?;
+    let AlgorithmParameters::RSA(rsa) = jwk.algorithm else {
+        return Err(not_rsa());
+    };
+    let modulus = URL_SAFE_NO_PAD.decode(rsa.n).map_err(|_| not_rsa())?;
+    let zeros = modulus.iter().take_while(|b| **b == 0).count();
+    let leading = modulus.get(zeros).map_or(0, |b| b.leading_zeros());
+    Ok((modulus.len() - zeros) * 8 - leading as usize)
 }
 
 fn names(algorithms: &[Algorithm]) -> String {

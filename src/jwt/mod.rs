@@ -8,6 +8,7 @@
 //! [`VerifiedClaims`] can be made by nobody but the [`Verifier`]; everything behind it takes that type.
 
 mod algorithm;
+mod cache;
 mod claims;
 mod compact;
 mod error;
@@ -17,9 +18,12 @@ mod jwk;
 mod key;
 mod key_file;
 mod strict_json;
+#[cfg(test)]
+mod tests;
 mod verifier;
 
 pub use algorithm::Algorithm;
+pub use cache::{CachingVerifier, VerifiedToken};
 pub use claims::{TokenType, VerifiedClaims};
 pub use error::{KeyError, Rejection, VerifyError};
 pub use issuer::{Issuer, IssuerProfile, TokenTypeNames};

@@ -12,6 +12,7 @@ use super::compact::CompactToken;
 use super::error::{Rejection, VerifyError};
 use super::header::Header;
 use super::issuer::Issuer;
+use super::key::KeySet;
 
 /// The largest token that is looked at: Envoy's own limit on all headers together is 60 KiB.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
@@ -39,7 +40,8 @@ impl Verifier {
 
     /// Verifies a token as it stands at `now`.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<VerifiedClaims, VerifyError> {
-        self.verify_with(token, now, Expiry::Enforced)
+        let (claims, ..) = self.verify_with(token, now, Expiry::Enforced)?;
+        Ok(claims)
     }
 
     /// Verifies a token, but takes an expired one too: whoever presents it may revoke it (RFC 7009).
@@ -48,15 +50,17 @@ impl Verifier {
         token: &str,
         now: Timestamp,
     ) -> Result<VerifiedClaims, VerifyError> {
-        self.verify_with(token, now, Expiry::Ignored)
+        let (claims, ..) = self.verify_with(token, now, Expiry::Ignored)?;
+        Ok(claims)
     }
 
-    fn verify_with(
+    /// Also returns whose token it is and the key set that verified it.
+    pub(super) fn verify_with(
         &self,
         token: &str,
         now: Timestamp,
         expiry: Expiry,
-    ) -> Result<VerifiedClaims, VerifyError> {
+    ) -> Result<(VerifiedClaims, Arc<Issuer>, Arc<KeySet>), VerifyError> {
         let token = CompactToken::parse(token)?;
         let header = Header::read(&token.header)?;
         if header
@@ -87,11 +91,12 @@ impl Verifier {
             digest: sha256(token.signing_input.as_bytes()),
             kid: header.kid,
         };
-        Ok(claims.judge(profile, &provenance, now, expiry)?)
+        let claims = claims.judge(profile, &provenance, now, expiry)?;
+        Ok((claims, Arc::clone(issuer), Arc::clone(&keys)))
     }
 }
 
-fn sha256(bytes: &[u8]) -> [u8; 32] {
+pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     out.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
     out

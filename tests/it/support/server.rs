@@ -8,6 +8,7 @@ use super::tokens::{AUDIENCE, ISSUER};
 use super::{Checks, Process, Scratch, SigningKey, eventually};
 
 /// A configuration that works, section by section.
+#[derive(Clone)]
 pub struct Config {
     pub check: String,
     pub shutdown: String,

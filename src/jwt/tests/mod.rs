@@ -1,0 +1,120 @@
+//! The tests of the room as a whole: what is accepted, what is refused and why, and what the cache may never do.
+
+mod accepted;
+mod cache;
+mod keys;
+mod negative;
+mod signer;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use crate::clock::Timestamp;
+
+use super::algorithm::Algorithm;
+use super::issuer::{Issuer, IssuerProfile, TokenTypeNames};
+use super::jwk;
+use super::key::KeySet;
+use super::verifier::{Verifier, install_crypto};
+use signer::{ALGORITHMS, Signer, b64};
+
+const ISS: &str = "https://auth.shop.example";
+/// When the tests take place.
+const NOW: i64 = 1_800_000_000;
+const LEEWAY: i64 = 30;
+
+fn now() -> Timestamp {
+    Timestamp::from_secs(NOW)
+}
+
+fn at(offset: i64) -> Timestamp {
+    Timestamp::from_secs(NOW + offset)
+}
+
+/// A profile that accepts every algorithm.
+fn profile() -> IssuerProfile {
+    IssuerProfile {
+        name: Arc::from("shop"),
+        issuer: ISS.to_owned(),
+        audiences: vec!["shop".to_owned()],
+        algorithms: Algorithm::ALL.to_vec(),
+        leeway: Duration::from_secs(30),
+        token_type: TokenTypeNames::default(),
+    }
+}
+
+fn key_set(jwks: &[Value]) -> KeySet {
+    let json = json!({ "keys": jwks }).to_string();
+    jwk::parse_set(json.as_bytes(), &Algorithm::ALL).unwrap().0
+}
+
+/// One key of each kind, the kid being the kind's name.
+fn all_keys() -> KeySet {
+    let of = |alg: &str, kid: &str| Signer::of(alg).jwk(Some(kid));
+    key_set(&[
+        of("HS256", "secret"),
+        of("RS256", "rsa"),
+        of("ES256", "p256"),
+        of("ES384", "p384"),
+        of("EdDSA", "ed25519"),
+    ])
+}
+
+fn kid_for(algorithm: &str) -> &'static str {
+    match algorithm {
+        "ES256" => "p256",
+        "ES384" => "p384",
+        "EdDSA" => "ed25519",
+        hmac if hmac.starts_with("HS") => "secret",
+        _ => "rsa",
+    }
+}
+
+fn issuer_with(profile: IssuerProfile, keys: KeySet) -> Arc<Issuer> {
+    install_crypto().unwrap();
+    Arc::new(Issuer::new(profile, keys))
+}
+
+fn verifier_with(profile: IssuerProfile, keys: KeySet) -> Verifier {
+    Verifier::new([issuer_with(profile, keys)])
+}
+
+fn verifier() -> Verifier {
+    verifier_with(profile(), all_keys())
+}
+
+/// Claims that are in order.
+fn claims() -> Map<String, Value> {
+    let claims = json!({
+        "iss": ISS, "aud": "shop", "sub": "alice", "jti": "t1",
+        "iat": NOW - 10, "nbf": NOW - 10, "exp": NOW + 600,
+    });
+    claims.as_object().unwrap().clone()
+}
+
+fn claims_but(claim: &str, value: Value) -> String {
+    let mut claims = claims();
+    claims.insert(claim.to_owned(), value);
+    Value::Object(claims).to_string()
+}
+
+fn claims_without(claim: &str) -> String {
+    let mut claims = claims();
+    claims.remove(claim);
+    Value::Object(claims).to_string()
+}
+
+fn header(algorithm: &str) -> String {
+    json!({ "alg": algorithm, "typ": "JWT", "kid": kid_for(algorithm) }).to_string()
+}
+
+/// A token that is in order but for its claims.
+fn token(algorithm: &str, claims: &str) -> String {
+    Signer::of(algorithm).token(algorithm, &header(algorithm), claims)
+}
+
+fn good_token(algorithm: &str) -> String {
+    token(algorithm, &Value::Object(claims()).to_string())
+}
