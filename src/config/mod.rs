@@ -78,6 +78,7 @@ impl Config {
             &document,
             &mut problems,
         );
+        problems.forget_consequences(found, &spoiled);
         match (problems.is_empty(), policies) {
             (true, Some(policies)) => Ok(Self {
                 server,
