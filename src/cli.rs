@@ -31,7 +31,7 @@ enum Command {
     CheckConfig {
         #[command(flatten)]
         config: ConfigFile,
-        /// Also try to open the revocation store.
+        /// Also try to open the revocation store and to fetch keys.
         #[arg(long)]
         connect: bool,
     },

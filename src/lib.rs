@@ -8,7 +8,7 @@
 //! 4. [`revocation`] says whether a revocation stands against them;
 //! 5. [`authz`] has its verdict, [`ext_authz`] encodes it, [`metrics`] counts it.
 //!
-//! Beside the path: [`api`] revokes, [`operations`] answers probes and scrapes, [`config`] reads the configuration,
+//! Beside the path: [`keys`] fetches the issuers' keys, [`api`] revokes, [`operations`] answers probes and scrapes, [`config`] reads the configuration,
 //! [`app`] puts everything together. See `ARCHITECTURE.md`.
 
 pub mod api;
@@ -19,6 +19,7 @@ pub mod clock;
 pub mod config;
 pub mod ext_authz;
 pub mod jwt;
+pub mod keys;
 pub mod logging;
 pub mod metrics;
 pub mod operations;

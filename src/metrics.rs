@@ -33,7 +33,7 @@ pub struct Metrics {
     pub store: StoreMetrics,
     revocations: IntCounterVec,
     view_entries: IntGauge,
-    issuer_keys: IntGaugeVec,
+    keys: KeyVecs,
 }
 
 /// What a metric of checks is counted by.
@@ -69,11 +69,7 @@ impl Metrics {
                 "Revocations in the in-memory view; 0 where every check asks the store.",
             )?,
         )?;
-        let keys = Opts::new(
-            "revoxy_issuer_keys",
-            "Usable verification keys of an issuer.",
-        );
-        let issuer_keys = register(&registry, IntGaugeVec::new(keys, &["issuer"])?)?;
+        let keys = KeyVecs::new(&registry)?;
         build_info(&registry)?;
         #[cfg(target_os = "linux")]
         registry.register(Box::new(
@@ -85,7 +81,7 @@ impl Metrics {
             store,
             revocations,
             view_entries,
-            issuer_keys,
+            keys,
         })
     }
 
@@ -94,10 +90,9 @@ impl Metrics {
         self.revocations.with_label_values(&[result]).inc();
     }
 
-    /// Notes how many keys an issuer has.
-    pub fn issuer_keys(&self, issuer: &str, keys: usize) {
-        let keys = i64::try_from(keys).unwrap_or(i64::MAX);
-        self.issuer_keys.with_label_values(&[issuer]).set(keys);
+    /// The metrics of an issuer's keys; refreshes can fail in these ways.
+    pub fn issuer_keys(&self, issuer: &str, failures: &[&'static str]) -> KeyMetrics {
+        self.keys.of(issuer, failures)
     }
 
     /// Notes how many entries the view holds.
@@ -253,6 +248,74 @@ impl StoreMetrics {
     pub fn failed(&self, error: &'static str) {
         self.up.set(0);
         if let Some((_, counter)) = self.errors.iter().find(|(e, _)| *e == error) {
+            counter.inc();
+        }
+    }
+}
+
+/// What is known of issuers' keys, by issuer.
+struct KeyVecs {
+    keys: IntGaugeVec,
+    last_success: IntGaugeVec,
+    refreshes: IntCounterVec,
+}
+
+impl KeyVecs {
+    fn new(registry: &Registry) -> Result<Self, MetricsError> {
+        let keys = Opts::new("revoxy_jwks_keys", "Usable verification keys of an issuer.");
+        let last_success = Opts::new(
+            "revoxy_jwks_last_success_timestamp_seconds",
+            "When the keys of an issuer were last fetched, or found in their file in a new form.",
+        );
+        let refreshes = Opts::new(
+            "revoxy_jwks_refreshes_total",
+            "Attempts to get the keys of an issuer, by result: success, or why not.",
+        );
+        Ok(Self {
+            keys: register(registry, IntGaugeVec::new(keys, &["issuer"])?)?,
+            last_success: register(registry, IntGaugeVec::new(last_success, &["issuer"])?)?,
+            refreshes: register(
+                registry,
+                IntCounterVec::new(refreshes, &["issuer", "result"])?,
+            )?,
+        })
+    }
+
+    fn of(&self, issuer: &str, failures: &[&'static str]) -> KeyMetrics {
+        let result = |r: &str| self.refreshes.with_label_values(&[issuer, r]);
+        KeyMetrics {
+            keys: self.keys.with_label_values(&[issuer]),
+            last_success: self.last_success.with_label_values(&[issuer]),
+            success: result("success"),
+            failures: failures.iter().map(|f| (*f, result(f))).collect(),
+        }
+    }
+}
+
+/// The keys of one issuer.
+#[derive(Clone)]
+pub struct KeyMetrics {
+    keys: IntGauge,
+    last_success: IntGauge,
+    success: IntCounter,
+    failures: Vec<(&'static str, IntCounter)>,
+}
+
+impl KeyMetrics {
+    /// The issuer has this many keys from now on.
+    pub fn replaced(&self, keys: usize) {
+        self.keys.set(i64::try_from(keys).unwrap_or(i64::MAX));
+    }
+
+    /// The keys were got at this time, in seconds.
+    pub fn refreshed(&self, at: i64) {
+        self.success.inc();
+        self.last_success.set(at);
+    }
+
+    /// They were not, for this reason.
+    pub fn failed(&self, why: &'static str) {
+        if let Some((_, counter)) = self.failures.iter().find(|(f, _)| *f == why) {
             counter.inc();
         }
     }

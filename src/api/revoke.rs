@@ -34,7 +34,11 @@ pub(super) async fn handle(
             return error(StatusCode::BAD_REQUEST, "invalid_request", &why);
         }
     };
-    match api.verifier.verify_possession(&token, api.clock.now()) {
+    let verified = api
+        .verifier
+        .verify_possession(&token, api.clock.now())
+        .await;
+    match verified {
         Ok(claims) => api.revoke(&claims).await,
         Err(VerifyError::Rejected(rejection)) => {
             // RFC 7009 §2.2: an invalid token is no error. The log says it, for whoever wonders.
@@ -45,7 +49,7 @@ pub(super) async fn handle(
             api.metrics.revocation_request("ignored");
             StatusCode::OK.into_response()
         }
-        Err(VerifyError::KeysUnavailable) => {
+        Err(VerifyError::KeysUnavailable | VerifyError::KeysPending(_)) => {
             api.metrics.revocation_request("failed");
             unavailable()
         }

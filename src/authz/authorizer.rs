@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::clock::{Clock, Timestamp};
-use crate::jwt::{CachingVerifier, VerifiedToken, VerifyError};
+use crate::jwt::{CachingVerifier, MAX_KEY_FETCHES, PendingKeys, VerifiedToken, VerifyError};
 use crate::revocation::{Checker, KeyKind, Lookup, StoreError, TokenKeys};
 
 use super::decision::{AllowReason, DenyReason, ErrorReason, Outcome, Verdict};
@@ -24,6 +24,13 @@ pub struct Authorizer {
 pub enum Step<'p> {
     /// Decided.
     Done(Verdict<'p>),
+    /// The token's key is not there, and the issuer's keys are being fetched. Then decide again.
+    AwaitKeys {
+        /// What to wait for.
+        keys: PendingKeys,
+        /// The verdict if that is in vain.
+        otherwise: Verdict<'p>,
+    },
     /// Everything is in order, except that only the store can tell whether the token is revoked.
     AskStore {
         /// The token, with the keys under which to ask.
@@ -49,10 +56,21 @@ impl Authorizer {
         }
     }
 
-    /// Decides about `request`, asking the store only if it must.
+    /// Decides about `request`, asking the store or waiting for keys only if it must.
     pub async fn authorize(&self, request: &AuthzRequest<'_>) -> Verdict<'_> {
-        match self.decide(request, self.clock.now()) {
+        let mut step = self.decide(request, self.clock.now());
+        for _ in 0..MAX_KEY_FETCHES {
+            let Step::AwaitKeys { keys, .. } = &step else {
+                break;
+            };
+            if !keys.fetched().await {
+                break;
+            }
+            step = self.decide(request, self.clock.now());
+        }
+        match step {
             Step::Done(verdict) => verdict,
+            Step::AwaitKeys { otherwise, .. } => otherwise,
             Step::AskStore {
                 token,
                 unless_revoked,
@@ -103,10 +121,13 @@ impl Authorizer {
         };
         let token = match self.verifier.verify(token, now) {
             Ok(token) => token,
-            Err(VerifyError::Rejected(rejection)) => {
-                return done(DenyReason::Rejected(rejection).into());
+            Err(VerifyError::KeysPending(keys)) => {
+                return Step::AwaitKeys {
+                    otherwise: verdict(unverified(keys.otherwise()), None),
+                    keys,
+                };
             }
-            Err(VerifyError::KeysUnavailable) => return done(ErrorReason::KeysUnavailable.into()),
+            Err(error) => return done(unverified(error)),
         };
         let claims = token.claims();
         let done = |outcome| Step::Done(verdict(outcome, Some(Arc::clone(claims.issuer()))));
@@ -127,6 +148,15 @@ impl Authorizer {
                 ),
                 token,
             },
+        }
+    }
+}
+
+fn unverified(error: VerifyError) -> Outcome {
+    match error {
+        VerifyError::Rejected(rejection) => DenyReason::Rejected(rejection).into(),
+        VerifyError::KeysUnavailable | VerifyError::KeysPending(_) => {
+            ErrorReason::KeysUnavailable.into()
         }
     }
 }

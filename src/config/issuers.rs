@@ -4,9 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::jwt::{IssuerProfile, KeyFile, TokenTypeNames};
+use crate::jwt::{IssuerProfile, TokenTypeNames};
+use crate::keys::KeySource;
 
 use super::document::Document;
+use super::keys;
 use super::problem::Problems;
 use super::raw::{RawIssuer, RawKeys, RawTokenType};
 
@@ -16,7 +18,7 @@ pub struct IssuerConfig {
     /// What its tokens must say.
     pub profile: IssuerProfile,
     /// Where its keys are.
-    pub keys: KeyFile,
+    pub keys: KeySource,
     /// The path of the keys in the configuration, for problems that show when they are read.
     pub keys_path: String,
 }
@@ -106,7 +108,7 @@ impl Reader<'_> {
                 "more than 5m: the clocks should be set right instead",
             );
         }
-        let keys = self.keys(raw.keys);
+        let keys = self.keys(raw.keys, issuer.as_deref());
         Some(IssuerConfig {
             profile: IssuerProfile {
                 name: Arc::from(name?),
@@ -141,22 +143,13 @@ impl Reader<'_> {
         Some(name)
     }
 
-    fn keys(&mut self, raw: RawKeys) -> Option<KeyFile> {
-        let given: Vec<KeyFile> = [
-            raw.jwks_file.map(KeyFile::Jwks),
-            raw.pem_file.map(KeyFile::Pem),
-            raw.secret_file.map(KeyFile::Secret),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        match <[KeyFile; 1]>::try_from(given) {
-            Ok([keys]) => Some(keys),
-            Err(_) => {
-                self.problem(
-                    "keys",
-                    "needs exactly one of jwks_file, pem_file, secret_file",
-                );
+    fn keys(&mut self, raw: RawKeys, issuer: Option<&str>) -> Option<KeySource> {
+        match keys::read(raw, issuer) {
+            Ok(source) => Some(source),
+            Err(mistakes) => {
+                for (key, message) in mistakes {
+                    self.problem(&key, &message);
+                }
                 None
             }
         }

@@ -6,6 +6,7 @@
 
 mod document;
 mod issuers;
+mod keys;
 mod policies;
 mod problem;
 mod raw;

@@ -79,6 +79,15 @@ pub(super) struct RawKeys {
     pub jwks_file: Option<PathBuf>,
     pub pem_file: Option<PathBuf>,
     pub secret_file: Option<PathBuf>,
+    pub jwks_url: Option<String>,
+    pub discovery: bool,
+    pub refresh: Option<Span>,
+    pub cooldown: Option<Span>,
+    pub wait: Option<Span>,
+    pub max_age: Option<Span>,
+    pub timeout: Option<Span>,
+    pub allow_http: bool,
+    pub ca_file: Option<PathBuf>,
 }
 
 #[derive(Default, Deserialize)]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 
 use super::algorithm::Algorithm;
+use super::demand::KeyDemand;
 use super::key::KeySet;
 
 /// What the tokens of an issuer must say.
@@ -51,6 +52,7 @@ impl Default for TokenTypeNames {
 pub struct Issuer {
     profile: IssuerProfile,
     keys: ArcSwap<KeySet>,
+    demand: Option<KeyDemand>,
 }
 
 impl Issuer {
@@ -59,7 +61,22 @@ impl Issuer {
         Self {
             profile,
             keys: ArcSwap::from_pointee(keys),
+            demand: None,
         }
+    }
+
+    /// An issuer whose keys are fetched by somebody who answers the `demand`; at first it has none.
+    pub fn fetched(profile: IssuerProfile, demand: KeyDemand) -> Self {
+        Self {
+            profile,
+            keys: ArcSwap::default(),
+            demand: Some(demand),
+        }
+    }
+
+    /// Where its keys are asked for, if they are fetched.
+    pub fn demand(&self) -> Option<&KeyDemand> {
+        self.demand.as_ref()
     }
 
     /// What its tokens must say.

@@ -11,6 +11,7 @@ mod algorithm;
 mod cache;
 mod claims;
 mod compact;
+mod demand;
 mod error;
 mod header;
 mod issuer;
@@ -20,13 +21,17 @@ mod key_file;
 mod strict_json;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::kit as testing;
 mod verifier;
 
 pub use algorithm::Algorithm;
 pub use cache::{CachingVerifier, VerifiedToken};
 pub use claims::{TokenType, VerifiedClaims};
-pub use error::{KeyError, Rejection, VerifyError};
+pub use demand::{Fetching, KeyDemand};
+pub use error::{KeyError, PendingKeys, Rejection, VerifyError};
 pub use issuer::{Issuer, IssuerProfile, TokenTypeNames};
+pub use jwk::parse_set;
 pub use key::{KeySet, VerificationKey};
-pub use key_file::KeyFile;
-pub use verifier::{MAX_TOKEN_BYTES, Verifier, install_crypto};
+pub use key_file::{KeyFile, LoadedKeys};
+pub use verifier::{MAX_KEY_FETCHES, MAX_TOKEN_BYTES, Verifier, install_crypto};

@@ -9,13 +9,16 @@ use crate::clock::Timestamp;
 
 use super::claims::{Expiry, Provenance, UnverifiedClaims, VerifiedClaims};
 use super::compact::CompactToken;
-use super::error::{Rejection, VerifyError};
+use super::error::{PendingKeys, Rejection, VerifyError};
 use super::header::Header;
 use super::issuer::Issuer;
 use super::key::KeySet;
 
 /// The largest token that is looked at: Envoy's own limit on all headers together is 60 KiB.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
+
+/// How many fetches of keys are waited for: one may have been under way already when the keys changed.
+pub const MAX_KEY_FETCHES: usize = 2;
 
 /// Values of the header's `typ` that mean a JWT for authorization (RFC 7519 §5.1, RFC 9068 §2.1). Others, such as
 /// `logout+jwt`, are made by the same keys for another purpose (RFC 8725 §3.11).
@@ -44,12 +47,29 @@ impl Verifier {
         Ok(claims)
     }
 
-    /// Verifies a token, but takes an expired one too: whoever presents it may revoke it (RFC 7009).
-    pub fn verify_possession(
+    /// Verifies a token, but takes an expired one too: whoever presents it may revoke it (RFC 7009). Waits for keys
+    /// that are being fetched.
+    pub async fn verify_possession(
         &self,
         token: &str,
         now: Timestamp,
     ) -> Result<VerifiedClaims, VerifyError> {
+        for _ in 0..MAX_KEY_FETCHES {
+            match self.possession(token, now) {
+                Err(VerifyError::KeysPending(pending)) if !pending.fetched().await => {
+                    return Err(pending.otherwise());
+                }
+                Err(VerifyError::KeysPending(_)) => {}
+                other => return other,
+            }
+        }
+        match self.possession(token, now) {
+            Err(VerifyError::KeysPending(pending)) => Err(pending.otherwise()),
+            other => other,
+        }
+    }
+
+    fn possession(&self, token: &str, now: Timestamp) -> Result<VerifiedClaims, VerifyError> {
         let (claims, ..) = self.verify_with(token, now, Expiry::Ignored)?;
         Ok(claims)
     }
@@ -80,10 +100,9 @@ impl Verifier {
             return Err(Rejection::AlgorithmNotAllowed.into());
         }
         let keys = issuer.keys();
-        if keys.is_empty() {
-            return Err(VerifyError::KeysUnavailable);
-        }
-        let key = keys.select(header.kid, header.algorithm)?;
+        let key = keys
+            .select(header.kid, header.algorithm)
+            .map_err(|rejection| missing_key(issuer, &keys, rejection))?;
         if !key.verifies(token.signing_input, token.signature, header.algorithm) {
             return Err(Rejection::BadSignature.into());
         }
@@ -93,6 +112,15 @@ impl Verifier {
         };
         let claims = claims.judge(profile, &provenance, now, expiry)?;
         Ok((claims, Arc::clone(issuer), Arc::clone(&keys)))
+    }
+}
+
+/// The answer when a token's key is not there.
+fn missing_key(issuer: &Arc<Issuer>, keys: &KeySet, rejection: Rejection) -> VerifyError {
+    match PendingKeys::ask(issuer, keys.is_empty()) {
+        Some(pending) => VerifyError::KeysPending(pending),
+        None if keys.is_empty() => VerifyError::KeysUnavailable,
+        None => rejection.into(),
     }
 }
 

@@ -20,12 +20,12 @@ use super::key::KeySet;
 use super::verifier::{Verifier, install_crypto};
 use signer::{ALGORITHMS, Signer, b64};
 
-const ISS: &str = "https://auth.shop.example";
+pub(crate) const ISS: &str = "https://auth.shop.example";
 /// When the tests take place.
 const NOW: i64 = 1_800_000_000;
 const LEEWAY: i64 = 30;
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::from_secs(NOW)
 }
 
@@ -34,7 +34,7 @@ fn at(offset: i64) -> Timestamp {
 }
 
 /// A profile that accepts every algorithm.
-fn profile() -> IssuerProfile {
+pub(crate) fn profile() -> IssuerProfile {
     IssuerProfile {
         name: Arc::from("shop"),
         issuer: ISS.to_owned(),
@@ -117,4 +117,31 @@ fn token(algorithm: &str, claims: &str) -> String {
 
 fn good_token(algorithm: &str) -> String {
     token(algorithm, &Value::Object(claims()).to_string())
+}
+
+/// What the tests of other rooms need.
+pub(crate) mod kit {
+    use serde_json::{Value, json};
+
+    pub(crate) use super::signer::Signer;
+    use super::signer::b64;
+    pub(crate) use super::{ISS, now, profile};
+
+    /// A token in order, under this key and kid.
+    pub(crate) fn token_of(key: &Signer, algorithm: &str, kid: &str) -> String {
+        let header = json!({ "alg": algorithm, "kid": kid }).to_string();
+        key.token(
+            algorithm,
+            &header,
+            &Value::Object(super::claims()).to_string(),
+        )
+    }
+
+    /// A token in order but for its signature, which is nobody's.
+    pub(crate) fn unsigned(algorithm: &str, kid: &str) -> String {
+        let header = json!({ "alg": algorithm, "kid": kid }).to_string();
+        let claims = Value::Object(super::claims()).to_string();
+        let (header, claims) = (b64(header.as_bytes()), b64(claims.as_bytes()));
+        format!("{header}.{claims}.{}", b64(&[0; 64]))
+    }
 }
