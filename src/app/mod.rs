@@ -89,7 +89,8 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
         ),
         checker,
         Arc::clone(&clock),
-    );
+    )
+    .with_token_sources(config.token_sources.clone());
     let check = ExtAuthz::new(
         Arc::new(authorizer),
         config.answers.clone(),

@@ -9,7 +9,7 @@ use crate::revocation::{Checker, KeyKind, Lookup, StoreError, TokenKeys};
 use super::decision::{AllowReason, DenyReason, ErrorReason, Outcome, Verdict};
 use super::policy::{Policies, Policy, TokenDemand};
 use super::request::AuthzRequest;
-use super::token;
+use super::token::{self, Stripped, TokenSource};
 
 /// Decides about requests.
 pub struct Authorizer {
@@ -17,6 +17,7 @@ pub struct Authorizer {
     verifier: CachingVerifier<TokenKeys>,
     revocation: Option<Checker>,
     clock: Arc<dyn Clock>,
+    sources: Vec<TokenSource>,
 }
 
 /// A decision, or what it still needs.
@@ -53,7 +54,18 @@ impl Authorizer {
             verifier,
             revocation,
             clock,
+            sources: vec![TokenSource::bearer()],
         }
+    }
+
+    /// The same, but looks for tokens in these places.
+    pub fn with_token_sources(self, sources: Vec<TokenSource>) -> Self {
+        Self { sources, ..self }
+    }
+
+    /// What to take away from a request that may pass.
+    pub fn strip(&self, request: &AuthzRequest<'_>) -> Stripped {
+        Stripped::from(&self.sources, request)
     }
 
     /// Decides about `request`, asking the store or waiting for keys only if it must.
@@ -111,7 +123,7 @@ impl Authorizer {
         if policy.token == TokenDemand::None {
             return done(Outcome::Allow(AllowReason::Public));
         }
-        let token = match token::extract(request.headers) {
+        let token = match token::extract(&self.sources, request) {
             Ok(Some(token)) => token,
             Ok(None) if policy.token == TokenDemand::Optional => {
                 return done(Outcome::Allow(AllowReason::Anonymous));

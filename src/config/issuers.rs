@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::jwt::{IssuerProfile, TokenTypeNames};
+use crate::jwt::{IssuerProfile, TokenForm, TokenTypeNames};
 use crate::keys::KeySource;
 
 use super::document::Document;
@@ -94,6 +94,15 @@ impl Reader<'_> {
                 "empty: name the audiences, or leave the key out to accept any",
             );
         }
+        if raw.profile == TokenForm::Rfc9068 && audiences.is_empty() {
+            self.problem(
+                "audiences",
+                "missing: the profile rfc9068 demands one (RFC 9068 §4)",
+            );
+        }
+        if raw.required_claims.iter().any(|c| c.0.is_empty()) {
+            self.problem("required_claims", "an empty name");
+        }
         let algorithms = raw.algorithms.unwrap_or_default();
         if algorithms.is_empty() {
             self.problem(
@@ -117,6 +126,8 @@ impl Reader<'_> {
                 algorithms,
                 leeway,
                 token_type: token_type(raw.token_type),
+                required_claims: raw.required_claims,
+                form: raw.profile,
             },
             keys: keys?,
             keys_path: format!("{}.keys", self.path),

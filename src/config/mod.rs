@@ -12,6 +12,7 @@ mod problem;
 mod raw;
 mod revocation;
 mod server;
+mod token_sources;
 mod verification;
 
 use std::path::Path;
@@ -23,7 +24,7 @@ pub use revocation::{RedisConfig, RevocationConfig, StoreConfig};
 pub use server::{Listen, ServerConfig, ShutdownConfig};
 pub use verification::VerificationConfig;
 
-use crate::authz::Policies;
+use crate::authz::{Policies, TokenSource};
 use crate::ext_authz::Answers;
 
 /// The whole configuration, free of mistakes as far as it can be told without opening anything it names.
@@ -37,6 +38,8 @@ pub struct Config {
     pub issuers: Vec<IssuerConfig>,
     /// What concerns the tokens of all issuers.
     pub verification: VerificationConfig,
+    /// Where tokens stand in requests.
+    pub token_sources: Vec<TokenSource>,
     /// The revocation list.
     pub revocation: RevocationConfig,
     /// Policies and routes.
@@ -69,6 +72,7 @@ impl Config {
         let answers = server::read_answers(raw.responses, &document, &mut problems);
         let issuers = issuers::read(raw.issuers, &document, &mut problems);
         let verification = verification::read(&raw.verification, &document, &mut problems);
+        let token_sources = token_sources::read(raw.token_sources, &document, &mut problems);
         let revocation = revocation::read(raw.revocation, &document, &mut problems);
         let policies = policies::read(raw.policies, raw.routes, &document, &mut problems);
         match (problems.is_empty(), policies) {
@@ -77,6 +81,7 @@ impl Config {
                 answers,
                 issuers,
                 verification,
+                token_sources,
                 revocation,
                 policies,
                 document,

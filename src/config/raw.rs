@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::authz::{TokenDemand, TypeDemand};
 use crate::ext_authz::BodyFormat;
-use crate::jwt::Algorithm;
+use crate::jwt::{Algorithm, ClaimPath, TokenForm};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -18,6 +18,7 @@ pub(super) struct RawConfig {
     pub responses: RawResponses,
     pub issuers: Option<Vec<Option<RawIssuer>>>,
     pub verification: RawVerification,
+    pub token_sources: Option<Vec<Option<RawTokenSource>>>,
     pub revocation: RawRevocation,
     pub policies: BTreeMap<String, Option<RawPolicy>>,
     pub routes: Vec<Option<RawRoute>>,
@@ -56,7 +57,19 @@ pub(super) struct RawIssuer {
     pub algorithms: Option<Vec<Algorithm>>,
     pub leeway: Option<Span>,
     pub token_type: RawTokenType,
+    pub required_claims: Vec<ClaimPath>,
+    pub profile: TokenForm,
     pub keys: RawKeys,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawTokenSource {
+    pub header: Option<String>,
+    pub scheme: Option<String>,
+    pub cookie: Option<String>,
+    pub query: Option<String>,
+    pub strip: bool,
 }
 
 #[derive(Default, Deserialize)]

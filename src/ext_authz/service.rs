@@ -8,7 +8,7 @@ use envoy_types::pb::envoy::service::auth::v3::{CheckRequest, CheckResponse};
 use futures_util::FutureExt as _;
 use tonic::{Request, Response, Status};
 
-use crate::authz::{Authorizer, ErrorReason, Outcome, Verdict};
+use crate::authz::{Authorizer, ErrorReason, Outcome, Stripped, Verdict};
 use crate::metrics::CheckMetrics;
 
 use super::request::EnvoyRequest;
@@ -63,7 +63,11 @@ impl Authorization for ExtAuthz {
         let verdict = self.decide(request.as_ref()).await;
         timer.finish(verdict.outcome.index(), verdict.policy.map(|p| p.index));
         log(&verdict, request.as_ref().map_or("", EnvoyRequest::id));
-        Ok(Response::new(self.answers.encode(&verdict)))
+        let strip = || {
+            let request = request.as_ref().map(EnvoyRequest::as_authz);
+            request.map_or_else(Stripped::default, |r| self.authorizer.strip(&r))
+        };
+        Ok(Response::new(self.answers.encode(&verdict, strip)))
     }
 }
 

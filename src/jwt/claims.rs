@@ -174,6 +174,15 @@ impl UnverifiedClaims<'_> {
         };
         claims.judge_times(now, expiry)?;
         self.check_audience(&profile.audiences)?;
+        let by_form = profile.form.required_claims().iter();
+        let all_there = by_form.into_iter().all(|claim| self.0.contains_key(*claim))
+            && profile
+                .required_claims
+                .iter()
+                .all(|claim| claim.find(self.0).is_some());
+        if !all_there {
+            return Err(Rejection::MissingClaim);
+        }
         Ok(claims)
     }
 

@@ -30,7 +30,7 @@ pub use cache::{CachingVerifier, VerifiedToken};
 pub use claims::{TokenType, VerifiedClaims};
 pub use demand::{Fetching, KeyDemand};
 pub use error::{KeyError, PendingKeys, Rejection, VerifyError};
-pub use issuer::{Issuer, IssuerProfile, TokenTypeNames};
+pub use issuer::{ClaimPath, Issuer, IssuerProfile, TokenForm, TokenTypeNames};
 pub use jwk::parse_set;
 pub use key::{KeySet, VerificationKey};
 pub use key_file::{KeyFile, LoadedKeys};

@@ -20,10 +20,6 @@ pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 /// How many fetches of keys are waited for: one may have been under way already when the keys changed.
 pub const MAX_KEY_FETCHES: usize = 2;
 
-/// Values of the header's `typ` that mean a JWT for authorization (RFC 7519 §5.1, RFC 9068 §2.1). Others, such as
-/// `logout+jwt`, are made by the same keys for another purpose (RFC 8725 §3.11).
-const ACCEPTED_TYPES: [&str; 2] = ["jwt", "at+jwt"];
-
 /// Verifies tokens of the configured issuers.
 #[derive(Debug)]
 pub struct Verifier {
@@ -83,19 +79,15 @@ impl Verifier {
     ) -> Result<(VerifiedClaims, Arc<Issuer>, Arc<KeySet>), VerifyError> {
         let token = CompactToken::parse(token)?;
         let header = Header::read(&token.header)?;
-        if header
-            .typ
-            .as_deref()
-            .is_some_and(|t| !ACCEPTED_TYPES.contains(&t))
-        {
-            return Err(Rejection::Unsupported.into());
-        }
         let claims = UnverifiedClaims(&token.payload);
         let issuer = self
             .issuers
             .get(claims.issuer()?)
             .ok_or(Rejection::UnknownIssuer)?;
         let profile = issuer.profile();
+        if !profile.form.accepts(header.typ.as_deref()) {
+            return Err(Rejection::Unsupported.into());
+        }
         if !profile.algorithms.contains(&header.algorithm) {
             return Err(Rejection::AlgorithmNotAllowed.into());
         }

@@ -4,6 +4,7 @@ mod accepted;
 mod cache;
 mod keys;
 mod negative;
+mod profile;
 mod signer;
 
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use serde_json::{Map, Value, json};
 use crate::clock::Timestamp;
 
 use super::algorithm::Algorithm;
-use super::issuer::{Issuer, IssuerProfile, TokenTypeNames};
+use super::issuer::{Issuer, IssuerProfile, TokenForm, TokenTypeNames};
 use super::jwk;
 use super::key::KeySet;
 use super::verifier::{Verifier, install_crypto};
@@ -42,6 +43,8 @@ pub(crate) fn profile() -> IssuerProfile {
         algorithms: Algorithm::ALL.to_vec(),
         leeway: Duration::from_secs(30),
         token_type: TokenTypeNames::default(),
+        required_claims: Vec::new(),
+        form: TokenForm::Jwt,
     }
 }
 

@@ -1,0 +1,3 @@
+//! The tests of the room as a whole.
+
+mod token_sources;
