@@ -61,6 +61,25 @@ pub async fn check(config: &Config, connect: bool) -> Result<(), StartError> {
     }
 }
 
+/// The issuers of a configuration, to verify tokens with outside of the service; with `fetch` keys are fetched too,
+/// otherwise those that are not in files are not there.
+pub async fn verifier(config: &Config, fetch: bool) -> Result<Verifier, StartError> {
+    install_crypto().map_err(|e| other(anyhow::Error::msg(e)))?;
+    let mut problems = Problems::default();
+    let issuers = issuers::load(config, &mut problems);
+    let verifier = Verifier::new(issuers.all());
+    if fetch && problems.is_empty() {
+        let (clock, metrics): (Arc<dyn Clock>, _) =
+            (Arc::new(SystemClock), metrics(config).map_err(other)?);
+        issuers.probe(config, &clock, &metrics, &mut problems).await;
+    }
+    if problems.is_empty() {
+        Ok(verifier)
+    } else {
+        Err(problems.into())
+    }
+}
+
 /// Serves until a signal says to end.
 pub async fn serve(config: Config) -> Result<(), StartError> {
     install_crypto().map_err(|e| other(anyhow::Error::msg(e)))?;

@@ -23,6 +23,7 @@ mod strict_json;
 mod tests;
 #[cfg(test)]
 pub(crate) use tests::kit as testing;
+mod trace;
 mod verifier;
 
 pub use algorithm::Algorithm;
@@ -34,4 +35,5 @@ pub use issuer::{ClaimPath, Issuer, IssuerProfile, TokenForm, TokenTypeNames};
 pub use jwk::parse_set;
 pub use key::{KeySet, VerificationKey};
 pub use key_file::{KeyFile, LoadedKeys};
+pub use trace::{Stage, Steps};
 pub use verifier::{MAX_KEY_FETCHES, MAX_TOKEN_BYTES, Verifier, install_crypto};

@@ -13,6 +13,7 @@ use super::error::{PendingKeys, Rejection, VerifyError};
 use super::header::Header;
 use super::issuer::Issuer;
 use super::key::KeySet;
+use super::trace::{Stage, Steps, Trace, Untraced};
 
 /// The largest token that is looked at: Envoy's own limit on all headers together is 60 KiB.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
@@ -70,6 +71,17 @@ impl Verifier {
         Ok(claims)
     }
 
+    /// Verifies a token and tells every step.
+    pub fn explain(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> (Result<VerifiedClaims, VerifyError>, Steps) {
+        let mut steps = Steps::default();
+        let verified = self.verify_traced(token, now, Expiry::Enforced, &mut steps);
+        (verified.map(|(claims, ..)| claims), steps)
+    }
+
     /// Also returns whose token it is and the key set that verified it.
     pub(super) fn verify_with(
         &self,
@@ -77,32 +89,59 @@ impl Verifier {
         now: Timestamp,
         expiry: Expiry,
     ) -> Result<(VerifiedClaims, Arc<Issuer>, Arc<KeySet>), VerifyError> {
+        self.verify_traced(token, now, expiry, &mut Untraced)
+    }
+
+    fn verify_traced(
+        &self,
+        token: &str,
+        now: Timestamp,
+        expiry: Expiry,
+        trace: &mut impl Trace,
+    ) -> Result<(VerifiedClaims, Arc<Issuer>, Arc<KeySet>), VerifyError> {
+        let bytes = token.len();
         let token = CompactToken::parse(token)?;
+        trace.passed(Stage::Form, || format!("{bytes} bytes in three parts"));
+
         let header = Header::read(&token.header)?;
+        trace.passed(Stage::Header, || header.to_string());
+
         let claims = UnverifiedClaims(&token.payload);
         let issuer = self
             .issuers
             .get(claims.issuer()?)
             .ok_or(Rejection::UnknownIssuer)?;
         let profile = issuer.profile();
+        trace.passed(Stage::Issuer, || profile.name.to_string());
+
         if !profile.form.accepts(header.typ.as_deref()) {
             return Err(Rejection::Unsupported.into());
         }
         if !profile.algorithms.contains(&header.algorithm) {
             return Err(Rejection::AlgorithmNotAllowed.into());
         }
+        trace.passed(Stage::Algorithm, || header.algorithm.as_str().to_owned());
+
         let keys = issuer.keys();
         let key = keys
             .select(header.kid, header.algorithm)
             .map_err(|rejection| missing_key(issuer, &keys, rejection))?;
+        trace.passed(Stage::Key, || match key.kid() {
+            Some(kid) => format!("{kid:?}, one of {}", keys.len()),
+            None => format!("one without kid, one of {}", keys.len()),
+        });
+
         if !key.verifies(token.signing_input, token.signature, header.algorithm) {
             return Err(Rejection::BadSignature.into());
         }
+        trace.passed(Stage::Signature, || "is the key's".to_owned());
+
         let provenance = Provenance {
             digest: sha256(token.signing_input.as_bytes()),
             kid: header.kid,
         };
         let claims = claims.judge(profile, &provenance, now, expiry)?;
+        trace.passed(Stage::Claims, || claims.describe(now));
         Ok((claims, Arc::clone(issuer), Arc::clone(&keys)))
     }
 }

@@ -84,7 +84,7 @@ fn verifier_with(profile: IssuerProfile, keys: KeySet) -> Verifier {
     Verifier::new([issuer_with(profile, keys)])
 }
 
-fn verifier() -> Verifier {
+pub(crate) fn verifier() -> Verifier {
     verifier_with(profile(), all_keys())
 }
 
@@ -128,7 +128,7 @@ pub(crate) mod kit {
 
     pub(crate) use super::signer::Signer;
     use super::signer::b64;
-    pub(crate) use super::{ISS, now, profile};
+    pub(crate) use super::{ISS, now, profile, verifier};
 
     /// A token in order, under this key and kid.
     pub(crate) fn token_of(key: &Signer, algorithm: &str, kid: &str) -> String {
