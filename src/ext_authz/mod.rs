@@ -7,6 +7,8 @@
 mod request;
 mod response;
 mod service;
+#[cfg(test)]
+mod tests;
 
 pub use response::{Answers, BodyFormat};
 pub use service::ExtAuthz;

@@ -2,9 +2,11 @@
 
 mod accepted;
 mod cache;
+mod interop;
 mod keys;
 mod negative;
 mod profile;
+mod properties;
 mod signer;
 
 use std::sync::Arc;
