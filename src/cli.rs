@@ -39,6 +39,11 @@ enum Command {
         #[arg(long)]
         connect: bool,
     },
+    /// Ask the revocation store whether revocations are safe with it. Exit status 1 if they are not.
+    Doctor {
+        #[command(flatten)]
+        config: ConfigFile,
+    },
     /// Read a token from standard input and show every step of the verdict on it, offline. Exit status 1 if it would
     /// be refused.
     Explain(Explain),
@@ -116,6 +121,18 @@ impl Cli {
                     println!("{}: no mistakes found", path.display());
                 }
                 Ok(())
+            }
+            Command::Doctor { config } => {
+                let config = config.load()?;
+                let warnings = runtime()?.block_on(app::diagnose(&config))?;
+                if warnings.is_empty() {
+                    #[expect(clippy::print_stdout, reason = "the command's result")]
+                    {
+                        println!("nothing found that could lose revocations");
+                    }
+                    return Ok(());
+                }
+                Err(Failure::Other(anyhow::anyhow!(warnings.join("\n"))))
             }
             Command::Explain(explain) => explain.run(),
         }

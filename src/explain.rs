@@ -102,7 +102,7 @@ impl RequestHeaders for Bearer {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::authz::{Policy, TokenDemand, TypeDemand};
+    use crate::authz::{OnUnavailable, Policy, TokenDemand, TypeDemand};
     use crate::jwt::testing::{self, Signer};
 
     fn explain(token: &str, now: Timestamp, policy: &str) -> Explanation {
@@ -111,6 +111,7 @@ mod tests {
             name: (*name).to_owned(),
             index,
             token: TokenDemand::Required,
+            on_unavailable: OnUnavailable::default(),
             token_type: [TypeDemand::Access, TypeDemand::Refresh][index],
         });
         let policies = Policies::new(policies.collect(), Vec::new()).unwrap();

@@ -1,5 +1,7 @@
 //! Logging: one event a line on standard output, as JSON or as text. `RUST_LOG` chooses the level (default `info`).
 
+use std::io::IsTerminal as _;
+
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 
@@ -20,6 +22,8 @@ pub fn init(format: LogFormat) {
     // A second call finds the first one's subscriber in place, which is as good.
     let _ = match format {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
-        LogFormat::Text => builder.try_init(),
+        LogFormat::Text => builder
+            .with_ansi(std::io::stdout().is_terminal())
+            .try_init(),
     };
 }

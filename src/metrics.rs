@@ -31,8 +31,12 @@ pub struct Metrics {
     pub checks: CheckMetrics,
     /// The revocation store.
     pub store: StoreMetrics,
+    /// The feed that keeps the view.
+    pub feed: FeedMetrics,
     revocations: IntCounterVec,
     view_entries: IntGauge,
+    view_bytes: IntGauge,
+    view_age: Gauge,
     keys: KeyVecs,
 }
 
@@ -53,6 +57,7 @@ impl Metrics {
         let registry = Registry::new();
         let checks = CheckMetrics::new(&registry, labels)?;
         let store = StoreMetrics::new(&registry, store_errors)?;
+        let feed = FeedMetrics::new(&registry)?;
         let revocations = Opts::new(
             "revoxy_revocation_requests_total",
             "Requests to the revocation API by result: recorded, ignored (the token is invalid or expired anyway), \
@@ -69,6 +74,16 @@ impl Metrics {
                 "Revocations in the in-memory view; 0 where every check asks the store.",
             )?,
         )?;
+        let view_bytes = IntGauge::new(
+            "revoxy_revocation_view_bytes",
+            "Memory that the entries of the in-memory view take.",
+        )?;
+        let view_bytes = register(&registry, view_bytes)?;
+        let view_age = Gauge::new(
+            "revoxy_revocation_view_age_seconds",
+            "Time since the in-memory view is known to have held every revocation; +Inf before it ever did.",
+        )?;
+        let view_age = register(&registry, view_age)?;
         let keys = KeyVecs::new(&registry)?;
         build_info(&registry)?;
         #[cfg(target_os = "linux")]
@@ -79,8 +94,11 @@ impl Metrics {
             registry,
             checks,
             store,
+            feed,
             revocations,
             view_entries,
+            view_bytes,
+            view_age,
             keys,
         })
     }
@@ -95,10 +113,13 @@ impl Metrics {
         self.keys.of(issuer, failures)
     }
 
-    /// Notes how many entries the view holds.
-    pub fn view_entries(&self, entries: usize) {
-        self.view_entries
-            .set(i64::try_from(entries).unwrap_or(i64::MAX));
+    /// Notes how large and how old the view is.
+    pub fn view(&self, entries: usize, bytes: usize, age: Option<Duration>) {
+        let set = |gauge: &IntGauge, value| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
+        set(&self.view_entries, entries);
+        set(&self.view_bytes, bytes);
+        self.view_age
+            .set(age.map_or(f64::INFINITY, |age| age.as_secs_f64()));
     }
 
     /// Everything in Prometheus' text format, version 0.0.4.
@@ -250,6 +271,73 @@ impl StoreMetrics {
         if let Some((_, counter)) = self.errors.iter().find(|(e, _)| *e == error) {
             counter.inc();
         }
+    }
+}
+
+/// From 0.5 ms, a push on one machine, to a minute.
+const PROPAGATION_BUCKETS: [f64; 14] = [
+    0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0,
+];
+
+/// The feed that keeps the view.
+#[derive(Clone)]
+pub struct FeedMetrics {
+    /// Connections lost, or not made.
+    pub reconnects: IntCounter,
+    /// Invalidations received.
+    pub pushes: IntCounter,
+    /// Revocations written back to a store that had lost them.
+    pub restored: IntCounter,
+    /// Differences that no push had told of.
+    pub healed: IntCounter,
+    propagation: Histogram,
+    following: IntGauge,
+}
+
+impl FeedMetrics {
+    /// Makes and registers the metrics of a feed.
+    pub fn new(registry: &Registry) -> Result<Self, MetricsError> {
+        let counter = |name: &str, help: &str| register(registry, IntCounter::new(name, help)?);
+        let propagation = HistogramOpts::new(
+            "revoxy_revocation_propagation_seconds",
+            "Time from a revocation's own timestamp, where it has one, to its application in the view.",
+        )
+        .buckets(PROPAGATION_BUCKETS.to_vec());
+        let following = IntGauge::new(
+            "revoxy_revocation_feed_up",
+            "1 while the feed follows the store, 0 while it is away; 1 where no feed is needed.",
+        )?;
+        following.set(1);
+        Ok(Self {
+            reconnects: counter(
+                "revoxy_revocation_feed_reconnects_total",
+                "Times that the feed lost the store or could not reach it.",
+            )?,
+            pushes: counter(
+                "revoxy_revocation_feed_pushes_total",
+                "Invalidations that the store has pushed.",
+            )?,
+            restored: counter(
+                "revoxy_revocations_restored_total",
+                "Revocations written back to a store that had lost them.",
+            )?,
+            healed: counter(
+                "revoxy_revocation_view_healed_total",
+                "Differences between store and view that a comparison found and no push had told of.",
+            )?,
+            propagation: register(registry, Histogram::with_opts(propagation)?)?,
+            following: register(registry, following)?,
+        })
+    }
+
+    /// A revocation was applied this long after it was written.
+    pub fn propagation(&self, after: Duration) {
+        self.propagation.observe(after.as_secs_f64());
+    }
+
+    /// Whether the feed follows the store.
+    pub fn following(&self, following: bool) {
+        self.following.set(i64::from(following));
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
@@ -64,10 +65,12 @@ impl Operations {
 }
 
 async fn scrape(State(operations): State<Operations>) -> Response {
-    let view = operations.store.view();
-    operations
-        .metrics
-        .view_entries(view.map_or(0, crate::revocation::View::len));
+    match operations.store.view() {
+        Some(view) => operations
+            .metrics
+            .view(view.len(), view.bytes(), view.age(Instant::now())),
+        None => operations.metrics.view(0, 0, Some(Duration::ZERO)),
+    }
     match operations.metrics.render() {
         Ok(text) => {
             let content_type = [(

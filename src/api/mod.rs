@@ -14,7 +14,7 @@ use axum::routing::post;
 use crate::clock::Clock;
 use crate::jwt::{MAX_TOKEN_BYTES, Verifier};
 use crate::metrics::Metrics;
-use crate::revocation::RevocationStore;
+use crate::revocation::{CheckedTypes, RevocationStore};
 
 /// A token with every byte escaped, and the other parameters.
 const MAX_BODY: usize = 3 * MAX_TOKEN_BYTES + 1024;
@@ -28,13 +28,15 @@ pub struct Api {
     store: Arc<dyn RevocationStore>,
     clock: Arc<dyn Clock>,
     metrics: Arc<Metrics>,
+    types: CheckedTypes,
 }
 
 impl Api {
-    /// Over these.
+    /// Over these; only tokens of these `types` can be revoked, because no others are checked.
     pub fn new(
         verifier: Arc<Verifier>,
         store: Arc<dyn RevocationStore>,
+        types: CheckedTypes,
         clock: Arc<dyn Clock>,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -43,6 +45,7 @@ impl Api {
             store,
             clock,
             metrics,
+            types,
         }
     }
 

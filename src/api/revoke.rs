@@ -39,6 +39,12 @@ pub(super) async fn handle(
         .verify_possession(&token, api.clock.now())
         .await;
     match verified {
+        Ok(claims) if !api.types.includes(claims.token_type()) => {
+            // RFC 7009 §2.2.1. To say 200 would promise what no check keeps.
+            api.metrics.revocation_request("refused");
+            let why = "tokens of this type are not checked for revocation";
+            error(StatusCode::BAD_REQUEST, "unsupported_token_type", why)
+        }
         Ok(claims) => api.revoke(&claims).await,
         Err(VerifyError::Rejected(rejection)) => {
             // RFC 7009 §2.2: an invalid token is no error. The log says it, for whoever wonders.

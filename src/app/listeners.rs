@@ -10,9 +10,10 @@ use envoy_types::pb::envoy::service::auth::v3::authorization_server::Authorizati
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::{TcpListenerStream, UnixListenerStream};
+use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tonic::transport::server::Router as GrpcRouter;
+use tonic::transport::server::TcpIncoming;
 
 use crate::api::Api;
 use crate::config::{Config, Listen, Problems};
@@ -89,7 +90,8 @@ impl Listeners {
         let router = grpc(check, stages);
         match self.check {
             CheckListener::Tcp(listener) => {
-                let incoming = TcpListenerStream::new(listener);
+                // Without it, an answer waits up to 40 ms for an acknowledgement (Nagle's algorithm).
+                let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
                 let ending = ending();
                 servers.spawn(async move {
                     ended(
@@ -109,7 +111,6 @@ impl Listeners {
                 });
             }
         }
-        // Probes and scrapes are answered to the last.
         let http = [
             (Some(self.operations), operations.router(), "operations"),
             (self.api, api.router(), "api"),

@@ -18,7 +18,9 @@ use crate::ext_authz::ExtAuthz;
 use crate::jwt::{CachingVerifier, Verifier, install_crypto};
 use crate::metrics::{CheckLabels, Metrics};
 use crate::operations::{Operations, Readiness};
-use crate::revocation::{CheckedTypes, Checker, RevocationStore, StoreError, TokenKeys};
+use crate::revocation::{
+    CheckedTypes, Checker, CheckerSettings, RevocationStore, StoreError, TokenKeys,
+};
 
 use listeners::Listeners;
 use shutdown::Stage;
@@ -49,10 +51,10 @@ pub async fn check(config: &Config, connect: bool) -> Result<(), StartError> {
     let issuers = issuers::load(config, &mut problems);
     store::check(config, &mut problems);
     if connect && problems.is_empty() {
-        let (clock, metrics): (Arc<dyn Clock>, _) =
-            (Arc::new(SystemClock), metrics(config).map_err(other)?);
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let metrics = metrics(config).map_err(other)?;
         issuers.probe(config, &clock, &metrics, &mut problems).await;
-        store::open(config, Arc::new(SystemClock), &mut problems).await;
+        store::open(config, clock, &metrics.feed, &mut problems).await;
     }
     if problems.is_empty() {
         Ok(())
@@ -80,24 +82,39 @@ pub async fn verifier(config: &Config, fetch: bool) -> Result<Verifier, StartErr
     }
 }
 
+/// Tells why the configured store could lose revocations; nothing where all is well.
+pub async fn diagnose(config: &Config) -> Result<Vec<String>, StartError> {
+    let mut problems = Problems::default();
+    let warnings = store::diagnose(config, &mut problems).await;
+    if problems.is_empty() {
+        Ok(warnings)
+    } else {
+        Err(problems.into())
+    }
+}
+
 /// Serves until a signal says to end.
 pub async fn serve(config: Config) -> Result<(), StartError> {
     install_crypto().map_err(|e| other(anyhow::Error::msg(e)))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let mut problems = Problems::default();
     let issuers = issuers::load(&config, &mut problems);
-    let store = store::open(&config, Arc::clone(&clock), &mut problems).await;
+    let metrics = Arc::new(metrics(&config).map_err(other)?);
+    let store = store::open(&config, Arc::clone(&clock), &metrics.feed, &mut problems).await;
     let listeners = Listeners::bind(&config, &mut problems).await;
     let (Some(store), Some(listeners), true) = (store, listeners, problems.is_empty()) else {
         return Err(problems.into());
     };
 
-    let metrics = Arc::new(metrics(&config).map_err(other)?);
     let verifier = Arc::new(Verifier::new(issuers.all()));
     let (_upkeep, keys_loaded) = issuers.keep_current(&clock, &metrics);
     let checker = (config.revocation.types != CheckedTypes::NONE).then(|| {
-        let (types, timeout) = (config.revocation.types, config.revocation.timeout);
-        Checker::new(Arc::clone(&store), types, timeout, metrics.store.clone())
+        let settings = CheckerSettings {
+            types: config.revocation.types,
+            deadline: config.revocation.timeout,
+            max_staleness: config.revocation.max_staleness,
+        };
+        Checker::new(Arc::clone(&store), settings, metrics.store.clone())
     });
     let authorizer = Authorizer::new(
         config.policies.clone(),
@@ -117,7 +134,13 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     );
     let readiness = Readiness::default();
     let operations = Operations::new(Arc::clone(&metrics), readiness.clone(), Arc::clone(&store));
-    let api = Api::new(verifier, Arc::clone(&store), Arc::clone(&clock), metrics);
+    let api = Api::new(
+        verifier,
+        Arc::clone(&store),
+        config.revocation.types,
+        Arc::clone(&clock),
+        metrics,
+    );
 
     let (stage, mut stages) = shutdown::stages();
     let maintenance = tokio::spawn(maintenance::run(store, clock));

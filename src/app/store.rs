@@ -6,7 +6,10 @@ use std::time::Duration;
 
 use crate::clock::Clock;
 use crate::config::{Config, Problems, RedisConfig, StoreConfig};
-use crate::revocation::{MemoryStore, RedisOptions, RedisStore, SqliteStore, StoreError};
+use crate::metrics::FeedMetrics;
+use crate::revocation::{
+    FeedSettings, MemoryStore, RedisOptions, RedisStore, SqliteStore, StoreError,
+};
 
 use super::Store;
 
@@ -18,6 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub(super) async fn open(
     config: &Config,
     clock: Arc<dyn Clock>,
+    metrics: &FeedMetrics,
     problems: &mut Problems,
 ) -> Option<Store> {
     let opened = match &config.revocation.store {
@@ -25,7 +29,7 @@ pub(super) async fn open(
         StoreConfig::Sqlite(path) => sqlite(path, clock).await,
         StoreConfig::Redis(redis) => {
             let options = options(config, redis, problems)?;
-            open_redis(&options, clock).await
+            open_redis(config, &options, clock, metrics).await
         }
     };
     match opened {
@@ -64,10 +68,48 @@ async fn sqlite(path: &Path, clock: Arc<dyn Clock>) -> Result<Store, StoreError>
     })
 }
 
-async fn open_redis(options: &RedisOptions, clock: Arc<dyn Clock>) -> Result<Store, StoreError> {
-    let store = RedisStore::new(options, clock)?;
+async fn open_redis(
+    config: &Config,
+    options: &RedisOptions,
+    clock: Arc<dyn Clock>,
+    metrics: &FeedMetrics,
+) -> Result<Store, StoreError> {
+    let revocation = &config.revocation;
+    let store = if revocation.view {
+        let settings = FeedSettings {
+            max_staleness: revocation.max_staleness,
+            deletions: revocation.deletions,
+            compare_every: revocation.compare_every,
+        };
+        RedisStore::with_view(options, settings, clock, metrics.clone())?
+    } else {
+        RedisStore::new(options, clock)?
+    };
     store.ready(PATIENCE).await?;
     Ok(Arc::new(store))
+}
+
+/// Why the configured store could lose revocations.
+pub(super) async fn diagnose(config: &Config, problems: &mut Problems) -> Vec<String> {
+    match &config.revocation.store {
+        StoreConfig::Memory => {
+            vec!["the memory store forgets everything when the process ends".to_owned()]
+        }
+        StoreConfig::Sqlite(_) => Vec::new(),
+        StoreConfig::Redis(redis) => {
+            let Some(options) = options(config, redis, problems) else {
+                return Vec::new();
+            };
+            match options.diagnose().await {
+                Ok(warnings) => warnings,
+                Err(error) => {
+                    let path = store_path(&config.revocation.store);
+                    problems.push(config.document.problem(path, error.to_string()));
+                    Vec::new()
+                }
+            }
+        }
+    }
 }
 
 fn options(config: &Config, redis: &RedisConfig, problems: &mut Problems) -> Option<RedisOptions> {

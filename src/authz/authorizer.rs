@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use crate::clock::{Clock, Timestamp};
 use crate::jwt::{CachingVerifier, MAX_KEY_FETCHES, PendingKeys, VerifiedToken, VerifyError};
-use crate::revocation::{Checker, KeyKind, Lookup, StoreError, TokenKeys};
+use crate::revocation::{Checker, Lookup, TokenKeys};
 
 use super::decision::{AllowReason, DenyReason, ErrorReason, Outcome, Verdict};
-use super::policy::{Policies, Policy, TokenDemand};
+use super::policy::{OnUnavailable, Policies, Policy, TokenDemand};
 use super::request::AuthzRequest;
 use super::token::{self, Stripped, TokenSource};
 
@@ -91,8 +91,37 @@ impl Authorizer {
                     Some(checker) => checker.ask(token.derived()).await,
                     None => Ok(None),
                 };
-                resolve(unless_revoked, answer)
+                let outcome = match answer {
+                    Ok(None) => unless_revoked.outcome,
+                    Ok(Some(_)) => DenyReason::Revoked.into(),
+                    Err(error) => {
+                        tracing::debug!(%error, "no word from the revocation store");
+                        self.without_word(unless_revoked.policy)
+                    }
+                };
+                Verdict {
+                    outcome,
+                    ..unless_revoked
+                }
             }
+        }
+    }
+
+    /// The only place where it is decided what the silence of the store means.
+    fn without_word(&self, policy: Option<&Policy>) -> Outcome {
+        let younger_than = |age| {
+            let checker = self.revocation.as_ref();
+            checker.is_some_and(|checker| checker.is_younger_than(age))
+        };
+        match policy.map(|p| p.on_unavailable).unwrap_or_default() {
+            OnUnavailable::ServeStale(age) if younger_than(age) => {
+                Outcome::Allow(AllowReason::Stale)
+            }
+            OnUnavailable::Deny | OnUnavailable::ServeStale(_) => {
+                ErrorReason::RevocationUnavailable.into()
+            }
+            OnUnavailable::Allow => Outcome::Allow(AllowReason::FailOpen),
+            OnUnavailable::Delegate => ErrorReason::RevocationDelegated.into(),
         }
     }
 
@@ -170,23 +199,5 @@ fn unverified(error: VerifyError) -> Outcome {
         VerifyError::KeysUnavailable | VerifyError::KeysPending(_) => {
             ErrorReason::KeysUnavailable.into()
         }
-    }
-}
-
-fn resolve(
-    unless_revoked: Verdict<'_>,
-    answer: Result<Option<KeyKind>, StoreError>,
-) -> Verdict<'_> {
-    let outcome = match answer {
-        Ok(None) => unless_revoked.outcome,
-        Ok(Some(_)) => DenyReason::Revoked.into(),
-        Err(error) => {
-            tracing::debug!(%error, "no word from the revocation store: refused");
-            ErrorReason::RevocationUnavailable.into()
-        }
-    };
-    Verdict {
-        outcome,
-        ..unless_revoked
     }
 }

@@ -40,6 +40,10 @@ pub enum AllowReason {
     Anonymous,
     /// The policy looks at no token.
     Public,
+    /// The token is good, and no revocation was known a while ago; the store gives no newer word (`serve_stale`).
+    Stale,
+    /// The token is good, and nobody knows whether it is revoked (`on_unavailable: allow`).
+    FailOpen,
 }
 
 /// Why a request is refused.
@@ -64,6 +68,8 @@ pub enum DenyReason {
 pub enum ErrorReason {
     /// The revocation store gave no answer, and the policy is to refuse then.
     RevocationUnavailable,
+    /// The revocation store gave no answer, and the policy is to let the proxy decide.
+    RevocationDelegated,
     /// The keys of the token's issuer are not there.
     KeysUnavailable,
     /// The request names a policy that is not configured.
@@ -75,16 +81,19 @@ pub enum ErrorReason {
 }
 
 impl Outcome {
-    const OTHERS: [Self; 13] = [
+    const OTHERS: [Self; 16] = [
         Self::Allow(AllowReason::Ok),
         Self::Allow(AllowReason::Anonymous),
         Self::Allow(AllowReason::Public),
+        Self::Allow(AllowReason::Stale),
+        Self::Allow(AllowReason::FailOpen),
         Self::Deny(DenyReason::NoToken),
         Self::Deny(DenyReason::AmbiguousToken),
         Self::Deny(DenyReason::WrongTokenType),
         Self::Deny(DenyReason::Revoked),
         Self::Deny(DenyReason::AmbiguousPath),
         Self::Error(ErrorReason::RevocationUnavailable),
+        Self::Error(ErrorReason::RevocationDelegated),
         Self::Error(ErrorReason::KeysUnavailable),
         Self::Error(ErrorReason::UnknownPolicy),
         Self::Error(ErrorReason::BadCheckRequest),
@@ -101,7 +110,7 @@ impl Outcome {
 
     /// The place in [`Outcome::all`].
     pub fn index(self) -> usize {
-        // The common outcome stands first; the list has no more than 26.
+        // The common outcome stands first; the list is short.
         Self::all().position(|o| o == self).unwrap_or_default()
     }
 
@@ -130,6 +139,8 @@ impl AllowReason {
             Self::Ok => "ok",
             Self::Anonymous => "anonymous",
             Self::Public => "public",
+            Self::Stale => "stale",
+            Self::FailOpen => "fail_open",
         }
     }
 }
@@ -163,6 +174,7 @@ impl ErrorReason {
     const fn as_str(self) -> &'static str {
         match self {
             Self::RevocationUnavailable => "revocation_unavailable",
+            Self::RevocationDelegated => "revocation_delegated",
             Self::KeysUnavailable => "keys_unavailable",
             Self::UnknownPolicy => "unknown_policy",
             Self::BadCheckRequest => "bad_check_request",

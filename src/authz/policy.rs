@@ -1,5 +1,7 @@
 //! Policies: what a route demands of a token, and which policy a request falls under.
 
+use std::time::Duration;
+
 use super::decision::{DenyReason, ErrorReason, Outcome};
 use super::request::AuthzRequest;
 use super::route::{self, Route};
@@ -19,6 +21,22 @@ pub struct Policy {
     pub token: TokenDemand,
     /// Of which type it must be.
     pub token_type: TypeDemand,
+    /// What happens when nobody can tell whether the token is revoked.
+    pub on_unavailable: OnUnavailable,
+}
+
+/// What happens when nobody can tell whether a token is revoked: the view is too old, and the store gives no answer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnUnavailable {
+    /// The request is refused, as an error of ours (503).
+    #[default]
+    Deny,
+    /// The view is believed while it is no older than this; after that, as with `Deny`.
+    ServeStale(Duration),
+    /// The request passes, and is counted as `fail_open`.
+    Allow,
+    /// The proxy decides: the check fails as a gRPC call, and Envoy's `failure_mode_allow` applies.
+    Delegate,
 }
 
 /// Whether a token must be there.

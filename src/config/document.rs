@@ -93,9 +93,9 @@ impl Document {
     }
 
     /// Turns the tree into plain data. Unknown keys and values of a wrong type are reported, each with its place, and
-    /// left out of the data.
-    pub(super) fn decode(&self, problems: &mut Problems) -> RawConfig {
-        let mut root = self.root.clone();
+    /// left out of the data. Returns the paths of the wrong values, too: what is said of them later is a consequence.
+    pub(super) fn decode(&self, problems: &mut Problems) -> (RawConfig, Vec<String>) {
+        let (mut root, mut spoiled) = (self.root.clone(), Vec::new());
         loop {
             let (mut unknown, mut track) = (Vec::new(), serde_path_to_error::Track::new());
             let tracked = serde_path_to_error::Deserializer::new(root.clone(), &mut track);
@@ -106,15 +106,19 @@ impl Document {
                     for path in unknown {
                         problems.push(self.problem(&plain(&path), "unknown key"));
                     }
-                    return raw;
+                    return (raw, spoiled);
                 }
                 Err(error) => error,
             };
             let path = plain(&track.path().to_string());
-            problems.push(self.problem(&path, error.to_string()));
+            if !spoiled.contains(&path) {
+                problems.push(self.problem(&path, error.to_string()));
+            }
             // Without the offending value the rest can be looked at too.
-            if !remove(&mut root, &path) {
-                return RawConfig::default();
+            let removed = remove(&mut root, &path);
+            spoiled.push(path);
+            if !removed {
+                return (RawConfig::default(), vec![String::new()]);
             }
         }
     }
@@ -189,6 +193,8 @@ impl Document {
             at = next;
         }
         *at = value;
+        let below = format!("{path}.");
+        self.places.retain(|place, _| !place.starts_with(&below));
         self.places.insert(path, variable.to_owned());
     }
 }
@@ -227,21 +233,24 @@ fn plain(path: &str) -> String {
         .join(".")
 }
 
+/// Takes out the value at `path`. In a list it leaves a gap, so that the places of the items behind it stay right; where
+/// the list cannot have gaps, the path comes again, and then the list goes as a whole.
 fn remove(root: &mut Value, path: &str) -> bool {
-    let (parent, last) = match path.rsplit_once('.') {
-        Some((parent, last)) => (format!("/{}", parent.replace('.', "/")), last),
-        None => (String::new(), path),
+    let (parent, last) = path.rsplit_once('.').unwrap_or(("", path));
+    let pointer = match parent {
+        "" => String::new(),
+        parent => format!("/{}", parent.replace('.', "/")),
     };
-    match root.pointer_mut(&parent) {
+    match root.pointer_mut(&pointer) {
         Some(Value::Object(map)) => map.remove(last).is_some(),
-        // Not removed, so that the places of the items behind it stay right.
         Some(Value::Array(items)) => {
             match last.parse().ok().and_then(|i: usize| items.get_mut(i)) {
-                Some(item) if !item.is_null() => {
+                Some(Value::Null) => remove(root, parent),
+                Some(item) => {
                     *item = Value::Null;
                     true
                 }
-                _ => false,
+                None => false,
             }
         }
         _ => false,

@@ -67,14 +67,23 @@ impl Config {
     ) -> Result<Self, Problems> {
         let document = Document::parse(name, text, environment)?;
         let mut problems = Problems::default();
-        let raw = document.decode(&mut problems);
+        let (raw, spoiled) = document.decode(&mut problems);
+        let found = problems.len();
         let server = server::read(raw.server, &document, &mut problems);
         let answers = server::read_answers(raw.responses, &document, &mut problems);
         let issuers = issuers::read(raw.issuers, &document, &mut problems);
+        let on_unavailable = raw.revocation.on_unavailable;
         let verification = verification::read(&raw.verification, &document, &mut problems);
         let token_sources = token_sources::read(raw.token_sources, &document, &mut problems);
         let revocation = revocation::read(raw.revocation, &document, &mut problems);
-        let policies = policies::read(raw.policies, raw.routes, &document, &mut problems);
+        let policies = policies::read(
+            raw.policies,
+            raw.routes,
+            on_unavailable,
+            &document,
+            &mut problems,
+        );
+        problems.forget_consequences(found, &spoiled);
         match (problems.is_empty(), policies) {
             (true, Some(policies)) => Ok(Self {
                 server,

@@ -6,7 +6,7 @@ use crate::authz::{DEFAULT_POLICY, PathMatch, Policies, Policy, Route};
 
 use super::document::Document;
 use super::problem::Problems;
-use super::raw::{RawPolicy, RawRoute};
+use super::raw::{RawOnUnavailable, RawPolicy, RawRoute};
 
 /// The label that metrics use for a policy that does not exist.
 const UNKNOWN: &str = "unknown";
@@ -14,6 +14,7 @@ const UNKNOWN: &str = "unknown";
 pub(super) fn read(
     raw: BTreeMap<String, Option<RawPolicy>>,
     routes: Vec<Option<RawRoute>>,
+    on_unavailable: RawOnUnavailable,
     document: &Document,
     problems: &mut Problems,
 ) -> Option<Policies> {
@@ -31,6 +32,7 @@ pub(super) fn read(
             index,
             token: raw.token,
             token_type: raw.token_type,
+            on_unavailable: raw.on_unavailable.unwrap_or(on_unavailable).into(),
         }
     };
     let policies: Vec<Policy> = raw.into_iter().enumerate().map(policy).collect();

@@ -55,6 +55,33 @@ impl Problems {
         self.0.is_empty()
     }
 
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Drops those after the first `found` that are about values already found wrong, and so left out: of a list with a
+    /// wrong item nobody needs to be told that it is empty.
+    pub(super) fn forget_consequences(&mut self, found: usize, spoiled: &[String]) {
+        let below = |path: &str, above: &str| {
+            let rest = path.strip_prefix(above);
+            above.is_empty() || rest.is_some_and(|r| r.is_empty() || r.starts_with('.'))
+        };
+        let item_of = |item: &str, list: &str| match item.rsplit_once('.') {
+            Some((parent, index)) => parent == list && index.parse::<usize>().is_ok(),
+            None => false,
+        };
+        let consequence = |path: &str| {
+            let mut spoiled = spoiled.iter();
+            spoiled.any(|s| below(path, s) || item_of(s, path))
+        };
+        let mut index = 0;
+        self.0.retain(|problem| {
+            index += 1;
+            index <= found || !consequence(&problem.path)
+        });
+    }
+
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
         self.0.iter()

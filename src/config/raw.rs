@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::authz::{TokenDemand, TypeDemand};
+use crate::authz::{OnUnavailable, TokenDemand, TypeDemand};
 use crate::ext_authz::BodyFormat;
 use crate::jwt::{Algorithm, ClaimPath, TokenForm};
+use crate::revocation::Deletions;
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -109,7 +110,19 @@ pub(super) struct RawRevocation {
     pub enabled: Option<bool>,
     pub token_types: Option<Vec<RawTokenTypeName>>,
     pub store: RawStore,
+    pub read: RawRead,
+    pub max_staleness: Option<Span>,
+    pub deletions: Deletions,
+    pub compare_every: Option<Span>,
     pub on_unavailable: RawOnUnavailable,
+}
+
+#[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawRead {
+    #[default]
+    View,
+    Store,
 }
 
 #[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
@@ -124,6 +137,20 @@ pub(super) enum RawTokenTypeName {
 pub(super) enum RawOnUnavailable {
     #[default]
     Deny,
+    ServeStale(Span),
+    Allow,
+    Delegate,
+}
+
+impl From<RawOnUnavailable> for OnUnavailable {
+    fn from(raw: RawOnUnavailable) -> Self {
+        match raw {
+            RawOnUnavailable::Deny => Self::Deny,
+            RawOnUnavailable::ServeStale(age) => Self::ServeStale(age.0),
+            RawOnUnavailable::Allow => Self::Allow,
+            RawOnUnavailable::Delegate => Self::Delegate,
+        }
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -159,6 +186,7 @@ pub(super) struct RawRedis {
 pub(super) struct RawPolicy {
     pub token: TokenDemand,
     pub token_type: TypeDemand,
+    pub on_unavailable: Option<RawOnUnavailable>,
 }
 
 #[derive(Default, Deserialize)]

@@ -4,11 +4,11 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::revocation::CheckedTypes;
+use crate::revocation::{CheckedTypes, Deletions};
 
 use super::document::Document;
 use super::problem::Problems;
-use super::raw::{RawRedis, RawRevocation, RawStore, RawTokenTypeName};
+use super::raw::{RawRead, RawRedis, RawRevocation, RawStore, RawTokenTypeName};
 
 /// The revocation list as configured.
 #[derive(Clone, Debug)]
@@ -19,6 +19,14 @@ pub struct RevocationConfig {
     pub store: StoreConfig,
     /// How long a check waits for the store.
     pub timeout: Duration,
+    /// Whether a shared store is followed by a view; otherwise it is asked on every check.
+    pub view: bool,
+    /// How old the view may be before checks ask the store themselves.
+    pub max_staleness: Duration,
+    /// What a deleted key means.
+    pub deletions: Deletions,
+    /// How often the view is compared with the store, to find what the store kept silent about.
+    pub compare_every: Duration,
 }
 
 /// Where revocations are kept.
@@ -55,6 +63,10 @@ impl fmt::Debug for RedisConfig {
 /// Less than Envoy's 200 ms for the whole check, with room for the network.
 const DEFAULT_TIMEOUT: Duration = Duration::from_millis(50);
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+const DEFAULT_MAX_STALENESS: Duration = Duration::from_secs(1);
+/// Heartbeats are sent four times in this; shorter ones would be all that Redis hears.
+const LEAST_MAX_STALENESS: Duration = Duration::from_millis(100);
+const DEFAULT_COMPARE_EVERY: Duration = Duration::from_secs(300);
 const DEFAULT_SQLITE_PATH: &str = "revoxy.db";
 
 pub(super) fn read(
@@ -83,7 +95,20 @@ pub(super) fn read(
         let message = "zero: no store could ever answer";
         problems.push(document.problem("revocation.store.redis.timeout", message));
     }
+    let max_staleness = raw.max_staleness.map_or(DEFAULT_MAX_STALENESS, |s| s.0);
+    if max_staleness < LEAST_MAX_STALENESS {
+        let message = "less than 100ms: heartbeats would be all that Redis hears; say `read: store` to ask it always";
+        problems.push(document.problem("revocation.max_staleness", message));
+    }
+    let compare_every = raw.compare_every.map_or(DEFAULT_COMPARE_EVERY, |s| s.0);
+    if compare_every < Duration::from_secs(1) {
+        problems.push(document.problem("revocation.compare_every", "less than 1s"));
+    }
     RevocationConfig {
+        view: raw.read == RawRead::View,
+        max_staleness,
+        deletions: raw.deletions,
+        compare_every,
         types,
         store: store(raw.store, document, problems),
         timeout,

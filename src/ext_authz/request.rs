@@ -7,6 +7,9 @@ use crate::authz::{AuthzRequest, RequestHeaders};
 
 /// The key in Envoy's `context_extensions` under which a route names its policy.
 const POLICY: &str = "policy";
+const REQUEST_ID: &str = "x-request-id";
+/// A UUID has 36 characters. What is much longer comes from a client, not from a proxy.
+const MAX_REQUEST_ID: usize = 128;
 
 /// The HTTP request that Envoy asks about.
 pub(super) struct EnvoyRequest<'r> {
@@ -36,9 +39,12 @@ impl<'r> EnvoyRequest<'r> {
         }
     }
 
-    /// Envoy's id of the request, for the log.
+    /// The request's id, for the log: `x-request-id`, where the proxy sends it along, else Envoy's own number.
     pub fn id(&self) -> &str {
-        &self.http.id
+        let mut id = None;
+        self.visit(REQUEST_ID, &mut |value| id = str::from_utf8(value).ok());
+        id.filter(|id| id.len() <= MAX_REQUEST_ID)
+            .unwrap_or(&self.http.id)
     }
 }
 

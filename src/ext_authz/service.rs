@@ -63,6 +63,10 @@ impl Authorization for ExtAuthz {
         let verdict = self.decide(request.as_ref()).await;
         timer.finish(verdict.outcome.index(), verdict.policy.map(|p| p.index));
         log(&verdict, request.as_ref().map_or("", EnvoyRequest::id));
+        if verdict.outcome == ErrorReason::RevocationDelegated.into() {
+            // An error of the call itself is what `failure_mode_allow` of Envoy applies to.
+            return Err(Status::unavailable("the revocation store is unavailable"));
+        }
         let strip = || {
             let request = request.as_ref().map(EnvoyRequest::as_authz);
             request.map_or_else(Stripped::default, |r| self.authorizer.strip(&r))

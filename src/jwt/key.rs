@@ -107,7 +107,7 @@ fn check_strength(
             if have < need {
                 return Err(format!(
                     "the secret has {have} bytes, {} needs at least {need} (RFC 7518 §3.2); \
-                     make one with `openssl rand {need}`",
+                     make one with `openssl rand -hex {need}`",
                     names(algorithms)
                 ));
             }

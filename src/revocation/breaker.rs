@@ -22,11 +22,11 @@ struct State {
     open_until: Option<Instant>,
 }
 
-/// Permission for one call; its outcome must be reported. A call that is dropped unreported counts as failed.
+/// Permission for one call. A call that is given up before its outcome is known says nothing about the store: its
+/// caller may have hung up.
 #[derive(Debug)]
 pub struct Attempt<'b> {
     breaker: &'b Breaker,
-    reported: bool,
 }
 
 impl Breaker {
@@ -41,10 +41,7 @@ impl Breaker {
             // This caller is the trial; others keep out until it is over or has taken too long.
             state.open_until = Some(now + OPEN_FOR);
         }
-        Some(Attempt {
-            breaker: self,
-            reported: false,
-        })
+        Some(Attempt { breaker: self })
     }
 
     fn report(&self, success: bool) {
@@ -62,17 +59,8 @@ impl Breaker {
 
 impl Attempt<'_> {
     /// Reports how the call went.
-    pub fn finish(mut self, success: bool) {
-        self.reported = true;
+    pub fn finish(self, success: bool) {
         self.breaker.report(success);
-    }
-}
-
-impl Drop for Attempt<'_> {
-    fn drop(&mut self) {
-        if !self.reported {
-            self.breaker.report(false);
-        }
     }
 }
 
@@ -99,13 +87,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn callers_that_hang_up_do_not_open_it() {
+        let breaker = Breaker::default();
+        for _ in 0..2 * FAILURES_TO_OPEN {
+            assert!(breaker.attempt().is_some());
+        }
+        assert!(breaker.attempt().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn only_one_caller_at_a_time_tries_whether_the_store_is_back() {
         let breaker = Breaker::default();
         fail(&breaker, FAILURES_TO_OPEN);
         tokio::time::advance(OPEN_FOR).await;
-        let trial = breaker.attempt().unwrap();
-        assert!(breaker.attempt().is_none());
-        drop(trial);
+        let _trial = breaker.attempt().unwrap();
         assert!(breaker.attempt().is_none());
         tokio::time::advance(OPEN_FOR).await;
         assert!(breaker.attempt().is_some());

@@ -30,7 +30,8 @@ impl CheckedTypes {
         refresh: false,
     };
 
-    fn includes(self, token_type: TokenType) -> bool {
+    /// Whether tokens of this type are checked.
+    pub fn includes(self, token_type: TokenType) -> bool {
         match token_type {
             TokenType::Access => self.access,
             TokenType::Refresh => self.refresh,
@@ -51,27 +52,35 @@ pub enum Lookup {
     Ask,
 }
 
+/// How the checker is to behave.
+#[derive(Clone, Copy, Debug)]
+pub struct CheckerSettings {
+    /// Which token types are checked.
+    pub types: CheckedTypes,
+    /// How long a check waits for the store.
+    pub deadline: Duration,
+    /// How old the view may be before checks ask the store themselves.
+    pub max_staleness: Duration,
+}
+
 /// Looks up whether verified tokens are revoked.
 pub struct Checker {
     store: Arc<dyn RevocationStore>,
-    types: CheckedTypes,
-    deadline: Duration,
+    settings: CheckerSettings,
     breaker: Breaker,
     metrics: StoreMetrics,
 }
 
 impl Checker {
-    /// A checker over `store` that never waits longer than `deadline` for it.
+    /// A checker over `store`.
     pub fn new(
         store: Arc<dyn RevocationStore>,
-        types: CheckedTypes,
-        deadline: Duration,
+        settings: CheckerSettings,
         metrics: StoreMetrics,
     ) -> Self {
         Self {
             store,
-            types,
-            deadline,
+            settings,
             breaker: Breaker::default(),
             metrics,
         }
@@ -79,18 +88,30 @@ impl Checker {
 
     /// Looks the token up in memory, where there is a copy.
     ///
-    /// The keys can be made of verified claims only, and are made once a token, not once a check.
+    /// What the copy holds is believed however old it is: only the store's own word takes a revocation back. That
+    /// it holds nothing is believed while it is younger than `max_staleness`. The keys can be made of verified claims
+    /// only, and are made once a token, not once a check.
     pub fn check(&self, token_type: TokenType, keys: &TokenKeys, now: Timestamp) -> Lookup {
-        if !self.types.includes(token_type) {
+        if !self.settings.types.includes(token_type) {
             return Lookup::Clear;
         }
         let Some(view) = self.store.view() else {
             return Lookup::Ask;
         };
+        // The age first, then the look: see `View::age`.
+        let fresh = self.is_younger_than(self.settings.max_staleness);
         match keys.first_match(|_, hash| view.find(hash, now)) {
             Some(kind) => Lookup::Revoked(kind),
-            None => Lookup::Clear,
+            None if fresh => Lookup::Clear,
+            None => Lookup::Ask,
         }
+    }
+
+    /// Whether there is a view that was complete at most this long ago.
+    pub fn is_younger_than(&self, age: Duration) -> bool {
+        let view = self.store.view();
+        view.and_then(|view| view.age(Instant::now()))
+            .is_some_and(|now| now <= age)
     }
 
     /// Asks the store. `Some` is the kind of key by which the token is revoked.
@@ -100,7 +121,7 @@ impl Checker {
             return Err(StoreError::BreakerOpen);
         };
         let started = Instant::now();
-        let answer = tokio::time::timeout(self.deadline, self.ask_twice(keys))
+        let answer = tokio::time::timeout(self.settings.deadline, self.ask_twice(keys))
             .await
             .unwrap_or(Err(StoreError::Timeout));
         attempt.finish(answer.is_ok());

@@ -49,6 +49,19 @@ impl KeyKind {
         Self::Issuer,
     ];
 
+    /// A number that stands for the kind in a view, from 1.
+    const fn code(self) -> u8 {
+        match self {
+            Self::TokenId => 1,
+            Self::Digest => 2,
+            Self::Subject => 3,
+            Self::Session => 4,
+            Self::Client => 5,
+            Self::SigningKey => 6,
+            Self::Issuer => 7,
+        }
+    }
+
     /// The name in store keys, answers and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -141,7 +154,7 @@ impl RevocationKey {
         let digest = digest::digest(&digest::SHA256, self.rendered.as_bytes());
         let mut head = [0; 16];
         head.copy_from_slice(&digest.as_ref()[..16]);
-        KeyHash(u128::from_le_bytes(head))
+        KeyHash::new(u128::from_le_bytes(head), self.kind.code())
     }
 }
 

@@ -25,7 +25,7 @@ impl MemoryStore {
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
-            view: View::default(),
+            view: View::always_fresh(),
             entries: Mutex::default(),
         }
     }
@@ -63,7 +63,7 @@ impl RevocationStore for MemoryStore {
             _ => revocation.clone(),
         };
         self.view
-            .insert(entry.key.hash(), entry.cutoff, entry.expires_at);
+            .put(entry.key.hash(), entry.cutoff, entry.expires_at);
         entries.insert(entry.key.rendered().to_owned(), entry);
         Ok(())
     }

@@ -21,10 +21,10 @@ use async_trait::async_trait;
 use crate::clock::Timestamp;
 
 pub use breaker::Breaker;
-pub use checker::{CheckedTypes, Checker, Lookup};
+pub use checker::{CheckedTypes, Checker, CheckerSettings, Lookup};
 pub use key::{KeyKind, RevocationKey, TokenKeys};
 pub use memory::MemoryStore;
-pub use redis::{RedisOptions, RedisStore};
+pub use redis::{Deletions, FeedSettings, RedisOptions, RedisStore};
 pub use sqlite::SqliteStore;
 pub use statement::{Cutoff, Revocation};
 pub use view::View;

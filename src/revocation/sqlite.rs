@@ -70,7 +70,7 @@ impl SqliteStore {
         let store = Self {
             clock,
             pool,
-            view: View::default(),
+            view: View::always_fresh(),
             writing: Mutex::default(),
         };
         store.fill_view().await?;
@@ -93,7 +93,7 @@ impl SqliteStore {
     }
 
     fn show(&self, revocation: &Revocation) {
-        self.view.insert(
+        self.view.put(
             revocation.key.hash(),
             revocation.cutoff,
             revocation.expires_at,

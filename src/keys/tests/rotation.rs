@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::authz::{Authorizer, AuthzRequest, Outcome, Policies, Policy, RequestHeaders};
-use crate::authz::{TokenDemand, TypeDemand};
+use crate::authz::{OnUnavailable, TokenDemand, TypeDemand};
 use crate::jwt::{CachingVerifier, Rejection};
 use crate::revocation::TokenKeys;
 
@@ -21,6 +21,7 @@ fn authorizer(issuer: &Arc<Issuer>) -> Authorizer {
         name: "default".to_owned(),
         index: 0,
         token: TokenDemand::Required,
+        on_unavailable: OnUnavailable::default(),
         token_type: TypeDemand::Access,
     };
     let verifier = Arc::new(Verifier::new([Arc::clone(issuer)]));

@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
-use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo as _, RedisError};
+use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo as _, ProtocolVersion, RedisError};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use super::super::StoreError;
 use super::RedisOptions;
+use super::server::{Identity, ServerInfo};
 
 /// Pauses between attempts to connect: from the first to the longest. Short, so that a server that is back is in use
 /// again well within a second.
@@ -34,6 +35,8 @@ pub(super) struct Connection {
 #[derive(Clone)]
 struct Live {
     generation: u64,
+    /// Which data the server held when the connection was made, where it was asked.
+    identity: Identity,
     connection: MultiplexedConnection,
 }
 
@@ -57,19 +60,21 @@ enum Doubt {
 /// The connection of one call. A call that is dropped before its outcome is known was too slow for its caller.
 pub(super) struct Borrowed<'c> {
     pub inner: MultiplexedConnection,
+    pub identity: Identity,
     generation: u64,
     doubts: &'c Doubts,
     settled: bool,
 }
 
 impl Connection {
-    /// Starts to connect.
-    pub fn start(options: &RedisOptions) -> Result<Self, StoreError> {
-        let client = client(options)?;
+    /// Starts to connect. With `identify` each new connection first asks which server it has met.
+    pub fn start(options: &RedisOptions, identify: bool) -> Result<Self, StoreError> {
+        let client = client(options, ProtocolVersion::RESP2)?;
         let (sender, live) = watch::channel(None);
         let (doubts, last_error) = (Arc::<Doubts>::default(), Arc::<Mutex<String>>::default());
         let keeper = Keeper {
             client,
+            identify,
             connect_timeout: options.connect_timeout,
             sender,
             doubts: Arc::clone(&doubts),
@@ -93,6 +98,7 @@ impl Connection {
         };
         Ok(Borrowed {
             inner: live.connection,
+            identity: live.identity,
             generation: live.generation,
             doubts: &self.doubts,
             settled: false,
@@ -127,11 +133,18 @@ impl Borrowed<'_> {
         self.settled = true;
     }
 
+    /// The server answered, but not as one that may be asked: find out whom else to ask.
+    pub fn unfit(mut self, why: &str) -> StoreError {
+        self.settled = true;
+        self.doubts.raise(self.generation, Doubt::Broken);
+        StoreError::Unavailable(why.to_owned())
+    }
+
     /// The call failed; says how.
     pub fn failed(mut self, error: &RedisError) -> StoreError {
         self.settled = true;
-        let server_spoke = error.code().is_some() && !error.is_connection_dropped();
-        if server_spoke && error.code() != Some("LOADING") && error.code() != Some("READONLY") {
+        let code = server_code(error);
+        if code.is_some_and(|c| c != "LOADING" && c != "READONLY") {
             return StoreError::Failed(describe(error));
         }
         self.doubts.raise(self.generation, Doubt::Broken);
@@ -168,6 +181,7 @@ impl Doubts {
 /// The task that keeps the connection.
 struct Keeper {
     client: Client,
+    identify: bool,
     connect_timeout: Duration,
     sender: watch::Sender<Option<Live>>,
     doubts: Arc<Doubts>,
@@ -180,12 +194,13 @@ impl Keeper {
         let mut generation = 0;
         loop {
             match self.connect().await {
-                Ok(connection) => {
+                Ok((connection, identity)) => {
                     generation += 1;
                     pause = FIRST_PAUSE;
                     tracing::info!("connected to Redis");
                     self.sender.send_replace(Some(Live {
                         generation,
+                        identity,
                         connection: connection.clone(),
                     }));
                     self.until_broken(generation, connection).await;
@@ -208,7 +223,7 @@ impl Keeper {
         }
     }
 
-    async fn connect(&self) -> Result<MultiplexedConnection, String> {
+    async fn connect(&self) -> Result<(MultiplexedConnection, Identity), String> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.connect_timeout))
             // Callers set the deadlines; a timeout of the library's own would only come on top.
@@ -219,7 +234,11 @@ impl Keeper {
                 .get_multiplexed_async_connection_with_config(&config)
                 .await?;
             let _: String = redis::cmd("PING").query_async(&mut connection).await?;
-            Ok(connection)
+            let server = match self.identify {
+                true => ServerInfo::read(&mut connection).await?,
+                false => ServerInfo::default(),
+            };
+            Ok((connection, server.identity))
         };
         match tokio::time::timeout(self.connect_timeout, connect).await {
             Ok(connected) => connected.map_err(|e: RedisError| describe(&e)),
@@ -245,7 +264,10 @@ impl Keeper {
     }
 }
 
-pub(super) fn client(options: &RedisOptions) -> Result<Client, StoreError> {
+pub(super) fn client(
+    options: &RedisOptions,
+    protocol: ProtocolVersion,
+) -> Result<Client, StoreError> {
     // The library's message can quote the URL, which may hold a password.
     let bad_url = |_| StoreError::Failed("the URL is not one of Redis'".to_owned());
     let info = options
@@ -253,7 +275,7 @@ pub(super) fn client(options: &RedisOptions) -> Result<Client, StoreError> {
         .as_str()
         .into_connection_info()
         .map_err(bad_url)?;
-    let mut settings = info.redis_settings().clone();
+    let mut settings = info.redis_settings().clone().set_protocol(protocol);
     if let Some(username) = &options.username {
         settings = settings.set_username(username);
     }
@@ -266,16 +288,22 @@ pub(super) fn client(options: &RedisOptions) -> Result<Client, StoreError> {
     Client::open(info).map_err(bad_url)
 }
 
+/// The code with which the server itself refused. The library does not tell that of a command within a pipeline.
+pub(super) fn server_code(error: &RedisError) -> Option<String> {
+    let refused = error.clone().into_server_errors()?;
+    refused.first().map(|(_, e)| e.code().to_owned())
+}
+
 /// What an error may say in a log: kind and server code, and the server's own words only about who we are to it.
-fn describe(error: &RedisError) -> String {
-    match (error.code(), error.detail()) {
-        (Some(code @ ("NOAUTH" | "WRONGPASS" | "NOPERM")), _) => {
+pub(super) fn describe(error: &RedisError) -> String {
+    match server_code(error).as_deref() {
+        Some(code @ ("NOAUTH" | "WRONGPASS" | "NOPERM")) => {
             format!("{code}: check the user, the password and its access control list")
         }
-        (Some(code), _) => format!("the server answered {code}"),
-        (None, _) if error.is_connection_refusal() => "connection refused".to_owned(),
-        (None, _) if error.is_timeout() => "no answer in time".to_owned(),
-        (None, _) if error.is_connection_dropped() => "connection closed".to_owned(),
-        (None, _) => error.category().to_owned(),
+        Some(code) => format!("the server answered {code}"),
+        None if error.is_connection_refusal() => "connection refused".to_owned(),
+        None if error.is_timeout() => "no answer in time".to_owned(),
+        None if error.is_connection_dropped() => "connection closed".to_owned(),
+        None => error.category().to_owned(),
     }
 }

@@ -31,6 +31,12 @@ pub(super) fn cutoff(value: &[u8]) -> Cutoff {
     Value::read(value).cutoff()
 }
 
+/// The cutoff, and when the revocation was written if the value says so.
+pub(super) fn cutoff_and_time(value: &[u8]) -> (Cutoff, Option<Timestamp>) {
+    let value = Value::read(value);
+    (value.cutoff(), value.at.map(from_seconds))
+}
+
 /// A revocation as it stands in the store.
 pub(super) fn revocation(key: RevocationKey, value: &[u8], expires_at: Timestamp) -> Revocation {
     let value = Value::read(value);
@@ -51,6 +57,20 @@ pub(super) fn value(revocation: &Revocation) -> String {
         reason: revocation.reason.clone(),
         actor: revocation.actor.clone(),
         at: Some(to_seconds(revocation.revoked_at)),
+    };
+    serde_json::to_string(&value).unwrap_or_else(|_| "{}".to_owned())
+}
+
+/// The value of a restored revocation, of which only the cutoff is known.
+pub(super) fn restored_value(cutoff: Cutoff) -> String {
+    let not_before = match cutoff {
+        Cutoff::All => None,
+        Cutoff::IssuedUpTo(at) => Some(to_seconds(at)),
+    };
+    let value = Value {
+        not_before,
+        reason: Some("restored".to_owned()),
+        ..Value::default()
     };
     serde_json::to_string(&value).unwrap_or_else(|_| "{}".to_owned())
 }

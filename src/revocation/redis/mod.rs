@@ -1,25 +1,44 @@
 //! The Redis store: one string key a revocation, `revoxy:<kind>:<issuer name>:<value>`, that expires by itself.
 //!
 //! So anybody can revoke with one line of `redis-cli`: `SET revoxy:jti:shop:<jti> "" EX <seconds>`. What the value may
-//! say is in `format.rs`. Works with RESP2, with any proxy, and with Redis 6 or later and Valkey.
+//! say is in `format.rs`, the other keys are in `stored.rs`.
+//!
+//! With a view, `feed.rs` keeps a copy of all of it in memory, and the server is asked only when that is too old.
+//! Without, every check asks; that works with RESP2 and through any proxy.
 
 mod connection;
+mod feed;
 mod format;
+mod pushes;
+mod reconcile;
+mod server;
+mod stored;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
-use redis::{FromRedisValue, Pipeline, Script};
+use redis::{FromRedisValue, Pipeline, ProtocolVersion, Script};
+use serde::Deserialize;
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
 
 use crate::clock::{Clock, Timestamp};
+use crate::metrics::FeedMetrics;
 
 use super::key::{PREFIX, RevocationKey};
 use super::statement::{Cutoff, Revocation};
+use super::view::View;
 use super::{Page, RevocationStore, StoreError};
 
-use connection::Connection;
+use connection::{Borrowed, Connection};
+use feed::{Feed, FeedState, TrustedServer};
+use server::ServerInfo;
+use stored::StoredKey;
+
+pub use feed::FeedSettings;
 
 /// How to reach the server.
 #[derive(Clone)]
@@ -37,13 +56,38 @@ pub struct RedisOptions {
 impl RedisOptions {
     /// Whether the URL can be used, without connecting.
     pub fn validate(&self) -> Result<(), StoreError> {
-        connection::client(self).map(drop)
+        connection::client(self, ProtocolVersion::RESP2).map(drop)
     }
+
+    /// Connects once and tells why a revocation list would not be safe with this server.
+    pub async fn diagnose(&self) -> Result<Vec<String>, StoreError> {
+        let client = connection::client(self, ProtocolVersion::RESP2)?;
+        let asked = async {
+            let mut connection = client.get_multiplexed_async_connection().await?;
+            ServerInfo::read(&mut connection).await
+        };
+        let failed = |e| StoreError::Unavailable(connection::describe(&e));
+        match tokio::time::timeout(self.connect_timeout, asked).await {
+            Ok(server) => Ok(server.map_err(failed)?.warnings()),
+            Err(_) => Err(StoreError::Timeout),
+        }
+    }
+}
+
+/// What it means that somebody deleted a key, or flushed the database of a live server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Deletions {
+    /// The revocation was taken back.
+    #[default]
+    Honour,
+    /// Nothing: only the API takes a revocation back, and what was deleted is written again.
+    Ignore,
 }
 
 /// Records a revocation without ever weakening the one that stands, in one step on the server: two writers cannot
 /// come between each other. `KEYS[1]`: the key. `ARGV[1]`: the cutoff in seconds, or empty for every token.
-/// `ARGV[2]`: how long it stands, in ms. `ARGV[3]`: the value as JSON, without the cutoff.
+/// `ARGV[2]`: how long it stands, in ms, or empty for ever. `ARGV[3]`: the value as JSON, without the cutoff.
 ///
 /// A script and not MULTI, because what to write depends on what is read.
 const REVOKE: &str = r"
@@ -58,7 +102,7 @@ const REVOKE: &str = r"
             cutoff = standing
         end
         local left = redis.call('PTTL', KEYS[1])
-        if left == -1 then life = nil elseif left > life then life = left end
+        if left == -1 then life = nil elseif life and left > life then life = left end
     end
     local value = cjson.decode(ARGV[3])
     value.not_before = cutoff
@@ -71,29 +115,96 @@ const REVOKE: &str = r"
     return 1
 ";
 
+/// The longest expiry to give a key, in ms: what a Lua number holds exactly.
+const LONGEST_LIFE: u64 = 1 << 53;
 /// How many keys a step of `SCAN` looks at.
 const SCAN_COUNT: usize = 1000;
+
+/// How long an un-revocation is remembered whose revocation has no known end.
+const TOMBSTONE_LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// Revocations in Redis.
 pub struct RedisStore {
     clock: Arc<dyn Clock>,
     connection: Connection,
     revoke: Script,
+    following: Option<Following>,
+}
+
+/// The view and the task that keeps it.
+struct Following {
+    view: Arc<View>,
+    states: watch::Receiver<FeedState>,
+    trusted: TrustedServer,
+    task: AbortHandle,
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
 
 impl RedisStore {
-    /// A store that connects in the background; [`RedisStore::ready`] waits for the first connection.
+    /// A store that is asked on every check. It connects in the background: see [`RedisStore::ready`].
     pub fn new(options: &RedisOptions, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         Ok(Self {
             clock,
-            connection: Connection::start(options)?,
+            connection: Connection::start(options, false)?,
             revoke: Script::new(REVOKE),
+            following: None,
         })
     }
 
-    /// Waits until the server has answered, at most `patience` long; the error says what the last attempt met.
+    /// A store with a view that is kept in the background: see [`RedisStore::ready`].
+    pub fn with_view(
+        options: &RedisOptions,
+        settings: FeedSettings,
+        clock: Arc<dyn Clock>,
+        metrics: FeedMetrics,
+    ) -> Result<Self, StoreError> {
+        let view = Arc::<View>::default();
+        let (feed, states, trusted) = Feed::new(
+            options,
+            settings,
+            Arc::clone(&view),
+            Arc::clone(&clock),
+            metrics,
+        )?;
+        Ok(Self {
+            clock,
+            connection: Connection::start(options, true)?,
+            revoke: Script::new(REVOKE),
+            following: Some(Following {
+                view,
+                states,
+                trusted,
+                task: tokio::spawn(feed.run()).abort_handle(),
+            }),
+        })
+    }
+
+    /// Waits until the server has answered and the view, if there is one, is complete. After `patience` without a
+    /// connection, or when the server cannot be followed, the error says why; reading a large list may take longer.
     pub async fn ready(&self, patience: Duration) -> Result<(), StoreError> {
-        self.connection.ready(patience).await
+        self.connection.ready(patience).await?;
+        let Some(following) = &self.following else {
+            return Ok(());
+        };
+        let mut states = following.states.clone();
+        let settled = |s: &FeedState| !matches!(s, FeedState::Starting(_));
+        loop {
+            let waited = tokio::time::timeout(patience, states.wait_for(settled))
+                .await
+                .map(drop);
+            match (states.borrow().clone(), waited) {
+                (FeedState::Complete, _) => return Ok(()),
+                (FeedState::Refused(why), _) => return Err(StoreError::Failed(why)),
+                // An attempt that has met nothing wrong yet is reading a large list.
+                (FeedState::Starting(why), Err(_)) if why.is_empty() => {}
+                (FeedState::Starting(why), _) => return Err(StoreError::Unavailable(why)),
+            }
+        }
     }
 
     async fn query<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StoreError> {
@@ -118,17 +229,27 @@ impl RedisStore {
 
 #[async_trait]
 impl RevocationStore for RedisStore {
+    fn view(&self) -> Option<&View> {
+        self.following.as_ref().map(|following| &*following.view)
+    }
+
     async fn lookup(&self, keys: &[RevocationKey]) -> Result<Vec<Option<Cutoff>>, StoreError> {
-        // GET and not MGET: MGET answers "nothing" for a key of another type, GET says that something is wrong.
-        let mut pipeline = redis::pipe();
-        for key in keys {
-            pipeline.get(key.rendered());
+        if keys.is_empty() {
+            return Ok(Vec::new());
         }
-        let values: Vec<Option<Vec<u8>>> = self.query(&pipeline).await?;
-        Ok(values
-            .iter()
-            .map(|v| v.as_deref().map(format::cutoff))
-            .collect())
+        let mut connection = self.connection.current().await?;
+        match self.look_up(&mut connection, keys).await {
+            Ok(Some(cutoffs)) => {
+                connection.answered();
+                Ok(cutoffs)
+            }
+            Ok(None) => Err(connection.unfit("the server has become a replica")),
+            // A connection made anew asks again whose data it has met.
+            Err(LookupError::Untrusted) => Err(connection.unfit(
+                "not the Redis process, or not the history, that the view was last complete with",
+            )),
+            Err(LookupError::Redis(error)) => Err(connection.failed(&error)),
+        }
     }
 
     async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError> {
@@ -136,17 +257,52 @@ impl RevocationStore for RedisStore {
         if life == 0 {
             return Ok(());
         }
+        let key_hash = revocation.key.hash();
+        // Beyond what Redis can count there is only "for ever".
+        let life = match u64::try_from(life) {
+            Ok(ms) if ms <= LONGEST_LIFE => ms.to_string(),
+            _ => String::new(),
+        };
         let mut call = self.revoke.key(revocation.key.rendered());
         call.arg(format::cutoff_argument(revocation.cutoff))
-            .arg(u64::try_from(life).unwrap_or(u64::MAX))
+            .arg(life)
             .arg(format::value(revocation));
-        self.run(async |connection| call.invoke_async(connection).await)
-            .await
+        let (): () = self
+            .run(async |connection| call.invoke_async(connection).await)
+            .await?;
+        let tombstone = StoredKey::unrevoked(key_hash);
+        let (): () = self.query(redis::pipe().del(tombstone).ignore()).await?;
+        if let Some(view) = self.view() {
+            // The push is under way; whoever revoked here is to be denied here at once.
+            view.strengthen(key_hash, revocation.cutoff, revocation.expires_at);
+        }
+        Ok(())
     }
 
     async fn unrevoke(&self, key: &RevocationKey) -> Result<bool, StoreError> {
-        let (deleted,): (u64,) = self.query(redis::pipe().del(key.rendered())).await?;
-        Ok(deleted > 0)
+        let (restored, tombstone) = (
+            StoredKey::restored(key.hash()),
+            StoredKey::unrevoked(key.hash()),
+        );
+        let lives = redis::pipe().pttl(key.rendered()).pttl(&restored).clone();
+        let (native, other): (i64, i64) = self.query(&lives).await?;
+        let known = u64::try_from(native.max(other)).map(Duration::from_millis);
+        let life = known.unwrap_or(TOMBSTONE_LIFE).max(Duration::from_secs(1));
+        let mut take_back = redis::pipe();
+        take_back.atomic();
+        take_back
+            .pset_ex(
+                &tombstone,
+                "",
+                u64::try_from(life.as_millis()).map_or(LONGEST_LIFE, |ms| ms.min(LONGEST_LIFE)),
+            )
+            .ignore();
+        take_back.del(key.rendered()).del(&restored);
+        let (native, other): (u64, u64) = self.query(&take_back).await?;
+        if let Some(view) = self.view() {
+            view.remove(key.hash());
+        }
+        Ok(native + other > 0)
     }
 
     async fn get(&self, key: &RevocationKey) -> Result<Option<Revocation>, StoreError> {
@@ -181,7 +337,58 @@ impl RevocationStore for RedisStore {
     }
 }
 
+/// Why a direct read gave no answer.
+enum LookupError {
+    Redis(redis::RedisError),
+    Untrusted,
+}
+
+impl From<redis::RedisError> for LookupError {
+    fn from(error: redis::RedisError) -> Self {
+        Self::Redis(error)
+    }
+}
+
 impl RedisStore {
+    /// Asks for the cutoffs under `keys`; `None` from a server that is not the primary.
+    async fn look_up(
+        &self,
+        connection: &mut Borrowed<'_>,
+        keys: &[RevocationKey],
+    ) -> Result<Option<Vec<Option<Cutoff>>>, LookupError> {
+        // GET and not MGET: MGET answers "nothing" for a key of another type, GET says that something is wrong.
+        let mut pipeline = redis::pipe();
+        for key in keys {
+            pipeline
+                .get(key.rendered())
+                .get(StoredKey::restored(key.hash()));
+        }
+        if let Some(following) = &self.following {
+            if !following.trusted.is(&connection.identity) {
+                return Err(LookupError::Untrusted);
+            }
+            // The role in the same breath: a replica answers readily, and may be behind or somebody else's.
+            pipeline.cmd("HELLO");
+        }
+        let mut answers: Vec<redis::Value> = pipeline.query_async(&mut connection.inner).await?;
+        if self.following.is_some() {
+            let hello = answers.pop().unwrap_or(redis::Value::Nil);
+            let hello = HashMap::from_redis_value(hello).map_err(redis::RedisError::from)?;
+            if !server::says_primary(&hello) {
+                return Ok(None);
+            }
+        }
+        let values = answers.into_iter().map(Option::<Vec<u8>>::from_redis_value);
+        let values = values
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(redis::RedisError::from)?;
+        let cutoff = |value: &Option<Vec<u8>>| value.as_deref().map(format::cutoff);
+        let both = values
+            .chunks_exact(2)
+            .map(|pair| cutoff(&pair[0]).max(cutoff(&pair[1])));
+        Ok(Some(both.collect()))
+    }
+
     /// Reads the live revocations under `keys`, values and expiries in one transaction.
     async fn read(&self, keys: Vec<RevocationKey>) -> Result<Vec<Revocation>, StoreError> {
         if keys.is_empty() {

@@ -1,0 +1,430 @@
+//! The feed: keeps a view exactly as the Redis server is, and says as of when.
+//!
+//! # Why "fresh as of *t*" is true
+//!
+//! 1. The connection is tracking (`CLIENT TRACKING ON BCAST`) *before* the keys are first read. From then on, every
+//!    change to a key of ours makes the server queue a push to this connection, and it does so before it answers the
+//!    client that made the change.
+//! 2. Then all keys are read (`SCAN` returns every key that is there throughout). A change during the scan is pushed.
+//! 3. A push names keys, not values: they are read again on the same connection, so the answer is at least as new as
+//!    the push.
+//! 4. A heartbeat is sent at time *t*. The server answers commands of a connection in order, behind the pushes it has
+//!    queued there. When the answer is here and every push before it has been acted upon, the view contains every
+//!    change that was acknowledged before *t*.
+//!
+//! What that assumes: the server is the primary (the heartbeat is `HELLO`, whose answer names the role: a replica is
+//! left at once); it is the same process (another one has another connection); and clocks are not needed, only this
+//! process' monotonic one. Expiry needs no message: it is judged locally.
+//!
+//! What tracking keeps silent about is `SWAPDB`. A slow comparison of everything finds it, heals, and counts.
+//!
+//! # When the server forgets
+//!
+//! A server that comes back as another process, or a replica that was promoted, may lack revocations that the view
+//! holds. Those are written back. Evictions are pushed like deletions, and told from them by the server's own count.
+//! What was taken back through the API has left a tombstone and is not written back.
+//!
+//! Other replicas of ours may hold what this one does not. So after the server has changed, the view counts as fresh
+//! only when they too have had [`FeedSettings::max_staleness`] to write back.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, RedisError, Value};
+use tokio::sync::watch;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+
+use crate::clock::Clock;
+use crate::metrics::FeedMetrics;
+
+use super::super::StoreError;
+use super::super::key::PREFIX;
+use super::super::view::View;
+use super::connection;
+use super::pushes::Pushes;
+use super::reconcile::{Reconciliation, Server};
+use super::server::{self, Identity, ServerInfo};
+use super::{Deletions, RedisOptions};
+
+/// Pauses between attempts: from the first to the longest, each shortened at random by up to half.
+const FIRST_PAUSE: Duration = Duration::from_millis(20);
+const LONGEST_PAUSE: Duration = Duration::from_millis(400);
+/// Between two steps of the slow comparison: it must not be felt on the server.
+const COMPARISON_PACE: Duration = Duration::from_millis(10);
+/// The least that other replicas are given to write back what a server has lost.
+const LEAST_SETTLING: Duration = Duration::from_secs(1);
+
+/// How the feed is to behave.
+#[derive(Clone, Copy, Debug)]
+pub struct FeedSettings {
+    /// How old the view may be before checks ask the server themselves.
+    pub max_staleness: Duration,
+    /// What a deleted key means.
+    pub deletions: Deletions,
+    /// How often everything is compared.
+    pub compare_every: Duration,
+}
+
+/// How far the feed has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum FeedState {
+    /// No complete view yet; what the last attempt met.
+    Starting(String),
+    /// The server cannot be followed at all; why, and what to do.
+    Refused(String),
+    /// The view has been complete once.
+    Complete,
+}
+
+/// The server that the view was last complete with. Direct reads from another are not believed: it may lack what the
+/// view, or that of another replica of ours, holds.
+#[derive(Clone, Default)]
+pub(super) struct TrustedServer(Arc<Mutex<Option<Identity>>>);
+
+impl TrustedServer {
+    fn set(&self, identity: Option<Identity>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = identity;
+    }
+
+    /// Whether `identity` is the trusted one's.
+    pub(super) fn is(&self, identity: &Identity) -> bool {
+        let trusted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        trusted.as_ref() == Some(identity)
+    }
+}
+
+/// The task.
+pub(super) struct Feed {
+    client: Client,
+    connect_timeout: Duration,
+    view: Arc<View>,
+    clock: Arc<dyn Clock>,
+    settings: FeedSettings,
+    metrics: FeedMetrics,
+    state: watch::Sender<FeedState>,
+    trusted: TrustedServer,
+    /// Run id and evictions of the server that the view was last complete with.
+    known: Option<ServerInfo>,
+}
+
+/// Why following a server ended.
+#[derive(Debug)]
+pub(super) enum FeedEnd {
+    /// It cannot be followed at all.
+    Refused(String),
+    /// It is a replica, from the start or since a moment ago.
+    NotPrimary,
+    /// The connection broke, or the server answered wrongly.
+    Broken(String),
+}
+
+impl From<RedisError> for FeedEnd {
+    fn from(error: RedisError) -> Self {
+        Self::Broken(connection::describe(&error))
+    }
+}
+
+impl Feed {
+    pub(super) fn new(
+        options: &RedisOptions,
+        settings: FeedSettings,
+        view: Arc<View>,
+        clock: Arc<dyn Clock>,
+        metrics: FeedMetrics,
+    ) -> Result<(Self, watch::Receiver<FeedState>, TrustedServer), StoreError> {
+        let (state, states) = watch::channel(FeedState::Starting(String::new()));
+        let trusted = TrustedServer::default();
+        let feed = Self {
+            client: connection::client(options, ProtocolVersion::RESP3)?,
+            connect_timeout: options.connect_timeout,
+            view,
+            clock,
+            settings,
+            metrics,
+            state,
+            trusted: trusted.clone(),
+            known: None,
+        };
+        Ok((feed, states, trusted))
+    }
+
+    pub(super) async fn run(mut self) {
+        let mut pause = FIRST_PAUSE;
+        let mut last = String::new();
+        loop {
+            let started = Instant::now();
+            let end = match self.follow().await {
+                Ok(never) => match never {},
+                Err(end) => end,
+            };
+            self.metrics.following(false);
+            self.metrics.reconnects.inc();
+            if matches!(end, FeedEnd::NotPrimary) {
+                // What it holds when it is a primary again is another's.
+                self.trusted.set(None);
+            }
+            let complete = *self.state.borrow() == FeedState::Complete;
+            let (why, state) = match end {
+                FeedEnd::Refused(why) => (why.clone(), FeedState::Refused(why)),
+                FeedEnd::NotPrimary => {
+                    let why = "the server is a replica, not a primary".to_owned();
+                    (why.clone(), FeedState::Starting(why))
+                }
+                FeedEnd::Broken(why) => (why.clone(), FeedState::Starting(why)),
+            };
+            if !complete {
+                self.state.send_replace(state);
+            }
+            if why != last || started.elapsed() > LONGEST_PAUSE {
+                tracing::warn!(
+                    why,
+                    "the revocation feed is interrupted; the view ages until it is back"
+                );
+                last = why;
+            }
+            if started.elapsed() > LONGEST_PAUSE {
+                pause = FIRST_PAUSE;
+            }
+            tokio::time::sleep(jittered(pause)).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    /// Connects, brings the view up to date, and keeps it so, until something breaks.
+    async fn follow(&mut self) -> Result<std::convert::Infallible, FeedEnd> {
+        let pushes = Pushes::default();
+        let patience = self.connect_timeout;
+        let late = |_| FeedEnd::Broken("no answer in time".to_owned());
+        let mut connection = timeout(patience, self.connect(&pushes))
+            .await
+            .map_err(late)??;
+        timeout(patience, track(&mut connection))
+            .await
+            .map_err(late)??;
+        let reading = ServerInfo::read(&mut connection);
+        let server = timeout(patience, reading).await.map_err(late)??;
+        if !server.primary {
+            return Err(FeedEnd::NotPrimary);
+        }
+        if *self.state.borrow() != FeedState::Complete {
+            self.state.send_replace(FeedState::Starting(String::new()));
+        }
+        let known = self.known.as_ref();
+        let changed = !known.is_some_and(|k| k.identity.is_surely(&server.identity));
+        let settling = self.settling(&server, changed);
+        let mut session = Session {
+            reconciliation: Reconciliation::new(
+                Arc::clone(&self.view),
+                Arc::clone(&self.clock),
+                self.metrics.clone(),
+                self.settings.deletions,
+                Server {
+                    identity: server.identity.clone(),
+                    evictions: match &self.known {
+                        Some(known) if !changed => known.evicted_keys,
+                        _ => server.evicted_keys,
+                    },
+                    changed: changed && self.known.is_some(),
+                },
+            ),
+            connection,
+            pushes,
+            patience: self.settings.max_staleness.max(LEAST_SETTLING),
+        };
+        session.read_all().await?;
+        if !settling.is_zero() {
+            tracing::info!(
+                ?settling,
+                "another Redis process than before: giving other replicas time to restore"
+            );
+        }
+        let settled = Instant::now() + settling;
+        let mut beats = interval((self.settings.max_staleness / 4).max(Duration::from_millis(10)));
+        beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut comparisons = interval(COMPARISON_PACE);
+        comparisons.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut compare_at = Instant::now() + jittered(self.settings.compare_every);
+        loop {
+            tokio::select! {
+                biased;
+                _ = beats.tick() => {
+                    let as_of = session.heartbeat().await?;
+                    if Instant::now() >= settled {
+                        self.complete(&server, as_of, session.reconciliation.evictions());
+                    }
+                }
+                () = session.pushes.arrived() => session.act_on_pushes().await?,
+                _ = comparisons.tick(), if Instant::now() >= compare_at => {
+                    if session.compare_step().await? {
+                        compare_at = Instant::now() + jittered(self.settings.compare_every);
+                    }
+                }
+            }
+        }
+    }
+
+    /// How long to wait, after everything was read, before the view counts as fresh.
+    fn settling(&self, server: &ServerInfo, changed: bool) -> Duration {
+        let settling = self.settings.max_staleness.max(LEAST_SETTLING);
+        let just_started = server.uptime <= settling.as_secs() + 1;
+        if changed && (self.known.is_some() || just_started) {
+            settling
+        } else {
+            Duration::ZERO
+        }
+    }
+
+    fn complete(&mut self, server: &ServerInfo, as_of: Instant, evicted_keys: u64) {
+        self.view.set_fresh_as_of(as_of);
+        if let Some(known) = &mut self.known
+            && known.identity == server.identity
+        {
+            known.evicted_keys = evicted_keys;
+            self.metrics.following(true);
+            return;
+        }
+        self.known = Some(server.clone());
+        self.trusted.set(Some(server.identity.clone()));
+        self.metrics.following(true);
+        tracing::info!(entries = self.view.len(), "the revocation view is complete");
+        for warning in server.warnings() {
+            tracing::warn!(warning, "this Redis can lose revocations");
+        }
+        self.state.send_replace(FeedState::Complete);
+    }
+
+    async fn connect(&self, pushes: &Pushes) -> Result<MultiplexedConnection, FeedEnd> {
+        let pushes = pushes.clone();
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.connect_timeout))
+            .set_response_timeout(None)
+            .set_push_sender(move |push: PushInfo| {
+                pushes.receive(&push);
+                Ok::<(), redis::aio::SendError>(())
+            });
+        let connected = self
+            .client
+            .get_multiplexed_async_connection_with_config(&config)
+            .await;
+        connected.map_err(|error| {
+            let no_resp3 = error.kind() == redis::ErrorKind::RESP3NotSupported
+                || connection::server_code(&error).is_some_and(|c| c == "NOPROTO" || c == "ERR");
+            if no_resp3 {
+                FeedEnd::Refused(refusal("it does not speak RESP3 (Redis 6 and later do)"))
+            } else {
+                error.into()
+            }
+        })
+    }
+}
+
+/// Why a server cannot be followed, with the way out.
+fn refusal(why: &str) -> String {
+    format!(
+        "the server cannot keep a view current: {why}; say `read: store` to ask it on every check instead"
+    )
+}
+
+async fn track(connection: &mut MultiplexedConnection) -> Result<(), FeedEnd> {
+    let mut tracking = redis::cmd("CLIENT");
+    tracking
+        .arg("TRACKING")
+        .arg("ON")
+        .arg("BCAST")
+        .arg("PREFIX")
+        .arg(PREFIX);
+    let answer: redis::RedisResult<Value> = tracking.query_async(connection).await;
+    answer
+        .map(drop)
+        .map_err(|error| match connection::server_code(&error).as_deref() {
+            Some("NOPERM") => FeedEnd::Refused(refusal(
+                "this user may not `CLIENT TRACKING`; grant +client|tracking",
+            )),
+            Some(_) => FeedEnd::Refused(refusal("it refuses `CLIENT TRACKING`")),
+            None => error.into(),
+        })
+}
+
+fn jittered(pause: Duration) -> Duration {
+    use std::hash::{BuildHasher as _, Hasher as _};
+    // Seeded anew each time by the standard library: all that spreading replicas out needs.
+    let random = std::hash::RandomState::new().build_hasher().finish() % 1000;
+    let share = u32::try_from(random).unwrap_or_default();
+    pause / 2 + pause / 2 * share / 1000
+}
+
+/// One connection's life.
+struct Session {
+    reconciliation: Reconciliation,
+    connection: MultiplexedConnection,
+    pushes: Pushes,
+    patience: Duration,
+}
+
+impl Session {
+    /// Reads every key, and judges what the view has beyond them.
+    async fn read_all(&mut self) -> Result<(), FeedEnd> {
+        self.reconciliation.begin();
+        while !self.scan_step().await? {
+            self.act_on_pushes().await?;
+        }
+        self.act_on_pushes().await
+    }
+
+    /// One step of the slow comparison. Tells whether it is through.
+    async fn compare_step(&mut self) -> Result<bool, FeedEnd> {
+        if !self.reconciliation.is_under_way() {
+            self.reconciliation.begin_comparison();
+        }
+        self.scan_step().await
+    }
+
+    async fn scan_step(&mut self) -> Result<bool, FeedEnd> {
+        let step = self.reconciliation.step(&mut self.connection, &self.pushes);
+        match timeout(self.patience * 10, step).await {
+            Ok(done) => Ok(done?),
+            Err(_) => Err(FeedEnd::Broken("no answer in time".to_owned())),
+        }
+    }
+
+    /// Acts on everything that has been pushed.
+    async fn act_on_pushes(&mut self) -> Result<(), FeedEnd> {
+        let pending = self.pushes.take();
+        if pending.closed {
+            return Err(FeedEnd::Broken("connection closed".to_owned()));
+        }
+        let act = self.reconciliation.apply(&mut self.connection, pending);
+        match timeout(self.patience * 10, act).await {
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => {
+                // Flushed, or more has changed than was kept: read everything again, from the start.
+                self.reconciliation.begin();
+                while !Box::pin(self.scan_step()).await? {}
+            }
+            Ok(Err(error)) => return Err(error.into()),
+            Err(_) => return Err(FeedEnd::Broken("no answer in time".to_owned())),
+        }
+        if self.reconciliation.has_another_history() {
+            return Err(FeedEnd::NotPrimary);
+        }
+        Ok(())
+    }
+
+    /// Proves that everything that was acknowledged before now is in the view, and tells when that was asked.
+    async fn heartbeat(&mut self) -> Result<Instant, FeedEnd> {
+        let asked = Instant::now();
+        let hello = redis::cmd("HELLO");
+        let hello = hello.query_async::<HashMap<String, Value>>(&mut self.connection);
+        let answer = match timeout(self.patience, hello).await {
+            Ok(answer) => answer?,
+            Err(_) => return Err(FeedEnd::Broken("no answer to a heartbeat".to_owned())),
+        };
+        if !server::says_primary(&answer) {
+            return Err(FeedEnd::NotPrimary);
+        }
+        self.act_on_pushes().await?;
+        Ok(asked)
+    }
+}

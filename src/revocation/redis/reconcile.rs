@@ -1,0 +1,429 @@
+//! Bringing the view in line with the server: by what was pushed, and by reading everything.
+
+use std::sync::Arc;
+
+use redis::RedisResult;
+use redis::aio::MultiplexedConnection;
+
+use crate::clock::{Clock, Timestamp};
+use crate::metrics::FeedMetrics;
+
+use super::super::key::PREFIX;
+use super::super::statement::Cutoff;
+use super::super::view::{Change, KeyHash, View};
+use super::connection;
+use super::pushes::{Pending, Pushes};
+use super::server::{Identity, ServerInfo};
+use super::stored::{self, Stored, StoredKey};
+use super::{Deletions, LONGEST_LIFE, format};
+
+/// How many keys a step reads.
+const BATCH: usize = 1000;
+/// A key that goes this little before its time has expired: the server's clock and ours are not one.
+const EXPIRY_SLACK: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// An entry of the view that the server does not have.
+type Missing = (KeyHash, Cutoff, Timestamp);
+
+/// The work of one connection.
+pub(super) struct Reconciliation {
+    view: Arc<View>,
+    clock: Arc<dyn Clock>,
+    metrics: FeedMetrics,
+    deletions: Deletions,
+    server: Server,
+    scan: Option<Scan>,
+    /// The server holds another's data since a moment ago: the connection must be made anew, as with a new server.
+    another_history: bool,
+}
+
+/// The server at the other end.
+pub(super) struct Server {
+    pub identity: Identity,
+    /// Its count of evictions when everything was last begun to be read and what was missing was judged: until then,
+    /// what is gone may have been evicted.
+    pub evictions: u64,
+    /// Whether it is another than before, until everything has been read from it once: what it lacks, it lost.
+    pub changed: bool,
+}
+
+/// Reading everything, under way.
+struct Scan {
+    cursor: u64,
+    why: Why,
+    /// The server's count of evictions when this began; asked for in the first step.
+    evictions: Option<u64>,
+}
+
+/// Why everything is read, which tells what it means that an entry is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    /// It is another server process than the view was last complete with: it may have lost its data.
+    ServerChanged,
+    /// Keys were flushed, or the connection was away: what is missing was deleted.
+    CatchingUp,
+    /// No reason: what differs was kept silent about.
+    Comparison,
+}
+
+/// How a server lost keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loss {
+    Eviction,
+    History,
+}
+
+impl Reconciliation {
+    pub(super) fn new(
+        view: Arc<View>,
+        clock: Arc<dyn Clock>,
+        metrics: FeedMetrics,
+        deletions: Deletions,
+        server: Server,
+    ) -> Self {
+        Self {
+            view,
+            clock,
+            metrics,
+            deletions,
+            server,
+            scan: None,
+            another_history: false,
+        }
+    }
+
+    /// Begins to read everything, or begins again.
+    pub(super) fn begin(&mut self) {
+        self.start(if self.server.changed {
+            Why::ServerChanged
+        } else {
+            Why::CatchingUp
+        });
+    }
+
+    /// Begins to read everything, to compare.
+    pub(super) fn begin_comparison(&mut self) {
+        self.start(Why::Comparison);
+    }
+
+    fn start(&mut self, why: Why) {
+        self.view.begin_round();
+        self.scan = Some(Scan {
+            cursor: 0,
+            why,
+            evictions: None,
+        });
+    }
+
+    pub(super) fn is_under_way(&self) -> bool {
+        self.scan.is_some()
+    }
+
+    pub(super) fn has_another_history(&self) -> bool {
+        self.another_history
+    }
+
+    pub(super) fn evictions(&self) -> u64 {
+        self.server.evictions
+    }
+
+    /// Reads the next batch. Tells whether everything has been read and what is missing been judged.
+    pub(super) async fn step(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        pushes: &Pushes,
+    ) -> RedisResult<bool> {
+        let Some(Scan {
+            cursor,
+            why,
+            evictions,
+        }) = self.scan
+        else {
+            return Ok(true);
+        };
+        let evictions = match evictions {
+            Some(evictions) => evictions,
+            None => ServerInfo::read(connection).await?.evicted_keys,
+        };
+        let mut scan = redis::cmd("SCAN");
+        scan.arg(cursor)
+            .arg("MATCH")
+            .arg(format!("{PREFIX}*"))
+            .arg("COUNT")
+            .arg(BATCH);
+        let (next, keys): (u64, Vec<Vec<u8>>) = scan.query_async(connection).await?;
+        let stored = stored::read(connection, &keys, || self.clock.now()).await?;
+        // What was pushed meanwhile explains a difference, and is acted upon with its own reading.
+        let pending = pushes.peek();
+        for (key, stored) in keys.iter().zip(&stored) {
+            let change = self.show(key, stored, false);
+            if why == Why::Comparison && change != Change::None && !pending.contains(key) {
+                self.metrics.healed.inc();
+            }
+        }
+        if next != 0 {
+            self.scan = Some(Scan {
+                cursor: next,
+                why,
+                evictions: Some(evictions),
+            });
+            return Ok(false);
+        }
+        self.judge_missing(connection, why).await?;
+        self.scan = None;
+        self.server.evictions = evictions;
+        self.server.changed = false;
+        Ok(true)
+    }
+
+    /// Acts on pushes. `false` means that everything must be read again.
+    pub(super) async fn apply(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        pending: Pending,
+    ) -> RedisResult<bool> {
+        self.metrics.pushes.inc_by(pending.pushes);
+        if pending.flushed || pending.overflowed {
+            return Ok(false);
+        }
+        let mut keys: Vec<(StoredKey, Vec<u8>)> = pending
+            .keys
+            .into_iter()
+            .filter_map(|key| Some((StoredKey::parse(&key)?, key)))
+            .collect();
+        // Tombstones before revocations: a revocation written by hand after an un-revocation stands.
+        keys.sort_by_key(|(parsed, _)| match parsed {
+            StoredKey::Unrevoked(_) => 0,
+            StoredKey::Restored(_) => 1,
+            StoredKey::Native(_) => 2,
+        });
+        for batch in keys.chunks(BATCH) {
+            let names: Vec<Vec<u8>> = batch.iter().map(|(_, key)| key.clone()).collect();
+            let stored = stored::read(connection, &names, || self.clock.now()).await?;
+            let mut gone = Vec::new();
+            for ((parsed, key), stored) in batch.iter().zip(&stored) {
+                match (parsed, stored) {
+                    (StoredKey::Unrevoked(hash), Stored::Revocation { .. }) => {
+                        self.view.remove(*hash);
+                        let mut delete = redis::cmd("DEL");
+                        delete.arg(StoredKey::restored(*hash));
+                        delete.exec_async(connection).await?;
+                    }
+                    (StoredKey::Native(hash), Stored::Nothing) => gone.push(*hash),
+                    // Left to the comparison: a native key may say the same, under a name that is not known here.
+                    (StoredKey::Restored(_) | StoredKey::Unrevoked(_), Stored::Nothing) => {}
+                    (StoredKey::Native(_) | StoredKey::Restored(_), Stored::Revocation { .. }) => {
+                        self.show(key, stored, true);
+                    }
+                }
+            }
+            self.judge_gone(connection, &gone).await?;
+        }
+        Ok(true)
+    }
+
+    /// Puts what was read into the view.
+    fn show(&self, key: &[u8], stored: &Stored, pushed: bool) -> Change {
+        let Stored::Revocation {
+            cutoff,
+            expires_at,
+            written_at,
+        } = stored
+        else {
+            return Change::None;
+        };
+        match StoredKey::parse(key) {
+            Some(StoredKey::Native(hash)) => {
+                if let (true, Some(written_at)) = (pushed, written_at) {
+                    self.metrics
+                        .propagation(self.clock.now().since(*written_at));
+                }
+                self.put(hash, *cutoff, *expires_at)
+            }
+            Some(StoredKey::Restored(hash)) => match self.view.entry(hash) {
+                // The same as stands, or less: a native key that was written again says more.
+                Some((old, expiry))
+                    if old >= *cutoff && expiry.plus(EXPIRY_SLACK) >= *expires_at =>
+                {
+                    self.view.put(hash, old, expiry);
+                    Change::None
+                }
+                _ => self.view.strengthen(hash, *cutoff, *expires_at),
+            },
+            Some(StoredKey::Unrevoked(_)) | None => Change::None,
+        }
+    }
+
+    fn put(&self, hash: KeyHash, cutoff: Cutoff, expires_at: Timestamp) -> Change {
+        // The remaining life is told in whole milliseconds at an unknown instant of the round trip, so the same
+        // expiry is never read twice alike: a difference within the slack is none.
+        let standing = self.view.entry(hash);
+        if let Some((old_cutoff, old_expiry)) = standing
+            && old_cutoff == cutoff
+            && near(old_expiry, expires_at)
+        {
+            self.view.put(hash, cutoff, old_expiry.max(expires_at));
+            return Change::None;
+        }
+        self.view.put(hash, cutoff, expires_at)
+    }
+
+    /// Native keys are gone: expired, restored under another name, deleted or evicted.
+    async fn judge_gone(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        gone: &[KeyHash],
+    ) -> RedisResult<()> {
+        let soon = self.clock.now().plus(EXPIRY_SLACK);
+        let held = |hash: &KeyHash| {
+            let (cutoff, expires_at) = self.view.entry(*hash)?;
+            Some((*hash, cutoff, expires_at))
+        };
+        let held: Vec<Missing> = gone.iter().filter_map(held).collect();
+        let (due, early): (Vec<_>, Vec<_>) = held.into_iter().partition(|m| m.2 <= soon);
+        for (hash, ..) in due {
+            // Its time has come by the server's clock, which is the one that the writer set it by.
+            self.view.remove(hash);
+        }
+        let names: Vec<_> = early
+            .iter()
+            .map(|m| StoredKey::restored(m.0).into_bytes())
+            .collect();
+        let stored = stored::read(connection, &names, || self.clock.now()).await?;
+        let mut missing = Vec::new();
+        for (entry, stored) in early.into_iter().zip(stored) {
+            match stored {
+                Stored::Revocation {
+                    cutoff, expires_at, ..
+                } => {
+                    self.view.put(entry.0, cutoff, expires_at);
+                }
+                Stored::Nothing => missing.push(entry),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let lost = self.has_lost(connection).await?;
+        if lost == Some(Loss::Eviction) {
+            // They stay in the view. To write them back at once would make the server evict others, without end:
+            // the slow comparison does it at its pace.
+            tracing::warn!(
+                entries = missing.len(),
+                "Redis has evicted revocations; the view keeps them"
+            );
+            return Ok(());
+        }
+        let forgotten = lost.is_some() || self.deletions == Deletions::Ignore;
+        self.keep_or_drop(connection, missing, forgotten).await
+    }
+
+    /// Everything has been read, and these entries of the view were not among it.
+    async fn judge_missing(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        why: Why,
+    ) -> RedisResult<()> {
+        let missing = self.view.unseen(self.clock.now());
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let lost = self.has_lost(connection).await?;
+        let forgotten =
+            why == Why::ServerChanged || lost.is_some() || self.deletions == Deletions::Ignore;
+        if why == Why::Comparison {
+            self.metrics.healed.inc_by(missing.len() as u64);
+        }
+        tracing::warn!(
+            entries = missing.len(),
+            ?why,
+            restoring = forgotten,
+            "Redis lacks revocations of the view"
+        );
+        self.keep_or_drop(connection, missing, forgotten).await
+    }
+
+    /// Whether the server has lost keys that nobody deleted, since all was well.
+    async fn has_lost(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+    ) -> RedisResult<Option<Loss>> {
+        let now = ServerInfo::read(connection).await?;
+        let evicted = now.evicted_keys > self.server.evictions;
+        if now.identity != self.server.identity {
+            // It has been somebody's replica meanwhile, and taken over that one's data.
+            self.server.identity = now.identity;
+            self.another_history = true;
+            return Ok(Some(Loss::History));
+        }
+        Ok(evicted.then_some(Loss::Eviction))
+    }
+
+    /// Writes back what was forgotten, unless it was taken back through the API; takes out the rest.
+    async fn keep_or_drop(
+        &self,
+        connection: &mut MultiplexedConnection,
+        missing: Vec<Missing>,
+        forgotten: bool,
+    ) -> RedisResult<()> {
+        for batch in missing.chunks(BATCH) {
+            if !forgotten {
+                for (hash, ..) in batch {
+                    self.view.remove(*hash);
+                }
+                continue;
+            }
+            match self.restore(connection, batch).await {
+                // Not allowed to write, or out of memory: the view keeps them, the next comparison tries again.
+                Err(error) if connection::server_code(&error).is_some() => {
+                    tracing::error!(
+                        why = connection::describe(&error),
+                        "cannot write revocations back to Redis"
+                    );
+                    for (hash, cutoff, expires_at) in batch {
+                        self.view.put(*hash, *cutoff, *expires_at);
+                    }
+                }
+                restored => self.metrics.restored.inc_by(restored?),
+            }
+        }
+        Ok(())
+    }
+
+    async fn restore(
+        &self,
+        connection: &mut MultiplexedConnection,
+        batch: &[Missing],
+    ) -> RedisResult<u64> {
+        let mut tombstones = redis::pipe();
+        for (hash, ..) in batch {
+            tombstones.exists(StoredKey::unrevoked(*hash));
+        }
+        let taken_back: Vec<bool> = tombstones.query_async(connection).await?;
+        let mut restore = redis::pipe();
+        for ((hash, cutoff, expires_at), taken_back) in batch.iter().zip(taken_back) {
+            if taken_back {
+                self.view.remove(*hash);
+                continue;
+            }
+            // Seen, in this round: it stands.
+            self.view.put(*hash, *cutoff, *expires_at);
+            let command = restore.cmd("SET").arg(StoredKey::restored(*hash));
+            command.arg(format::restored_value(*cutoff)).arg("NX");
+            if *expires_at != Timestamp::NEVER {
+                let life = expires_at.since(self.clock.now()).as_millis().max(1);
+                let life = u64::try_from(life).unwrap_or(LONGEST_LIFE);
+                command.arg("PX").arg(life.min(LONGEST_LIFE));
+            }
+        }
+        if restore.is_empty() {
+            return Ok(0);
+        }
+        let written: Vec<Option<String>> = restore.query_async(connection).await?;
+        Ok(written.iter().flatten().count() as u64)
+    }
+}
+
+fn near(a: Timestamp, b: Timestamp) -> bool {
+    a.since(b).max(b.since(a)) <= EXPIRY_SLACK
+}

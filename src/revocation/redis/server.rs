@@ -1,0 +1,149 @@
+//! What a server says about itself: who it is, what role it has, and whether a revocation list is safe with it.
+
+use std::collections::HashMap;
+
+use redis::aio::MultiplexedConnection;
+use redis::{RedisResult, Value};
+
+use super::connection;
+
+/// Which data a server holds: its process and the history that it replicates. Another process, or one that has been
+/// somebody's replica meanwhile, may lack what this one had. `None` where `INFO` is not allowed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Identity(Option<(String, String)>);
+
+impl Identity {
+    /// Whether it is certain that both are the same.
+    pub(super) fn is_surely(&self, other: &Self) -> bool {
+        self.0.is_some() && self == other
+    }
+}
+
+/// From `INFO`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct ServerInfo {
+    /// Whose data it holds.
+    pub identity: Identity,
+    /// Whether it is a primary.
+    pub primary: bool,
+    /// How many keys it has evicted since it was started.
+    pub evicted_keys: u64,
+    /// How long it has been running, in seconds.
+    pub uptime: u64,
+    fields: HashMap<String, String>,
+}
+
+impl ServerInfo {
+    /// Asks the server. A user whose access control list forbids `INFO` is told the role alone.
+    pub(super) async fn read(connection: &mut MultiplexedConnection) -> RedisResult<Self> {
+        let info: RedisResult<String> = redis::cmd("INFO").query_async(connection).await;
+        match info {
+            Ok(text) => Ok(Self::parse(&text)),
+            Err(error) if connection::server_code(&error).as_deref() == Some("NOPERM") => {
+                Ok(Self {
+                    primary: is_primary(connection).await?,
+                    uptime: u64::MAX,
+                    ..Self::default()
+                })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn parse(text: &str) -> Self {
+        let fields: HashMap<String, String> = text
+            .lines()
+            .filter_map(|line| line.trim_end().split_once(':'))
+            .map(|(name, value)| (name.to_owned(), value.to_owned()))
+            .collect();
+        let number = |name: &str| fields.get(name).and_then(|v| v.parse().ok());
+        Self {
+            identity: Identity(fields.get("run_id").cloned().map(|run_id| {
+                let history = fields.get("master_replid").cloned().unwrap_or_default();
+                (run_id, history)
+            })),
+            primary: fields.get("role").is_none_or(|role| role == "master"),
+            evicted_keys: number("evicted_keys").unwrap_or_default(),
+            uptime: number("uptime_in_seconds").unwrap_or(u64::MAX),
+            fields,
+        }
+    }
+
+    fn says(&self, name: &str, value: &str) -> bool {
+        self.fields.get(name).is_some_and(|v| v == value)
+    }
+
+    /// Whether keys are evicted when memory runs out.
+    pub(super) fn evicts(&self) -> bool {
+        self.fields.contains_key("maxmemory_policy") && !self.says("maxmemory_policy", "noeviction")
+    }
+
+    /// Why a revocation list is not safe with this server.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        if self.identity == Identity::default() {
+            warnings.push(
+                "INFO is not allowed to this user: a restart of Redis without its data, and evictions, cannot be \
+                 told from deletions; grant +info"
+                    .to_owned(),
+            );
+            return warnings;
+        }
+        if self.says("aof_enabled", "0") {
+            warnings.push(
+                "the append-only file is off: revocations of the last moments, or all, are lost when Redis \
+                 restarts; set `appendonly yes`"
+                    .to_owned(),
+            );
+        }
+        if self.evicts() {
+            let policy = self
+                .fields
+                .get("maxmemory_policy")
+                .map_or("", String::as_str);
+            warnings.push(format!(
+                "maxmemory-policy is {policy}: an evicted key is a token un-revoked; set `maxmemory-policy noeviction`"
+            ));
+        }
+        if !self.primary {
+            warnings.push("it is a replica: connect to the primary".to_owned());
+        }
+        warnings
+    }
+}
+
+/// Asks for the role. `HELLO` without arguments tells it and, unlike `ROLE` and `INFO`, is allowed to every user.
+pub(super) async fn is_primary(connection: &mut MultiplexedConnection) -> RedisResult<bool> {
+    let hello: HashMap<String, Value> = redis::cmd("HELLO").query_async(connection).await?;
+    Ok(says_primary(&hello))
+}
+
+/// Reads the role from the answer to `HELLO`.
+pub(super) fn says_primary(hello: &HashMap<String, Value>) -> bool {
+    match hello.get("role") {
+        Some(Value::BulkString(role)) => role == b"master",
+        Some(Value::SimpleString(role)) => role == "master",
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_unsafe_server_is_warned_of() {
+        let text = "# Server\r\nrun_id:abc\r\nuptime_in_seconds:7\r\nrole:master\r\naof_enabled:0\r\n\
+                    maxmemory_policy:allkeys-lru\r\nevicted_keys:3\r\n";
+        let info = ServerInfo::parse(text);
+        assert_eq!((info.uptime, info.evicted_keys), (7, 3));
+        assert!(info.primary && info.evicts());
+        assert_eq!(info.warnings().len(), 2);
+    }
+
+    #[test]
+    fn a_safe_server_is_not() {
+        let text = "run_id:abc\r\nrole:master\r\naof_enabled:1\r\nmaxmemory_policy:noeviction\r\n";
+        assert_eq!(ServerInfo::parse(text).warnings(), Vec::<String>::new());
+    }
+}

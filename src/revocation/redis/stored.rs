@@ -1,0 +1,194 @@
+//! The keys that stand in Redis, and reading them with value and remaining life.
+//!
+//! | key | what it says |
+//! |---|---|
+//! | `revoxy:<kind>:<issuer>:<value>` | a revocation |
+//! | `revoxy:restored:{<hash>}` | a revocation that Redis had lost and a view still held; views know only hashes |
+//! | `revoxy:unrevoked:{<hash>}` | a revocation that was taken back through the API, and must not be restored |
+//!
+//! The braces keep the last two of a hash in one slot of a cluster.
+
+use redis::aio::MultiplexedConnection;
+use redis::{Pipeline, RedisResult, Value};
+
+use crate::clock::Timestamp;
+
+use super::super::key::{PREFIX, RevocationKey};
+use super::super::statement::Cutoff;
+use super::super::view::KeyHash;
+use super::format;
+
+const RESTORED: &str = "restored:{";
+const UNREVOKED: &str = "unrevoked:{";
+
+/// What a key of ours is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum StoredKey {
+    Native(KeyHash),
+    Restored(KeyHash),
+    Unrevoked(KeyHash),
+}
+
+impl StoredKey {
+    /// `None` for a key that is none of ours, though it has our prefix.
+    pub(super) fn parse(key: &[u8]) -> Option<Self> {
+        let text = str::from_utf8(key).ok()?;
+        let rest = text.strip_prefix(PREFIX)?;
+        let hash = |rest: &str| {
+            let hex = rest.strip_suffix('}').filter(|h| h.len() == 32)?;
+            u128::from_str_radix(hex, 16).ok().map(KeyHash::from_u128)
+        };
+        if let Some(rest) = rest.strip_prefix(RESTORED) {
+            return hash(rest).map(Self::Restored);
+        }
+        if let Some(rest) = rest.strip_prefix(UNREVOKED) {
+            return hash(rest).map(Self::Unrevoked);
+        }
+        RevocationKey::parse(text).map(|key| Self::Native(key.hash()))
+    }
+
+    /// The name of the restored revocation of a hash.
+    pub(super) fn restored(hash: KeyHash) -> String {
+        format!("{PREFIX}{RESTORED}{:032x}}}", hash.to_u128())
+    }
+
+    /// The name of the tombstone of a hash.
+    pub(super) fn unrevoked(hash: KeyHash) -> String {
+        format!("{PREFIX}{UNREVOKED}{:032x}}}", hash.to_u128())
+    }
+}
+
+/// What stands under a key now.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Stored {
+    Nothing,
+    Revocation {
+        cutoff: Cutoff,
+        expires_at: Timestamp,
+        /// When it was written, where the value says so.
+        written_at: Option<Timestamp>,
+    },
+}
+
+/// Reads keys: values in one command, remaining lives in the same pipeline.
+///
+/// The two may not be of the same moment. A write between them is pushed, and the key read again.
+pub(super) async fn read(
+    connection: &mut MultiplexedConnection,
+    keys: &[Vec<u8>],
+    now: impl Fn() -> Timestamp,
+) -> RedisResult<Vec<Stored>> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let answers: Vec<Value> = query(keys).query_async(connection).await?;
+    interpret(&answers, keys.len(), now())
+}
+
+fn query(keys: &[Vec<u8>]) -> Pipeline {
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("MGET").arg(keys);
+    for key in keys {
+        pipeline.cmd("PTTL").arg(key);
+    }
+    pipeline
+}
+
+fn interpret(answers: &[Value], count: usize, now: Timestamp) -> RedisResult<Vec<Stored>> {
+    let wrong =
+        || redis::RedisError::from((redis::ErrorKind::UnexpectedReturnType, "unexpected answer"));
+    let (Some(Value::Array(values)), lives) =
+        (answers.first(), answers.get(1..).unwrap_or_default())
+    else {
+        return Err(wrong());
+    };
+    if values.len() != count || lives.len() != count {
+        return Err(wrong());
+    }
+    let stored = values.iter().zip(lives).map(|(value, life)| {
+        let Value::Int(life) = life else {
+            return Err(wrong());
+        };
+        // -2: there is no such key. A key without a string value is one of another type: it is there, so it revokes.
+        if *life == -2 {
+            return Ok(Stored::Nothing);
+        }
+        let value = match value {
+            Value::BulkString(value) => value.as_slice(),
+            _ => b"",
+        };
+        let expires_at = match u64::try_from(*life) {
+            Ok(millis) => now.plus(std::time::Duration::from_millis(millis)),
+            Err(_) => Timestamp::NEVER,
+        };
+        let (cutoff, written_at) = format::cutoff_and_time(value);
+        Ok(Stored::Revocation {
+            cutoff,
+            expires_at,
+            written_at,
+        })
+    });
+    stored.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::revocation::KeyKind;
+
+    #[test]
+    fn every_form_of_key_is_told_from_the_others() {
+        let native = RevocationKey::new(KeyKind::Subject, "shop", "alice");
+        let hash = native.hash();
+        assert_eq!(
+            StoredKey::parse(native.rendered().as_bytes()),
+            Some(StoredKey::Native(hash))
+        );
+        let restored = StoredKey::restored(hash);
+        assert_eq!(
+            StoredKey::parse(restored.as_bytes()),
+            Some(StoredKey::Restored(hash))
+        );
+        let unrevoked = StoredKey::unrevoked(hash);
+        assert_eq!(
+            StoredKey::parse(unrevoked.as_bytes()),
+            Some(StoredKey::Unrevoked(hash))
+        );
+        for other in [
+            "revoxy:restored:{12}",
+            "revoxy:x",
+            "other",
+            "revoxy:restored:{zz}",
+        ] {
+            assert_eq!(StoredKey::parse(other.as_bytes()), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_another_type_revokes_and_a_missing_one_does_not() {
+        let answers = [
+            Value::Array(vec![
+                Value::Nil,
+                Value::Nil,
+                Value::BulkString(b"".to_vec()),
+            ]),
+            Value::Int(-2),
+            Value::Int(-1),
+            Value::Int(5000),
+        ];
+        let stored = interpret(&answers, 3, Timestamp::from_secs(10)).unwrap();
+        let all = |expires_at| Stored::Revocation {
+            cutoff: Cutoff::All,
+            expires_at,
+            written_at: None,
+        };
+        assert_eq!(
+            stored,
+            [
+                Stored::Nothing,
+                all(Timestamp::NEVER),
+                all(Timestamp::from_secs(15))
+            ]
+        );
+    }
+}

@@ -1,0 +1,367 @@
+//! The view: an exact copy of the live revocations in this process' memory, which checks read.
+//!
+//! An entry is a 128-bit hash of the store key, a cutoff and an expiry: 32 bytes, at most 60 with the room that an
+//! open-addressing table needs. Readers take no lock and never wait: see `table.rs`. Expiry is judged by the reader,
+//! so an expired entry is gone at once, whenever it is swept.
+//!
+//! The view also knows how old it is. A store with one writer, this process, updates it before it acknowledges a
+//! revocation: such a view is always fresh. A feed that follows a shared store says as of when it is (see
+//! [`View::set_fresh_as_of`]).
+
+mod freshness;
+mod table;
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::clock::Timestamp;
+
+use super::key::RevocationKey;
+use super::statement::Cutoff;
+
+use freshness::Freshness;
+use table::{Entry, Table};
+
+/// How many kinds of keys can be told apart in a view.
+const KINDS: usize = 8;
+/// So many that a writer seldom rebuilds much at once, and a rebuilt part is small beside the whole.
+const SHARDS: usize = 256;
+
+/// 128 bits that stand for a store key: of its SHA-256, with the kind of the key in three of them, so that no check
+/// has to look for kinds of which there is nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct KeyHash {
+    high: u64,
+    low: u64,
+}
+
+impl KeyHash {
+    /// From a cryptographic digest; `kind` is 1 to 7.
+    pub(super) fn new(digest: u128, kind: u8) -> Self {
+        let [low, high] = halves(digest);
+        Self {
+            high: (high & !7) | u64::from(kind & 7),
+            low,
+        }
+    }
+
+    /// From what [`KeyHash::to_u128`] gave.
+    pub(super) fn from_u128(bits: u128) -> Self {
+        let [low, high] = halves(bits);
+        Self { high, low }
+    }
+
+    /// All bits.
+    pub(super) fn to_u128(self) -> u128 {
+        (u128::from(self.high) << 64) | u128::from(self.low)
+    }
+
+    fn kind(self) -> usize {
+        usize::from(self.high.to_le_bytes()[0] & 7)
+    }
+
+    fn shard(self) -> usize {
+        usize::from(self.low.to_le_bytes()[0]) % SHARDS
+    }
+}
+
+fn halves(bits: u128) -> [u64; 2] {
+    let bytes = bits.to_le_bytes();
+    let half = |at: usize| {
+        let mut half = [0; 8];
+        half.copy_from_slice(&bytes[at..at + 8]);
+        u64::from_le_bytes(half)
+    };
+    [half(0), half(8)]
+}
+
+/// What a change to the view changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// The entry was not there.
+    Added,
+    /// It was there with another cutoff or expiry.
+    Altered,
+    /// It was there just so.
+    None,
+}
+
+/// The in-memory copy.
+#[derive(Debug)]
+pub struct View {
+    shards: Box<[Shard]>,
+    /// Entries by kind, the expired that have not been swept among them.
+    present: [AtomicUsize; KINDS],
+    freshness: Freshness,
+    /// The present round of comparing with the store: what is put in is marked as seen in it.
+    round: AtomicU16,
+}
+
+#[derive(Debug, Default)]
+struct Shard {
+    table: Table,
+    /// Held while the table is changed. Readers do not know it.
+    writing: Mutex<()>,
+}
+
+impl Default for View {
+    fn default() -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Shard::default()).collect(),
+            present: Default::default(),
+            freshness: Freshness::never(),
+            round: AtomicU16::new(0),
+        }
+    }
+}
+
+impl View {
+    /// A view that its only writer keeps exact.
+    pub(super) fn always_fresh() -> Self {
+        Self {
+            freshness: Freshness::always(),
+            ..Self::default()
+        }
+    }
+
+    /// The cutoff under `key`, if a revocation stands there at `now`.
+    pub(super) fn find(&self, key: KeyHash, now: Timestamp) -> Option<Cutoff> {
+        if self.present[key.kind()].load(Ordering::Acquire) == 0 {
+            return None;
+        }
+        let entry = self.shards[key.shard()].table.find(key)?;
+        (now < entry.expires_at).then_some(entry.cutoff)
+    }
+
+    /// The cutoff of the revocation that stands under a store key at `now`, if there is one.
+    pub fn lookup(&self, key: &RevocationKey, now: Timestamp) -> Option<Cutoff> {
+        self.find(key.hash(), now)
+    }
+
+    /// What is held under `key`, live or expired.
+    pub(super) fn entry(&self, key: KeyHash) -> Option<(Cutoff, Timestamp)> {
+        let entry = self.shards[key.shard()].table.find(key)?;
+        Some((entry.cutoff, entry.expires_at))
+    }
+
+    /// Puts an entry in, in place of what was there.
+    pub(super) fn put(&self, key: KeyHash, cutoff: Cutoff, expires_at: Timestamp) -> Change {
+        let entry = Entry {
+            cutoff,
+            expires_at,
+            round: self.round.load(Ordering::Acquire),
+        };
+        self.change(key, |old| (entry, old.is_none_or(|o| !o.says_as(&entry))))
+    }
+
+    /// Puts an entry in, or makes the one that is there stronger, never weaker.
+    pub(super) fn strengthen(&self, key: KeyHash, cutoff: Cutoff, expires_at: Timestamp) -> Change {
+        let round = self.round.load(Ordering::Acquire);
+        self.change(key, |old| {
+            let entry = Entry {
+                cutoff: old.map_or(cutoff, |o| o.cutoff.max(cutoff)),
+                expires_at: old.map_or(expires_at, |o| o.expires_at.max(expires_at)),
+                round,
+            };
+            (entry, old.is_none_or(|o| !o.says_as(&entry)))
+        })
+    }
+
+    fn change(&self, key: KeyHash, decide: impl FnOnce(Option<Entry>) -> (Entry, bool)) -> Change {
+        let shard = &self.shards[key.shard()];
+        let _writing = shard.lock();
+        let old = shard.table.find(key);
+        let (entry, differs) = decide(old);
+        if old.is_none() {
+            // Before the entry can be found, so that no reader passes over a kind that has one.
+            self.present[key.kind()].fetch_add(1, Ordering::AcqRel);
+        }
+        shard.table.put(key, entry);
+        match (old, differs) {
+            (None, _) => Change::Added,
+            (Some(_), true) => Change::Altered,
+            (Some(_), false) => Change::None,
+        }
+    }
+
+    /// Takes an entry out. Tells whether it was there.
+    pub(super) fn remove(&self, key: KeyHash) -> bool {
+        let shard = &self.shards[key.shard()];
+        let _writing = shard.lock();
+        let removed = shard.table.remove(key);
+        if removed {
+            self.present[key.kind()].fetch_sub(1, Ordering::AcqRel);
+        }
+        removed
+    }
+
+    /// Sweeps what has expired. Tells how many entries went.
+    pub(super) fn prune(&self, now: Timestamp) -> usize {
+        let mut gone = 0;
+        for shard in &self.shards {
+            let _writing = shard.lock();
+            shard.table.retain(|key, entry| {
+                let kept = now < entry.expires_at;
+                if !kept {
+                    gone += 1;
+                    self.present[key.kind()].fetch_sub(1, Ordering::AcqRel);
+                }
+                kept
+            });
+        }
+        gone
+    }
+
+    /// Begins a round of comparing with the store: nothing counts as seen from now on.
+    pub(super) fn begin_round(&self) {
+        self.round.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// The live entries that have not been seen since the round began.
+    pub(super) fn unseen(&self, now: Timestamp) -> Vec<(KeyHash, Cutoff, Timestamp)> {
+        let round = self.round.load(Ordering::Acquire);
+        let mut unseen = Vec::new();
+        for shard in &self.shards {
+            shard.table.for_each(|key, entry| {
+                if entry.round != round && now < entry.expires_at {
+                    unseen.push((key, entry.cutoff, entry.expires_at));
+                }
+            });
+        }
+        unseen
+    }
+
+    /// How many entries are held, the expired that have not been swept among them.
+    pub fn len(&self) -> usize {
+        self.present.iter().map(|n| n.load(Ordering::Relaxed)).sum()
+    }
+
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The memory that the entries take, in bytes.
+    pub fn bytes(&self) -> usize {
+        self.shards.iter().map(|shard| shard.table.bytes()).sum()
+    }
+
+    /// Says that the view contains every revocation that was acknowledged before `at`.
+    pub(super) fn set_fresh_as_of(&self, at: Instant) {
+        self.freshness.set(at);
+    }
+
+    /// How long ago the view is known to have contained everything; `None` before it ever did.
+    ///
+    /// A reader asks this first and looks for its keys then: the other way round, the view could be brought up to
+    /// date between the two, and the look that missed would pass for a fresh one.
+    pub fn age(&self, now: Instant) -> Option<Duration> {
+        self.freshness.age(now)
+    }
+}
+
+impl Shard {
+    fn lock(&self) -> std::sync::MutexGuard<'_, ()> {
+        // A panic can only come from running out of memory while a new table is made; the old one is whole then.
+        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1000);
+    const LATER: Timestamp = Timestamp::from_secs(2000);
+
+    fn key(n: u128) -> KeyHash {
+        // Spread over shards and slots as a digest would be.
+        KeyHash::new(n.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835), 1)
+    }
+
+    #[test]
+    fn an_entry_is_found_until_it_expires() {
+        let view = View::default();
+        assert_eq!(view.put(key(7), Cutoff::All, LATER), Change::Added);
+        assert_eq!(view.find(key(7), NOW), Some(Cutoff::All));
+        assert_eq!(view.find(key(7), LATER), None);
+        assert_eq!(view.find(key(8), NOW), None);
+    }
+
+    #[test]
+    fn sweeping_takes_only_the_expired() {
+        let view = View::default();
+        view.put(key(1), Cutoff::All, NOW);
+        view.put(key(2), Cutoff::All, LATER);
+        assert_eq!(view.prune(NOW), 1);
+        assert_eq!(view.len(), 1);
+        assert!(view.remove(key(2)) && !view.remove(key(2)));
+        assert!(view.is_empty());
+    }
+
+    #[test]
+    fn putting_replaces_and_strengthening_never_weakens() {
+        let view = View::default();
+        let cutoff = |s| Cutoff::IssuedUpTo(Timestamp::from_secs(s));
+        view.put(key(1), cutoff(20), LATER);
+        view.strengthen(key(1), cutoff(10), NOW);
+        assert_eq!(view.find(key(1), NOW), Some(cutoff(20)));
+        assert_eq!(view.put(key(1), cutoff(10), LATER), Change::Altered);
+        assert_eq!(view.put(key(1), cutoff(10), LATER), Change::None);
+        assert_eq!(view.find(key(1), NOW), Some(cutoff(10)));
+    }
+
+    #[test]
+    fn what_a_round_has_not_seen_is_told() {
+        let view = View::default();
+        view.put(key(1), Cutoff::All, LATER);
+        view.put(key(2), Cutoff::All, LATER);
+        view.begin_round();
+        view.put(key(2), Cutoff::All, LATER);
+        assert_eq!(view.unseen(NOW), [(key(1), Cutoff::All, LATER)]);
+    }
+
+    #[test]
+    fn a_hundred_thousand_entries_come_and_go_within_64_bytes_each() {
+        let view = View::default();
+        let n = 100_000;
+        for i in 1..=n {
+            view.put(key(i), Cutoff::All, LATER);
+        }
+        assert!((1..=n).all(|i| view.find(key(i), NOW).is_some()));
+        assert!((n + 1..2 * n).all(|i| view.find(key(i), NOW).is_none()));
+        assert!(
+            view.bytes() / view.len() <= 64,
+            "{} bytes",
+            view.bytes() / view.len()
+        );
+        for i in (1..=n).filter(|i| i % 3 != 0) {
+            assert!(view.remove(key(i)));
+        }
+        assert!((1..=n).all(|i| view.find(key(i), NOW).is_some() == (i % 3 == 0)));
+        assert_eq!(view.len(), 33_333);
+    }
+
+    #[test]
+    fn readers_find_every_entry_while_writers_rebuild_around_it() {
+        let view = View::default();
+        let fixed = 1000;
+        for i in 1..=fixed {
+            view.put(key(i), Cutoff::All, LATER);
+        }
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for i in fixed + 1..60_000 {
+                    view.put(key(i), Cutoff::All, LATER);
+                    view.remove(key(i - i % 2));
+                    view.put(key(1 + i % fixed), Cutoff::All, LATER);
+                }
+            });
+            for _ in 0..200 {
+                assert!((1..=fixed).all(|i| view.find(key(i), NOW).is_some() || i % 2 == 0));
+            }
+        });
+    }
+}

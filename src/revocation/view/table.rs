@@ -1,0 +1,246 @@
+//! An open-addressing hash table with one writer at a time and readers that never wait.
+//!
+//! A slot is four atomic words. A writer fills the last three and then publishes the first; a slot's key never changes
+//! afterwards, so a reader that has found its key reads words that belong to it. Removing marks the slot dead. Dead
+//! slots are not used again but left behind when the table is rebuilt, as a new one that readers come to by an atomic
+//! pointer while those within the old one finish there.
+//!
+//! The two words of an entry are changed one after the other, so a reader may see the new cutoff with the old expiry
+//! or the old cutoff with the new expiry: each a state between the two, and gone when the change returns.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+
+use arc_swap::ArcSwap;
+
+use crate::clock::Timestamp;
+
+use super::super::statement::Cutoff;
+use super::KeyHash;
+
+/// What stands under a key.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub cutoff: Cutoff,
+    pub expires_at: Timestamp,
+    /// In which round of comparing it was last seen.
+    pub round: u16,
+}
+
+impl Entry {
+    /// Whether both say the same of a token.
+    pub(super) fn says_as(&self, other: &Self) -> bool {
+        self.cutoff == other.cutoff && self.expires_at == other.expires_at
+    }
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    /// Published last; 0 means empty. Never 0 for a key, whose kind is in the lowest bits.
+    high: AtomicU64,
+    low: AtomicU64,
+    /// Milliseconds; `i64::MAX` means every token.
+    cutoff: AtomicI64,
+    /// Milliseconds in the upper 48 bits, the round in the lower 16. 0 means dead.
+    life: AtomicU64,
+}
+
+const ALL: i64 = i64::MAX;
+const DEAD: u64 = 0;
+const MAX_MILLIS: u64 = (1 << 48) - 1;
+const MIN_SLOTS: usize = 16;
+
+/// One shard's table.
+#[derive(Debug)]
+pub(super) struct Table {
+    slots: ArcSwap<Box<[Slot]>>,
+    /// Slots that are not empty, the dead among them. Only the writer looks at these two.
+    used: AtomicUsize,
+    live: AtomicUsize,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self {
+            slots: ArcSwap::from_pointee(Box::default()),
+            used: AtomicUsize::new(0),
+            live: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Table {
+    pub(super) fn find(&self, key: KeyHash) -> Option<Entry> {
+        let slots = self.slots.load();
+        slots[slot_of(&slots, key)?].read()
+    }
+
+    /// For the one writer.
+    pub(super) fn put(&self, key: KeyHash, entry: Entry) {
+        let slots = self.slots.load_full();
+        if let Some(at) = slot_of(&slots, key) {
+            if !slots[at].is_live() {
+                self.live.fetch_add(1, Ordering::Relaxed);
+            }
+            slots[at].write(entry);
+            return;
+        }
+        let used = self.used.load(Ordering::Relaxed) + 1;
+        // At most four fifths full: probing stays short, and at least one slot stays empty to end it.
+        if used * 5 > slots.len() * 4 {
+            self.rebuild(&slots, self.live.load(Ordering::Relaxed) + 1);
+            publish(&self.slots.load(), key, entry);
+            self.used.fetch_add(1, Ordering::Relaxed);
+        } else {
+            publish(&slots, key, entry);
+            self.used.store(used, Ordering::Relaxed);
+        }
+        self.live.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// For the one writer. Tells whether the entry was there.
+    pub(super) fn remove(&self, key: KeyHash) -> bool {
+        let slots = self.slots.load();
+        let Some(at) = slot_of(&slots, key) else {
+            return false;
+        };
+        let was_live = slots[at].life.swap(DEAD, Ordering::AcqRel) != DEAD;
+        if was_live {
+            self.live.fetch_sub(1, Ordering::Relaxed);
+        }
+        was_live
+    }
+
+    /// For the one writer: removes what `keep` does not want, and gives back the room of a table that is mostly dead.
+    pub(super) fn retain(&self, mut keep: impl FnMut(KeyHash, Entry) -> bool) {
+        let slots = self.slots.load_full();
+        for slot in &**slots {
+            if let Some((key, entry)) = slot.content()
+                && !keep(key, entry)
+            {
+                slot.life.store(DEAD, Ordering::Release);
+                self.live.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+        let live = self.live.load(Ordering::Relaxed);
+        if slots.len() > MIN_SLOTS && live * 4 < slots.len() {
+            self.rebuild(&slots, live);
+        }
+    }
+
+    pub(super) fn for_each(&self, mut visit: impl FnMut(KeyHash, Entry)) {
+        for slot in &**self.slots.load_full() {
+            if let Some((key, entry)) = slot.content() {
+                visit(key, entry);
+            }
+        }
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.slots.load().len() * size_of::<Slot>()
+    }
+
+    /// Copies what lives to a new table with room for `entries` and half as many more.
+    fn rebuild(&self, old: &[Slot], entries: usize) {
+        let capacity = (entries * 15 / 8).max(MIN_SLOTS);
+        let new: Box<[Slot]> = (0..capacity).map(|_| Slot::default()).collect();
+        let mut live = 0;
+        for (key, entry) in old.iter().filter_map(Slot::content) {
+            publish(&new, key, entry);
+            live += 1;
+        }
+        self.slots.store(Arc::new(new));
+        self.used.store(live, Ordering::Relaxed);
+    }
+}
+
+/// The slot that holds `key`, alive or dead.
+fn slot_of(slots: &[Slot], key: KeyHash) -> Option<usize> {
+    let mut at = start(slots, key)?;
+    loop {
+        match slots[at].high.load(Ordering::Acquire) {
+            0 => return None,
+            high if high == key.high && slots[at].low.load(Ordering::Relaxed) == key.low => {
+                return Some(at);
+            }
+            _ => at = next(slots, at),
+        }
+    }
+}
+
+/// Puts a key that is not there into the first empty slot.
+fn publish(slots: &[Slot], key: KeyHash, entry: Entry) {
+    let Some(mut at) = start(slots, key) else {
+        return;
+    };
+    while slots[at].high.load(Ordering::Relaxed) != 0 {
+        at = next(slots, at);
+    }
+    slots[at].low.store(key.low, Ordering::Relaxed);
+    slots[at].write(entry);
+    slots[at].high.store(key.high, Ordering::Release);
+}
+
+/// Scales the hash to the table instead of taking a remainder, so that any length will do.
+fn start(slots: &[Slot], key: KeyHash) -> Option<usize> {
+    let scaled = (u128::from(key.high) * slots.len() as u128) >> 64;
+    usize::try_from(scaled).ok().filter(|at| *at < slots.len())
+}
+
+fn next(slots: &[Slot], at: usize) -> usize {
+    if at + 1 == slots.len() { 0 } else { at + 1 }
+}
+
+impl Slot {
+    fn is_live(&self) -> bool {
+        self.life.load(Ordering::Acquire) != DEAD
+    }
+
+    fn content(&self) -> Option<(KeyHash, Entry)> {
+        let high = self.high.load(Ordering::Acquire);
+        if high == 0 {
+            return None;
+        }
+        let key = KeyHash {
+            high,
+            low: self.low.load(Ordering::Relaxed),
+        };
+        Some((key, self.read()?))
+    }
+
+    fn read(&self) -> Option<Entry> {
+        let life = self.life.load(Ordering::Acquire);
+        if life == DEAD {
+            return None;
+        }
+        let cutoff = match self.cutoff.load(Ordering::Relaxed) {
+            ALL => Cutoff::All,
+            millis => Cutoff::IssuedUpTo(Timestamp::from_millis(millis)),
+        };
+        let expires_at = match life >> 16 {
+            MAX_MILLIS => Timestamp::NEVER,
+            millis => Timestamp::from_millis(i64::try_from(millis).unwrap_or(i64::MAX)),
+        };
+        let [low, high, ..] = life.to_le_bytes();
+        Some(Entry {
+            cutoff,
+            expires_at,
+            round: u16::from_le_bytes([low, high]),
+        })
+    }
+
+    fn write(&self, entry: Entry) {
+        let cutoff = match entry.cutoff {
+            Cutoff::All => ALL,
+            // The largest instant would read as "all"; a millisecond less is as good as never.
+            Cutoff::IssuedUpTo(at) => at.millis().min(ALL - 1),
+        };
+        // An entry that expired at the epoch or before must not read as dead: a millisecond after it is as expired.
+        let millis = u64::try_from(entry.expires_at.millis())
+            .unwrap_or(0)
+            .clamp(1, MAX_MILLIS);
+        self.cutoff.store(cutoff, Ordering::Relaxed);
+        self.life
+            .store((millis << 16) | u64::from(entry.round), Ordering::Release);
+    }
+}

@@ -1,0 +1,28 @@
+//! The integration tests: a real Revoxy process, and around it a real Envoy, a real Redis, and an application.
+//!
+//! Every test starts what it needs on free ports, in a directory of its own, and takes it down again, so that tests run
+//! in any order and beside each other. What a process said is shown when the test that started it fails.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "a test may fail in the shortest way there is, in its helpers too"
+)]
+
+mod answers;
+mod check;
+mod config;
+mod envoy;
+mod keys;
+mod lifecycle;
+mod metrics;
+mod model;
+mod outage;
+mod resources;
+mod revoke;
+mod safety;
+mod stores;
+mod support;
+mod verification;

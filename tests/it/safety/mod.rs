@@ -1,0 +1,59 @@
+//! The promise: *a check that starts more than `max_staleness` after the store acknowledged a revocation never allows
+//! that token.* Over every fault that we can think of.
+//!
+//! Writers revoke in a real Redis and note when each revocation was acknowledged. Readers check through three real
+//! Revoxy processes. Meanwhile faults happen, drawn from a seed. What a run did is repeated with its seed:
+//!
+//! ```text
+//! REVOXY_SAFETY_SEED=17 REVOXY_SAFETY_FAULTS=200 cargo test --test it safety:: -- --nocapture
+//! ```
+//!
+//! What no process of ours had ever seen when the server lost it is lost, whoever asks: before a fault that destroys
+//! data, the writers rest until every replica has caught up. Everything else may come at any moment.
+
+mod faults;
+mod history;
+mod scene;
+
+use faults::Faults;
+use scene::Scene;
+
+/// How many faults a run in `make test` goes through: each kind once.
+const FAULTS: u64 = 14;
+
+fn setting(name: &str, default: u64) -> u64 {
+    match std::env::var(name) {
+        Ok(text) => text.parse().expect("a number"),
+        Err(_) => default,
+    }
+}
+
+async fn keeps_the_promise(seed: u64, deletions: &str) {
+    let seed = setting("REVOXY_SAFETY_SEED", seed);
+    let count = setting("REVOXY_SAFETY_FAULTS", FAULTS);
+    eprintln!("safety: seed {seed}, {count} faults, deletions: {deletions}");
+    let mut scene = Scene::set(deletions).await;
+    let work = scene.put_to_work();
+    let mut faults = Faults::drawn_from(seed, deletions == "ignore");
+    for _ in 0..count {
+        let fault = faults.next().expect("there is always another");
+        eprintln!("safety: {fault:?}");
+        scene.suffer(fault).await;
+        scene.history.must_be_kept();
+    }
+    scene.recovers().await;
+    work.stop().await;
+    scene.history.must_be_kept();
+    scene.takes_back().await;
+    eprintln!("safety: {}", scene.history.summary());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_revoked_token_is_allowed_whatever_happens_to_redis() {
+    keeps_the_promise(1, "honour").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_revoked_token_is_allowed_even_where_keys_are_deleted() {
+    keeps_the_promise(2, "ignore").await;
+}

@@ -1,0 +1,102 @@
+//! What others do to a store: write Redis keys by hand, open the file of another process.
+
+use std::sync::Arc;
+
+use revoxy::clock::{SystemClock, Timestamp};
+use revoxy::revocation::{Cutoff, KeyKind, RevocationKey, SqliteStore, StoreError};
+
+use super::contract::{HOUR, find, key, list, revocation};
+use super::fixture::{Fixture as _, InRedis};
+use crate::support::Scratch;
+
+#[tokio::test]
+async fn one_line_of_redis_cli_revokes() {
+    let f = InRedis::start().await;
+    let key = RevocationKey::new(KeyKind::Subject, "shop", "alice");
+    let name = key.rendered();
+    let at = |secs| Some(Cutoff::IssuedUpTo(Timestamp::from_secs(secs)));
+    for (value, expected) in [
+        ("", Some(Cutoff::All)),
+        ("1", Some(Cutoff::All)),
+        ("anything", Some(Cutoff::All)),
+        (r#"{"not_before":1700000000}"#, at(1_700_000_000)),
+        (r#"{"not_before":"x"}"#, Some(Cutoff::All)),
+    ] {
+        let () = f.redis.run(&["SET", name, value, "EX", "60"]);
+        assert_eq!(find(&f.store(), &key).await, expected, "{value}");
+        assert!(f.store().get(&key).await.unwrap().is_some());
+        assert_eq!(list(&f.store(), 10).await.len(), 1);
+    }
+    let () = f.redis.run(&["DEL", name]);
+    assert_eq!(find(&f.store(), &key).await, None);
+}
+
+#[tokio::test]
+async fn revoking_in_redis_never_weakens_what_was_written_by_hand() {
+    let f = InRedis::start().await;
+    let name = key("a");
+    for by_hand in ["", "x", "{}", "[]", "null", r#"{"not_before":"x"}"#] {
+        let () = f.redis.run(&["SET", name.rendered(), by_hand]);
+        let mut entry = revocation(name.clone(), f.now().plus(HOUR));
+        entry.cutoff = Cutoff::IssuedUpTo(f.now());
+        f.store().revoke(&entry).await.unwrap();
+        let found = find(&f.store(), &name).await;
+        assert_eq!(found, Some(Cutoff::All), "{by_hand:?}");
+        let life: i64 = f.redis.run(&["PTTL", name.rendered()]);
+        assert_eq!(life, -1, "{by_hand:?}: it stood for ever, and must still");
+    }
+}
+
+#[tokio::test]
+async fn a_redis_key_expires_with_the_revocation() {
+    let f = InRedis::start().await;
+    let entry = revocation(key("a"), f.now().plus(HOUR));
+    f.store().revoke(&entry).await.unwrap();
+    let life: i64 = f.redis.run(&["PTTL", entry.key.rendered()]);
+    assert!((3_500_000..=3_600_000).contains(&life), "{life}");
+}
+
+#[tokio::test]
+async fn a_redis_key_of_another_type_is_an_error_and_never_clear() {
+    let f = InRedis::start().await;
+    let () = f.redis.run(&["SADD", key("a").rendered(), "x"]);
+    let answer = f.store().lookup(&[key("b"), key("a")]).await;
+    assert!(matches!(answer, Err(StoreError::Failed(_))), "{answer:?}");
+    // The others are still found.
+    assert_eq!(find(&f.store(), &key("b")).await, None);
+}
+
+#[tokio::test]
+async fn foreign_redis_keys_are_not_listed() {
+    let f = InRedis::start().await;
+    for foreign in [
+        "other",
+        "revoxy:",
+        "revoxy:jti:shop",
+        "revoxy:unheard:shop:1",
+    ] {
+        let () = f.redis.run(&["SET", foreign, ""]);
+    }
+    assert!(list(&f.store(), 10).await.is_empty());
+}
+
+#[tokio::test]
+async fn an_sqlite_file_that_is_open_elsewhere_is_refused() {
+    let scratch = Scratch::new();
+    let path = scratch.file("revoxy.db");
+    let _first = SqliteStore::open(&path, Arc::new(SystemClock))
+        .await
+        .unwrap();
+    let second = SqliteStore::open(&path, Arc::new(SystemClock)).await;
+    assert!(matches!(second.err(), Some(StoreError::Unavailable(_))));
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused_and_left_alone() {
+    let scratch = Scratch::new();
+    let path = scratch.write("notes.txt", "not a database\n".repeat(100));
+    let opened = SqliteStore::open(&path, Arc::new(SystemClock)).await;
+    assert!(matches!(opened.err(), Some(StoreError::Failed(_))));
+    let content = std::fs::read_to_string(&path).unwrap();
+    assert_eq!(content, "not a database\n".repeat(100));
+}

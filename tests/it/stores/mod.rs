@@ -1,0 +1,70 @@
+//! The contract of a revocation store, shown by every store.
+//!
+//! To add a store: give it a [`fixture::Fixture`], and a line `contract!` at the end of this file.
+
+mod checks;
+mod contract;
+mod durability;
+mod fixture;
+mod foreign;
+
+use fixture::{Fixture as _, InMemory, InRedis, InSqlite};
+
+/// Makes a module of tests for a store: the contract, and with `durable` that it outlives a restart.
+macro_rules! contract {
+    ($module:ident, $fixture:ty, durable) => {
+        mod $module {
+            use super::*;
+            contract!(@contract $fixture);
+            contract!(@tests $fixture, durability:
+                revocations_outlive_a_restart,
+                what_was_taken_back_or_has_expired_stays_gone_after_a_restart,
+            );
+        }
+    };
+    ($module:ident, $fixture:ty) => {
+        mod $module {
+            use super::*;
+            contract!(@contract $fixture);
+        }
+    };
+    (@contract $fixture:ty) => {
+        contract!(@tests $fixture, contract:
+            what_is_not_revoked_is_not_found,
+            a_revocation_is_found_until_it_expires,
+            a_revocation_that_has_expired_already_revokes_nothing,
+            a_revocation_reads_back_as_it_was_written,
+            taking_back_tells_whether_there_was_something,
+            answers_come_in_the_order_of_the_questions,
+            kinds_and_issuers_are_kept_apart,
+            an_older_cutoff_never_weakens_a_newer_one,
+            a_cutoff_never_weakens_a_revocation_of_every_token,
+            an_earlier_expiry_never_shortens_a_later_one,
+            an_expired_revocation_does_not_strengthen_a_new_one,
+            a_listing_shows_everything_page_by_page,
+            a_listing_shows_nothing_expired,
+            sweeping_leaves_what_still_stands,
+            odd_values_are_values_like_any_other,
+            many_tasks_may_write_and_read_at_once,
+            of_cutoffs_written_at_once_the_latest_stands,
+        );
+        contract!(@tests $fixture, checks:
+            every_kind_of_key_revokes_the_token_that_it_names,
+            of_two_revocations_the_more_specific_is_named,
+            a_token_issued_after_the_cutoff_is_clear,
+            a_token_without_jti_is_revoked_by_its_digest,
+        );
+    };
+    (@tests $fixture:ty, $group:ident: $($test:ident),+ $(,)?) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() {
+                $group::$test(<$fixture>::start().await).await;
+            }
+        )+
+    };
+}
+
+contract!(memory, InMemory);
+contract!(sqlite, InSqlite, durable);
+contract!(redis, InRedis, durable);

@@ -1,0 +1,176 @@
+//! A client of the check service: asks what Envoy asks, without an Envoy.
+
+use std::collections::BTreeMap;
+
+use envoy_types::pb::envoy::config::core::v3::{HeaderMap, HeaderValue};
+use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Request};
+use envoy_types::pb::envoy::service::auth::v3::authorization_client::AuthorizationClient;
+use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
+use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest, CheckResponse};
+use envoy_types::pb::google::protobuf::value::Kind;
+use serde_json::Value;
+use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+
+pub const SERVICE: &str = "envoy.service.auth.v3.Authorization";
+
+/// A connection to the check service.
+#[derive(Clone)]
+pub struct Checks(Channel);
+
+impl Checks {
+    pub async fn connect(address: &str) -> Self {
+        let uri = if address.starts_with("unix:") {
+            address.to_owned()
+        } else {
+            format!("http://{address}")
+        };
+        let endpoint = Endpoint::from_shared(uri).unwrap();
+        Self(endpoint.connect().await.unwrap())
+    }
+
+    pub async fn ask(&self, ask: impl Into<CheckRequest>) -> Answer {
+        let mut client = AuthorizationClient::new(self.0.clone());
+        Answer::read(client.check(ask.into()).await.unwrap().into_inner())
+    }
+
+    /// The same as [`Checks::bearer`], where the server may be away.
+    pub async fn try_bearer(&self, token: &str) -> Option<Answer> {
+        let mut client = AuthorizationClient::new(self.0.clone());
+        let answer = client.check(CheckRequest::from(Ask::bearer(token))).await;
+        answer.ok().map(|a| Answer::read(a.into_inner()))
+    }
+
+    /// Asks about a request with this token, under the default policy.
+    pub async fn bearer(&self, token: &str) -> Answer {
+        self.ask(Ask::bearer(token)).await
+    }
+
+    /// What the health service says of `service`; the error's code where it knows no such service.
+    pub async fn health(&self, service: &str) -> Result<ServingStatus, tonic::Code> {
+        let mut client = HealthClient::new(self.0.clone());
+        let service = service.to_owned();
+        let answer = client.check(HealthCheckRequest { service }).await;
+        answer
+            .map(|a| a.into_inner().status())
+            .map_err(|e| e.code())
+    }
+}
+
+/// A request that Envoy would ask about.
+#[derive(Clone, Default)]
+pub struct Ask {
+    policy: Option<String>,
+    http: HttpRequest,
+}
+
+impl Ask {
+    pub fn new() -> Self {
+        let ask = Self::default();
+        ask.to("GET", "shop.example", "/protected")
+    }
+
+    pub fn bearer(token: &str) -> Self {
+        Self::new().header("authorization", &format!("Bearer {token}"))
+    }
+
+    pub fn to(mut self, method: &str, host: &str, path: &str) -> Self {
+        self.http.method = method.to_owned();
+        self.http.host = host.to_owned();
+        self.http.path = path.to_owned();
+        self
+    }
+
+    pub fn policy(mut self, name: &str) -> Self {
+        self.policy = Some(name.to_owned());
+        self
+    }
+
+    /// As Envoy sends headers by default.
+    pub fn header(mut self, name: &str, value: &str) -> Self {
+        self.http.headers.insert(name.to_owned(), value.to_owned());
+        self
+    }
+
+    /// As Envoy sends them with `encode_raw_headers`.
+    pub fn raw_header(mut self, name: &str, value: &[u8]) -> Self {
+        let map = self.http.header_map.get_or_insert_with(HeaderMap::default);
+        map.headers.push(HeaderValue {
+            key: name.to_owned(),
+            raw_value: value.to_vec(),
+            ..HeaderValue::default()
+        });
+        self
+    }
+}
+
+impl From<Ask> for CheckRequest {
+    fn from(ask: Ask) -> Self {
+        let policy = ask.policy.map(|name| ("policy".to_owned(), name));
+        Self {
+            attributes: Some(AttributeContext {
+                request: Some(Request {
+                    http: Some(ask.http),
+                    ..Request::default()
+                }),
+                context_extensions: policy.into_iter().collect(),
+                ..AttributeContext::default()
+            }),
+        }
+    }
+}
+
+/// An answer, in the parts that matter.
+#[derive(Debug, PartialEq)]
+pub struct Answer {
+    pub code: i32,
+    /// `ok`, `denied` or `error`.
+    pub kind: &'static str,
+    /// The HTTP status of a denial.
+    pub status: i32,
+    pub headers: BTreeMap<String, String>,
+    pub body: Value,
+    pub metadata: BTreeMap<String, String>,
+}
+
+impl Answer {
+    fn read(response: CheckResponse) -> Self {
+        let (kind, denied) = match response.http_response.unwrap() {
+            HttpResponse::OkResponse(_) => ("ok", None),
+            HttpResponse::DeniedResponse(r) => ("denied", Some(r)),
+            HttpResponse::ErrorResponse(r) => ("error", Some(r)),
+        };
+        let text = |kind| match kind {
+            Some(Kind::StringValue(text)) => text,
+            other => panic!("not a text: {other:?}"),
+        };
+        let fields = response.dynamic_metadata.unwrap_or_default().fields;
+        let denied = denied.unwrap_or_default();
+        let headers = denied.headers.into_iter().filter_map(|h| h.header);
+        Self {
+            code: response.status.unwrap().code,
+            kind,
+            status: denied.status.map_or(0, |s| s.code),
+            headers: headers.map(|h| (h.key, h.value)).collect(),
+            body: serde_json::from_str(&denied.body).unwrap_or_default(),
+            metadata: fields.into_iter().map(|(k, v)| (k, text(v.kind))).collect(),
+        }
+    }
+
+    /// Whether the request may pass.
+    pub fn allows(&self) -> bool {
+        self.kind == "ok" && self.code == 0
+    }
+
+    /// The reason, in the metadata, which every answer has.
+    pub fn reason(&self) -> &str {
+        &self.metadata["reason"]
+    }
+
+    /// Status and reason.
+    pub fn verdict(&self) -> (i32, &str) {
+        (self.status, self.reason())
+    }
+}

@@ -1,0 +1,157 @@
+//! A real Envoy with the repository's `envoy.yaml`.
+
+use std::net::SocketAddr;
+use std::process::Command;
+
+use serde_json::Value;
+use tokio::net::TcpStream;
+
+use super::process::{program, root};
+use super::{Process, Scratch, eventually};
+
+pub struct Envoy {
+    process: Process,
+    edge: SocketAddr,
+    http: reqwest::Client,
+}
+
+/// What a client sees.
+#[derive(Debug)]
+pub struct Seen {
+    pub status: u16,
+    pub challenge: Option<String>,
+    pub retry_after: Option<String>,
+    pub body: Value,
+}
+
+impl Envoy {
+    pub async fn start(scratch: &Scratch, revoxy: &str, app: SocketAddr) -> Self {
+        Self::start_edited(scratch, revoxy, app, &[]).await
+    }
+
+    /// With replacements in `envoy.yaml`, each of something that stands there exactly once.
+    pub async fn start_edited(
+        scratch: &Scratch,
+        revoxy: &str,
+        app: SocketAddr,
+        edits: &[(&str, &str)],
+    ) -> Self {
+        let mut yaml = std::fs::read_to_string(root().join("envoy.yaml")).unwrap();
+        let revoxy: SocketAddr = revoxy.parse().unwrap();
+        // Port 0: Envoy chooses, and tells.
+        for (port, ours) in [
+            (9901, 0),
+            (10000, 0),
+            (5000, app.port()),
+            (9001, revoxy.port()),
+        ] {
+            let from = format!("port_value: {port}\n");
+            replace_once(&mut yaml, &from, &format!("port_value: {ours}\n"));
+        }
+        for (from, to) in edits {
+            replace_once(&mut yaml, from, to);
+        }
+        let admin_file = scratch.unused("admin");
+        let in_venv = root().join(".venv/bin/envoy");
+        let mut command = Command::new(program("envoy", "ENVOY_BIN", &[in_venv]));
+        command.arg("-c").arg(scratch.write("envoy.yaml", yaml));
+        command.arg("--admin-address-path").arg(&admin_file);
+        command.args([
+            "--concurrency",
+            "1",
+            "--disable-hot-restart",
+            "--file-flush-interval-msec",
+            "50",
+            "-l",
+            "warning",
+        ]);
+        let mut process = Process::start("envoy", &mut command, scratch);
+        let http = reqwest::Client::new();
+        let edge = eventually("a listening Envoy", async || {
+            process.must_run();
+            let admin = std::fs::read_to_string(&admin_file).ok()?;
+            if get(&http, &format!("http://{admin}/ready")).await? != "LIVE\n" {
+                return None;
+            }
+            let listeners = get(&http, &format!("http://{admin}/listeners?format=json")).await?;
+            let listeners: Value = serde_json::from_str(&listeners).ok()?;
+            let address = &listeners["listener_statuses"][0]["local_address"]["socket_address"];
+            let (host, port) = (
+                address["address"].as_str()?,
+                address["port_value"].as_u64()?,
+            );
+            format!("{host}:{port}").parse().ok()
+        })
+        .await;
+        Self {
+            process,
+            edge,
+            http,
+        }
+    }
+
+    /// `GET path` with these `Authorization` headers, one after the other.
+    pub async fn get(&self, path: &str, authorization: &[&str]) -> Seen {
+        let mut request = self.http.get(format!("http://{}{path}", self.edge));
+        for value in authorization {
+            request = request.header("authorization", *value);
+        }
+        seen(request.send().await.unwrap()).await
+    }
+
+    /// `GET path` with a bearer token.
+    pub async fn bearer(&self, path: &str, token: &str) -> Seen {
+        self.get(path, &[&format!("Bearer {token}")]).await
+    }
+
+    /// Sends the bytes as they are; a client library would tidy them up. The status of the answer.
+    pub async fn raw(&self, request: &str) -> u16 {
+        use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufStream};
+        let mut stream = BufStream::new(TcpStream::connect(self.edge).await.unwrap());
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.flush().await.unwrap();
+        let mut line = String::new();
+        stream.read_line(&mut line).await.unwrap();
+        line.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    /// Everything that it logged.
+    pub fn log(&self) -> String {
+        self.process.output()
+    }
+}
+
+async fn get(http: &reqwest::Client, url: &str) -> Option<String> {
+    http.get(url).send().await.ok()?.text().await.ok()
+}
+
+async fn seen(response: reqwest::Response) -> Seen {
+    let header = |name| {
+        let value = response.headers().get(name)?;
+        Some(value.to_str().unwrap().to_owned())
+    };
+    Seen {
+        status: response.status().as_u16(),
+        challenge: header("www-authenticate"),
+        retry_after: header("retry-after"),
+        body: serde_json::from_str(&response.text().await.unwrap()).unwrap_or_default(),
+    }
+}
+
+fn replace_once(text: &mut String, from: &str, to: &str) {
+    let times = text.matches(from).count();
+    assert_eq!(times, 1, "envoy.yaml says {from:?} {times} times");
+    *text = text.replace(from, to);
+}
+
+impl Seen {
+    /// Whether the application answered.
+    pub fn passed(&self) -> bool {
+        self.status == 200 && self.body["application"] == true
+    }
+
+    /// Why Revoxy refused.
+    pub fn reason(&self) -> &str {
+        self.body["reason"].as_str().unwrap_or_default()
+    }
+}

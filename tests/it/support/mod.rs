@@ -1,0 +1,41 @@
+//! What the tests start and talk to. One file a thing.
+
+pub mod client;
+pub mod envoy;
+pub mod process;
+pub mod proxy;
+pub mod redis;
+pub mod scratch;
+pub mod server;
+pub mod tokens;
+pub mod upstream;
+
+use std::time::{Duration, Instant};
+
+pub use client::{Answer, Ask, Checks};
+pub use envoy::Envoy;
+pub use process::Process;
+pub use proxy::{Mood, Proxy};
+pub use redis::Redis;
+pub use scratch::Scratch;
+pub use server::{Config, Revoxy};
+pub use tokens::{SigningKey, Token};
+pub use upstream::Upstream;
+
+/// How long a test waits for what must happen. It fails afterwards, so it is generous: the machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Polls until `probe` finds something.
+pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = probe().await {
+            return found;
+        }
+        assert!(
+            Instant::now() < deadline,
+            "not after {PATIENCE:?}, although awaited: {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

@@ -1,0 +1,95 @@
+//! A TCP proxy that misbehaves on demand: cuts, hangs, delays.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+/// How bytes are passed on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Mood {
+    Passing,
+    /// Connections stay open, and nothing comes through: half open.
+    Hanging,
+    /// Everything comes through this much later.
+    Delaying(Duration),
+    /// Connections are refused, open ones closed.
+    Cutting,
+}
+
+pub struct Proxy {
+    address: SocketAddr,
+    mood: Arc<watch::Sender<Mood>>,
+    task: AbortHandle,
+}
+
+impl Proxy {
+    /// One in front of this port.
+    pub async fn before(port: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mood = Arc::new(watch::channel(Mood::Passing).0);
+        let moods = Arc::clone(&mood);
+        let task = tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                tokio::spawn(pass(client, port, moods.subscribe()));
+            }
+        });
+        Self {
+            address,
+            mood,
+            task: task.abort_handle(),
+        }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    pub fn set(&self, mood: Mood) {
+        self.mood.send_replace(mood);
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.task.abort();
+        self.mood.send_replace(Mood::Cutting);
+    }
+}
+
+async fn pass(client: TcpStream, port: u16, mood: watch::Receiver<Mood>) {
+    let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else {
+        return;
+    };
+    let _ = (client.set_nodelay(true), server.set_nodelay(true));
+    let ((from_client, to_client), (from_server, to_server)) =
+        (client.into_split(), server.into_split());
+    let mut cut = mood.clone();
+    tokio::select! {
+        () = copy(from_client, to_server, mood.clone()) => {}
+        () = copy(from_server, to_client, mood) => {}
+        _ = cut.wait_for(|m| *m == Mood::Cutting) => {}
+    }
+}
+
+async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mood: watch::Receiver<Mood>) {
+    let mut buffer = vec![0; 1 << 14];
+    while let Ok(n @ 1..) = from.read(&mut buffer).await {
+        let now = *mood.borrow();
+        if let Mood::Delaying(by) = now {
+            tokio::time::sleep(by).await;
+        }
+        if mood.wait_for(|m| *m != Mood::Hanging).await.is_err() {
+            return;
+        }
+        if to.write_all(&buffer[..n]).await.is_err() {
+            return;
+        }
+    }
+}
