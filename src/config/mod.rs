@@ -12,6 +12,8 @@ mod problem;
 mod raw;
 mod revocation;
 mod server;
+#[cfg(test)]
+mod tests;
 mod token_sources;
 mod verification;
 
