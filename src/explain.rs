@@ -59,6 +59,7 @@ impl Explanation {
             host: "",
             path: "/",
             headers: &headers,
+            proxy: None,
         };
         let outcome = match authorizer.decide(&request, now) {
             Step::Done(verdict) => verdict.outcome,

@@ -35,6 +35,7 @@ pub(super) fn load(config: &Config, problems: &mut Problems) -> Issuers {
                 loaded.issuers.push(Arc::clone(&issuer));
                 match upkeep {
                     Upkeep::File(file) => loaded.files.push((issuer, file)),
+                    Upkeep::None => {}
                     Upkeep::Remote(remote) => {
                         let (keys, fetcher) = *remote;
                         loaded.remote.push((issuer, keys, fetcher));
@@ -50,6 +51,7 @@ pub(super) fn load(config: &Config, problems: &mut Problems) -> Issuers {
 }
 
 enum Upkeep {
+    None,
     File(KeyFile),
     Remote(Box<(RemoteKeys, Fetcher)>),
 }
@@ -63,6 +65,15 @@ fn load_keys(
             let (keys, skipped) = file.load(&profile.algorithms).map_err(|e| e.to_string())?;
             let issuer = Arc::new(Issuer::new(profile, keys));
             Ok((issuer, skipped, Upkeep::File(file.clone())))
+        }
+        KeySource::Proxy(key) => {
+            tracing::warn!(
+                issuer = &*profile.name,
+                "signatures of this issuer are not verified here: every route to this service must pass \
+                 Envoy's jwt_authn first, and nothing else may write its metadata"
+            );
+            let issuer = Arc::new(Issuer::proxied(profile, key.clone()));
+            Ok((issuer, Vec::new(), Upkeep::None))
         }
         KeySource::Remote(keys) => {
             let upkeep = Upkeep::Remote(Box::new((keys.clone(), keys.fetcher()?)));

@@ -2,8 +2,12 @@
 
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
 use crate::clock::{Clock, Timestamp};
-use crate::jwt::{CachingVerifier, MAX_KEY_FETCHES, PendingKeys, VerifiedToken, VerifyError};
+use crate::jwt::{
+    CachingVerifier, MAX_KEY_FETCHES, PendingKeys, Proxied, VerifiedToken, VerifyError,
+};
 use crate::revocation::{Checker, Lookup, TokenKeys};
 
 use super::decision::{AllowReason, DenyReason, ErrorReason, Outcome, Verdict};
@@ -137,6 +141,29 @@ impl Authorizer {
         }
     }
 
+    /// The claims that the proxy has verified, of an issuer that is configured so. Two are one too many.
+    fn proxied(
+        &self,
+        request: &AuthzRequest<'_>,
+    ) -> Result<Option<Map<String, Value>>, DenyReason> {
+        let Some(proxy) = request.proxy else {
+            return Ok(None);
+        };
+        let verifier = self.verifier.verifier();
+        let mut found: Option<Map<String, Value>> = None;
+        for key in verifier.proxy_keys() {
+            let payload = proxy.payload(key).filter(|p| verifier.is_proxied(p, key));
+            match (&found, payload) {
+                (_, None) => {}
+                (None, payload) => found = payload,
+                // Issuers may share a key.
+                (Some(before), Some(payload)) if *before == payload => {}
+                (Some(_), Some(_)) => return Err(DenyReason::AmbiguousToken),
+            }
+        }
+        Ok(found)
+    }
+
     fn judge<'p>(
         &'p self,
         request: &AuthzRequest<'_>,
@@ -152,15 +179,18 @@ impl Authorizer {
         if policy.token == TokenDemand::None {
             return done(Outcome::Allow(AllowReason::Public));
         }
-        let token = match token::extract(&self.sources, request) {
-            Ok(Some(token)) => token,
-            Ok(None) if policy.token == TokenDemand::Optional => {
+        let payload = self.proxied(request);
+        let token = match (token::extract(&self.sources, request), &payload) {
+            (Ok(token), Ok(Some(payload))) => self.verifier.accept(Proxied { payload, token }, now),
+            (Ok(Some(token)), Ok(None)) => self.verifier.verify(token, now),
+            (Ok(None), Ok(None)) if policy.token == TokenDemand::Optional => {
                 return done(Outcome::Allow(AllowReason::Anonymous));
             }
-            Ok(None) => return done(DenyReason::NoToken.into()),
-            Err(reason) => return done(reason.into()),
+            (Ok(None), Ok(None)) => return done(DenyReason::NoToken.into()),
+            (Err(reason), _) => return done(reason.into()),
+            (_, Err(reason)) => return done((*reason).into()),
         };
-        let token = match self.verifier.verify(token, now) {
+        let token = match token {
             Ok(token) => token,
             Err(VerifyError::KeysPending(keys)) => {
                 return Step::AwaitKeys {

@@ -10,7 +10,7 @@ use crate::keys::KeySource;
 use super::document::Document;
 use super::keys;
 use super::problem::Problems;
-use super::raw::{RawIssuer, RawKeys, RawTokenType};
+use super::raw::{RawIssuer, RawKeys, RawTokenType, RawWho};
 
 /// One issuer as configured.
 #[derive(Clone, Debug)]
@@ -104,7 +104,17 @@ impl Reader<'_> {
             self.problem("required_claims", "an empty name");
         }
         let algorithms = raw.algorithms.unwrap_or_default();
-        if algorithms.is_empty() {
+        let proxied = raw.verification == RawWho::EnvoyMetadata;
+        if proxied && !algorithms.is_empty() {
+            self.problem("algorithms", "Envoy verifies the signatures: leave it out");
+        }
+        if proxied && raw.profile == TokenForm::Rfc9068 {
+            self.problem("profile", "the `typ` of a token is not in Envoy's metadata");
+        }
+        if !proxied && raw.metadata_key.is_some() {
+            self.problem("metadata_key", "goes with `verification: envoy_metadata`");
+        }
+        if !proxied && algorithms.is_empty() {
             self.problem(
                 "algorithms",
                 "missing: the algorithms the issuer signs with, such as [RS256]",
@@ -117,7 +127,11 @@ impl Reader<'_> {
                 "more than 5m: the clocks should be set right instead",
             );
         }
-        let keys = self.keys(raw.keys, issuer.as_deref());
+        let keys = if proxied {
+            self.proxied(&raw.keys, raw.metadata_key)
+        } else {
+            self.keys(raw.keys, issuer.as_deref())
+        };
         Some(IssuerConfig {
             profile: IssuerProfile {
                 name: Arc::from(name?),
@@ -152,6 +166,19 @@ impl Reader<'_> {
             return None;
         }
         Some(name)
+    }
+
+    fn proxied(&mut self, raw: &RawKeys, key: Option<String>) -> Option<KeySource> {
+        if keys::is_given(raw) {
+            self.problem("keys", "Envoy verifies the signatures: leave it out");
+        }
+        if key.is_none() {
+            self.problem(
+                "metadata_key",
+                "missing: what `payload_in_metadata` of Envoy's jwt_authn says",
+            );
+        }
+        key.map(KeySource::Proxy)
     }
 
     fn keys(&mut self, raw: RawKeys, issuer: Option<&str>) -> Option<KeySource> {

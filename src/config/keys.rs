@@ -49,6 +49,13 @@ pub(super) fn read(raw: RawKeys, issuer: Option<&str>) -> Result<KeySource, Mist
     }
 }
 
+/// Whether the section says anything.
+pub(super) fn is_given(raw: &RawKeys) -> bool {
+    let files = [&raw.jwks_file, &raw.pem_file, &raw.secret_file];
+    let named = raw.jwks_url.is_some() || files.iter().any(|f| f.is_some());
+    named || raw.discovery || has_fetch_options(raw)
+}
+
 fn has_fetch_options(raw: &RawKeys) -> bool {
     let spans = [
         raw.refresh,

@@ -60,7 +60,18 @@ pub(super) struct RawIssuer {
     pub token_type: RawTokenType,
     pub required_claims: Vec<ClaimPath>,
     pub profile: TokenForm,
+    pub verification: RawWho,
+    pub metadata_key: Option<String>,
     pub keys: RawKeys,
+}
+
+/// Who verifies an issuer's signatures.
+#[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawWho {
+    #[default]
+    Signature,
+    EnvoyMetadata,
 }
 
 #[derive(Default, Deserialize)]

@@ -4,6 +4,7 @@
 //! [`AuthzRequest`](crate::authz::AuthzRequest), `response.rs` a [`Verdict`](crate::authz::Verdict) to a
 //! `CheckResponse`; nothing is decided here.
 
+mod metadata;
 mod request;
 mod response;
 mod service;

@@ -50,6 +50,55 @@ fn header(key: &str, value: &str, raw: bool) -> HeaderValue {
     }
 }
 
+#[test]
+fn claims_are_found_in_the_metadata_of_jwt_authn_and_nowhere_else() {
+    use envoy_types::pb::envoy::config::core::v3::Metadata;
+    use envoy_types::pb::google::protobuf::{Struct, Value, value::Kind};
+    let value = |kind| Value { kind: Some(kind) };
+    let fields = |members: Vec<(&str, Kind)>| Struct {
+        fields: members
+            .into_iter()
+            .map(|(k, v)| (k.to_owned(), value(v)))
+            .collect(),
+    };
+    let text = |t: &str| Kind::StringValue(t.to_owned());
+    let claims = fields(vec![
+        ("sub", text("alice")),
+        ("exp", Kind::NumberValue(1.5e9)),
+    ]);
+    let under = |namespace: &str, kind: Kind| {
+        let namespaces = [(namespace.to_owned(), fields(vec![("payload", kind)]))];
+        let mut message = message(HttpRequest::default());
+        let attributes = message.attributes.as_mut().unwrap();
+        attributes.metadata_context = Some(Metadata {
+            filter_metadata: namespaces.into(),
+            ..Metadata::default()
+        });
+        message
+    };
+    let payload = |message: &CheckRequest, key: &str| {
+        let request = EnvoyRequest::read(message).unwrap();
+        let proxy = request.as_authz().proxy;
+        proxy
+            .and_then(|p| p.payload(key))
+            .map(serde_json::Value::Object)
+    };
+    let own = "envoy.filters.http.jwt_authn";
+    let good = under(own, Kind::StructValue(claims.clone()));
+    let expected = serde_json::json!({ "sub": "alice", "exp": 1.5e9 });
+    assert_eq!(payload(&good, "payload"), Some(expected));
+    assert_eq!(payload(&good, "other"), None);
+    let foreign = under("envoy.filters.http.lua", Kind::StructValue(claims));
+    assert_eq!(payload(&foreign, "payload"), None);
+    assert_eq!(payload(&under(own, text("alice")), "payload"), None);
+    let absurd = fields(vec![("exp", Kind::NumberValue(f64::NAN))]);
+    assert_eq!(
+        payload(&under(own, Kind::StructValue(absurd)), "payload"),
+        None
+    );
+    assert_eq!(payload(&message(HttpRequest::default()), "payload"), None);
+}
+
 proptest! {
     #![proptest_config(config())]
 

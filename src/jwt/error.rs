@@ -31,6 +31,9 @@ pub enum Rejection {
     /// The signature does not verify.
     #[error("the signature is invalid")]
     BadSignature,
+    /// The proxy is to verify this issuer's tokens, and has not verified this one.
+    #[error("the token has not been verified by the proxy")]
+    NotVerifiedByProxy,
     /// A claim that must be there is missing.
     #[error("a required claim is missing")]
     MissingClaim,
@@ -53,7 +56,7 @@ pub enum Rejection {
 
 impl Rejection {
     /// Every reason, for metrics that are made at start.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::TooLarge,
         Self::Malformed,
         Self::Unsupported,
@@ -61,6 +64,7 @@ impl Rejection {
         Self::UnknownIssuer,
         Self::UnknownKey,
         Self::BadSignature,
+        Self::NotVerifiedByProxy,
         Self::MissingClaim,
         Self::InvalidClaim,
         Self::Expired,
@@ -79,6 +83,7 @@ impl Rejection {
             Self::UnknownIssuer => "unknown_issuer",
             Self::UnknownKey => "unknown_key",
             Self::BadSignature => "bad_signature",
+            Self::NotVerifiedByProxy => "not_verified_by_proxy",
             Self::MissingClaim => "missing_claim",
             Self::InvalidClaim => "invalid_claim",
             Self::Expired => "expired",

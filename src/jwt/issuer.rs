@@ -116,6 +116,8 @@ pub struct Issuer {
     profile: IssuerProfile,
     keys: ArcSwap<KeySet>,
     demand: Option<KeyDemand>,
+    /// Under which key the proxy puts the claims that it has verified.
+    proxied: Option<String>,
 }
 
 impl Issuer {
@@ -125,6 +127,7 @@ impl Issuer {
             profile,
             keys: ArcSwap::from_pointee(keys),
             demand: None,
+            proxied: None,
         }
     }
 
@@ -134,7 +137,22 @@ impl Issuer {
             profile,
             keys: ArcSwap::default(),
             demand: Some(demand),
+            proxied: None,
         }
+    }
+
+    /// An issuer whose tokens the proxy has verified; their claims stand in its metadata under this key.
+    pub fn proxied(profile: IssuerProfile, key: String) -> Self {
+        Self {
+            profile,
+            keys: ArcSwap::default(),
+            demand: None,
+            proxied: Some(key),
+        }
+    }
+
+    pub(super) fn proxy_key(&self) -> Option<&str> {
+        self.proxied.as_deref()
     }
 
     /// Where its keys are asked for, if they are fetched.

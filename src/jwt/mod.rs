@@ -18,6 +18,7 @@ mod issuer;
 mod jwk;
 mod key;
 mod key_file;
+mod proxied;
 mod strict_json;
 #[cfg(test)]
 mod tests;
@@ -35,5 +36,6 @@ pub use issuer::{ClaimPath, Issuer, IssuerProfile, TokenForm, TokenTypeNames};
 pub use jwk::parse_set;
 pub use key::{KeySet, VerificationKey};
 pub use key_file::{KeyFile, LoadedKeys};
+pub use proxied::Proxied;
 pub use trace::{Stage, Steps};
 pub use verifier::{MAX_KEY_FETCHES, MAX_TOKEN_BYTES, Verifier, install_crypto};

@@ -38,6 +38,14 @@ impl Verifier {
         }
     }
 
+    pub(super) fn issuers(&self) -> impl Iterator<Item = &Arc<Issuer>> {
+        self.issuers.values()
+    }
+
+    pub(super) fn issuer(&self, iss: &str) -> Option<&Arc<Issuer>> {
+        self.issuers.get(iss)
+    }
+
     /// Verifies a token as it stands at `now`.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<VerifiedClaims, VerifyError> {
         let (claims, ..) = self.verify_with(token, now, Expiry::Enforced)?;
@@ -108,9 +116,11 @@ impl Verifier {
 
         let claims = UnverifiedClaims(&token.payload);
         let issuer = self
-            .issuers
-            .get(claims.issuer()?)
+            .issuer(claims.issuer()?)
             .ok_or(Rejection::UnknownIssuer)?;
+        if issuer.proxy_key().is_some() {
+            return Err(Rejection::NotVerifiedByProxy.into());
+        }
         let profile = issuer.profile();
         trace.passed(Stage::Issuer, || profile.name.to_string());
 

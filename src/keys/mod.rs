@@ -22,4 +22,6 @@ pub enum KeySource {
     File(crate::jwt::KeyFile),
     /// A URL.
     Remote(RemoteKeys),
+    /// Nowhere: the proxy verifies, and leaves the claims in its metadata under this key.
+    Proxy(String),
 }

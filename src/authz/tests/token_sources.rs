@@ -41,6 +41,7 @@ fn request<'r>(path: &'r str, headers: &'r Headers) -> AuthzRequest<'r> {
         host: "shop.example",
         path,
         headers,
+        proxy: None,
     }
 }
 

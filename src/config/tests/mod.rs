@@ -108,6 +108,39 @@ fn a_mistake_about_claims_sources_or_the_cache_is_named_with_its_key() {
 }
 
 #[test]
+fn an_issuer_whose_tokens_envoy_verifies_has_a_metadata_key_and_nothing_to_verify_with() {
+    let parse = |more: &str| {
+        let text = format!(
+            "issuers:\n  - {{ name: a, issuer: https://a, verification: envoy_metadata{more} }}\n"
+        );
+        let config = Config::parse("revoxy.yaml", &text, []);
+        config.map_err(|problems| problems.to_string())
+    };
+    let good = parse(", metadata_key: payload").unwrap();
+    assert!(matches!(&good.issuers[0].keys, KeySource::Proxy(key) if key == "payload"));
+    for (more, expected) in [
+        ("", "metadata_key: missing"),
+        (
+            ", metadata_key: p, algorithms: [ES256]",
+            "algorithms: Envoy",
+        ),
+        (
+            ", metadata_key: p, keys: { discovery: true }",
+            "keys: Envoy",
+        ),
+        (
+            ", metadata_key: p, audiences: [a], profile: rfc9068",
+            "profile: the `typ`",
+        ),
+    ] {
+        let problems = parse(more).unwrap_err();
+        assert!(problems.contains(expected), "{more}: {problems}");
+    }
+    let found = mistake(&format!("metadata_key: p\n    {KEYS}"), "");
+    assert!(found.contains("metadata_key: goes with"), "{found}");
+}
+
+#[test]
 fn the_profile_of_rfc_9068_needs_an_audience() {
     let text = format!(
         "issuers:\n  - {{ name: a, issuer: https://a, algorithms: [ES256], profile: rfc9068, {KEYS} }}\n"

@@ -56,7 +56,7 @@ fn key_set(jwks: &[Value]) -> KeySet {
 }
 
 /// One key of each kind, the kid being the kind's name.
-fn all_keys() -> KeySet {
+pub(crate) fn all_keys() -> KeySet {
     let of = |alg: &str, kid: &str| Signer::of(alg).jwk(Some(kid));
     key_set(&[
         of("HS256", "secret"),
@@ -91,7 +91,7 @@ pub(crate) fn verifier() -> Verifier {
 }
 
 /// Claims that are in order.
-fn claims() -> Map<String, Value> {
+pub(crate) fn claims() -> Map<String, Value> {
     let claims = json!({
         "iss": ISS, "aud": "shop", "sub": "alice", "jti": "t1",
         "iat": NOW - 10, "nbf": NOW - 10, "exp": NOW + 600,
@@ -130,7 +130,7 @@ pub(crate) mod kit {
 
     pub(crate) use super::signer::Signer;
     use super::signer::b64;
-    pub(crate) use super::{ISS, now, profile, verifier};
+    pub(crate) use super::{ISS, all_keys, claims, now, profile, verifier};
 
     /// A token in order, under this key and kid.
     pub(crate) fn token_of(key: &Signer, algorithm: &str, kid: &str) -> String {

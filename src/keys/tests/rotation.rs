@@ -41,6 +41,7 @@ async fn outcome(authorizer: &Authorizer, token: &str) -> Outcome {
         host: "shop.example",
         path: "/",
         headers: &headers,
+        proxy: None,
     };
     authorizer.authorize(&request).await.outcome
 }
