@@ -1,6 +1,6 @@
 //! The configuration: one YAML file, overridden by `REVOXY__SECTION__KEY` environment variables.
 //!
-//! Reading it has two steps. [`document`] turns text and environment into a tree that knows where each value comes from;
+//! Reading it has two steps. `document.rs` turns text and environment into a tree that knows where each value comes from;
 //! the other files turn that tree into plain data, one file a section. Neither stops at the first mistake: every
 //! [`Problem`] is reported, with its line.
 
