@@ -37,7 +37,7 @@ pub struct Metrics {
     view_entries: IntGauge,
     view_bytes: IntGauge,
     view_age: Gauge,
-    issuer_keys: IntGaugeVec,
+    keys: KeyVecs,
 }
 
 /// What a metric of checks is counted by.
@@ -84,11 +84,7 @@ impl Metrics {
             "Time since the in-memory view is known to have held every revocation; +Inf before it ever did.",
         )?;
         let view_age = register(&registry, view_age)?;
-        let keys = Opts::new(
-            "revoxy_issuer_keys",
-            "Usable verification keys of an issuer.",
-        );
-        let issuer_keys = register(&registry, IntGaugeVec::new(keys, &["issuer"])?)?;
+        let keys = KeyVecs::new(&registry)?;
         build_info(&registry)?;
         #[cfg(target_os = "linux")]
         registry.register(Box::new(
@@ -103,7 +99,7 @@ impl Metrics {
             view_entries,
             view_bytes,
             view_age,
-            issuer_keys,
+            keys,
         })
     }
 
@@ -112,10 +108,9 @@ impl Metrics {
         self.revocations.with_label_values(&[result]).inc();
     }
 
-    /// Notes how many keys an issuer has.
-    pub fn issuer_keys(&self, issuer: &str, keys: usize) {
-        let keys = i64::try_from(keys).unwrap_or(i64::MAX);
-        self.issuer_keys.with_label_values(&[issuer]).set(keys);
+    /// The metrics of an issuer's keys; refreshes can fail in these ways.
+    pub fn issuer_keys(&self, issuer: &str, failures: &[&'static str]) -> KeyMetrics {
+        self.keys.of(issuer, failures)
     }
 
     /// Notes how large and how old the view is.
@@ -343,6 +338,74 @@ impl FeedMetrics {
     /// Whether the feed follows the store.
     pub fn following(&self, following: bool) {
         self.following.set(i64::from(following));
+    }
+}
+
+/// What is known of issuers' keys, by issuer.
+struct KeyVecs {
+    keys: IntGaugeVec,
+    last_success: IntGaugeVec,
+    refreshes: IntCounterVec,
+}
+
+impl KeyVecs {
+    fn new(registry: &Registry) -> Result<Self, MetricsError> {
+        let keys = Opts::new("revoxy_jwks_keys", "Usable verification keys of an issuer.");
+        let last_success = Opts::new(
+            "revoxy_jwks_last_success_timestamp_seconds",
+            "When the keys of an issuer were last fetched, or found in their file in a new form.",
+        );
+        let refreshes = Opts::new(
+            "revoxy_jwks_refreshes_total",
+            "Attempts to get the keys of an issuer, by result: success, or why not.",
+        );
+        Ok(Self {
+            keys: register(registry, IntGaugeVec::new(keys, &["issuer"])?)?,
+            last_success: register(registry, IntGaugeVec::new(last_success, &["issuer"])?)?,
+            refreshes: register(
+                registry,
+                IntCounterVec::new(refreshes, &["issuer", "result"])?,
+            )?,
+        })
+    }
+
+    fn of(&self, issuer: &str, failures: &[&'static str]) -> KeyMetrics {
+        let result = |r: &str| self.refreshes.with_label_values(&[issuer, r]);
+        KeyMetrics {
+            keys: self.keys.with_label_values(&[issuer]),
+            last_success: self.last_success.with_label_values(&[issuer]),
+            success: result("success"),
+            failures: failures.iter().map(|f| (*f, result(f))).collect(),
+        }
+    }
+}
+
+/// The keys of one issuer.
+#[derive(Clone)]
+pub struct KeyMetrics {
+    keys: IntGauge,
+    last_success: IntGauge,
+    success: IntCounter,
+    failures: Vec<(&'static str, IntCounter)>,
+}
+
+impl KeyMetrics {
+    /// The issuer has this many keys from now on.
+    pub fn replaced(&self, keys: usize) {
+        self.keys.set(i64::try_from(keys).unwrap_or(i64::MAX));
+    }
+
+    /// The keys were got at this time, in seconds.
+    pub fn refreshed(&self, at: i64) {
+        self.success.inc();
+        self.last_success.set(at);
+    }
+
+    /// They were not, for this reason.
+    pub fn failed(&self, why: &'static str) {
+        if let Some((_, counter)) = self.failures.iter().find(|(f, _)| *f == why) {
+            counter.inc();
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
 
-use crate::jwt::{VerifiedClaims, VerifyError};
+use crate::jwt::{Rejection, VerifiedClaims, VerifyError};
 use crate::revocation::{Cutoff, Revocation, RevocationKey, StoreError};
 
 use super::{Api, STORE_DEADLINE};
@@ -34,7 +34,11 @@ pub(super) async fn handle(
             return error(StatusCode::BAD_REQUEST, "invalid_request", &why);
         }
     };
-    match api.verifier.verify_possession(&token, api.clock.now()) {
+    let verified = api
+        .verifier
+        .verify_possession(&token, api.clock.now())
+        .await;
+    match verified {
         Ok(claims) if !api.types.includes(claims.token_type()) => {
             // RFC 7009 §2.2.1. To say 200 would promise what no check keeps.
             api.metrics.revocation_request("refused");
@@ -42,6 +46,12 @@ pub(super) async fn handle(
             error(StatusCode::BAD_REQUEST, "unsupported_token_type", why)
         }
         Ok(claims) => api.revoke(&claims).await,
+        Err(VerifyError::Rejected(Rejection::NotVerifiedByProxy)) => {
+            // It may be good, but nobody here can tell. To say 200 would promise what no check keeps.
+            api.metrics.revocation_request("refused");
+            let why = "tokens of this issuer are verified by the proxy and cannot be revoked here";
+            error(StatusCode::BAD_REQUEST, "unsupported_token_type", why)
+        }
         Err(VerifyError::Rejected(rejection)) => {
             // RFC 7009 §2.2: an invalid token is no error. The log says it, for whoever wonders.
             tracing::info!(
@@ -51,7 +61,7 @@ pub(super) async fn handle(
             api.metrics.revocation_request("ignored");
             StatusCode::OK.into_response()
         }
-        Err(VerifyError::KeysUnavailable) => {
+        Err(VerifyError::KeysUnavailable | VerifyError::KeysPending(_)) => {
             api.metrics.revocation_request("failed");
             unavailable()
         }

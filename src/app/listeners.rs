@@ -146,8 +146,21 @@ fn ended<E: std::fmt::Display>(listener: &str, result: Result<(), E>) {
 
 fn grpc(check: ExtAuthz, stages: &watch::Receiver<Stage>) -> GrpcRouter {
     let (health, health_service) = tonic_health::server::health_reporter();
-    let unready = reached(stages, Stage::Unready);
+    let (running, unready) = (
+        reached(stages, Stage::Running),
+        reached(stages, Stage::Unready),
+    );
     tokio::spawn(async move {
+        health
+            .set_not_serving::<AuthorizationServer<ExtAuthz>>()
+            .await;
+        health
+            .set_service_status("", tonic_health::ServingStatus::NotServing)
+            .await;
+        running.await;
+        health
+            .set_service_status("", tonic_health::ServingStatus::Serving)
+            .await;
         health.set_serving::<AuthorizationServer<ExtAuthz>>().await;
         unready.await;
         health

@@ -48,14 +48,35 @@ fn other(error: impl Into<anyhow::Error>) -> StartError {
 pub async fn check(config: &Config, connect: bool) -> Result<(), StartError> {
     install_crypto().map_err(|e| other(anyhow::Error::msg(e)))?;
     let mut problems = Problems::default();
-    issuers::load(config, &mut problems);
+    let issuers = issuers::load(config, &mut problems);
     store::check(config, &mut problems);
     if connect && problems.is_empty() {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = metrics(config).map_err(other)?;
-        store::open(config, Arc::new(SystemClock), &metrics.feed, &mut problems).await;
+        issuers.probe(config, &clock, &metrics, &mut problems).await;
+        store::open(config, clock, &metrics.feed, &mut problems).await;
     }
     if problems.is_empty() {
         Ok(())
+    } else {
+        Err(problems.into())
+    }
+}
+
+/// The issuers of a configuration, to verify tokens with outside of the service; with `fetch` keys are fetched too,
+/// otherwise those that are not in files are not there.
+pub async fn verifier(config: &Config, fetch: bool) -> Result<Verifier, StartError> {
+    install_crypto().map_err(|e| other(anyhow::Error::msg(e)))?;
+    let mut problems = Problems::default();
+    let issuers = issuers::load(config, &mut problems);
+    let verifier = Verifier::new(issuers.all());
+    if fetch && problems.is_empty() {
+        let (clock, metrics): (Arc<dyn Clock>, _) =
+            (Arc::new(SystemClock), metrics(config).map_err(other)?);
+        issuers.probe(config, &clock, &metrics, &mut problems).await;
+    }
+    if problems.is_empty() {
+        Ok(verifier)
     } else {
         Err(problems.into())
     }
@@ -85,10 +106,8 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
         return Err(problems.into());
     };
 
-    for issuer in &issuers {
-        metrics.issuer_keys(&issuer.profile().name, issuer.key_count());
-    }
-    let verifier = Arc::new(Verifier::new(issuers));
+    let verifier = Arc::new(Verifier::new(issuers.all()));
+    let (_upkeep, keys_loaded) = issuers.keep_current(&clock, &metrics);
     let checker = (config.revocation.types != CheckedTypes::NONE).then(|| {
         let settings = CheckerSettings {
             types: config.revocation.types,
@@ -106,7 +125,8 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
         ),
         checker,
         Arc::clone(&clock),
-    );
+    )
+    .with_token_sources(config.token_sources.clone());
     let check = ExtAuthz::new(
         Arc::new(authorizer),
         config.answers.clone(),
@@ -125,10 +145,20 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     let (stage, mut stages) = shutdown::stages();
     let maintenance = tokio::spawn(maintenance::run(store, clock));
     let mut servers = listeners.serve(check, operations, api, &stages);
-    readiness.set(true);
-    tracing::info!("ready");
+    let ready = {
+        let (readiness, stage) = (readiness.clone(), stage.clone());
+        async move {
+            keys_loaded.wait().await;
+            readiness.set(true);
+            stage.send_replace(Stage::Running);
+            tracing::info!("ready");
+            std::future::pending::<()>().await;
+        }
+    };
 
     tokio::select! {
+        // Dropped at the signal, so that nothing gets ready after it.
+        () = ready => {}
         () = shutdown::signalled(stage, config.server.shutdown, readiness) => {}
         ended = servers.join_next() => {
             // A server ends by itself only when its listener is broken beyond repair.

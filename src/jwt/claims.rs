@@ -123,6 +123,27 @@ impl VerifiedClaims {
         Ok(())
     }
 
+    /// Type and times, for people. No identifier.
+    pub(super) fn describe(&self, now: Timestamp) -> String {
+        let name = match self.token_type {
+            TokenType::Access => "an access token",
+            TokenType::Refresh => "a refresh token",
+            TokenType::Other => "a token of another type",
+        };
+        let time = |what: &str, at: Option<Timestamp>| match at {
+            Some(at) if at > now => format!(", {what} in {}s", at.since(now).as_secs()),
+            Some(at) => format!(", {what} {}s ago", now.since(at).as_secs()),
+            None => String::new(),
+        };
+        format!(
+            "{name}{}{}{}, leeway {}s",
+            time("iat", self.issued_at),
+            time("nbf", self.not_before),
+            time("exp", Some(self.expires_at)),
+            self.leeway.as_secs()
+        )
+    }
+
     /// When this service stops accepting the token: `exp` plus the issuer's leeway. A revocation must last as long.
     pub fn dies_at(&self) -> Timestamp {
         self.dies_at
@@ -174,6 +195,15 @@ impl UnverifiedClaims<'_> {
         };
         claims.judge_times(now, expiry)?;
         self.check_audience(&profile.audiences)?;
+        let by_form = profile.form.required_claims().iter();
+        let all_there = by_form.into_iter().all(|claim| self.0.contains_key(*claim))
+            && profile
+                .required_claims
+                .iter()
+                .all(|claim| claim.find(self.0).is_some());
+        if !all_there {
+            return Err(Rejection::MissingClaim);
+        }
         Ok(claims)
     }
 

@@ -32,3 +32,4 @@ mod stores;
 mod successor;
 mod support;
 mod unavailable;
+mod verification;
