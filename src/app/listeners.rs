@@ -37,7 +37,7 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Bound, not yet served.
 pub(super) struct Listeners {
     check: CheckListener,
-    operations: TcpListener,
+    operations: Option<TcpListener>,
     api: Option<TcpListener>,
 }
 
@@ -73,20 +73,38 @@ impl Listeners {
         };
         Some(Self {
             check: check?,
-            operations: operations?,
+            operations: Some(operations?),
             api,
         })
     }
 
-    /// Serves all, each in a task of its own.
-    pub fn serve(
-        self,
-        check: ExtAuthz,
+    /// Serves probes and scrapes, which are to be answered before anything else is ready.
+    pub fn serve_operations(
+        &mut self,
         operations: Operations,
-        api: Api,
         stages: &watch::Receiver<Stage>,
     ) -> JoinSet<()> {
         let mut servers = JoinSet::new();
+        if let Some(listener) = self.operations.take() {
+            let ending = reached(stages, Stage::Ending);
+            servers.spawn(serve_http(
+                "operations",
+                listener,
+                operations.router(),
+                ending,
+            ));
+        }
+        servers
+    }
+
+    /// Serves the others, each in a task of its own.
+    pub fn serve(
+        self,
+        check: ExtAuthz,
+        api: Api,
+        stages: &watch::Receiver<Stage>,
+        servers: &mut JoinSet<()>,
+    ) {
         let ending = || reached(stages, Stage::Ending);
         let router = grpc(check, stages);
         match self.check {
@@ -112,16 +130,9 @@ impl Listeners {
                 });
             }
         }
-        let http = [
-            (Some(self.operations), operations.router(), "operations"),
-            (self.api, api.router(), "api"),
-        ];
-        for (listener, router, name) in http {
-            if let Some(listener) = listener {
-                servers.spawn(serve_http(name, listener, router, ending()));
-            }
+        if let Some(listener) = self.api {
+            servers.spawn(serve_http("api", listener, api.router(), ending()));
         }
-        servers
     }
 }
 

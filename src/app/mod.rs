@@ -11,6 +11,8 @@ mod store;
 
 use std::sync::Arc;
 
+use tokio::task::JoinSet;
+
 use crate::api::Api;
 use crate::authz::{Authorizer, Outcome};
 use crate::clock::{Clock, SystemClock};
@@ -101,11 +103,19 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     let mut problems = Problems::default();
     let issuers = issuers::load(&config, &mut problems);
     let metrics = Arc::new(metrics(&config).map_err(other)?);
+    let (stage, mut stages) = shutdown::stages();
+    let readiness = Readiness::default();
+    let operations = Operations::new(Arc::clone(&metrics), readiness.clone());
+    let mut listeners = Listeners::bind(&config, &mut problems).await;
+    let mut servers = match &mut listeners {
+        Some(listeners) => listeners.serve_operations(operations.clone(), &stages),
+        None => JoinSet::new(),
+    };
     let store = store::open(&config, Arc::clone(&clock), &metrics.feed, &mut problems).await;
-    let listeners = Listeners::bind(&config, &mut problems).await;
     let (Some(store), Some(listeners), true) = (store, listeners, problems.is_empty()) else {
         return Err(problems.into());
     };
+    operations.opened(Arc::clone(&store));
 
     let verifier = Arc::new(Verifier::new(issuers.all()));
     let (_upkeep, keys_loaded) = issuers.keep_current(&clock, &metrics);
@@ -133,8 +143,6 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
         config.answers.clone(),
         metrics.checks.clone(),
     );
-    let readiness = Readiness::default();
-    let operations = Operations::new(Arc::clone(&metrics), readiness.clone(), Arc::clone(&store));
     let api = Api::new(
         verifier,
         Arc::clone(&store),
@@ -143,9 +151,8 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
         metrics,
     );
 
-    let (stage, mut stages) = shutdown::stages();
     let maintenance = tokio::spawn(maintenance::run(store, clock));
-    let mut servers = listeners.serve(check, operations, api, &stages);
+    listeners.serve(check, api, &stages, &mut servers);
     let ready = {
         let (readiness, stage) = (readiness.clone(), stage.clone());
         async move {
