@@ -26,3 +26,4 @@ mod safety;
 mod stores;
 mod support;
 mod verification;
+mod verification_envoy;
