@@ -12,7 +12,7 @@ use super::super::key::PREFIX;
 use super::super::statement::Cutoff;
 use super::super::view::{Change, KeyHash, View};
 use super::connection;
-use super::pushes::{Pending, Pushes};
+use super::pushes::{Explained, Pending, Pushes};
 use super::server::{Identity, ServerInfo};
 use super::stored::{self, Stored, StoredKey};
 use super::{Deletions, LONGEST_LIFE, format};
@@ -152,12 +152,13 @@ impl Reconciliation {
             .arg("COUNT")
             .arg(BATCH);
         let (next, keys): (u64, Vec<Vec<u8>>) = scan.query_async(connection).await?;
-        let stored = stored::read(connection, &keys, || self.clock.now()).await?;
+        let mut stored = stored::read(connection, &keys, || self.clock.now()).await?;
+        self.join_restored(connection, &keys, &mut stored).await?;
         // What was pushed meanwhile explains a difference, and is acted upon with its own reading.
         let pending = pushes.peek();
         for (key, stored) in keys.iter().zip(&stored) {
             let change = self.show(key, stored, false);
-            if why == Why::Comparison && change != Change::None && !pending.contains(key) {
+            if why == Why::Comparison && change != Change::None && !pending.explains(key) {
                 self.metrics.healed.inc();
             }
         }
@@ -169,7 +170,7 @@ impl Reconciliation {
             });
             return Ok(false);
         }
-        self.judge_missing(connection, why).await?;
+        self.judge_missing(connection, why, &pending).await?;
         self.scan = None;
         self.server.evictions = evictions;
         self.server.changed = false;
@@ -199,7 +200,8 @@ impl Reconciliation {
         });
         for batch in keys.chunks(BATCH) {
             let names: Vec<Vec<u8>> = batch.iter().map(|(_, key)| key.clone()).collect();
-            let stored = stored::read(connection, &names, || self.clock.now()).await?;
+            let mut stored = stored::read(connection, &names, || self.clock.now()).await?;
+            self.join_restored(connection, &names, &mut stored).await?;
             let mut gone = Vec::new();
             for ((parsed, key), stored) in batch.iter().zip(&stored) {
                 match (parsed, stored) {
@@ -220,6 +222,39 @@ impl Reconciliation {
             self.judge_gone(connection, &gone).await?;
         }
         Ok(true)
+    }
+
+    /// A revocation that was restored and then written again, under its own name, stands twice: the stronger counts,
+    /// as it does in direct reads. Only a native key that says less than the view holds can hide another.
+    async fn join_restored(
+        &self,
+        connection: &mut MultiplexedConnection,
+        keys: &[Vec<u8>],
+        stored: &mut [Stored],
+    ) -> RedisResult<()> {
+        let says_less = |(index, key): (usize, &Vec<u8>)| {
+            let (
+                StoredKey::Native(hash),
+                Stored::Revocation {
+                    cutoff, expires_at, ..
+                },
+            ) = (StoredKey::parse(key)?, &stored[index])
+            else {
+                return None;
+            };
+            let (held, expiry) = self.view.entry(hash)?;
+            (held > *cutoff || expiry > expires_at.plus(EXPIRY_SLACK)).then_some((index, hash))
+        };
+        let weaker: Vec<_> = keys.iter().enumerate().filter_map(says_less).collect();
+        let names: Vec<_> = weaker
+            .iter()
+            .map(|(_, hash)| StoredKey::restored(*hash).into_bytes())
+            .collect();
+        let restored = stored::read(connection, &names, || self.clock.now()).await?;
+        for ((index, _), restored) in weaker.into_iter().zip(&restored) {
+            stored[index].strengthen(restored);
+        }
+        Ok(())
     }
 
     /// Puts what was read into the view.
@@ -323,8 +358,10 @@ impl Reconciliation {
         &mut self,
         connection: &mut MultiplexedConnection,
         why: Why,
+        pending: &Explained,
     ) -> RedisResult<()> {
-        let missing = self.view.unseen(self.clock.now());
+        let now = self.clock.now();
+        let missing = self.view.unseen(now);
         if missing.is_empty() {
             return Ok(());
         }
@@ -332,7 +369,12 @@ impl Reconciliation {
         let forgotten =
             why == Why::ServerChanged || lost.is_some() || self.deletions == Deletions::Ignore;
         if why == Why::Comparison {
-            self.metrics.healed.inc_by(missing.len() as u64);
+            let soon = now.plus(EXPIRY_SLACK);
+            let silent = pending.absences().map_or(0, |told| {
+                let unheard = |m: &&Missing| m.2 > soon && !told.contains(&m.0);
+                missing.iter().filter(unheard).count()
+            });
+            self.metrics.healed.inc_by(silent as u64);
         }
         tracing::warn!(
             entries = missing.len(),
