@@ -20,6 +20,7 @@ use crate::config::{Config, Listen, Problems};
 use crate::ext_authz::ExtAuthz;
 use crate::operations::Operations;
 
+use super::http;
 use super::shutdown::{Stage, reached};
 
 /// Checks under way on one connection: above Envoy's default of 1024 requests to a cluster.
@@ -130,12 +131,7 @@ async fn serve_http(
     router: Router,
     ending: impl Future<Output = ()> + Send + 'static,
 ) {
-    ended(
-        name,
-        axum::serve(listener, router)
-            .with_graceful_shutdown(ending)
-            .await,
-    );
+    ended(name, http::serve(listener, router, ending).await);
 }
 
 fn ended<E: std::fmt::Display>(listener: &str, result: Result<(), E>) {

@@ -2,6 +2,7 @@
 //!
 //! The only room that names concrete stores and listeners. Nothing imports it but the command line.
 
+mod http;
 mod issuers;
 mod listeners;
 mod maintenance;

@@ -100,7 +100,7 @@ impl Authorizer {
                     Ok(Some(_)) => DenyReason::Revoked.into(),
                     Err(error) => {
                         tracing::debug!(%error, "no word from the revocation store");
-                        self.without_word(unless_revoked.policy)
+                        self.without_word(token.derived(), unless_revoked.policy)
                     }
                 };
                 Verdict {
@@ -112,15 +112,21 @@ impl Authorizer {
     }
 
     /// The only place where it is decided what the silence of the store means.
-    fn without_word(&self, policy: Option<&Policy>) -> Outcome {
-        let younger_than = |age| {
-            let checker = self.revocation.as_ref();
-            checker.is_some_and(|checker| checker.is_younger_than(age))
+    fn without_word(&self, keys: &TokenKeys, policy: Option<&Policy>) -> Outcome {
+        let Some(checker) = &self.revocation else {
+            return ErrorReason::Internal.into();
         };
-        match policy.map(|p| p.on_unavailable).unwrap_or_default() {
-            OnUnavailable::ServeStale(age) if younger_than(age) => {
-                Outcome::Allow(AllowReason::Stale)
-            }
+        let choice = policy.map(|p| p.on_unavailable).unwrap_or_default();
+        // The age first, then another look, as in `Checker::check`: the view may have come back meanwhile.
+        let young = match choice {
+            OnUnavailable::ServeStale(age) => checker.is_younger_than(age),
+            OnUnavailable::Deny | OnUnavailable::Allow | OnUnavailable::Delegate => false,
+        };
+        if checker.holds(keys, self.clock.now()) {
+            return DenyReason::Revoked.into();
+        }
+        match choice {
+            OnUnavailable::ServeStale(_) if young => Outcome::Allow(AllowReason::Stale),
             OnUnavailable::Deny | OnUnavailable::ServeStale(_) => {
                 ErrorReason::RevocationUnavailable.into()
             }

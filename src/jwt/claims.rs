@@ -109,8 +109,11 @@ impl VerifiedClaims {
 
     /// Judges the times. What was in order once may not be later, or when the clock was set back.
     pub(super) fn judge_times(&self, now: Timestamp, expiry: Expiry) -> Result<(), Rejection> {
+        if expiry == Expiry::Ignored {
+            return Ok(());
+        }
         // RFC 7519 §4.1.4: "on or after" the expiration time the token is refused.
-        if expiry == Expiry::Enforced && now >= self.dies_at {
+        if now >= self.dies_at {
             return Err(Rejection::Expired);
         }
         let latest_start = now.plus(self.leeway);
@@ -272,10 +275,11 @@ impl UnverifiedClaims<'_> {
     }
 }
 
-/// Whether an expired token is refused.
+/// Whether the times of a token are judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expiry {
     Enforced,
-    /// For revoking: possession of an expired token is still possession (RFC 7009 §2.2).
+    /// For revoking: an expired token is still possessed (RFC 7009 §2.2), and one that becomes valid later must be
+    /// revocable now.
     Ignored,
 }

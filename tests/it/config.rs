@@ -129,13 +129,13 @@ async fn a_mistake_is_named_with_its_line_and_its_path() {
         (
             store,
             "  on_unavailable: serve_stale",
-            "revocation.on_unavailable",
-            "expected",
+            "revocation.on_unavailable.serve_stale",
+            "variant",
         ),
         (
             store,
             "  on_unavailable: { serve_stale: soon }",
-            "revocation.on_unavailable",
+            "revocation.on_unavailable.serve_stale",
             "length of time",
         ),
         (

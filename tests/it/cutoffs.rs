@@ -237,8 +237,8 @@ async fn a_revocation_outlives_its_token_by_the_leeway() {
         scene.revoxy.revoke(&token.clone().sign(&scene.key)).await;
         assert_eq!(scene.reason(token).await, "revoked");
         let ends: i64 = scene.redis.run(&["PEXPIRETIME", "revoxy:jti:shop:a"]);
-        // As long as it would be accepted, and not much longer.
-        let (least, most) = ((exp + 30) * 1000 - 5, (exp + 40) * 1000);
+        // As long as it would be accepted, some more for clocks that differ, and not much longer.
+        let (least, most) = ((exp + 30) * 1000 - 5, (exp + 200) * 1000);
         assert!((least..most).contains(&ends), "{ends} of {least}");
     }
 }

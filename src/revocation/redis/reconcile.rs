@@ -153,11 +153,18 @@ impl Reconciliation {
             .arg(BATCH);
         let (next, keys): (u64, Vec<Vec<u8>>) = scan.query_async(connection).await?;
         let mut stored = stored::read(connection, &keys, || self.clock.now()).await?;
-        self.join_restored(connection, &keys, &mut stored).await?;
+        let parsed: Vec<_> = keys.iter().map(|key| StoredKey::parse(key)).collect();
+        self.join_restored(connection, &parsed, &mut stored).await?;
         // What was pushed meanwhile explains a difference, and is acted upon with its own reading.
         let pending = pushes.peek();
-        for (key, stored) in keys.iter().zip(&stored) {
-            let change = self.show(key, stored, false);
+        let read = || keys.iter().zip(&parsed).zip(&stored);
+        let is_restored = |key: &Option<StoredKey>| matches!(key, Some(StoredKey::Restored(_)));
+        // What was restored comes last: it adds to what stands, and does not replace it.
+        let natives = read().filter(|((_, parsed), _)| !is_restored(parsed));
+        let restored = read().filter(|((_, parsed), _)| is_restored(parsed));
+        for ((key, parsed), stored) in natives.chain(restored) {
+            let Some(parsed) = *parsed else { continue };
+            let change = self.show(parsed, stored, false);
             if why == Why::Comparison && change != Change::None && !pending.explains(key) {
                 self.metrics.healed.inc();
             }
@@ -192,18 +199,20 @@ impl Reconciliation {
             .into_iter()
             .filter_map(|key| Some((StoredKey::parse(&key)?, key)))
             .collect();
-        // Tombstones before revocations: a revocation written by hand after an un-revocation stands.
+        // Tombstones before revocations: a revocation written by hand after an un-revocation stands. What was restored
+        // comes last: it adds to what stands, and does not replace it.
         keys.sort_by_key(|(parsed, _)| match parsed {
             StoredKey::Unrevoked(_) => 0,
-            StoredKey::Restored(_) => 1,
-            StoredKey::Native(_) => 2,
+            StoredKey::Native(_) => 1,
+            StoredKey::Restored(_) => 2,
         });
         for batch in keys.chunks(BATCH) {
             let names: Vec<Vec<u8>> = batch.iter().map(|(_, key)| key.clone()).collect();
             let mut stored = stored::read(connection, &names, || self.clock.now()).await?;
-            self.join_restored(connection, &names, &mut stored).await?;
+            let parsed: Vec<_> = batch.iter().map(|(parsed, _)| Some(*parsed)).collect();
+            self.join_restored(connection, &parsed, &mut stored).await?;
             let mut gone = Vec::new();
-            for ((parsed, key), stored) in batch.iter().zip(&stored) {
+            for ((parsed, _), stored) in batch.iter().zip(&stored) {
                 match (parsed, stored) {
                     (StoredKey::Unrevoked(hash), Stored::Revocation { .. }) => {
                         self.view.remove(*hash);
@@ -215,7 +224,7 @@ impl Reconciliation {
                     // Left to the comparison: a native key may say the same, under a name that is not known here.
                     (StoredKey::Restored(_) | StoredKey::Unrevoked(_), Stored::Nothing) => {}
                     (StoredKey::Native(_) | StoredKey::Restored(_), Stored::Revocation { .. }) => {
-                        self.show(key, stored, true);
+                        self.show(*parsed, stored, true);
                     }
                 }
             }
@@ -229,16 +238,16 @@ impl Reconciliation {
     async fn join_restored(
         &self,
         connection: &mut MultiplexedConnection,
-        keys: &[Vec<u8>],
+        keys: &[Option<StoredKey>],
         stored: &mut [Stored],
     ) -> RedisResult<()> {
-        let says_less = |(index, key): (usize, &Vec<u8>)| {
+        let says_less = |(index, key): (usize, &Option<StoredKey>)| {
             let (
                 StoredKey::Native(hash),
                 Stored::Revocation {
                     cutoff, expires_at, ..
                 },
-            ) = (StoredKey::parse(key)?, &stored[index])
+            ) = ((*key)?, &stored[index])
             else {
                 return None;
             };
@@ -258,7 +267,7 @@ impl Reconciliation {
     }
 
     /// Puts what was read into the view.
-    fn show(&self, key: &[u8], stored: &Stored, pushed: bool) -> Change {
+    fn show(&self, key: StoredKey, stored: &Stored, pushed: bool) -> Change {
         let Stored::Revocation {
             cutoff,
             expires_at,
@@ -267,15 +276,15 @@ impl Reconciliation {
         else {
             return Change::None;
         };
-        match StoredKey::parse(key) {
-            Some(StoredKey::Native(hash)) => {
+        match key {
+            StoredKey::Native(hash) => {
                 if let (true, Some(written_at)) = (pushed, written_at) {
                     self.metrics
                         .propagation(self.clock.now().since(*written_at));
                 }
                 self.put(hash, *cutoff, *expires_at)
             }
-            Some(StoredKey::Restored(hash)) => match self.view.entry(hash) {
+            StoredKey::Restored(hash) => match self.view.entry(hash) {
                 // The same as stands, or less: a native key that was written again says more.
                 Some((old, expiry))
                     if old >= *cutoff && expiry.plus(EXPIRY_SLACK) >= *expires_at =>
@@ -285,7 +294,7 @@ impl Reconciliation {
                 }
                 _ => self.view.strengthen(hash, *cutoff, *expires_at),
             },
-            Some(StoredKey::Unrevoked(_)) | None => Change::None,
+            StoredKey::Unrevoked(_) => Change::None,
         }
     }
 
