@@ -33,3 +33,4 @@ mod successor;
 mod support;
 mod unavailable;
 mod verification;
+mod verification_envoy;

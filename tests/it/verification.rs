@@ -6,12 +6,15 @@ use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use jsonwebtoken::Algorithm;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
+use tonic_health::pb::health_check_response::ServingStatus;
 
-use crate::support::{Ask, Config, Revoxy, Scratch, SigningKey, Token, server};
+use crate::support::{
+    Ask, Checks, Config, PATIENCE, Process, Revoxy, Scratch, SigningKey, Token, eventually, server,
+};
 
 /// Answers every request with the same body, which may be changed.
 struct KeyServer {
@@ -151,4 +154,40 @@ fn explain_tells_every_step_and_ends_with_1_where_the_token_would_be_refused() {
     let (status, text) = explain(&token, &["--policy", "refresh"]);
     assert_eq!(status, Some(1), "{text}");
     assert!(text.ends_with("deny: wrong_token_type\n"), "{text}");
+}
+
+#[tokio::test]
+async fn without_keys_it_listens_but_is_not_ready_and_a_check_is_a_503() {
+    let (scratch, key) = (Scratch::new(), SigningKey::generate(Algorithm::ES256));
+    let server = KeyServer::start(&[]).await;
+    let mut config = Config::trusting(&key, &scratch);
+    let url = format!("http://{}/jwks", server.address);
+    config.keys = format!("{{ jwks_url: \"{url}\" }}");
+    let path = scratch.write("revoxy.yaml", config.yaml());
+    let mut command = server::revoxy(&["serve", "--config", path.to_str().unwrap()]);
+    let process = Process::start("revoxy", &mut command, &scratch);
+    let address = |listener: &str| {
+        let output = process.output();
+        let mut events = output.lines().filter_map(|l| serde_json::from_str(l).ok());
+        let listening = |e: &Value| e["message"] == "listening" && e["listener"] == listener;
+        events.find(listening)?["address"]
+            .as_str()
+            .map(str::to_owned)
+    };
+    let checks = eventually("a listening Revoxy", async || address("check")).await;
+    let checks = eventually("a serving Revoxy", async || {
+        let connected = tokio::time::timeout(PATIENCE, Checks::connect(&checks)).await;
+        connected.ok()
+    })
+    .await;
+    let answer = checks.bearer(&signed(&key)).await;
+    assert_eq!(answer.verdict(), (503, "keys_unavailable"));
+    let ready = format!("http://{}/readyz", address("operations").unwrap());
+    let status = async || reqwest::get(&ready).await.unwrap().status().as_u16();
+    assert_eq!(status().await, 503);
+    assert_eq!(checks.health("").await, Ok(ServingStatus::NotServing));
+    server.rotate(&[&key]);
+    eventually("readiness", async || (status().await == 200).then_some(())).await;
+    assert_eq!(checks.health("").await, Ok(ServingStatus::Serving));
+    assert!(checks.bearer(&signed(&key)).await.allows());
 }

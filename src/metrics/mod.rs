@@ -1,15 +1,22 @@
-//! Every metric, on one page. Names follow the Prometheus conventions; each label takes values from a closed set, and
-//! every child is made at start, so that `rate()` and alerts work from the first event and no check ever takes a lock.
+//! Every metric; those of keys have a file of their own. Names follow the Prometheus conventions; each label takes values
+//! from a closed set, and every child is made at start, so that `rate()` and alerts work from the first event and no check
+//! ever takes a lock.
 //!
 //! This room imports no other: labels arrive as `&'static str`, or as names from the configuration.
+
+mod keys;
 
 use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
     Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
-    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
+
+pub use keys::KeyMetrics;
+
+use keys::KeyVecs;
 
 /// From 5 µs, where a check that needs no network lies, past 0.2 and 0.25 s, where Envoy gives up.
 const CHECK_BUCKETS: [f64; 17] = [
@@ -338,74 +345,6 @@ impl FeedMetrics {
     /// Whether the feed follows the store.
     pub fn following(&self, following: bool) {
         self.following.set(i64::from(following));
-    }
-}
-
-/// What is known of issuers' keys, by issuer.
-struct KeyVecs {
-    keys: IntGaugeVec,
-    last_success: IntGaugeVec,
-    refreshes: IntCounterVec,
-}
-
-impl KeyVecs {
-    fn new(registry: &Registry) -> Result<Self, MetricsError> {
-        let keys = Opts::new("revoxy_jwks_keys", "Usable verification keys of an issuer.");
-        let last_success = Opts::new(
-            "revoxy_jwks_last_success_timestamp_seconds",
-            "When the keys of an issuer were last fetched, or found in their file in a new form.",
-        );
-        let refreshes = Opts::new(
-            "revoxy_jwks_refreshes_total",
-            "Attempts to get the keys of an issuer, by result: success, or why not.",
-        );
-        Ok(Self {
-            keys: register(registry, IntGaugeVec::new(keys, &["issuer"])?)?,
-            last_success: register(registry, IntGaugeVec::new(last_success, &["issuer"])?)?,
-            refreshes: register(
-                registry,
-                IntCounterVec::new(refreshes, &["issuer", "result"])?,
-            )?,
-        })
-    }
-
-    fn of(&self, issuer: &str, failures: &[&'static str]) -> KeyMetrics {
-        let result = |r: &str| self.refreshes.with_label_values(&[issuer, r]);
-        KeyMetrics {
-            keys: self.keys.with_label_values(&[issuer]),
-            last_success: self.last_success.with_label_values(&[issuer]),
-            success: result("success"),
-            failures: failures.iter().map(|f| (*f, result(f))).collect(),
-        }
-    }
-}
-
-/// The keys of one issuer.
-#[derive(Clone)]
-pub struct KeyMetrics {
-    keys: IntGauge,
-    last_success: IntGauge,
-    success: IntCounter,
-    failures: Vec<(&'static str, IntCounter)>,
-}
-
-impl KeyMetrics {
-    /// The issuer has this many keys from now on.
-    pub fn replaced(&self, keys: usize) {
-        self.keys.set(i64::try_from(keys).unwrap_or(i64::MAX));
-    }
-
-    /// The keys were got at this time, in seconds.
-    pub fn refreshed(&self, at: i64) {
-        self.success.inc();
-        self.last_success.set(at);
-    }
-
-    /// They were not, for this reason.
-    pub fn failed(&self, why: &'static str) {
-        if let Some((_, counter)) = self.failures.iter().find(|(f, _)| *f == why) {
-            counter.inc();
-        }
     }
 }
 
