@@ -83,21 +83,13 @@ impl SqliteStore {
         loop {
             let page = self.page(after.as_deref(), 10_000, now).await?;
             for revocation in page.revocations {
-                self.show(&revocation);
+                self.view.record(&revocation);
             }
             match page.next {
                 Some(next) => after = Some(next),
                 None => return Ok(()),
             }
         }
-    }
-
-    fn show(&self, revocation: &Revocation) {
-        self.view.put(
-            revocation.key.hash(),
-            revocation.cutoff,
-            revocation.expires_at,
-        );
     }
 
     async fn page(
@@ -161,7 +153,7 @@ impl RevocationStore for SqliteStore {
             .execute(&self.pool)
             .await
             .map_err(failed)?;
-        self.show(&standing);
+        self.view.record(&standing);
         Ok(())
     }
 
@@ -172,7 +164,7 @@ impl RevocationStore for SqliteStore {
             .fetch_optional(&self.pool)
             .await
             .map_err(failed)?;
-        self.view.remove(key.hash());
+        self.view.forget(key);
         match deleted {
             Some(row) => {
                 let expires_at: i64 = row.try_get(0).map_err(failed)?;
