@@ -1,12 +1,16 @@
 //! The command line.
 
 use std::fmt;
+use std::io::Read;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::{self, StartError};
+use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::config::{Config, Problems};
+use crate::explain::Explanation;
+use crate::jwt::MAX_TOKEN_BYTES;
 use crate::logging::{self, LogFormat};
 
 /// Envoy external authorization that verifies JWTs and refuses the revoked ones.
@@ -31,7 +35,7 @@ enum Command {
     CheckConfig {
         #[command(flatten)]
         config: ConfigFile,
-        /// Also try to open the revocation store.
+        /// Also try to open the revocation store and to fetch keys.
         #[arg(long)]
         connect: bool,
     },
@@ -40,6 +44,24 @@ enum Command {
         #[command(flatten)]
         config: ConfigFile,
     },
+    /// Read a token from standard input and show every step of the verdict on it, offline. Exit status 1 if it would
+    /// be refused.
+    Explain(Explain),
+}
+
+#[derive(Args, Debug)]
+struct Explain {
+    #[command(flatten)]
+    config: ConfigFile,
+    /// When: RFC 3339 (`2026-11-23T22:00:00Z`) or seconds since 1970. Now, if not given.
+    #[arg(long, value_parser = instant)]
+    at: Option<Timestamp>,
+    /// The policy to judge under.
+    #[arg(long)]
+    policy: Option<String>,
+    /// Fetch the keys of issuers that have a URL.
+    #[arg(long)]
+    fetch: bool,
 }
 
 #[derive(Args, Debug)]
@@ -56,6 +78,8 @@ pub enum Failure {
     Config(Problems),
     /// Something else.
     Other(anyhow::Error),
+    /// The token would be refused.
+    Refused,
 }
 
 impl fmt::Display for Failure {
@@ -63,6 +87,7 @@ impl fmt::Display for Failure {
         match self {
             Self::Config(problems) => problems.fmt(f),
             Self::Other(error) => write!(f, "revoxy: {error:#}"),
+            Self::Refused => f.write_str("revoxy: the token would be refused"),
         }
     }
 }
@@ -109,8 +134,55 @@ impl Cli {
                 }
                 Err(Failure::Other(anyhow::anyhow!(warnings.join("\n"))))
             }
+            Command::Explain(explain) => explain.run(),
         }
     }
+}
+
+impl Explain {
+    fn run(self) -> Result<(), Failure> {
+        let config = self.config.load()?;
+        let token = token_from(std::io::stdin().lock()).map_err(Failure::Other)?;
+        let now = self.at.unwrap_or_else(|| SystemClock.now());
+        let verifier = runtime()?.block_on(app::verifier(&config, self.fetch))?;
+        let policy = self.policy.as_deref();
+        let explanation = Explanation::of(&token, verifier, config.policies, policy, now);
+        #[expect(clippy::print_stdout, reason = "the command's result")]
+        {
+            println!("{explanation}");
+        }
+        if explanation.allows() {
+            Ok(())
+        } else {
+            Err(Failure::Refused)
+        }
+    }
+}
+
+/// The token, alone or behind `Bearer`. Of what is too long for one, enough is read to be refused.
+fn token_from(input: impl Read) -> anyhow::Result<String> {
+    let mut text = String::new();
+    input
+        .take(2 * MAX_TOKEN_BYTES as u64)
+        .read_to_string(&mut text)?;
+    let text = text.trim();
+    let token = match text.split_once(' ') {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim_start(),
+        _ => text,
+    };
+    anyhow::ensure!(!token.is_empty(), "no token on standard input");
+    Ok(token.to_owned())
+}
+
+fn instant(text: &str) -> Result<Timestamp, String> {
+    if let Ok(seconds) = text.parse() {
+        return Ok(Timestamp::from_secs(seconds));
+    }
+    let time = humantime::parse_rfc3339_weak(text).map_err(|e| e.to_string())?;
+    let since = time
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_err(|_| "before 1970")?;
+    Ok(Timestamp::from_secs(0).plus(since))
 }
 
 impl ConfigFile {

@@ -8,8 +8,8 @@
 //! 4. [`revocation`] says whether a revocation stands against them;
 //! 5. [`authz`] has its verdict, [`ext_authz`] encodes it, [`metrics`] counts it.
 //!
-//! Beside the path: [`api`] revokes, [`operations`] answers probes and scrapes, [`config`] reads the configuration,
-//! [`app`] puts everything together. See `ARCHITECTURE.md`.
+//! Beside the path: [`keys`] fetches the issuers' keys, [`api`] revokes, [`operations`] answers probes and scrapes, [`config`] reads the configuration,
+//! [`app`] puts everything together, [`explain`] shows the steps of a verdict. See `ARCHITECTURE.md`.
 
 pub mod api;
 pub mod app;
@@ -17,8 +17,10 @@ pub mod authz;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod explain;
 pub mod ext_authz;
 pub mod jwt;
+pub mod keys;
 pub mod logging;
 pub mod metrics;
 pub mod operations;

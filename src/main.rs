@@ -16,7 +16,7 @@ fn main() -> ExitCode {
             }
             match failure {
                 Failure::Config(_) => ExitCode::from(2),
-                Failure::Other(_) => ExitCode::FAILURE,
+                Failure::Other(_) | Failure::Refused => ExitCode::FAILURE,
             }
         }
     }

@@ -4,8 +4,8 @@
 //! it is started and not ending, and does not depend on the store either: with every replica unready a proxy would
 //! find nobody to ask, and what was decided for that case in the configuration would never be heard.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -37,21 +37,24 @@ impl Readiness {
 pub struct Operations {
     metrics: Arc<Metrics>,
     readiness: Readiness,
-    store: Arc<dyn RevocationStore>,
+    store: Arc<OnceLock<Arc<dyn RevocationStore>>>,
 }
 
 impl Operations {
-    /// Over these.
-    pub fn new(
-        metrics: Arc<Metrics>,
-        readiness: Readiness,
-        store: Arc<dyn RevocationStore>,
-    ) -> Self {
+    /// Over these. The store comes later: see [`Operations::opened`].
+    pub fn new(metrics: Arc<Metrics>, readiness: Readiness) -> Self {
         Self {
             metrics,
             readiness,
-            store,
+            store: Arc::default(),
         }
+    }
+
+    /// The store is open, its view complete. Until then probes are answered already: reading a large list takes time,
+    /// in which nobody should take the process for dead.
+    pub fn opened(&self, store: Arc<dyn RevocationStore>) {
+        // It is opened once.
+        let _ = self.store.set(store);
     }
 
     /// The routes.
@@ -65,11 +68,14 @@ impl Operations {
 }
 
 async fn scrape(State(operations): State<Operations>) -> Response {
-    match operations.store.view() {
-        Some(view) => operations
-            .metrics
-            .view(view.len(), view.bytes(), view.age(Instant::now())),
-        None => operations.metrics.view(0, 0, Some(Duration::ZERO)),
+    match operations.store.get().map(|store| store.view()) {
+        Some(Some(view)) => {
+            operations
+                .metrics
+                .view(view.len(), view.bytes(), view.age(Instant::now()))
+        }
+        Some(None) => operations.metrics.view(0, 0, Some(Duration::ZERO)),
+        None => operations.metrics.view(0, 0, None),
     }
     match operations.metrics.render() {
         Ok(text) => {

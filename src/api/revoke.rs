@@ -4,6 +4,8 @@
 //! be revoked with it. 200 means that the token is not accepted any more, whether it was recorded as revoked now or was
 //! no good anyway (§2.2); 503 means that it may still be accepted.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, State};
@@ -11,11 +13,13 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
 
-use crate::jwt::{VerifiedClaims, VerifyError};
+use crate::jwt::{Rejection, VerifiedClaims, VerifyError};
 use crate::revocation::{Cutoff, Revocation, RevocationKey, StoreError};
 
 use super::{Api, STORE_DEADLINE};
 
+/// By how much a revocation outlives the token, on top of the leeway: the clocks of replicas and of the store differ.
+const CLOCK_MARGIN: Duration = Duration::from_secs(60);
 /// Who revoked, in the store.
 const ACTOR: &str = "token holder";
 
@@ -34,7 +38,11 @@ pub(super) async fn handle(
             return error(StatusCode::BAD_REQUEST, "invalid_request", &why);
         }
     };
-    match api.verifier.verify_possession(&token, api.clock.now()) {
+    let verified = api
+        .verifier
+        .verify_possession(&token, api.clock.now())
+        .await;
+    match verified {
         Ok(claims) if !api.types.includes(claims.token_type()) => {
             // RFC 7009 §2.2.1. To say 200 would promise what no check keeps.
             api.metrics.revocation_request("refused");
@@ -42,6 +50,12 @@ pub(super) async fn handle(
             error(StatusCode::BAD_REQUEST, "unsupported_token_type", why)
         }
         Ok(claims) => api.revoke(&claims).await,
+        Err(VerifyError::Rejected(Rejection::NotVerifiedByProxy)) => {
+            // It may be good, but nobody here can tell. To say 200 would promise what no check keeps.
+            api.metrics.revocation_request("refused");
+            let why = "tokens of this issuer are verified by the proxy and cannot be revoked here";
+            error(StatusCode::BAD_REQUEST, "unsupported_token_type", why)
+        }
         Err(VerifyError::Rejected(rejection)) => {
             // RFC 7009 §2.2: an invalid token is no error. The log says it, for whoever wonders.
             tracing::info!(
@@ -51,7 +65,7 @@ pub(super) async fn handle(
             api.metrics.revocation_request("ignored");
             StatusCode::OK.into_response()
         }
-        Err(VerifyError::KeysUnavailable) => {
+        Err(VerifyError::KeysUnavailable | VerifyError::KeysPending(_)) => {
             api.metrics.revocation_request("failed");
             unavailable()
         }
@@ -64,13 +78,12 @@ impl Api {
         let revocation = Revocation {
             key: RevocationKey::of_token(claims),
             cutoff: Cutoff::All,
-            // As long as the token would be accepted, the leeway included.
-            expires_at: claims.dies_at(),
+            expires_at: claims.dies_at().plus(CLOCK_MARGIN),
             reason: None,
             actor: Some(ACTOR.to_owned()),
             revoked_at: now,
         };
-        if !revocation.is_live(now) {
+        if claims.dies_at() <= now {
             self.metrics.revocation_request("ignored");
             return StatusCode::OK.into_response();
         }

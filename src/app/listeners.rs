@@ -18,6 +18,7 @@ use crate::config::{Config, Listen, Problems};
 use crate::ext_authz::ExtAuthz;
 use crate::operations::Operations;
 
+use super::http;
 use super::shutdown::{Stage, reached};
 use super::workers;
 
@@ -35,7 +36,7 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Bound, not yet served.
 pub(super) struct Listeners {
     check: CheckListener,
-    operations: TcpListener,
+    operations: Option<TcpListener>,
     api: Option<TcpListener>,
 }
 
@@ -71,20 +72,38 @@ impl Listeners {
         };
         Some(Self {
             check: check?,
-            operations: operations?,
+            operations: Some(operations?),
             api,
         })
     }
 
-    /// Serves all, each in a task of its own.
-    pub fn serve(
-        self,
-        check: ExtAuthz,
+    /// Serves probes and scrapes, which are to be answered before anything else is ready.
+    pub fn serve_operations(
+        &mut self,
         operations: Operations,
-        api: Api,
         stages: &watch::Receiver<Stage>,
     ) -> JoinSet<()> {
         let mut servers = JoinSet::new();
+        if let Some(listener) = self.operations.take() {
+            let ending = reached(stages, Stage::Ending);
+            servers.spawn(serve_http(
+                "operations",
+                listener,
+                operations.router(),
+                ending,
+            ));
+        }
+        servers
+    }
+
+    /// Serves the others, each in a task of its own.
+    pub fn serve(
+        self,
+        check: ExtAuthz,
+        api: Api,
+        stages: &watch::Receiver<Stage>,
+        servers: &mut JoinSet<()>,
+    ) {
         let ending = || reached(stages, Stage::Ending);
         let router = grpc(check, stages);
         match self.check {
@@ -95,16 +114,9 @@ impl Listeners {
                 servers.spawn(workers::serve(listener, router, stages.clone()));
             }
         }
-        let http = [
-            (Some(self.operations), operations.router(), "operations"),
-            (self.api, api.router(), "api"),
-        ];
-        for (listener, router, name) in http {
-            if let Some(listener) = listener {
-                servers.spawn(serve_http(name, listener, router, ending()));
-            }
+        if let Some(listener) = self.api {
+            servers.spawn(serve_http("api", listener, api.router(), ending()));
         }
-        servers
     }
 }
 
@@ -114,12 +126,7 @@ async fn serve_http(
     router: Router,
     ending: impl Future<Output = ()> + Send + 'static,
 ) {
-    ended(
-        name,
-        axum::serve(listener, router)
-            .with_graceful_shutdown(ending)
-            .await,
-    );
+    ended(name, http::serve(listener, router, ending).await);
 }
 
 fn ended<E: std::fmt::Display>(listener: &str, result: Result<(), E>) {
@@ -130,8 +137,21 @@ fn ended<E: std::fmt::Display>(listener: &str, result: Result<(), E>) {
 
 fn grpc(check: ExtAuthz, stages: &watch::Receiver<Stage>) -> GrpcRouter {
     let (health, health_service) = tonic_health::server::health_reporter();
-    let unready = reached(stages, Stage::Unready);
+    let (running, unready) = (
+        reached(stages, Stage::Running),
+        reached(stages, Stage::Unready),
+    );
     tokio::spawn(async move {
+        health
+            .set_not_serving::<AuthorizationServer<ExtAuthz>>()
+            .await;
+        health
+            .set_service_status("", tonic_health::ServingStatus::NotServing)
+            .await;
+        running.await;
+        health
+            .set_service_status("", tonic_health::ServingStatus::Serving)
+            .await;
         health.set_serving::<AuthorizationServer<ExtAuthz>>().await;
         unready.await;
         health

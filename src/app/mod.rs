@@ -2,6 +2,7 @@
 //!
 //! The only room that names concrete stores and listeners. Nothing imports it but the command line.
 
+mod http;
 mod issuers;
 mod listeners;
 mod maintenance;
@@ -10,6 +11,8 @@ mod store;
 mod workers;
 
 use std::sync::Arc;
+
+use tokio::task::JoinSet;
 
 use crate::api::Api;
 use crate::authz::{Authorizer, Outcome};
@@ -49,14 +52,35 @@ fn other(error: impl Into<anyhow::Error>) -> StartError {
 pub async fn check(config: &Config, connect: bool) -> Result<(), StartError> {
     install_crypto().map_err(|e| other(anyhow::Error::msg(e)))?;
     let mut problems = Problems::default();
-    issuers::load(config, &mut problems);
+    let issuers = issuers::load(config, &mut problems);
     store::check(config, &mut problems);
     if connect && problems.is_empty() {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = metrics(config).map_err(other)?;
-        store::open(config, Arc::new(SystemClock), &metrics.feed, &mut problems).await;
+        issuers.probe(config, &clock, &metrics, &mut problems).await;
+        store::open(config, clock, &metrics.feed, &mut problems).await;
     }
     if problems.is_empty() {
         Ok(())
+    } else {
+        Err(problems.into())
+    }
+}
+
+/// The issuers of a configuration, to verify tokens with outside of the service; with `fetch` keys are fetched too,
+/// otherwise those that are not in files are not there.
+pub async fn verifier(config: &Config, fetch: bool) -> Result<Verifier, StartError> {
+    install_crypto().map_err(|e| other(anyhow::Error::msg(e)))?;
+    let mut problems = Problems::default();
+    let issuers = issuers::load(config, &mut problems);
+    let verifier = Verifier::new(issuers.all());
+    if fetch && problems.is_empty() {
+        let (clock, metrics): (Arc<dyn Clock>, _) =
+            (Arc::new(SystemClock), metrics(config).map_err(other)?);
+        issuers.probe(config, &clock, &metrics, &mut problems).await;
+    }
+    if problems.is_empty() {
+        Ok(verifier)
     } else {
         Err(problems.into())
     }
@@ -80,16 +104,22 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
     let mut problems = Problems::default();
     let issuers = issuers::load(&config, &mut problems);
     let metrics = Arc::new(metrics(&config).map_err(other)?);
+    let (stage, mut stages) = shutdown::stages();
+    let readiness = Readiness::default();
+    let operations = Operations::new(Arc::clone(&metrics), readiness.clone());
+    let mut listeners = Listeners::bind(&config, &mut problems).await;
+    let mut servers = match &mut listeners {
+        Some(listeners) => listeners.serve_operations(operations.clone(), &stages),
+        None => JoinSet::new(),
+    };
     let store = store::open(&config, Arc::clone(&clock), &metrics.feed, &mut problems).await;
-    let listeners = Listeners::bind(&config, &mut problems).await;
     let (Some(store), Some(listeners), true) = (store, listeners, problems.is_empty()) else {
         return Err(problems.into());
     };
+    operations.opened(Arc::clone(&store));
 
-    for issuer in &issuers {
-        metrics.issuer_keys(&issuer.profile().name, issuer.key_count());
-    }
-    let verifier = Arc::new(Verifier::new(issuers));
+    let verifier = Arc::new(Verifier::new(issuers.all()));
+    let (_upkeep, keys_loaded) = issuers.keep_current(&clock, &metrics);
     let checker = (config.revocation.types != CheckedTypes::NONE).then(|| {
         let settings = CheckerSettings {
             types: config.revocation.types,
@@ -107,14 +137,13 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
         ),
         checker,
         Arc::clone(&clock),
-    );
+    )
+    .with_token_sources(config.token_sources.clone());
     let check = ExtAuthz::new(
         Arc::new(authorizer),
         config.answers.clone(),
         metrics.checks.clone(),
     );
-    let readiness = Readiness::default();
-    let operations = Operations::new(Arc::clone(&metrics), readiness.clone(), Arc::clone(&store));
     let api = Api::new(
         verifier,
         Arc::clone(&store),
@@ -123,13 +152,22 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
         metrics,
     );
 
-    let (stage, mut stages) = shutdown::stages();
     let maintenance = tokio::spawn(maintenance::run(store, clock));
-    let mut servers = listeners.serve(check, operations, api, &stages);
-    readiness.set(true);
-    tracing::info!("ready");
+    listeners.serve(check, api, &stages, &mut servers);
+    let ready = {
+        let (readiness, stage) = (readiness.clone(), stage.clone());
+        async move {
+            keys_loaded.wait().await;
+            readiness.set(true);
+            stage.send_replace(Stage::Running);
+            tracing::info!("ready");
+            std::future::pending::<()>().await;
+        }
+    };
 
     tokio::select! {
+        // Dropped at the signal, so that nothing gets ready after it.
+        () = ready => {}
         () = shutdown::signalled(stage, config.server.shutdown, readiness) => {}
         ended = servers.join_next() => {
             // A server ends by itself only when its listener is broken beyond repair.

@@ -11,9 +11,11 @@ use tokio::task::JoinSet;
 use crate::config::ShutdownConfig;
 use crate::operations::Readiness;
 
-/// How far the end has come.
+/// How far the life of the process has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
+    /// Listening, but not ready yet.
+    Starting,
     /// Serving.
     Running,
     /// Still serving, but health checks say no.
@@ -24,7 +26,7 @@ pub(super) enum Stage {
 
 /// Announces and observes the stages.
 pub(super) fn stages() -> (watch::Sender<Stage>, watch::Receiver<Stage>) {
-    watch::channel(Stage::Running)
+    watch::channel(Stage::Starting)
 }
 
 /// Resolves when the process has come to `stage`.

@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
 use crate::clock::{Clock, Timestamp};
-use crate::jwt::{CachingVerifier, VerifiedToken, VerifyError};
+use crate::jwt::{
+    CachingVerifier, MAX_KEY_FETCHES, PendingKeys, Proxied, VerifiedToken, VerifyError,
+};
 use crate::revocation::{Checker, Lookup, TokenKeys};
 
 use super::decision::{AllowReason, DenyReason, ErrorReason, Outcome, Verdict};
 use super::policy::{OnUnavailable, Policies, Policy, TokenDemand};
 use super::request::AuthzRequest;
-use super::token;
+use super::token::{self, Stripped, TokenSource};
 
 /// Decides about requests.
 pub struct Authorizer {
@@ -17,6 +21,7 @@ pub struct Authorizer {
     verifier: CachingVerifier<TokenKeys>,
     revocation: Option<Checker>,
     clock: Arc<dyn Clock>,
+    sources: Vec<TokenSource>,
 }
 
 /// A decision, or what it still needs.
@@ -24,6 +29,13 @@ pub struct Authorizer {
 pub enum Step<'p> {
     /// Decided.
     Done(Verdict<'p>),
+    /// The token's key is not there, and the issuer's keys are being fetched. Then decide again.
+    AwaitKeys {
+        /// What to wait for.
+        keys: PendingKeys,
+        /// The verdict if that is in vain.
+        otherwise: Verdict<'p>,
+    },
     /// Everything is in order, except that only the store can tell whether the token is revoked.
     AskStore {
         /// The token, with the keys under which to ask.
@@ -46,13 +58,35 @@ impl Authorizer {
             verifier,
             revocation,
             clock,
+            sources: vec![TokenSource::bearer()],
         }
     }
 
-    /// Decides about `request`, asking the store only if it must.
+    /// The same, but looks for tokens in these places.
+    pub fn with_token_sources(self, sources: Vec<TokenSource>) -> Self {
+        Self { sources, ..self }
+    }
+
+    /// What to take away from a request that may pass.
+    pub fn strip(&self, request: &AuthzRequest<'_>) -> Stripped {
+        Stripped::from(&self.sources, request)
+    }
+
+    /// Decides about `request`, asking the store or waiting for keys only if it must.
     pub async fn authorize(&self, request: &AuthzRequest<'_>) -> Verdict<'_> {
-        match self.decide(request, self.clock.now()) {
+        let mut step = self.decide(request, self.clock.now());
+        for _ in 0..MAX_KEY_FETCHES {
+            let Step::AwaitKeys { keys, .. } = &step else {
+                break;
+            };
+            if !keys.fetched().await {
+                break;
+            }
+            step = self.decide(request, self.clock.now());
+        }
+        match step {
             Step::Done(verdict) => verdict,
+            Step::AwaitKeys { otherwise, .. } => otherwise,
             Step::AskStore {
                 token,
                 unless_revoked,
@@ -66,7 +100,7 @@ impl Authorizer {
                     Ok(Some(_)) => DenyReason::Revoked.into(),
                     Err(error) => {
                         tracing::debug!(%error, "no word from the revocation store");
-                        self.without_word(unless_revoked.policy)
+                        self.without_word(token.derived(), unless_revoked.policy)
                     }
                 };
                 Verdict {
@@ -78,15 +112,21 @@ impl Authorizer {
     }
 
     /// The only place where it is decided what the silence of the store means.
-    fn without_word(&self, policy: Option<&Policy>) -> Outcome {
-        let younger_than = |age| {
-            let checker = self.revocation.as_ref();
-            checker.is_some_and(|checker| checker.is_younger_than(age))
+    fn without_word(&self, keys: &TokenKeys, policy: Option<&Policy>) -> Outcome {
+        let Some(checker) = &self.revocation else {
+            return ErrorReason::Internal.into();
         };
-        match policy.map(|p| p.on_unavailable).unwrap_or_default() {
-            OnUnavailable::ServeStale(age) if younger_than(age) => {
-                Outcome::Allow(AllowReason::Stale)
-            }
+        let choice = policy.map(|p| p.on_unavailable).unwrap_or_default();
+        // The age first, then another look, as in `Checker::check`: the view may have come back meanwhile.
+        let young = match choice {
+            OnUnavailable::ServeStale(age) => checker.is_younger_than(age),
+            OnUnavailable::Deny | OnUnavailable::Allow | OnUnavailable::Delegate => false,
+        };
+        if checker.holds(keys, self.clock.now()) {
+            return DenyReason::Revoked.into();
+        }
+        match choice {
+            OnUnavailable::ServeStale(_) if young => Outcome::Allow(AllowReason::Stale),
             OnUnavailable::Deny | OnUnavailable::ServeStale(_) => {
                 ErrorReason::RevocationUnavailable.into()
             }
@@ -107,6 +147,29 @@ impl Authorizer {
         }
     }
 
+    /// The claims that the proxy has verified, of an issuer that is configured so. Two are one too many.
+    fn proxied(
+        &self,
+        request: &AuthzRequest<'_>,
+    ) -> Result<Option<Map<String, Value>>, DenyReason> {
+        let Some(proxy) = request.proxy else {
+            return Ok(None);
+        };
+        let verifier = self.verifier.verifier();
+        let mut found: Option<Map<String, Value>> = None;
+        for key in verifier.proxy_keys() {
+            let payload = proxy.payload(key).filter(|p| verifier.is_proxied(p, key));
+            match (&found, payload) {
+                (_, None) => {}
+                (None, payload) => found = payload,
+                // Issuers may share a key.
+                (Some(before), Some(payload)) if *before == payload => {}
+                (Some(_), Some(_)) => return Err(DenyReason::AmbiguousToken),
+            }
+        }
+        Ok(found)
+    }
+
     fn judge<'p>(
         &'p self,
         request: &AuthzRequest<'_>,
@@ -122,20 +185,26 @@ impl Authorizer {
         if policy.token == TokenDemand::None {
             return done(Outcome::Allow(AllowReason::Public));
         }
-        let token = match token::extract(request.headers) {
-            Ok(Some(token)) => token,
-            Ok(None) if policy.token == TokenDemand::Optional => {
+        let payload = self.proxied(request);
+        let token = match (token::extract(&self.sources, request), &payload) {
+            (Ok(token), Ok(Some(payload))) => self.verifier.accept(Proxied { payload, token }, now),
+            (Ok(Some(token)), Ok(None)) => self.verifier.verify(token, now),
+            (Ok(None), Ok(None)) if policy.token == TokenDemand::Optional => {
                 return done(Outcome::Allow(AllowReason::Anonymous));
             }
-            Ok(None) => return done(DenyReason::NoToken.into()),
-            Err(reason) => return done(reason.into()),
+            (Ok(None), Ok(None)) => return done(DenyReason::NoToken.into()),
+            (Err(reason), _) => return done(reason.into()),
+            (_, Err(reason)) => return done((*reason).into()),
         };
-        let token = match self.verifier.verify(token, now) {
+        let token = match token {
             Ok(token) => token,
-            Err(VerifyError::Rejected(rejection)) => {
-                return done(DenyReason::Rejected(rejection).into());
+            Err(VerifyError::KeysPending(keys)) => {
+                return Step::AwaitKeys {
+                    otherwise: verdict(unverified(keys.otherwise()), None),
+                    keys,
+                };
             }
-            Err(VerifyError::KeysUnavailable) => return done(ErrorReason::KeysUnavailable.into()),
+            Err(error) => return done(unverified(error)),
         };
         let claims = token.claims();
         let done = |outcome| Step::Done(verdict(outcome, Some(Arc::clone(claims.issuer()))));
@@ -156,6 +225,15 @@ impl Authorizer {
                 ),
                 token,
             },
+        }
+    }
+}
+
+fn unverified(error: VerifyError) -> Outcome {
+    match error {
+        VerifyError::Rejected(rejection) => DenyReason::Rejected(rejection).into(),
+        VerifyError::KeysUnavailable | VerifyError::KeysPending(_) => {
+            ErrorReason::KeysUnavailable.into()
         }
     }
 }

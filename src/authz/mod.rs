@@ -5,14 +5,19 @@
 //! an [`AuthzRequest`] and from a [`Verdict`].
 
 mod authorizer;
+mod cookie;
 mod decision;
 mod policy;
+mod query;
 mod request;
 mod route;
+#[cfg(test)]
+mod tests;
 mod token;
 
 pub use authorizer::{Authorizer, Step};
 pub use decision::{AllowReason, DenyReason, ErrorReason, Outcome, Verdict};
 pub use policy::{DEFAULT_POLICY, OnUnavailable, Policies, Policy, TokenDemand, TypeDemand};
-pub use request::{AuthzRequest, RequestHeaders};
+pub use request::{AuthzRequest, ProxyClaims, RequestHeaders};
 pub use route::{PathMatch, Route};
+pub use token::{Stripped, TokenPlace, TokenSource};

@@ -1,5 +1,7 @@
 //! A request as the decision sees it, borrowed from whatever the front door received.
 
+use serde_json::{Map, Value};
+
 /// What is asked about.
 pub struct AuthzRequest<'r> {
     /// The policy that the proxy names for the route, if it does.
@@ -12,6 +14,14 @@ pub struct AuthzRequest<'r> {
     pub path: &'r str,
     /// The headers.
     pub headers: &'r dyn RequestHeaders,
+    /// Claims that the proxy says it has verified, where it can hand over such.
+    pub proxy: Option<&'r dyn ProxyClaims>,
+}
+
+/// Claims that the proxy says it has verified. They are looked at only for issuers that are configured so.
+pub trait ProxyClaims: Sync {
+    /// The claims under this key.
+    fn payload(&self, key: &str) -> Option<Map<String, Value>>;
 }
 
 /// The headers of a request, however the front door holds them.

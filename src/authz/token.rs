@@ -4,15 +4,119 @@
 //! checked must be what the application will read.
 
 use super::decision::DenyReason;
-use super::request::RequestHeaders;
+use super::request::{AuthzRequest, RequestHeaders};
+use super::{cookie, query};
 
-/// The bearer token of the `Authorization` header (RFC 6750 §2.1), if there is one.
-///
-/// The scheme is compared without case (RFC 9110 §11.1). Another scheme is no token of ours. Envoy joins repeated
-/// `Authorization` headers with a comma, and no token contains one (RFC 7515 §7.1).
-pub(super) fn extract(headers: &dyn RequestHeaders) -> Result<Option<&str>, DenyReason> {
+/// A place in a request where a token may stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TokenSource {
+    /// Where.
+    pub place: TokenPlace,
+    /// Whether what stands there is taken away before the request goes on.
+    pub strip: bool,
+}
+
+/// Where a token may stand.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenPlace {
+    /// In a header, after a scheme if there is one (RFC 9110 §11.4).
+    Header {
+        /// In lower case.
+        name: String,
+        /// Compared without case (RFC 9110 §11.1).
+        scheme: Option<String>,
+    },
+    /// In a cookie (RFC 6265).
+    Cookie(String),
+    /// In a parameter of the query (RFC 6750 §2.3).
+    Query(String),
+}
+
+impl TokenSource {
+    /// The `Authorization` header with the scheme `Bearer` (RFC 6750 §2.1).
+    pub fn bearer() -> Self {
+        Self {
+            place: TokenPlace::Header {
+                name: "authorization".to_owned(),
+                scheme: Some("Bearer".to_owned()),
+            },
+            strip: false,
+        }
+    }
+
+    fn find<'r>(&self, request: &AuthzRequest<'r>) -> Result<Option<&'r str>, DenyReason> {
+        match &self.place {
+            TokenPlace::Header { name, scheme } => header(request.headers, name, scheme.as_deref()),
+            TokenPlace::Cookie(name) => cookie::find(request.headers, name),
+            TokenPlace::Query(name) => query::find(request.path, name),
+        }
+    }
+}
+
+/// The one token of a request, if there is one, wherever it stands. Two that differ are one too many.
+pub(super) fn extract<'r>(
+    sources: &[TokenSource],
+    request: &AuthzRequest<'r>,
+) -> Result<Option<&'r str>, DenyReason> {
+    let mut token = None;
+    for source in sources {
+        token = same(token, source.find(request)?)?;
+    }
+    Ok(token)
+}
+
+/// Either of two, if they do not differ.
+pub(super) fn same<'r>(
+    one: Option<&'r str>,
+    other: Option<&'r str>,
+) -> Result<Option<&'r str>, DenyReason> {
+    match (one, other) {
+        (Some(one), Some(other)) if one != other => Err(DenyReason::AmbiguousToken),
+        _ => Ok(one.or(other)),
+    }
+}
+
+/// What must be taken away before the request goes on, so that its token goes no further.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stripped {
+    /// Headers.
+    pub headers: Vec<String>,
+    /// Parameters of the query.
+    pub query: Vec<String>,
+    /// The `Cookie` header that remains; empty where none does.
+    pub cookie: Option<String>,
+}
+
+impl Stripped {
+    pub(super) fn from(sources: &[TokenSource], request: &AuthzRequest<'_>) -> Self {
+        let mut stripped = Self::default();
+        let mut cookies = Vec::new();
+        for source in sources.iter().filter(|s| s.strip) {
+            match &source.place {
+                // Another scheme's credentials are none of ours.
+                TokenPlace::Header { name, scheme } => {
+                    let ours = header(request.headers, name, scheme.as_deref());
+                    if !matches!(ours, Ok(None)) {
+                        stripped.headers.push(name.clone());
+                    }
+                }
+                TokenPlace::Cookie(name) => cookies.push(name.as_str()),
+                TokenPlace::Query(name) => stripped.query.push(name.clone()),
+            }
+        }
+        stripped.cookie = cookie::without(request.headers, &cookies);
+        stripped
+    }
+}
+
+/// Envoy joins repeated headers with a comma, and no token contains one (RFC 7515 §7.1).
+fn header<'r>(
+    headers: &'r dyn RequestHeaders,
+    name: &str,
+    scheme: Option<&str>,
+) -> Result<Option<&'r str>, DenyReason> {
     let (mut value, mut count) = (None, 0);
-    headers.visit("authorization", &mut |v| {
+    headers.visit(name, &mut |v| {
         count += 1;
         value = Some(v);
     });
@@ -23,54 +127,19 @@ pub(super) fn extract(headers: &dyn RequestHeaders) -> Result<Option<&str>, Deny
     // What is not ASCII is neither a scheme nor a token; `from_utf8` suffices because a token is read strictly later.
     let value = str::from_utf8(value).map_err(|_| malformed())?;
     let mut words = value.split([' ', '\t']).filter(|w| !w.is_empty());
-    match (words.next(), words.next(), words.next()) {
-        (Some(scheme), _, _) if !scheme.eq_ignore_ascii_case("bearer") => Ok(None),
-        (Some(_), Some(token), None) => Ok(Some(token)),
-        (None, ..) => Ok(None),
-        (Some(_), ..) => Err(malformed()),
+    if let Some(scheme) = scheme {
+        match words.next() {
+            Some(first) if first.eq_ignore_ascii_case(scheme) => {}
+            _ => return Ok(None),
+        }
+    }
+    match (words.next(), words.next(), scheme) {
+        (Some(token), None, _) => Ok(Some(token)),
+        (None, None, None) => Ok(None),
+        _ => Err(malformed()),
     }
 }
 
-fn malformed() -> DenyReason {
+pub(super) fn malformed() -> DenyReason {
     DenyReason::Rejected(crate::jwt::Rejection::Malformed)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::jwt::Rejection;
-
-    struct Values(Vec<&'static [u8]>);
-
-    impl RequestHeaders for Values {
-        fn visit<'h>(&'h self, name: &str, visit: &mut dyn FnMut(&'h [u8])) {
-            assert_eq!(name, "authorization");
-            self.0.iter().for_each(|v| visit(v));
-        }
-    }
-
-    #[test]
-    fn one_bearer_token_is_found_and_anything_ambiguous_is_refused() {
-        let malformed = Err(DenyReason::Rejected(Rejection::Malformed));
-        let ambiguous = Err(DenyReason::AmbiguousToken);
-        type Case = (Vec<&'static [u8]>, Result<Option<&'static str>, DenyReason>);
-        let cases: Vec<Case> = vec![
-            (vec![], Ok(None)),
-            (vec![b""], Ok(None)),
-            (vec![b"Bearer a.b.c"], Ok(Some("a.b.c"))),
-            (vec![b"bearer a.b.c"], Ok(Some("a.b.c"))),
-            (vec![b"BEARER \t a.b.c "], Ok(Some("a.b.c"))),
-            (vec![b"Basic dTpw"], Ok(None)),
-            (vec![b"a.b.c"], Ok(None)),
-            (vec![b"Bearer"], malformed),
-            (vec![b"Bearer a b"], malformed),
-            (vec![b"Bearer \xff"], malformed),
-            (vec![b"Bearer a,Bearer b"], ambiguous),
-            (vec![b"Bearer a", b"Bearer a"], ambiguous),
-            (vec![b"Basic a", b"Bearer b"], ambiguous),
-        ];
-        for (values, expected) in cases {
-            assert_eq!(extract(&Values(values.clone())), expected, "{values:?}");
-        }
-    }
 }

@@ -4,11 +4,13 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::jwt::{IssuerProfile, KeyFile, TokenTypeNames};
+use crate::jwt::{IssuerProfile, TokenForm, TokenTypeNames};
+use crate::keys::KeySource;
 
 use super::document::Document;
+use super::keys;
 use super::problem::Problems;
-use super::raw::{RawIssuer, RawKeys, RawTokenType};
+use super::raw::{RawIssuer, RawKeys, RawTokenType, RawWho};
 
 /// One issuer as configured.
 #[derive(Clone, Debug)]
@@ -16,7 +18,7 @@ pub struct IssuerConfig {
     /// What its tokens must say.
     pub profile: IssuerProfile,
     /// Where its keys are.
-    pub keys: KeyFile,
+    pub keys: KeySource,
     /// The path of the keys in the configuration, for problems that show when they are read.
     pub keys_path: String,
 }
@@ -92,8 +94,27 @@ impl Reader<'_> {
                 "empty: name the audiences, or leave the key out to accept any",
             );
         }
+        if raw.profile == TokenForm::Rfc9068 && audiences.is_empty() {
+            self.problem(
+                "audiences",
+                "missing: the profile rfc9068 demands one (RFC 9068 §4)",
+            );
+        }
+        if raw.required_claims.iter().any(|c| c.0.is_empty()) {
+            self.problem("required_claims", "an empty name");
+        }
         let algorithms = raw.algorithms.unwrap_or_default();
-        if algorithms.is_empty() {
+        let proxied = raw.verification == RawWho::EnvoyMetadata;
+        if proxied && !algorithms.is_empty() {
+            self.problem("algorithms", "Envoy verifies the signatures: leave it out");
+        }
+        if proxied && raw.profile == TokenForm::Rfc9068 {
+            self.problem("profile", "the `typ` of a token is not in Envoy's metadata");
+        }
+        if !proxied && raw.metadata_key.is_some() {
+            self.problem("metadata_key", "goes with `verification: envoy_metadata`");
+        }
+        if !proxied && algorithms.is_empty() {
             self.problem(
                 "algorithms",
                 "missing: the algorithms the issuer signs with, such as [RS256]",
@@ -106,7 +127,11 @@ impl Reader<'_> {
                 "more than 5m: the clocks should be set right instead",
             );
         }
-        let keys = self.keys(raw.keys);
+        let keys = if proxied {
+            self.proxied(&raw.keys, raw.metadata_key)
+        } else {
+            self.keys(raw.keys, issuer.as_deref())
+        };
         Some(IssuerConfig {
             profile: IssuerProfile {
                 name: Arc::from(name?),
@@ -115,6 +140,8 @@ impl Reader<'_> {
                 algorithms,
                 leeway,
                 token_type: token_type(raw.token_type),
+                required_claims: raw.required_claims,
+                form: raw.profile,
             },
             keys: keys?,
             keys_path: format!("{}.keys", self.path),
@@ -141,22 +168,26 @@ impl Reader<'_> {
         Some(name)
     }
 
-    fn keys(&mut self, raw: RawKeys) -> Option<KeyFile> {
-        let given: Vec<KeyFile> = [
-            raw.jwks_file.map(KeyFile::Jwks),
-            raw.pem_file.map(KeyFile::Pem),
-            raw.secret_file.map(KeyFile::Secret),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
-        match <[KeyFile; 1]>::try_from(given) {
-            Ok([keys]) => Some(keys),
-            Err(_) => {
-                self.problem(
-                    "keys",
-                    "needs exactly one of jwks_file, pem_file, secret_file",
-                );
+    fn proxied(&mut self, raw: &RawKeys, key: Option<String>) -> Option<KeySource> {
+        if keys::is_given(raw) {
+            self.problem("keys", "Envoy verifies the signatures: leave it out");
+        }
+        if key.is_none() {
+            self.problem(
+                "metadata_key",
+                "missing: what `payload_in_metadata` of Envoy's jwt_authn says",
+            );
+        }
+        key.map(KeySource::Proxy)
+    }
+
+    fn keys(&mut self, raw: RawKeys, issuer: Option<&str>) -> Option<KeySource> {
+        match keys::read(raw, issuer) {
+            Ok(source) => Some(source),
+            Err(mistakes) => {
+                for (key, message) in mistakes {
+                    self.problem(&key, &message);
+                }
                 None
             }
         }

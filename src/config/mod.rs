@@ -1,16 +1,20 @@
 //! The configuration: one YAML file, overridden by `REVOXY__SECTION__KEY` environment variables.
 //!
-//! Reading it has two steps. [`document`] turns text and environment into a tree that knows where each value comes from;
+//! Reading it has two steps. `document.rs` turns text and environment into a tree that knows where each value comes from;
 //! the other files turn that tree into plain data, one file a section. Neither stops at the first mistake: every
 //! [`Problem`] is reported, with its line.
 
 mod document;
 mod issuers;
+mod keys;
 mod policies;
 mod problem;
 mod raw;
 mod revocation;
 mod server;
+#[cfg(test)]
+mod tests;
+mod token_sources;
 mod verification;
 
 use std::path::Path;
@@ -22,7 +26,7 @@ pub use revocation::{RedisConfig, RevocationConfig, StoreConfig};
 pub use server::{Listen, ServerConfig, ShutdownConfig};
 pub use verification::VerificationConfig;
 
-use crate::authz::Policies;
+use crate::authz::{Policies, TokenSource};
 use crate::ext_authz::Answers;
 
 /// The whole configuration, free of mistakes as far as it can be told without opening anything it names.
@@ -36,6 +40,8 @@ pub struct Config {
     pub issuers: Vec<IssuerConfig>,
     /// What concerns the tokens of all issuers.
     pub verification: VerificationConfig,
+    /// Where tokens stand in requests.
+    pub token_sources: Vec<TokenSource>,
     /// The revocation list.
     pub revocation: RevocationConfig,
     /// Policies and routes.
@@ -70,6 +76,7 @@ impl Config {
         let issuers = issuers::read(raw.issuers, &document, &mut problems);
         let on_unavailable = raw.revocation.on_unavailable;
         let verification = verification::read(&raw.verification, &document, &mut problems);
+        let token_sources = token_sources::read(raw.token_sources, &document, &mut problems);
         let revocation = revocation::read(raw.revocation, &document, &mut problems);
         let policies = policies::read(
             raw.policies,
@@ -85,6 +92,7 @@ impl Config {
                 answers,
                 issuers,
                 verification,
+                token_sources,
                 revocation,
                 policies,
                 document,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer};
 
 use crate::authz::{OnUnavailable, TokenDemand, TypeDemand};
 use crate::ext_authz::BodyFormat;
-use crate::jwt::Algorithm;
+use crate::jwt::{Algorithm, ClaimPath, TokenForm};
 use crate::revocation::Deletions;
 
 #[derive(Default, Deserialize)]
@@ -19,6 +19,7 @@ pub(super) struct RawConfig {
     pub responses: RawResponses,
     pub issuers: Option<Vec<Option<RawIssuer>>>,
     pub verification: RawVerification,
+    pub token_sources: Option<Vec<Option<RawTokenSource>>>,
     pub revocation: RawRevocation,
     pub policies: BTreeMap<String, Option<RawPolicy>>,
     pub routes: Vec<Option<RawRoute>>,
@@ -57,7 +58,30 @@ pub(super) struct RawIssuer {
     pub algorithms: Option<Vec<Algorithm>>,
     pub leeway: Option<Span>,
     pub token_type: RawTokenType,
+    pub required_claims: Vec<ClaimPath>,
+    pub profile: TokenForm,
+    pub verification: RawWho,
+    pub metadata_key: Option<String>,
     pub keys: RawKeys,
+}
+
+/// Who verifies an issuer's signatures.
+#[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawWho {
+    #[default]
+    Signature,
+    EnvoyMetadata,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawTokenSource {
+    pub header: Option<String>,
+    pub scheme: Option<String>,
+    pub cookie: Option<String>,
+    pub query: Option<String>,
+    pub strip: bool,
 }
 
 #[derive(Default, Deserialize)]
@@ -80,6 +104,15 @@ pub(super) struct RawKeys {
     pub jwks_file: Option<PathBuf>,
     pub pem_file: Option<PathBuf>,
     pub secret_file: Option<PathBuf>,
+    pub jwks_url: Option<String>,
+    pub discovery: bool,
+    pub refresh: Option<Span>,
+    pub cooldown: Option<Span>,
+    pub wait: Option<Span>,
+    pub max_age: Option<Span>,
+    pub timeout: Option<Span>,
+    pub allow_http: bool,
+    pub ca_file: Option<PathBuf>,
 }
 
 #[derive(Default, Deserialize)]

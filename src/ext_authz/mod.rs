@@ -4,9 +4,12 @@
 //! [`AuthzRequest`](crate::authz::AuthzRequest), `response.rs` a [`Verdict`](crate::authz::Verdict) to a
 //! `CheckResponse`; nothing is decided here.
 
+mod metadata;
 mod request;
 mod response;
 mod service;
+#[cfg(test)]
+mod tests;
 
 pub use response::{Answers, BodyFormat};
 pub use service::ExtAuthz;

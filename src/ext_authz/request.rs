@@ -1,5 +1,6 @@
 //! From a `CheckRequest` to what the decision looks at, without copying.
 
+use envoy_types::pb::envoy::config::core::v3::Metadata;
 use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
 use envoy_types::pb::envoy::service::auth::v3::attribute_context::HttpRequest;
 
@@ -15,6 +16,7 @@ const MAX_REQUEST_ID: usize = 128;
 pub(super) struct EnvoyRequest<'r> {
     policy: Option<&'r str>,
     http: &'r HttpRequest,
+    metadata: Option<&'r Metadata>,
 }
 
 impl<'r> EnvoyRequest<'r> {
@@ -26,6 +28,7 @@ impl<'r> EnvoyRequest<'r> {
         Some(Self {
             policy: policy.map(String::as_str),
             http,
+            metadata: attributes.metadata_context.as_ref(),
         })
     }
 
@@ -36,7 +39,13 @@ impl<'r> EnvoyRequest<'r> {
             host: &self.http.host,
             path: &self.http.path,
             headers: self,
+            proxy: Some(self),
         }
+    }
+
+    /// What filters before ours have left for us.
+    pub fn metadata(&self) -> Option<&Metadata> {
+        self.metadata
     }
 
     /// The request's id, for the log: `x-request-id`, where the proxy sends it along, else Envoy's own number.

@@ -11,6 +11,7 @@
 //! 403 whatever the reason. An error is a denial to Envoy too, unless `error_response` is switched on: Envoy then
 //! counts it as an error and `failure_mode_allow` applies. Older Envoys do not know that field and answer 403.
 
+use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use envoy_types::pb::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use envoy_types::pb::envoy::service::auth::v3::{
@@ -22,7 +23,7 @@ use envoy_types::pb::google::rpc;
 use serde_json::json;
 use tonic::Code;
 
-use crate::authz::{DenyReason, Outcome, Verdict};
+use crate::authz::{DenyReason, Outcome, Stripped, Verdict};
 use crate::jwt::Rejection;
 
 /// How denials and errors are worded.
@@ -51,13 +52,10 @@ pub enum BodyFormat {
 const RETRY_AFTER: &str = "1";
 
 impl Answers {
-    /// The answer to Envoy.
-    pub fn encode(&self, verdict: &Verdict<'_>) -> CheckResponse {
+    /// The answer to Envoy; from a request that may pass `strip` is taken away.
+    pub fn encode(&self, verdict: &Verdict<'_>, strip: impl FnOnce() -> Stripped) -> CheckResponse {
         let (code, http_response) = match verdict.outcome {
-            Outcome::Allow(_) => (
-                Code::Ok,
-                HttpResponse::OkResponse(OkHttpResponse::default()),
-            ),
+            Outcome::Allow(_) => (Code::Ok, HttpResponse::OkResponse(allowed(strip()))),
             Outcome::Deny(reason) => self.denied(verdict.outcome, reason),
             Outcome::Error(_) => self.error(verdict.outcome),
         };
@@ -151,6 +149,23 @@ fn flask_message(reason: DenyReason) -> String {
     }
 }
 
+fn allowed(strip: Stripped) -> OkHttpResponse {
+    let mut response = OkHttpResponse {
+        headers_to_remove: strip.headers,
+        query_parameters_to_remove: strip.query,
+        ..OkHttpResponse::default()
+    };
+    match strip.cookie {
+        None => {}
+        Some(rest) if rest.is_empty() => response.headers_to_remove.push("cookie".to_owned()),
+        Some(rest) => response.headers.push(HeaderValueOption {
+            append_action: HeaderAppendAction::OverwriteIfExistsOrAdd as i32,
+            ..header("cookie", rest)
+        }),
+    }
+    response
+}
+
 fn response(
     status: i32,
     headers: Vec<HeaderValueOption>,
@@ -190,4 +205,30 @@ fn metadata(verdict: &Verdict<'_>) -> Struct {
         set("issuer", issuer);
     }
     Struct { fields }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_to_be_stripped_is_taken_out_of_the_request_that_goes_on() {
+        let strip = |cookie: Option<&str>| Stripped {
+            headers: vec!["authorization".to_owned()],
+            query: vec!["access_token".to_owned()],
+            cookie: cookie.map(str::to_owned),
+        };
+        let response = allowed(strip(Some("a=1")));
+        assert_eq!(response.headers_to_remove, ["authorization"]);
+        assert_eq!(response.query_parameters_to_remove, ["access_token"]);
+        let cookie = &response.headers[0];
+        let overwrite = HeaderAppendAction::OverwriteIfExistsOrAdd as i32;
+        assert_eq!(cookie.append_action, overwrite);
+        assert_eq!(cookie.header.as_ref().unwrap().value, "a=1");
+        assert_eq!(
+            allowed(strip(Some(""))).headers_to_remove,
+            ["authorization", "cookie"]
+        );
+        assert!(allowed(Stripped::default()).headers.is_empty());
+    }
 }

@@ -8,7 +8,7 @@ use envoy_types::pb::envoy::service::auth::v3::{CheckRequest, CheckResponse};
 use futures_util::FutureExt as _;
 use tonic::{Request, Response, Status};
 
-use crate::authz::{Authorizer, ErrorReason, Outcome, Verdict};
+use crate::authz::{Authorizer, ErrorReason, Outcome, Stripped, Verdict};
 use crate::metrics::CheckMetrics;
 
 use super::request::EnvoyRequest;
@@ -67,7 +67,11 @@ impl Authorization for ExtAuthz {
             // An error of the call itself is what `failure_mode_allow` of Envoy applies to.
             return Err(Status::unavailable("the revocation store is unavailable"));
         }
-        Ok(Response::new(self.answers.encode(&verdict)))
+        let strip = || {
+            let request = request.as_ref().map(EnvoyRequest::as_authz);
+            request.map_or_else(Stripped::default, |r| self.authorizer.strip(&r))
+        };
+        Ok(Response::new(self.answers.encode(&verdict, strip)))
     }
 }
 

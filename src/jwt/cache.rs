@@ -22,6 +22,7 @@ use super::claims::{Expiry, VerifiedClaims};
 use super::error::VerifyError;
 use super::issuer::Issuer;
 use super::key::KeySet;
+use super::proxied::Proxied;
 use super::verifier::{MAX_TOKEN_BYTES, Verifier, sha256};
 
 /// A verified token and what is derived from its claims once.
@@ -108,6 +109,26 @@ impl<D> CachingVerifier<D> {
         let verified = self.verify_anew(token, now)?;
         entries.insert(hash, Arc::clone(&verified));
         Ok(verified)
+    }
+
+    /// Takes the proxy's word for the signature. Nothing is remembered: there is nothing that could be saved.
+    pub fn accept(
+        &self,
+        proxied: Proxied<'_>,
+        now: Timestamp,
+    ) -> Result<Arc<VerifiedToken<D>>, VerifyError> {
+        let (claims, issuer) = self.verifier.accept(proxied, now)?;
+        Ok(Arc::new(VerifiedToken {
+            derived: (self.derive)(&claims),
+            claims,
+            keys: Arc::clone(&issuer.keys()),
+            issuer,
+        }))
+    }
+
+    /// The verifier without the cache.
+    pub fn verifier(&self) -> &Verifier {
+        &self.verifier
     }
 
     fn verify_anew(

@@ -109,8 +109,11 @@ impl VerifiedClaims {
 
     /// Judges the times. What was in order once may not be later, or when the clock was set back.
     pub(super) fn judge_times(&self, now: Timestamp, expiry: Expiry) -> Result<(), Rejection> {
+        if expiry == Expiry::Ignored {
+            return Ok(());
+        }
         // RFC 7519 §4.1.4: "on or after" the expiration time the token is refused.
-        if expiry == Expiry::Enforced && now >= self.dies_at {
+        if now >= self.dies_at {
             return Err(Rejection::Expired);
         }
         let latest_start = now.plus(self.leeway);
@@ -121,6 +124,27 @@ impl VerifiedClaims {
             return Err(Rejection::IssuedInFuture);
         }
         Ok(())
+    }
+
+    /// Type and times, for people. No identifier.
+    pub(super) fn describe(&self, now: Timestamp) -> String {
+        let name = match self.token_type {
+            TokenType::Access => "an access token",
+            TokenType::Refresh => "a refresh token",
+            TokenType::Other => "a token of another type",
+        };
+        let time = |what: &str, at: Option<Timestamp>| match at {
+            Some(at) if at > now => format!(", {what} in {}s", at.since(now).as_secs()),
+            Some(at) => format!(", {what} {}s ago", now.since(at).as_secs()),
+            None => String::new(),
+        };
+        format!(
+            "{name}{}{}{}, leeway {}s",
+            time("iat", self.issued_at),
+            time("nbf", self.not_before),
+            time("exp", Some(self.expires_at)),
+            self.leeway.as_secs()
+        )
     }
 
     /// When this service stops accepting the token: `exp` plus the issuer's leeway. A revocation must last as long.
@@ -174,6 +198,15 @@ impl UnverifiedClaims<'_> {
         };
         claims.judge_times(now, expiry)?;
         self.check_audience(&profile.audiences)?;
+        let by_form = profile.form.required_claims().iter();
+        let all_there = by_form.into_iter().all(|claim| self.0.contains_key(*claim))
+            && profile
+                .required_claims
+                .iter()
+                .all(|claim| claim.find(self.0).is_some());
+        if !all_there {
+            return Err(Rejection::MissingClaim);
+        }
         Ok(claims)
     }
 
@@ -242,10 +275,11 @@ impl UnverifiedClaims<'_> {
     }
 }
 
-/// Whether an expired token is refused.
+/// Whether the times of a token are judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Expiry {
     Enforced,
-    /// For revoking: possession of an expired token is still possession (RFC 7009 §2.2).
+    /// For revoking: an expired token is still possessed (RFC 7009 §2.2), and one that becomes valid later must be
+    /// revocable now.
     Ignored,
 }

@@ -1,6 +1,11 @@
 //! Why a token is refused, and why a key cannot be used.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::demand::Attempt;
+use super::issuer::Issuer;
 
 /// Why a token is refused: always the token's fault, never ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
@@ -26,6 +31,9 @@ pub enum Rejection {
     /// The signature does not verify.
     #[error("the signature is invalid")]
     BadSignature,
+    /// The proxy is to verify this issuer's tokens, and has not verified this one.
+    #[error("the token has not been verified by the proxy")]
+    NotVerifiedByProxy,
     /// A claim that must be there is missing.
     #[error("a required claim is missing")]
     MissingClaim,
@@ -48,7 +56,7 @@ pub enum Rejection {
 
 impl Rejection {
     /// Every reason, for metrics that are made at start.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::TooLarge,
         Self::Malformed,
         Self::Unsupported,
@@ -56,6 +64,7 @@ impl Rejection {
         Self::UnknownIssuer,
         Self::UnknownKey,
         Self::BadSignature,
+        Self::NotVerifiedByProxy,
         Self::MissingClaim,
         Self::InvalidClaim,
         Self::Expired,
@@ -74,6 +83,7 @@ impl Rejection {
             Self::UnknownIssuer => "unknown_issuer",
             Self::UnknownKey => "unknown_key",
             Self::BadSignature => "bad_signature",
+            Self::NotVerifiedByProxy => "not_verified_by_proxy",
             Self::MissingClaim => "missing_claim",
             Self::InvalidClaim => "invalid_claim",
             Self::Expired => "expired",
@@ -85,7 +95,7 @@ impl Rejection {
 }
 
 /// Why no verdict on a token could be reached, or why it was refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
     /// The token is at fault.
     #[error(transparent)]
@@ -93,7 +103,67 @@ pub enum VerifyError {
     /// We are: the issuer's keys have not been loaded.
     #[error("the keys of the issuer are not available")]
     KeysUnavailable,
+    /// The key is not there, and the issuer's keys are being fetched.
+    #[error("the keys of the issuer are being fetched")]
+    KeysPending(PendingKeys),
 }
+
+/// Keys that are being fetched, because a token needs one that is not there.
+#[derive(Clone)]
+pub struct PendingKeys {
+    issuer: Arc<Issuer>,
+    attempt: Attempt,
+    have_none: bool,
+}
+
+impl PendingKeys {
+    /// Asks for the issuer's keys, if they can be fetched and were not just now.
+    pub(super) fn ask(issuer: &Arc<Issuer>, have_none: bool) -> Option<Self> {
+        Some(Self {
+            attempt: issuer.demand()?.ask()?,
+            issuer: Arc::clone(issuer),
+            have_none,
+        })
+    }
+
+    /// Waits for them, not for long. True if they were fetched, or an attempt was made, so that verifying again may
+    /// have another result.
+    pub async fn fetched(&self) -> bool {
+        match self.issuer.demand() {
+            Some(demand) => demand.finished(self.attempt).await,
+            None => false,
+        }
+    }
+
+    /// What holds if one does not wait, or in vain.
+    ///
+    /// A key that the last good set does not have is the token's fault, even while a fetch is slow or fails: otherwise
+    /// anybody could, with a `kid` of his own invention, make an error of ours, and a proxy that is told to let
+    /// requests through upon errors would let his through.
+    pub fn otherwise(&self) -> VerifyError {
+        if self.have_none {
+            VerifyError::KeysUnavailable
+        } else {
+            Rejection::UnknownKey.into()
+        }
+    }
+}
+
+impl fmt::Debug for PendingKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PendingKeys")
+            .field("issuer", &self.issuer.profile().name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PartialEq for PendingKeys {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.issuer, &other.issuer) && self.attempt == other.attempt
+    }
+}
+
+impl Eq for PendingKeys {}
 
 /// Why key material cannot be used. Names the file, never its content.
 #[derive(Debug, thiserror::Error)]

@@ -1,5 +1,7 @@
 //! The JOSE header (RFC 7515 §4): what it may ask for, and what it may not.
 
+use std::fmt;
+
 use serde_json::{Map, Value};
 
 use super::algorithm::Algorithm;
@@ -36,6 +38,20 @@ impl<'t> Header<'t> {
             },
             typ: text(header, "typ")?.map(normalise_type),
         })
+    }
+}
+
+impl fmt::Display for Header<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "alg {}", self.algorithm.as_str())?;
+        // What the token says is quoted and escaped.
+        if let Some(kid) = self.kid {
+            write!(f, ", kid {kid:?}")?;
+        }
+        if let Some(typ) = &self.typ {
+            write!(f, ", typ {typ:?}")?;
+        }
+        Ok(())
     }
 }
 

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use serde_json::{Map, Value};
 
 use super::algorithm::Algorithm;
+use super::demand::KeyDemand;
 use super::key::KeySet;
 
 /// What the tokens of an issuer must say.
@@ -23,6 +25,68 @@ pub struct IssuerProfile {
     pub leeway: Duration,
     /// Where a token says of which type it is.
     pub token_type: TokenTypeNames,
+    /// Which claims must be there beside `exp`.
+    pub required_claims: Vec<ClaimPath>,
+    /// What else the form of its tokens follows.
+    pub form: TokenForm,
+}
+
+/// What a token looks like.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenForm {
+    /// Any JWT.
+    #[default]
+    Jwt,
+    /// A JWT access token of RFC 9068: `typ` says so, and `iss`, `exp`, `aud`, `sub`, `client_id`, `iat` and `jti` are
+    /// there.
+    Rfc9068,
+}
+
+impl TokenForm {
+    /// Whether a token may have this `typ`, in lower case and without `application/`.
+    ///
+    /// Others than these, such as `logout+jwt`, are made by the same keys for another purpose (RFC 8725 §3.11).
+    pub(super) fn accepts(self, typ: Option<&str>) -> bool {
+        match (self, typ) {
+            (_, Some("at+jwt")) => true,
+            (Self::Jwt, None | Some("jwt")) => true,
+            // RFC 9068 §4: "MUST verify that the "typ" header value is "at+jwt"".
+            _ => false,
+        }
+    }
+
+    pub(super) const fn required_claims(self) -> &'static [&'static str] {
+        match self {
+            Self::Jwt => &[],
+            // RFC 9068 §2.2.
+            Self::Rfc9068 => &["aud", "sub", "client_id", "iat", "jti"],
+        }
+    }
+}
+
+/// A claim by its name, or one further down by a JSON pointer (RFC 6901): `email`, `/realm_access/roles`.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
+#[serde(transparent)]
+pub struct ClaimPath(pub String);
+
+impl ClaimPath {
+    /// The value there, unless it is null.
+    pub(super) fn find<'c>(&self, claims: &'c Map<String, Value>) -> Option<&'c Value> {
+        let value = match self.0.strip_prefix('/') {
+            None => claims.get(&self.0)?,
+            Some(path) => {
+                let (first, rest) = path.split_once('/').unwrap_or((path, ""));
+                let top = claims.get(&first.replace("~1", "/").replace("~0", "~"))?;
+                if rest.is_empty() && !path.ends_with('/') {
+                    top
+                } else {
+                    top.pointer(&format!("/{rest}"))?
+                }
+            }
+        };
+        (!value.is_null()).then_some(value)
+    }
 }
 
 /// How an issuer names token types.
@@ -51,6 +115,9 @@ impl Default for TokenTypeNames {
 pub struct Issuer {
     profile: IssuerProfile,
     keys: ArcSwap<KeySet>,
+    demand: Option<KeyDemand>,
+    /// Under which key the proxy puts the claims that it has verified.
+    proxied: Option<String>,
 }
 
 impl Issuer {
@@ -59,7 +126,38 @@ impl Issuer {
         Self {
             profile,
             keys: ArcSwap::from_pointee(keys),
+            demand: None,
+            proxied: None,
         }
+    }
+
+    /// An issuer whose keys are fetched by somebody who answers the `demand`; at first it has none.
+    pub fn fetched(profile: IssuerProfile, demand: KeyDemand) -> Self {
+        Self {
+            profile,
+            keys: ArcSwap::default(),
+            demand: Some(demand),
+            proxied: None,
+        }
+    }
+
+    /// An issuer whose tokens the proxy has verified; their claims stand in its metadata under this key.
+    pub fn proxied(profile: IssuerProfile, key: String) -> Self {
+        Self {
+            profile,
+            keys: ArcSwap::default(),
+            demand: None,
+            proxied: Some(key),
+        }
+    }
+
+    pub(super) fn proxy_key(&self) -> Option<&str> {
+        self.proxied.as_deref()
+    }
+
+    /// Where its keys are asked for, if they are fetched.
+    pub fn demand(&self) -> Option<&KeyDemand> {
+        self.demand.as_ref()
     }
 
     /// What its tokens must say.

@@ -15,10 +15,7 @@ use super::key::{KeySet, VerificationKey};
 const MAX_KEYS: usize = 100;
 
 /// Reads a key set. Returns the usable keys and, for each key that is left out, why.
-pub(super) fn parse_set(
-    json: &[u8],
-    allowed: &[Algorithm],
-) -> Result<(KeySet, Vec<String>), String> {
+pub fn parse_set(json: &[u8], allowed: &[Algorithm]) -> Result<(KeySet, Vec<String>), String> {
     let set: Value = serde_json::from_slice(json).map_err(|e| format!("not JSON: {e}"))?;
     let members = set
         .get("keys")

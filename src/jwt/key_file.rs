@@ -10,6 +10,7 @@ use super::algorithm::{Algorithm, KeyType};
 use super::error::KeyError;
 use super::jwk;
 use super::key::{KeySet, VerificationKey};
+use super::verifier::sha256;
 
 /// No key file is larger; a path that names something else (a log, a device) is refused, not read to its end.
 const MAX_FILE_BYTES: u64 = 1 << 20;
@@ -25,17 +26,37 @@ pub enum KeyFile {
     Secret(PathBuf),
 }
 
+/// Keys, and notes on those that were left out.
+pub type LoadedKeys = (KeySet, Vec<String>);
+
 impl KeyFile {
     /// Reads the file. Returns the keys that can serve the `allowed` algorithms and notes on those left out.
-    pub fn load(&self, allowed: &[Algorithm]) -> Result<(KeySet, Vec<String>), KeyError> {
-        let (path, content) = (self.path(), read(self.path())?);
+    pub fn load(&self, allowed: &[Algorithm]) -> Result<LoadedKeys, KeyError> {
+        self.parse(&read(self.path())?, allowed)
+    }
+
+    /// Reads the file, and its keys unless its content has the digest `known`. Returns the new digest first.
+    pub fn load_if_changed(
+        &self,
+        allowed: &[Algorithm],
+        known: Option<[u8; 32]>,
+    ) -> Result<Option<([u8; 32], LoadedKeys)>, KeyError> {
+        let content = read(self.path())?;
+        let digest = sha256(&content);
+        if known == Some(digest) {
+            return Ok(None);
+        }
+        Ok(Some((digest, self.parse(&content, allowed)?)))
+    }
+
+    fn parse(&self, content: &[u8], allowed: &[Algorithm]) -> Result<LoadedKeys, KeyError> {
         let loaded = match self {
-            Self::Jwks(_) => jwk::parse_set(&content, allowed),
-            Self::Pem(_) => pem(&content, allowed).map(single),
-            Self::Secret(_) => secret(&content, allowed).map(single),
+            Self::Jwks(_) => jwk::parse_set(content, allowed),
+            Self::Pem(_) => pem(content, allowed).map(single),
+            Self::Secret(_) => secret(content, allowed).map(single),
         };
         loaded.map_err(|problem| KeyError::Unusable {
-            path: path.to_owned(),
+            path: self.path().to_owned(),
             problem,
         })
     }
@@ -48,7 +69,7 @@ impl KeyFile {
     }
 }
 
-fn single(key: VerificationKey) -> (KeySet, Vec<String>) {
+fn single(key: VerificationKey) -> LoadedKeys {
     (KeySet::new(vec![key]), Vec::new())
 }
 

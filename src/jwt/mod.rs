@@ -11,22 +11,31 @@ mod algorithm;
 mod cache;
 mod claims;
 mod compact;
+mod demand;
 mod error;
 mod header;
 mod issuer;
 mod jwk;
 mod key;
 mod key_file;
+mod proxied;
 mod strict_json;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::kit as testing;
+mod trace;
 mod verifier;
 
 pub use algorithm::Algorithm;
 pub use cache::{CachingVerifier, VerifiedToken};
 pub use claims::{TokenType, VerifiedClaims};
-pub use error::{KeyError, Rejection, VerifyError};
-pub use issuer::{Issuer, IssuerProfile, TokenTypeNames};
+pub use demand::{Fetching, KeyDemand};
+pub use error::{KeyError, PendingKeys, Rejection, VerifyError};
+pub use issuer::{ClaimPath, Issuer, IssuerProfile, TokenForm, TokenTypeNames};
+pub use jwk::parse_set;
 pub use key::{KeySet, VerificationKey};
-pub use key_file::KeyFile;
-pub use verifier::{MAX_TOKEN_BYTES, Verifier, install_crypto};
+pub use key_file::{KeyFile, LoadedKeys};
+pub use proxied::Proxied;
+pub use trace::{Stage, Steps};
+pub use verifier::{MAX_KEY_FETCHES, MAX_TOKEN_BYTES, Verifier, install_crypto};

@@ -9,17 +9,17 @@ use crate::clock::Timestamp;
 
 use super::claims::{Expiry, Provenance, UnverifiedClaims, VerifiedClaims};
 use super::compact::CompactToken;
-use super::error::{Rejection, VerifyError};
+use super::error::{PendingKeys, Rejection, VerifyError};
 use super::header::Header;
 use super::issuer::Issuer;
 use super::key::KeySet;
+use super::trace::{Stage, Steps, Trace, Untraced};
 
 /// The largest token that is looked at: Envoy's own limit on all headers together is 60 KiB.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
-/// Values of the header's `typ` that mean a JWT for authorization (RFC 7519 §5.1, RFC 9068 §2.1). Others, such as
-/// `logout+jwt`, are made by the same keys for another purpose (RFC 8725 §3.11).
-const ACCEPTED_TYPES: [&str; 2] = ["jwt", "at+jwt"];
+/// How many fetches of keys are waited for: one may have been under way already when the keys changed.
+pub const MAX_KEY_FETCHES: usize = 2;
 
 /// Verifies tokens of the configured issuers.
 #[derive(Debug)]
@@ -38,20 +38,56 @@ impl Verifier {
         }
     }
 
+    pub(super) fn issuers(&self) -> impl Iterator<Item = &Arc<Issuer>> {
+        self.issuers.values()
+    }
+
+    pub(super) fn issuer(&self, iss: &str) -> Option<&Arc<Issuer>> {
+        self.issuers.get(iss)
+    }
+
     /// Verifies a token as it stands at `now`.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<VerifiedClaims, VerifyError> {
         let (claims, ..) = self.verify_with(token, now, Expiry::Enforced)?;
         Ok(claims)
     }
 
-    /// Verifies a token, but takes an expired one too: whoever presents it may revoke it (RFC 7009).
-    pub fn verify_possession(
+    /// Verifies a token, but takes an expired one too: whoever presents it may revoke it (RFC 7009). Waits for keys
+    /// that are being fetched.
+    pub async fn verify_possession(
         &self,
         token: &str,
         now: Timestamp,
     ) -> Result<VerifiedClaims, VerifyError> {
+        for _ in 0..MAX_KEY_FETCHES {
+            match self.possession(token, now) {
+                Err(VerifyError::KeysPending(pending)) if !pending.fetched().await => {
+                    return Err(pending.otherwise());
+                }
+                Err(VerifyError::KeysPending(_)) => {}
+                other => return other,
+            }
+        }
+        match self.possession(token, now) {
+            Err(VerifyError::KeysPending(pending)) => Err(pending.otherwise()),
+            other => other,
+        }
+    }
+
+    fn possession(&self, token: &str, now: Timestamp) -> Result<VerifiedClaims, VerifyError> {
         let (claims, ..) = self.verify_with(token, now, Expiry::Ignored)?;
         Ok(claims)
+    }
+
+    /// Verifies a token and tells every step.
+    pub fn explain(
+        &self,
+        token: &str,
+        now: Timestamp,
+    ) -> (Result<VerifiedClaims, VerifyError>, Steps) {
+        let mut steps = Steps::default();
+        let verified = self.verify_traced(token, now, Expiry::Enforced, &mut steps);
+        (verified.map(|(claims, ..)| claims), steps)
     }
 
     /// Also returns whose token it is and the key set that verified it.
@@ -61,38 +97,71 @@ impl Verifier {
         now: Timestamp,
         expiry: Expiry,
     ) -> Result<(VerifiedClaims, Arc<Issuer>, Arc<KeySet>), VerifyError> {
+        self.verify_traced(token, now, expiry, &mut Untraced)
+    }
+
+    fn verify_traced(
+        &self,
+        token: &str,
+        now: Timestamp,
+        expiry: Expiry,
+        trace: &mut impl Trace,
+    ) -> Result<(VerifiedClaims, Arc<Issuer>, Arc<KeySet>), VerifyError> {
+        let bytes = token.len();
         let token = CompactToken::parse(token)?;
+        trace.passed(Stage::Form, || format!("{bytes} bytes in three parts"));
+
         let header = Header::read(&token.header)?;
-        if header
-            .typ
-            .as_deref()
-            .is_some_and(|t| !ACCEPTED_TYPES.contains(&t))
-        {
-            return Err(Rejection::Unsupported.into());
-        }
+        trace.passed(Stage::Header, || header.to_string());
+
         let claims = UnverifiedClaims(&token.payload);
         let issuer = self
-            .issuers
-            .get(claims.issuer()?)
+            .issuer(claims.issuer()?)
             .ok_or(Rejection::UnknownIssuer)?;
+        if issuer.proxy_key().is_some() {
+            return Err(Rejection::NotVerifiedByProxy.into());
+        }
         let profile = issuer.profile();
+        trace.passed(Stage::Issuer, || profile.name.to_string());
+
+        if !profile.form.accepts(header.typ.as_deref()) {
+            return Err(Rejection::Unsupported.into());
+        }
         if !profile.algorithms.contains(&header.algorithm) {
             return Err(Rejection::AlgorithmNotAllowed.into());
         }
+        trace.passed(Stage::Algorithm, || header.algorithm.as_str().to_owned());
+
         let keys = issuer.keys();
-        if keys.is_empty() {
-            return Err(VerifyError::KeysUnavailable);
-        }
-        let key = keys.select(header.kid, header.algorithm)?;
+        let key = keys
+            .select(header.kid, header.algorithm)
+            .map_err(|rejection| missing_key(issuer, &keys, rejection))?;
+        trace.passed(Stage::Key, || match key.kid() {
+            Some(kid) => format!("{kid:?}, one of {}", keys.len()),
+            None => format!("one without kid, one of {}", keys.len()),
+        });
+
         if !key.verifies(token.signing_input, token.signature, header.algorithm) {
             return Err(Rejection::BadSignature.into());
         }
+        trace.passed(Stage::Signature, || "is the key's".to_owned());
+
         let provenance = Provenance {
             digest: sha256(token.signing_input.as_bytes()),
             kid: header.kid,
         };
         let claims = claims.judge(profile, &provenance, now, expiry)?;
+        trace.passed(Stage::Claims, || claims.describe(now));
         Ok((claims, Arc::clone(issuer), Arc::clone(&keys)))
+    }
+}
+
+/// The answer when a token's key is not there.
+fn missing_key(issuer: &Arc<Issuer>, keys: &KeySet, rejection: Rejection) -> VerifyError {
+    match PendingKeys::ask(issuer, keys.is_empty()) {
+        Some(pending) => VerifyError::KeysPending(pending),
+        None if keys.is_empty() => VerifyError::KeysUnavailable,
+        None => rejection.into(),
     }
 }
 

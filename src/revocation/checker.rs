@@ -107,6 +107,12 @@ impl Checker {
         }
     }
 
+    /// Whether the view, however old, holds a revocation of the token.
+    pub fn holds(&self, keys: &TokenKeys, now: Timestamp) -> bool {
+        let view = self.store.view();
+        view.is_some_and(|view| keys.first_match(|_, hash| view.find(hash, now)).is_some())
+    }
+
     /// Whether there is a view that was complete at most this long ago.
     pub fn is_younger_than(&self, age: Duration) -> bool {
         let view = self.store.view();

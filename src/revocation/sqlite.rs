@@ -39,7 +39,9 @@ const COLUMNS: &str = "key, not_before, expires_at, reason, actor, revoked_at";
 const PRUNE_BATCH: i64 = 1000;
 
 /// Revocations in an SQLite file.
-pub struct SqliteStore {
+pub struct SqliteStore(Arc<Inner>);
+
+struct Inner {
     clock: Arc<dyn Clock>,
     pool: SqlitePool,
     view: View,
@@ -67,16 +69,27 @@ impl SqliteStore {
             .await
             .map_err(failed)?;
         sqlx::raw_sql(SCHEMA).execute(&pool).await.map_err(failed)?;
-        let store = Self {
+        let store = Inner {
             clock,
             pool,
             view: View::always_fresh(),
             writing: Mutex::default(),
         };
         store.fill_view().await?;
-        Ok(store)
+        Ok(Self(Arc::new(store)))
     }
 
+    /// Runs a change to its end, though its caller may give up: what the file has, the view must have.
+    async fn to_the_end<T: Send + 'static>(
+        &self,
+        change: impl Future<Output = Result<T, StoreError>> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let ended = tokio::spawn(change).await;
+        ended.unwrap_or_else(|_| Err(StoreError::Failed("the change was broken off".to_owned())))
+    }
+}
+
+impl Inner {
     async fn fill_view(&self) -> Result<(), StoreError> {
         let now = self.clock.now();
         let mut after = None;
@@ -120,9 +133,39 @@ impl SqliteStore {
 #[async_trait]
 impl RevocationStore for SqliteStore {
     fn view(&self) -> Option<&View> {
-        Some(&self.view)
+        Some(&self.0.view)
     }
 
+    async fn lookup(&self, keys: &[RevocationKey]) -> Result<Vec<Option<Cutoff>>, StoreError> {
+        self.0.lookup(keys).await
+    }
+
+    async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError> {
+        let (store, revocation) = (Arc::clone(&self.0), revocation.clone());
+        self.to_the_end(async move { store.revoke(&revocation).await })
+            .await
+    }
+
+    async fn unrevoke(&self, key: &RevocationKey) -> Result<bool, StoreError> {
+        let (store, key) = (Arc::clone(&self.0), key.clone());
+        self.to_the_end(async move { store.unrevoke(&key).await })
+            .await
+    }
+
+    async fn get(&self, key: &RevocationKey) -> Result<Option<Revocation>, StoreError> {
+        self.0.get(key).await
+    }
+
+    async fn list(&self, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
+        self.0.page(after, limit, self.0.clock.now()).await
+    }
+
+    async fn prune(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.0.prune(now).await
+    }
+}
+
+impl Inner {
     async fn lookup(&self, keys: &[RevocationKey]) -> Result<Vec<Option<Cutoff>>, StoreError> {
         let mut cutoffs = Vec::with_capacity(keys.len());
         for key in keys {
@@ -185,11 +228,8 @@ impl RevocationStore for SqliteStore {
         row.as_ref().map(revocation).transpose()
     }
 
-    async fn list(&self, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
-        self.page(after, limit, self.clock.now()).await
-    }
-
     async fn prune(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.view.prune(now);
         let mut pruned = 0;
         loop {
             let deleted = sqlx::query(
@@ -207,7 +247,6 @@ impl RevocationStore for SqliteStore {
                 break;
             }
         }
-        self.view.prune(now);
         Ok(pruned)
     }
 }

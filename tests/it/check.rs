@@ -270,8 +270,12 @@ async fn revocation_can_be_switched_off_or_limited_to_token_types() {
         let scratch = Scratch::new();
         let config = Config::trusting(&key, &scratch).revocation(line);
         let revoxy = Revoxy::start(&scratch, &config).await;
-        revoxy.revoke(&access).await;
-        revoxy.revoke(&refresh).await;
+        for (token, reason) in [(&access, access_reason), (&refresh, refresh_reason)] {
+            let (status, body) = revoxy.post_revoke(format!("token={token}")).await;
+            // RFC 7009 §2.2.1: what would not be enforced is not acknowledged.
+            let expected = if reason == "revoked" { 200 } else { 400 };
+            assert_eq!(status, expected, "{line}: {body}");
+        }
         let checks = revoxy.checks().await;
         assert_eq!(
             checks.bearer(&access).await.reason(),

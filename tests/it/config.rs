@@ -127,6 +127,43 @@ async fn a_mistake_is_named_with_its_line_and_its_path() {
             "variant",
         ),
         (
+            store,
+            "  on_unavailable: serve_stale",
+            "revocation.on_unavailable.serve_stale",
+            "variant",
+        ),
+        (
+            store,
+            "  on_unavailable: { serve_stale: soon }",
+            "revocation.on_unavailable.serve_stale",
+            "length of time",
+        ),
+        (
+            store,
+            "  max_staleness: 50ms",
+            "revocation.max_staleness",
+            "less than 100ms",
+        ),
+        (
+            store,
+            "  compare_every: 10ms",
+            "revocation.compare_every",
+            "less than 1s",
+        ),
+        (store, "  read: cache", "revocation.read", "variant"),
+        (
+            store,
+            "  deletions: maybe",
+            "revocation.deletions",
+            "variant",
+        ),
+        (
+            public,
+            "  public: { on_unavailable: hope }",
+            "policies.public.on_unavailable",
+            "variant",
+        ),
+        (
             public,
             "  public: { token: maybe }",
             "policies.public.token",

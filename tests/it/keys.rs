@@ -48,7 +48,7 @@ async fn a_key_set_serves_every_algorithm_and_chooses_the_key_by_kid() {
         let answer = checks.bearer(&token.sign(key)).await;
         assert_eq!(answer.verdict(), (401, "unknown_key"), "{}", key.name());
     }
-    let keys = revoxy.metric("revoxy_issuer_keys{issuer=\"shop\"}").await;
+    let keys = revoxy.metric("revoxy_jwks_keys{issuer=\"shop\"}").await;
     assert!((keys - 4.0).abs() < 0.1);
 }
 

@@ -48,7 +48,10 @@ async fn series(revoxy: &Revoxy) -> BTreeSet<String> {
 async fn checks_are_counted_by_decision_reason_and_policy() {
     let (scratch, key) = (Scratch::new(), SigningKey::generate(Algorithm::ES256));
     let redis = Redis::start(&scratch).await;
-    let config = Config::trusting(&key, &scratch).store(redis.store());
+    // Without a view, so that lookups can be counted.
+    let config = Config::trusting(&key, &scratch)
+        .store(redis.store())
+        .revocation("read: store");
     let revoxy = Revoxy::start(&scratch, &config).await;
     lint(&revoxy).await;
     let at_start = series(&revoxy).await;

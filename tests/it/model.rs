@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use revoxy::clock::{Clock as _, SystemClock, Timestamp};
 use revoxy::metrics::{CheckLabels, Metrics};
 use revoxy::revocation::{
-    Cutoff, Deletions, FeedSettings, KeyKind, RedisOptions, RedisStore, RevocationKey,
-    RevocationStore as _, StoreError,
+    Cutoff, Deletions, FeedSettings, KeyKind, RedisStore, RevocationKey, RevocationStore as _,
+    StoreError,
 };
 
 use crate::support::{PATIENCE, Redis, Scratch, eventually};
@@ -102,12 +102,7 @@ async fn the_view_is_the_truth(server: &Redis, seed: u64) {
         policies: &[],
     };
     let metrics = Metrics::new(&labels, &StoreError::LABELS).unwrap();
-    let options = RedisOptions {
-        url: server.url(),
-        username: None,
-        password: None,
-        connect_timeout: PATIENCE,
-    };
+    let options = server.options();
     let settings = FeedSettings {
         max_staleness: Duration::from_millis(200),
         deletions: Deletions::Honour,

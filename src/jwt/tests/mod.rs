@@ -2,8 +2,11 @@
 
 mod accepted;
 mod cache;
+mod interop;
 mod keys;
 mod negative;
+mod profile;
+mod properties;
 mod signer;
 
 use std::sync::Arc;
@@ -14,18 +17,18 @@ use serde_json::{Map, Value, json};
 use crate::clock::Timestamp;
 
 use super::algorithm::Algorithm;
-use super::issuer::{Issuer, IssuerProfile, TokenTypeNames};
+use super::issuer::{Issuer, IssuerProfile, TokenForm, TokenTypeNames};
 use super::jwk;
 use super::key::KeySet;
 use super::verifier::{Verifier, install_crypto};
 use signer::{ALGORITHMS, Signer, b64};
 
-const ISS: &str = "https://auth.shop.example";
+pub(crate) const ISS: &str = "https://auth.shop.example";
 /// When the tests take place.
 const NOW: i64 = 1_800_000_000;
 const LEEWAY: i64 = 30;
 
-fn now() -> Timestamp {
+pub(crate) fn now() -> Timestamp {
     Timestamp::from_secs(NOW)
 }
 
@@ -34,7 +37,7 @@ fn at(offset: i64) -> Timestamp {
 }
 
 /// A profile that accepts every algorithm.
-fn profile() -> IssuerProfile {
+pub(crate) fn profile() -> IssuerProfile {
     IssuerProfile {
         name: Arc::from("shop"),
         issuer: ISS.to_owned(),
@@ -42,6 +45,8 @@ fn profile() -> IssuerProfile {
         algorithms: Algorithm::ALL.to_vec(),
         leeway: Duration::from_secs(30),
         token_type: TokenTypeNames::default(),
+        required_claims: Vec::new(),
+        form: TokenForm::Jwt,
     }
 }
 
@@ -51,7 +56,7 @@ fn key_set(jwks: &[Value]) -> KeySet {
 }
 
 /// One key of each kind, the kid being the kind's name.
-fn all_keys() -> KeySet {
+pub(crate) fn all_keys() -> KeySet {
     let of = |alg: &str, kid: &str| Signer::of(alg).jwk(Some(kid));
     key_set(&[
         of("HS256", "secret"),
@@ -81,12 +86,12 @@ fn verifier_with(profile: IssuerProfile, keys: KeySet) -> Verifier {
     Verifier::new([issuer_with(profile, keys)])
 }
 
-fn verifier() -> Verifier {
+pub(crate) fn verifier() -> Verifier {
     verifier_with(profile(), all_keys())
 }
 
 /// Claims that are in order.
-fn claims() -> Map<String, Value> {
+pub(crate) fn claims() -> Map<String, Value> {
     let claims = json!({
         "iss": ISS, "aud": "shop", "sub": "alice", "jti": "t1",
         "iat": NOW - 10, "nbf": NOW - 10, "exp": NOW + 600,
@@ -117,4 +122,31 @@ fn token(algorithm: &str, claims: &str) -> String {
 
 fn good_token(algorithm: &str) -> String {
     token(algorithm, &Value::Object(claims()).to_string())
+}
+
+/// What the tests of other rooms need.
+pub(crate) mod kit {
+    use serde_json::{Value, json};
+
+    pub(crate) use super::signer::Signer;
+    use super::signer::b64;
+    pub(crate) use super::{ISS, all_keys, claims, now, profile, verifier};
+
+    /// A token in order, under this key and kid.
+    pub(crate) fn token_of(key: &Signer, algorithm: &str, kid: &str) -> String {
+        let header = json!({ "alg": algorithm, "kid": kid }).to_string();
+        key.token(
+            algorithm,
+            &header,
+            &Value::Object(super::claims()).to_string(),
+        )
+    }
+
+    /// A token in order but for its signature, which is nobody's.
+    pub(crate) fn unsigned(algorithm: &str, kid: &str) -> String {
+        let header = json!({ "alg": algorithm, "kid": kid }).to_string();
+        let claims = Value::Object(super::claims()).to_string();
+        let (header, claims) = (b64(header.as_bytes()), b64(claims.as_bytes()));
+        format!("{header}.{claims}.{}", b64(&[0; 64]))
+    }
 }

@@ -83,6 +83,17 @@ impl Signer {
         jwk
     }
 
+    /// The public key in the form in which the library verifies with it; empty for a secret.
+    #[allow(dead_code, reason = "for the benchmark only")]
+    pub fn public_key(&self) -> Vec<u8> {
+        match self {
+            Self::Secret(_) => Vec::new(),
+            Self::Rsa(key) => key.public_key().as_ref().to_vec(),
+            Self::P256(key) | Self::P384(key) => key.public_key().as_ref().to_vec(),
+            Self::Ed25519(key) => key.public_key().as_ref().to_vec(),
+        }
+    }
+
     /// The signature of `message` under `algorithm`.
     pub fn sign(&self, algorithm: &str, message: &[u8]) -> Vec<u8> {
         let random = SystemRandom::new();

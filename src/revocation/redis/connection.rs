@@ -92,7 +92,12 @@ impl Connection {
     pub async fn current(&self) -> Result<Borrowed<'_>, StoreError> {
         let mut live = self.live.clone();
         let gone = |_| StoreError::Unavailable("shutting down".to_owned());
-        let live = live.wait_for(Option::is_some).await.map_err(gone)?.clone();
+        // One that is known to be broken, and that the keeper has yet to put away, is none.
+        let usable = |live: &Option<Live>| {
+            let live = live.as_ref();
+            live.is_some_and(|live| !self.doubts.is_broken(live.generation))
+        };
+        let live = live.wait_for(usable).await.map_err(gone)?.clone();
         let Some(live) = live else {
             return Err(StoreError::Unavailable("not connected".to_owned()));
         };
@@ -169,12 +174,23 @@ impl Doubts {
         }
     }
 
+    fn is_broken(&self, generation: u64) -> bool {
+        let worst = self.worst.lock().unwrap_or_else(PoisonError::into_inner);
+        *worst == (generation, Doubt::Broken)
+    }
+
+    /// What there is to look into. A broken connection stays so.
     fn take(&self, generation: u64) -> Doubt {
         let mut worst = self.worst.lock().unwrap_or_else(PoisonError::into_inner);
-        if worst.0 != generation {
-            return Doubt::None;
+        match *worst {
+            (of, doubt) if of == generation => {
+                if doubt == Doubt::Slow {
+                    worst.1 = Doubt::None;
+                }
+                doubt
+            }
+            _ => Doubt::None,
         }
-        std::mem::take(&mut worst.1)
     }
 }
 
@@ -186,6 +202,13 @@ struct Keeper {
     sender: watch::Sender<Option<Live>>,
     doubts: Arc<Doubts>,
     last_error: Arc<Mutex<String>>,
+}
+
+impl Drop for Keeper {
+    /// Nobody looks after the connection any more: nobody should use it.
+    fn drop(&mut self) {
+        self.sender.send_replace(None);
+    }
 }
 
 impl Keeper {

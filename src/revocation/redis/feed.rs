@@ -13,8 +13,9 @@
 //!    change that was acknowledged before *t*.
 //!
 //! What that assumes: the server is the primary (the heartbeat is `HELLO`, whose answer names the role: a replica is
-//! left at once); it is the same process (another one has another connection); and clocks are not needed, only this
-//! process' monotonic one. Expiry needs no message: it is judged locally.
+//! left at once); it is the same process (another one has another connection); and this process' monotonic clock does
+//! not stand still (a suspended machine's does). Expiry needs no message: it is judged locally, by the wall clock, which
+//! NTP is expected to keep within a minute of everybody else's.
 //!
 //! What tracking keeps silent about is `SWAPDB`. A slow comparison of everything finds it, heals, and counts.
 //!
@@ -107,6 +108,8 @@ pub(super) struct Feed {
     trusted: TrustedServer,
     /// Run id and evictions of the server that the view was last complete with.
     known: Option<ServerInfo>,
+    /// Whether another server has been read from since then: the view may hold what only that one had.
+    another_met: bool,
 }
 
 /// Why following a server ended.
@@ -118,6 +121,18 @@ pub(super) enum FeedEnd {
     NotPrimary,
     /// The connection broke, or the server answered wrongly.
     Broken(String),
+}
+
+impl Drop for Feed {
+    /// The task ends with the process, or by a defect; then at least it says so.
+    fn drop(&mut self) {
+        self.metrics.following(false);
+        if std::thread::panicking() {
+            tracing::error!(
+                "the revocation feed has panicked: every check asks the store from now on"
+            );
+        }
+    }
 }
 
 impl From<RedisError> for FeedEnd {
@@ -146,6 +161,7 @@ impl Feed {
             state,
             trusted: trusted.clone(),
             known: None,
+            another_met: false,
         };
         Ok((feed, states, trusted))
     }
@@ -212,7 +228,9 @@ impl Feed {
             self.state.send_replace(FeedState::Starting(String::new()));
         }
         let known = self.known.as_ref();
-        let changed = !known.is_some_and(|k| k.identity.is_surely(&server.identity));
+        let changed =
+            self.another_met || !known.is_some_and(|k| k.identity.is_surely(&server.identity));
+        self.another_met = changed;
         let settling = self.settling(&server, changed);
         let mut session = Session {
             reconciliation: Reconciliation::new(
@@ -277,7 +295,9 @@ impl Feed {
     }
 
     fn complete(&mut self, server: &ServerInfo, as_of: Instant, evicted_keys: u64) {
+        self.trusted.set(Some(server.identity.clone()));
         self.view.set_fresh_as_of(as_of);
+        self.another_met = false;
         if let Some(known) = &mut self.known
             && known.identity == server.identity
         {
@@ -286,7 +306,6 @@ impl Feed {
             return;
         }
         self.known = Some(server.clone());
-        self.trusted.set(Some(server.identity.clone()));
         self.metrics.following(true);
         tracing::info!(entries = self.view.len(), "the revocation view is complete");
         for warning in server.warnings() {

@@ -95,8 +95,8 @@ const REVOKE: &str = r"
     local cutoff, life = tonumber(ARGV[1]), tonumber(ARGV[2])
     if old then
         local ok, value = pcall(cjson.decode, old)
-        local standing = ok and type(value) == 'table' and tonumber(value.not_before)
-        if not standing then
+        local standing = ok and type(value) == 'table' and value.not_before
+        if type(standing) ~= 'number' then
             cutoff = nil
         elseif cutoff and standing > cutoff then
             cutoff = standing
@@ -257,24 +257,19 @@ impl RevocationStore for RedisStore {
         if life == 0 {
             return Ok(());
         }
-        let key_hash = revocation.key.hash();
-        // Beyond what Redis can count there is only "for ever".
-        let life = match u64::try_from(life) {
-            Ok(ms) if ms <= LONGEST_LIFE => ms.to_string(),
-            _ => String::new(),
-        };
-        let mut call = self.revoke.key(revocation.key.rendered());
-        call.arg(format::cutoff_argument(revocation.cutoff))
-            .arg(life)
-            .arg(format::value(revocation));
-        let (): () = self
-            .run(async |connection| call.invoke_async(connection).await)
-            .await?;
-        let tombstone = StoredKey::unrevoked(key_hash);
-        let (): () = self.query(redis::pipe().del(tombstone).ignore()).await?;
+        // A connection that died while idle is only noticed by the command that meets it. To say the same twice is
+        // to say it once.
+        match self.record(revocation, life).await {
+            Err(StoreError::Unavailable(_)) => self.record(revocation, life).await?,
+            recorded => recorded?,
+        }
         if let Some(view) = self.view() {
             // The push is under way; whoever revoked here is to be denied here at once.
-            view.strengthen(key_hash, revocation.cutoff, revocation.expires_at);
+            view.strengthen(
+                revocation.key.hash(),
+                revocation.cutoff,
+                revocation.expires_at,
+            );
         }
         Ok(())
     }
@@ -307,6 +302,11 @@ impl RevocationStore for RedisStore {
 
     async fn get(&self, key: &RevocationKey) -> Result<Option<Revocation>, StoreError> {
         Ok(self.read(vec![key.clone()]).await?.pop())
+    }
+
+    async fn prune(&self, now: Timestamp) -> Result<u64, StoreError> {
+        // Redis forgets by itself; what expired while the feed was away, or under another name, it tells nobody.
+        Ok(self.view().map_or(0, |view| view.prune(now) as u64))
     }
 
     async fn list(&self, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
@@ -350,6 +350,24 @@ impl From<redis::RedisError> for LookupError {
 }
 
 impl RedisStore {
+    /// Writes a revocation that stands for another `life` ms.
+    async fn record(&self, revocation: &Revocation, life: u128) -> Result<(), StoreError> {
+        // Beyond what Redis can count there is only "for ever".
+        let life = match u64::try_from(life) {
+            Ok(ms) if ms <= LONGEST_LIFE => ms.to_string(),
+            _ => String::new(),
+        };
+        let mut call = self.revoke.key(revocation.key.rendered());
+        call.arg(format::cutoff_argument(revocation.cutoff))
+            .arg(life)
+            .arg(format::value(revocation));
+        let (): () = self
+            .run(async |connection| call.invoke_async(connection).await)
+            .await?;
+        let tombstone = StoredKey::unrevoked(revocation.key.hash());
+        self.query(redis::pipe().del(tombstone).ignore()).await
+    }
+
     /// Asks for the cutoffs under `keys`; `None` from a server that is not the primary.
     async fn look_up(
         &self,

@@ -10,11 +10,37 @@ use std::sync::{Arc, Mutex, PoisonError};
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::Notify;
 
+use super::super::view::KeyHash;
+use super::stored::StoredKey;
+
 /// More changed keys than this at once: read everything again.
 const MAX_KEYS: usize = 100_000;
 
 #[derive(Clone, Default)]
 pub(super) struct Pushes(Arc<Inner>);
+
+/// Differences between server and view that are no surprise: they have been pushed, and will be acted upon.
+pub(super) struct Explained {
+    keys: HashSet<Vec<u8>>,
+    everything: bool,
+}
+
+impl Explained {
+    /// Whether `key` may differ.
+    pub(super) fn explains(&self, key: &[u8]) -> bool {
+        self.everything || self.keys.contains(key)
+    }
+
+    /// The revocations whose keys may be gone; `None` means any.
+    pub(super) fn absences(&self) -> Option<HashSet<KeyHash>> {
+        let hash = |key: &Vec<u8>| match StoredKey::parse(key)? {
+            StoredKey::Native(hash) | StoredKey::Restored(hash) | StoredKey::Unrevoked(hash) => {
+                Some(hash)
+            }
+        };
+        (!self.everything).then(|| self.keys.iter().filter_map(hash).collect())
+    }
+}
 
 #[derive(Default)]
 struct Inner {
@@ -64,14 +90,17 @@ impl Pushes {
         )
     }
 
-    /// The keys that are pending, which stay so.
-    pub(super) fn peek(&self) -> HashSet<Vec<u8>> {
-        self.0
+    /// What the pending pushes, which stay so, explain.
+    pub(super) fn peek(&self) -> Explained {
+        let pending = self
+            .0
             .pending
             .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .keys
-            .clone()
+            .unwrap_or_else(PoisonError::into_inner);
+        Explained {
+            keys: pending.keys.clone(),
+            everything: pending.flushed || pending.overflowed,
+        }
     }
 
     /// Waits until something is pending.

@@ -12,7 +12,7 @@ use super::super::key::PREFIX;
 use super::super::statement::Cutoff;
 use super::super::view::{Change, KeyHash, View};
 use super::connection;
-use super::pushes::{Pending, Pushes};
+use super::pushes::{Explained, Pending, Pushes};
 use super::server::{Identity, ServerInfo};
 use super::stored::{self, Stored, StoredKey};
 use super::{Deletions, LONGEST_LIFE, format};
@@ -152,12 +152,20 @@ impl Reconciliation {
             .arg("COUNT")
             .arg(BATCH);
         let (next, keys): (u64, Vec<Vec<u8>>) = scan.query_async(connection).await?;
-        let stored = stored::read(connection, &keys, || self.clock.now()).await?;
+        let mut stored = stored::read(connection, &keys, || self.clock.now()).await?;
+        let parsed: Vec<_> = keys.iter().map(|key| StoredKey::parse(key)).collect();
+        self.join_restored(connection, &parsed, &mut stored).await?;
         // What was pushed meanwhile explains a difference, and is acted upon with its own reading.
         let pending = pushes.peek();
-        for (key, stored) in keys.iter().zip(&stored) {
-            let change = self.show(key, stored, false);
-            if why == Why::Comparison && change != Change::None && !pending.contains(key) {
+        let read = || keys.iter().zip(&parsed).zip(&stored);
+        let is_restored = |key: &Option<StoredKey>| matches!(key, Some(StoredKey::Restored(_)));
+        // What was restored comes last: it adds to what stands, and does not replace it.
+        let natives = read().filter(|((_, parsed), _)| !is_restored(parsed));
+        let restored = read().filter(|((_, parsed), _)| is_restored(parsed));
+        for ((key, parsed), stored) in natives.chain(restored) {
+            let Some(parsed) = *parsed else { continue };
+            let change = self.show(parsed, stored, false);
+            if why == Why::Comparison && change != Change::None && !pending.explains(key) {
                 self.metrics.healed.inc();
             }
         }
@@ -169,7 +177,7 @@ impl Reconciliation {
             });
             return Ok(false);
         }
-        self.judge_missing(connection, why).await?;
+        self.judge_missing(connection, why, &pending).await?;
         self.scan = None;
         self.server.evictions = evictions;
         self.server.changed = false;
@@ -191,17 +199,20 @@ impl Reconciliation {
             .into_iter()
             .filter_map(|key| Some((StoredKey::parse(&key)?, key)))
             .collect();
-        // Tombstones before revocations: a revocation written by hand after an un-revocation stands.
+        // Tombstones before revocations: a revocation written by hand after an un-revocation stands. What was restored
+        // comes last: it adds to what stands, and does not replace it.
         keys.sort_by_key(|(parsed, _)| match parsed {
             StoredKey::Unrevoked(_) => 0,
-            StoredKey::Restored(_) => 1,
-            StoredKey::Native(_) => 2,
+            StoredKey::Native(_) => 1,
+            StoredKey::Restored(_) => 2,
         });
         for batch in keys.chunks(BATCH) {
             let names: Vec<Vec<u8>> = batch.iter().map(|(_, key)| key.clone()).collect();
-            let stored = stored::read(connection, &names, || self.clock.now()).await?;
+            let mut stored = stored::read(connection, &names, || self.clock.now()).await?;
+            let parsed: Vec<_> = batch.iter().map(|(parsed, _)| Some(*parsed)).collect();
+            self.join_restored(connection, &parsed, &mut stored).await?;
             let mut gone = Vec::new();
-            for ((parsed, key), stored) in batch.iter().zip(&stored) {
+            for ((parsed, _), stored) in batch.iter().zip(&stored) {
                 match (parsed, stored) {
                     (StoredKey::Unrevoked(hash), Stored::Revocation { .. }) => {
                         self.view.remove(*hash);
@@ -213,7 +224,7 @@ impl Reconciliation {
                     // Left to the comparison: a native key may say the same, under a name that is not known here.
                     (StoredKey::Restored(_) | StoredKey::Unrevoked(_), Stored::Nothing) => {}
                     (StoredKey::Native(_) | StoredKey::Restored(_), Stored::Revocation { .. }) => {
-                        self.show(key, stored, true);
+                        self.show(*parsed, stored, true);
                     }
                 }
             }
@@ -222,8 +233,41 @@ impl Reconciliation {
         Ok(true)
     }
 
+    /// A revocation that was restored and then written again, under its own name, stands twice: the stronger counts,
+    /// as it does in direct reads. Only a native key that says less than the view holds can hide another.
+    async fn join_restored(
+        &self,
+        connection: &mut MultiplexedConnection,
+        keys: &[Option<StoredKey>],
+        stored: &mut [Stored],
+    ) -> RedisResult<()> {
+        let says_less = |(index, key): (usize, &Option<StoredKey>)| {
+            let (
+                StoredKey::Native(hash),
+                Stored::Revocation {
+                    cutoff, expires_at, ..
+                },
+            ) = ((*key)?, &stored[index])
+            else {
+                return None;
+            };
+            let (held, expiry) = self.view.entry(hash)?;
+            (held > *cutoff || expiry > expires_at.plus(EXPIRY_SLACK)).then_some((index, hash))
+        };
+        let weaker: Vec<_> = keys.iter().enumerate().filter_map(says_less).collect();
+        let names: Vec<_> = weaker
+            .iter()
+            .map(|(_, hash)| StoredKey::restored(*hash).into_bytes())
+            .collect();
+        let restored = stored::read(connection, &names, || self.clock.now()).await?;
+        for ((index, _), restored) in weaker.into_iter().zip(&restored) {
+            stored[index].strengthen(restored);
+        }
+        Ok(())
+    }
+
     /// Puts what was read into the view.
-    fn show(&self, key: &[u8], stored: &Stored, pushed: bool) -> Change {
+    fn show(&self, key: StoredKey, stored: &Stored, pushed: bool) -> Change {
         let Stored::Revocation {
             cutoff,
             expires_at,
@@ -232,15 +276,15 @@ impl Reconciliation {
         else {
             return Change::None;
         };
-        match StoredKey::parse(key) {
-            Some(StoredKey::Native(hash)) => {
+        match key {
+            StoredKey::Native(hash) => {
                 if let (true, Some(written_at)) = (pushed, written_at) {
                     self.metrics
                         .propagation(self.clock.now().since(*written_at));
                 }
                 self.put(hash, *cutoff, *expires_at)
             }
-            Some(StoredKey::Restored(hash)) => match self.view.entry(hash) {
+            StoredKey::Restored(hash) => match self.view.entry(hash) {
                 // The same as stands, or less: a native key that was written again says more.
                 Some((old, expiry))
                     if old >= *cutoff && expiry.plus(EXPIRY_SLACK) >= *expires_at =>
@@ -250,7 +294,7 @@ impl Reconciliation {
                 }
                 _ => self.view.strengthen(hash, *cutoff, *expires_at),
             },
-            Some(StoredKey::Unrevoked(_)) | None => Change::None,
+            StoredKey::Unrevoked(_) => Change::None,
         }
     }
 
@@ -323,8 +367,10 @@ impl Reconciliation {
         &mut self,
         connection: &mut MultiplexedConnection,
         why: Why,
+        pending: &Explained,
     ) -> RedisResult<()> {
-        let missing = self.view.unseen(self.clock.now());
+        let now = self.clock.now();
+        let missing = self.view.unseen(now);
         if missing.is_empty() {
             return Ok(());
         }
@@ -332,7 +378,12 @@ impl Reconciliation {
         let forgotten =
             why == Why::ServerChanged || lost.is_some() || self.deletions == Deletions::Ignore;
         if why == Why::Comparison {
-            self.metrics.healed.inc_by(missing.len() as u64);
+            let soon = now.plus(EXPIRY_SLACK);
+            let silent = pending.absences().map_or(0, |told| {
+                let unheard = |m: &&Missing| m.2 > soon && !told.contains(&m.0);
+                missing.iter().filter(unheard).count()
+            });
+            self.metrics.healed.inc_by(silent as u64);
         }
         tracing::warn!(
             entries = missing.len(),

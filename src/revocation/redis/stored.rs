@@ -70,6 +70,26 @@ pub(super) enum Stored {
     },
 }
 
+impl Stored {
+    /// Makes this say what either says, where there is something to be made stronger.
+    pub(super) fn strengthen(&mut self, other: &Self) {
+        if let (
+            Self::Revocation {
+                cutoff, expires_at, ..
+            },
+            Self::Revocation {
+                cutoff: other_cutoff,
+                expires_at: other_expiry,
+                ..
+            },
+        ) = (self, other)
+        {
+            *cutoff = (*cutoff).max(*other_cutoff);
+            *expires_at = (*expires_at).max(*other_expiry);
+        }
+    }
+}
+
 /// Reads keys: values in one command, remaining lives in the same pipeline.
 ///
 /// The two may not be of the same moment. A write between them is pushed, and the key read again.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use jsonwebtoken::Algorithm;
 use revoxy::clock::SystemClock;
-use revoxy::revocation::{KeyKind, RedisOptions, RedisStore, RevocationKey, RevocationStore as _};
+use revoxy::revocation::{KeyKind, RedisStore, RevocationKey, RevocationStore as _};
 use tokio::sync::{RwLock, watch};
 use tokio::task::JoinSet;
 
@@ -283,13 +283,7 @@ impl Scene {
 
     /// What is taken back through the store is allowed again, everywhere.
     pub async fn takes_back(&self) {
-        let options = RedisOptions {
-            url: self.redis.url(),
-            username: None,
-            password: None,
-            connect_timeout: Duration::from_secs(5),
-        };
-        let store = RedisStore::new(&options, Arc::new(SystemClock)).unwrap();
+        let store = RedisStore::new(&self.redis.options(), Arc::new(SystemClock)).unwrap();
         let revoked: Vec<_> = (0..TOKENS)
             .filter(|t| self.history.is_acknowledged(*t))
             .take(20)

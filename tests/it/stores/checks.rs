@@ -5,7 +5,7 @@ use std::sync::Arc;
 use revoxy::clock::Clock as _;
 use revoxy::clock::{SystemClock, Timestamp};
 use revoxy::jwt::{
-    Algorithm, Issuer, IssuerProfile, KeyFile, TokenTypeNames, VerifiedClaims, Verifier,
+    Algorithm, Issuer, IssuerProfile, KeyFile, TokenForm, TokenTypeNames, VerifiedClaims, Verifier,
 };
 use revoxy::metrics::{CheckLabels, Metrics};
 use revoxy::revocation::{
@@ -33,6 +33,8 @@ fn verified(token: Token) -> VerifiedClaims {
         algorithms,
         leeway: PATIENCE,
         token_type: TokenTypeNames::default(),
+        required_claims: Vec::new(),
+        form: TokenForm::Jwt,
     };
     let verifier = Verifier::new([Arc::new(Issuer::new(profile, keys))]);
     verifier

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use revoxy::clock::{Clock, ManualClock, SystemClock, Timestamp};
-use revoxy::revocation::{
-    MemoryStore, RedisOptions, RedisStore, RevocationStore, SqliteStore, StoreError,
-};
+use revoxy::revocation::{MemoryStore, RedisStore, RevocationStore, SqliteStore, StoreError};
 
 use crate::support::{PATIENCE, Redis, Scratch, eventually};
 
@@ -116,13 +114,7 @@ impl Fixture for InRedis {
     async fn start() -> Self {
         let scratch = Scratch::new();
         let redis = Redis::durable(&scratch).await;
-        let options = RedisOptions {
-            url: redis.url(),
-            username: None,
-            password: None,
-            connect_timeout: PATIENCE,
-        };
-        let store = RedisStore::new(&options, Arc::new(SystemClock)).unwrap();
+        let store = RedisStore::new(&redis.options(), Arc::new(SystemClock)).unwrap();
         store.ready(PATIENCE).await.unwrap();
         Self {
             redis,

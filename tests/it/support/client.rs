@@ -32,15 +32,21 @@ impl Checks {
     }
 
     pub async fn ask(&self, ask: impl Into<CheckRequest>) -> Answer {
+        self.try_ask(ask).await.unwrap()
+    }
+
+    /// The same, where the call itself may fail: its code.
+    pub async fn try_ask(&self, ask: impl Into<CheckRequest>) -> Result<Answer, tonic::Code> {
         let mut client = AuthorizationClient::new(self.0.clone());
-        Answer::read(client.check(ask.into()).await.unwrap().into_inner())
+        let answer = client.check(ask.into()).await;
+        answer
+            .map(|a| Answer::read(a.into_inner()))
+            .map_err(|e| e.code())
     }
 
     /// The same as [`Checks::bearer`], where the server may be away.
     pub async fn try_bearer(&self, token: &str) -> Option<Answer> {
-        let mut client = AuthorizationClient::new(self.0.clone());
-        let answer = client.check(CheckRequest::from(Ask::bearer(token))).await;
-        answer.ok().map(|a| Answer::read(a.into_inner()))
+        self.try_ask(Ask::bearer(token)).await.ok()
     }
 
     /// Asks about a request with this token, under the default policy.

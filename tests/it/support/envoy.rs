@@ -92,9 +92,18 @@ impl Envoy {
 
     /// `GET path` with these `Authorization` headers, one after the other.
     pub async fn get(&self, path: &str, authorization: &[&str]) -> Seen {
+        let headers: Vec<_> = authorization
+            .iter()
+            .map(|v| ("authorization", *v))
+            .collect();
+        self.send(path, &headers).await
+    }
+
+    /// `GET path` with these headers, one after the other.
+    pub async fn send(&self, path: &str, headers: &[(&str, &str)]) -> Seen {
         let mut request = self.http.get(format!("http://{}{path}", self.edge));
-        for value in authorization {
-            request = request.header("authorization", *value);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
         }
         seen(request.send().await.unwrap()).await
     }

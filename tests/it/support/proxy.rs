@@ -51,6 +51,11 @@ impl Proxy {
         self.address.port()
     }
 
+    /// What a configuration says to reach Redis through it.
+    pub fn store(&self) -> String {
+        format!("redis: {{ url: \"redis://127.0.0.1:{}/0\" }}", self.port())
+    }
+
     pub fn set(&self, mood: Mood) {
         self.mood.send_replace(mood);
     }

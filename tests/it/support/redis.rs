@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU16, Ordering};
 
+use revoxy::revocation::RedisOptions;
 use rustix::process::Signal;
 
 use super::process::{program, root};
-use super::{Process, Scratch, eventually};
+use super::{PATIENCE, Process, Scratch, eventually};
 
 pub struct Redis {
     process: Process,
@@ -95,6 +96,16 @@ impl Redis {
     /// What a configuration says to use it.
     pub fn store(&self) -> String {
         format!("redis: {{ url: {:?} }}", self.url())
+    }
+
+    /// How a store of the library reaches it.
+    pub fn options(&self) -> RedisOptions {
+        RedisOptions {
+            url: self.url(),
+            username: None,
+            password: None,
+            connect_timeout: PATIENCE,
+        }
     }
 
     /// What redis-cli would do.

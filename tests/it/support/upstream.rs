@@ -35,5 +35,7 @@ async fn echo(request: Request) -> Json<Value> {
         .iter()
         .map(|(name, value)| (name.to_string(), json!(value.to_str().unwrap_or_default())))
         .collect();
-    Json(json!({ "application": true, "path": request.uri().path(), "headers": headers }))
+    Json(
+        json!({ "application": true, "path": request.uri().path(), "query": request.uri().query(), "headers": headers }),
+    )
 }

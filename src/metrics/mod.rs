@@ -1,15 +1,22 @@
-//! Every metric, on one page. Names follow the Prometheus conventions; each label takes values from a closed set, and
-//! every child is made at start, so that `rate()` and alerts work from the first event and no check ever takes a lock.
+//! Every metric; those of keys have a file of their own. Names follow the Prometheus conventions; each label takes values
+//! from a closed set, and every child is made at start, so that `rate()` and alerts work from the first event and no check
+//! ever takes a lock.
 //!
 //! This room imports no other: labels arrive as `&'static str`, or as names from the configuration.
+
+mod keys;
 
 use std::time::Duration;
 
 use prometheus::core::Collector;
 use prometheus::{
     Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
-    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
+
+pub use keys::KeyMetrics;
+
+use keys::KeyVecs;
 
 /// From 5 µs, where a check that needs no network lies, past 0.2 and 0.25 s, where Envoy gives up.
 const CHECK_BUCKETS: [f64; 17] = [
@@ -37,7 +44,7 @@ pub struct Metrics {
     view_entries: IntGauge,
     view_bytes: IntGauge,
     view_age: Gauge,
-    issuer_keys: IntGaugeVec,
+    keys: KeyVecs,
 }
 
 /// What a metric of checks is counted by.
@@ -84,11 +91,7 @@ impl Metrics {
             "Time since the in-memory view is known to have held every revocation; +Inf before it ever did.",
         )?;
         let view_age = register(&registry, view_age)?;
-        let keys = Opts::new(
-            "revoxy_issuer_keys",
-            "Usable verification keys of an issuer.",
-        );
-        let issuer_keys = register(&registry, IntGaugeVec::new(keys, &["issuer"])?)?;
+        let keys = KeyVecs::new(&registry)?;
         build_info(&registry)?;
         #[cfg(target_os = "linux")]
         registry.register(Box::new(
@@ -103,7 +106,7 @@ impl Metrics {
             view_entries,
             view_bytes,
             view_age,
-            issuer_keys,
+            keys,
         })
     }
 
@@ -112,10 +115,9 @@ impl Metrics {
         self.revocations.with_label_values(&[result]).inc();
     }
 
-    /// Notes how many keys an issuer has.
-    pub fn issuer_keys(&self, issuer: &str, keys: usize) {
-        let keys = i64::try_from(keys).unwrap_or(i64::MAX);
-        self.issuer_keys.with_label_values(&[issuer]).set(keys);
+    /// The metrics of an issuer's keys; refreshes can fail in these ways.
+    pub fn issuer_keys(&self, issuer: &str, failures: &[&'static str]) -> KeyMetrics {
+        self.keys.of(issuer, failures)
     }
 
     /// Notes how large and how old the view is.

@@ -1,0 +1,123 @@
+//! The section `issuers.*.keys`.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use url::Url;
+
+use crate::jwt::KeyFile;
+use crate::keys::{Fetcher, KeySource, Location, RemoteKeys, Timing};
+
+use super::raw::{RawKeys, Span};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Enough for an identity provider, and short enough that a rotation without notice is soon over.
+const COOLDOWN: Duration = Duration::from_secs(10);
+/// Within Envoy's 200 ms for the whole check.
+const WAIT: Duration = Duration::from_millis(150);
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Mistakes, each with the key that it is about, relative to the issuer.
+pub(super) type Mistakes = Vec<(String, String)>;
+
+/// Reads the section; `issuer` is the value of `iss`, where it is known.
+pub(super) fn read(raw: RawKeys, issuer: Option<&str>) -> Result<KeySource, Mistakes> {
+    let of_keys = |message: &str| vec![("keys".to_owned(), message.to_owned())];
+    let files: Vec<KeyFile> = [
+        raw.jwks_file.clone().map(KeyFile::Jwks),
+        raw.pem_file.clone().map(KeyFile::Pem),
+        raw.secret_file.clone().map(KeyFile::Secret),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    match (files.as_slice(), &raw.jwks_url, raw.discovery) {
+        ([file], None, false) if has_fetch_options(&raw) => {
+            let of_file = format!("{}: a file is not fetched", file.path().display());
+            let message = "refresh, cooldown, wait, max_age, timeout, allow_http and ca_file go with \
+                           jwks_url and discovery";
+            Err(of_keys(&format!("{of_file}; {message}")))
+        }
+        ([file], None, false) => Ok(KeySource::File(file.clone())),
+        ([], Some(_), false) | ([], None, true) => remote(&raw, issuer).map(KeySource::Remote),
+        _ => Err(of_keys(
+            "needs exactly one of jwks_url, discovery, jwks_file, pem_file, secret_file",
+        )),
+    }
+}
+
+/// Whether the section says anything.
+pub(super) fn is_given(raw: &RawKeys) -> bool {
+    let files = [&raw.jwks_file, &raw.pem_file, &raw.secret_file];
+    let named = raw.jwks_url.is_some() || files.iter().any(|f| f.is_some());
+    named || raw.discovery || has_fetch_options(raw)
+}
+
+fn has_fetch_options(raw: &RawKeys) -> bool {
+    let spans = [
+        raw.refresh,
+        raw.cooldown,
+        raw.wait,
+        raw.max_age,
+        raw.timeout,
+    ];
+    spans.iter().any(Option::is_some) || raw.allow_http || raw.ca_file.is_some()
+}
+
+fn remote(raw: &RawKeys, issuer: Option<&str>) -> Result<RemoteKeys, Mistakes> {
+    let mut mistakes = Mistakes::new();
+    let mut span = |key: &str, given: Option<Span>, default, range: RangeInclusive<Duration>| {
+        let span = given.map_or(default, |s| s.0);
+        if !range.contains(&span) {
+            let (least, most) = (range.start(), range.end());
+            mistakes.push((
+                format!("keys.{key}"),
+                format!("must be from {least:?} to {most:?}"),
+            ));
+        }
+        span
+    };
+    let refresh = span("refresh", raw.refresh, MINUTE, SECOND..=DAY);
+    let timing = Timing {
+        refresh: raw.refresh.map(|_| refresh),
+        cooldown: span("cooldown", raw.cooldown, COOLDOWN, SECOND..=10 * MINUTE),
+        patience: span("wait", raw.wait, WAIT, Duration::ZERO..=10 * SECOND),
+        max_age: span("max_age", raw.max_age, DAY, MINUTE..=30 * DAY),
+    };
+    let timeout = span("timeout", raw.timeout, TIMEOUT, SECOND / 10..=MINUTE);
+    let (key, location) = match &raw.jwks_url {
+        Some(url) => ("keys.jwks_url", Url::parse(url).ok().map(Location::Jwks)),
+        // Without an `iss` there is a mistake already.
+        None => match issuer {
+            Some(issuer) => ("keys.discovery", Location::discovery(issuer)),
+            None => return Err(mistakes),
+        },
+    };
+    let wrong = match &location {
+        None => Some("not a URL: discovery needs an `issuer` that is one, jwks_url must be one"),
+        Some(l) if !l.url().username().is_empty() || l.url().password().is_some() => {
+            Some("a URL with credentials: they would be sent to whoever answers")
+        }
+        Some(l) if !Fetcher::accepts(l.url(), raw.allow_http) => Some(
+            "must be https: whoever can answer in the server's place can sign tokens \
+             (`allow_http: true` permits http)",
+        ),
+        Some(_) => None,
+    };
+    if let Some(wrong) = wrong {
+        mistakes.push((key.to_owned(), wrong.to_owned()));
+    }
+    match (location, mistakes.is_empty()) {
+        (Some(location), true) => Ok(RemoteKeys {
+            location,
+            timing,
+            timeout,
+            allow_http: raw.allow_http,
+            ca_file: raw.ca_file.clone(),
+        }),
+        _ => Err(mistakes),
+    }
+}

@@ -1,0 +1,186 @@
+//! Mistakes in what concerns verification, each found at its place.
+
+use std::time::Duration;
+
+use super::*;
+use crate::authz::TokenPlace;
+use crate::keys::{KeySource, Location};
+
+fn parse(issuer: &str, more: &str) -> Result<Config, Problems> {
+    let text = format!(
+        "issuers:\n  - name: shop\n    issuer: https://auth.example\n    audiences: [shop]\n    \
+         algorithms: [ES256]\n    {issuer}\n{more}\n"
+    );
+    Config::parse("revoxy.yaml", &text, [])
+}
+
+fn mistake(issuer: &str, more: &str) -> String {
+    let problems = parse(issuer, more).err();
+    let problems = problems.map(|p| p.iter().map(ToString::to_string).collect::<Vec<_>>());
+    match problems.as_deref() {
+        Some([one]) => one.clone(),
+        other => format!("{other:?}"),
+    }
+}
+
+const KEYS: &str = "keys: { jwks_url: https://auth.example/jwks }";
+
+#[test]
+#[rustfmt::skip]
+fn a_mistake_about_keys_is_named_with_its_key() {
+    for (keys, expected) in [
+        ("{}", "keys: needs exactly one of"),
+        ("{ discovery: true, jwks_url: https://a.example }", "keys: needs exactly one of"),
+        ("{ discovery: true, pem_file: k.pem }", "keys: needs exactly one of"),
+        ("{ pem_file: k.pem, refresh: 5m }", "keys: k.pem: a file is not fetched"),
+        ("{ jwks_url: not-a-url }", "keys.jwks_url: not a URL"),
+        ("{ jwks_url: http://auth.example/jwks }", "keys.jwks_url: must be https"),
+        ("{ jwks_url: \"https://u:p@auth.example\" }", "keys.jwks_url: a URL with credentials"),
+        ("{ jwks_url: \"ftp://auth.example\", allow_http: true }", "keys.jwks_url: must be https"),
+        ("{ discovery: true, cooldown: 0s }", "keys.cooldown: must be from 1s to 600s"),
+        ("{ discovery: true, max_age: 1s }", "keys.max_age: must be from 60s"),
+        ("{ discovery: true, refresh: 1ms }", "keys.refresh: must be from 1s"),
+        ("{ discovery: true, wait: 1m }", "keys.wait: must be from 0ns to 10s"),
+        ("{ discovery: true, timeout: 0s }", "keys.timeout: must be from 100ms"),
+    ] {
+        let found = mistake(&format!("keys: {keys}"), "");
+        assert!(found.starts_with(&format!("revoxy.yaml:6: issuers.0.{expected}")), "{keys}: {found}");
+    }
+}
+
+#[test]
+fn a_mistake_about_claims_sources_or_the_cache_is_named_with_its_key() {
+    for (issuer, more, expected) in [
+        (
+            "required_claims: [\"\"]",
+            "",
+            "issuers.0.required_claims: an empty name",
+        ),
+        ("profile: rfc6749", "", "issuers.0.profile: unknown variant"),
+        ("", "token_sources: []", "token_sources: empty"),
+        (
+            "",
+            "token_sources: [{}]",
+            "token_sources.0: needs exactly one",
+        ),
+        (
+            "",
+            "token_sources: [{ cookie: a, query: b }]",
+            "token_sources.0: needs exactly one",
+        ),
+        (
+            "",
+            "token_sources: [{ cookie: \"a b\" }]",
+            "token_sources.0: not a name",
+        ),
+        (
+            "",
+            "token_sources: [{ query: \"a%20\" }]",
+            "token_sources.0: not a name",
+        ),
+        (
+            "",
+            "token_sources: [{ cookie: a, scheme: x }]",
+            "token_sources.0: `scheme` goes with",
+        ),
+        (
+            "",
+            "token_sources: [{ header: a, scheme: \"\" }]",
+            "token_sources.0: `scheme` must be",
+        ),
+        (
+            "",
+            "token_sources: [{ header: a }, { header: A }]",
+            "token_sources.1: this place",
+        ),
+        (
+            "",
+            "verification: { cache_entries: 99999999 }",
+            "verification.cache_entries: more than",
+        ),
+    ] {
+        let found = mistake(&format!("{issuer}\n    {KEYS}"), more);
+        assert!(
+            found.contains(&format!(": {expected}")),
+            "{issuer}{more}: {found}"
+        );
+    }
+}
+
+#[test]
+fn an_issuer_whose_tokens_envoy_verifies_has_a_metadata_key_and_nothing_to_verify_with() {
+    let parse = |more: &str| {
+        let text = format!(
+            "issuers:\n  - {{ name: a, issuer: https://a, verification: envoy_metadata{more} }}\n"
+        );
+        let config = Config::parse("revoxy.yaml", &text, []);
+        config.map_err(|problems| problems.to_string())
+    };
+    let good = parse(", metadata_key: payload").unwrap();
+    assert!(matches!(&good.issuers[0].keys, KeySource::Proxy(key) if key == "payload"));
+    for (more, expected) in [
+        ("", "metadata_key: missing"),
+        (
+            ", metadata_key: p, algorithms: [ES256]",
+            "algorithms: Envoy",
+        ),
+        (
+            ", metadata_key: p, keys: { discovery: true }",
+            "keys: Envoy",
+        ),
+        (
+            ", metadata_key: p, audiences: [a], profile: rfc9068",
+            "profile: the `typ`",
+        ),
+    ] {
+        let problems = parse(more).unwrap_err();
+        assert!(problems.contains(expected), "{more}: {problems}");
+    }
+    let found = mistake(&format!("metadata_key: p\n    {KEYS}"), "");
+    assert!(found.contains("metadata_key: goes with"), "{found}");
+}
+
+#[test]
+fn the_profile_of_rfc_9068_needs_an_audience() {
+    let text = format!(
+        "issuers:\n  - {{ name: a, issuer: https://a, algorithms: [ES256], profile: rfc9068, {KEYS} }}\n"
+    );
+    let problems = Config::parse("revoxy.yaml", &text, []).unwrap_err();
+    assert!(
+        problems.to_string().contains("audiences: missing"),
+        "{problems}"
+    );
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let config = parse("keys: { discovery: true }", "").unwrap();
+    let KeySource::Remote(keys) = &config.issuers[0].keys else {
+        unreachable!("discovery is remote");
+    };
+    let expected = Location::discovery("https://auth.example").unwrap();
+    assert_eq!(keys.location, expected);
+    assert_eq!(keys.timing.refresh, None);
+    assert_eq!(keys.timing.cooldown, Duration::from_secs(10));
+    assert_eq!(keys.timing.patience, Duration::from_millis(150));
+    assert_eq!(config.verification.cache_entries, 65_536);
+    assert_eq!(config.token_sources, [TokenSource::bearer()]);
+    let config = parse(
+        KEYS,
+        "token_sources: [{ header: Authorization }, { header: X-T }]",
+    );
+    let places: Vec<_> = config
+        .unwrap()
+        .token_sources
+        .into_iter()
+        .map(|s| s.place)
+        .collect();
+    let header = |name: &str, scheme: Option<&str>| TokenPlace::Header {
+        name: name.to_owned(),
+        scheme: scheme.map(str::to_owned),
+    };
+    assert_eq!(
+        places,
+        [header("authorization", Some("Bearer")), header("x-t", None)]
+    );
+}

@@ -1,0 +1,148 @@
+//! Whatever Envoy, or somebody in its place, sends: it is read without a panic, and the same in both encodings.
+
+use envoy_types::pb::envoy::config::core::v3::{HeaderMap, HeaderValue};
+use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Request};
+use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest};
+use proptest::prelude::*;
+use prost::Message as _;
+
+use super::request::EnvoyRequest;
+
+fn config() -> ProptestConfig {
+    ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    }
+}
+
+fn message(http: HttpRequest) -> CheckRequest {
+    CheckRequest {
+        attributes: Some(AttributeContext {
+            request: Some(Request {
+                http: Some(http),
+                ..Request::default()
+            }),
+            ..AttributeContext::default()
+        }),
+    }
+}
+
+/// Reads everything that a check reads.
+fn read(message: &CheckRequest) -> Option<Vec<Vec<u8>>> {
+    let request = EnvoyRequest::read(message)?;
+    let authz = request.as_authz();
+    let mut values = Vec::new();
+    for name in ["authorization", "cookie"] {
+        authz.headers.visit(name, &mut |v| values.push(v.to_vec()));
+    }
+    Some(values)
+}
+
+fn header(key: &str, value: &str, raw: bool) -> HeaderValue {
+    let (value, raw_value) = match raw {
+        true => (String::new(), value.as_bytes().to_vec()),
+        false => (value.to_owned(), Vec::new()),
+    };
+    HeaderValue {
+        key: key.to_owned(),
+        value,
+        raw_value,
+    }
+}
+
+#[test]
+fn claims_are_found_in_the_metadata_of_jwt_authn_and_nowhere_else() {
+    use envoy_types::pb::envoy::config::core::v3::Metadata;
+    use envoy_types::pb::google::protobuf::{Struct, Value, value::Kind};
+    let value = |kind| Value { kind: Some(kind) };
+    let fields = |members: Vec<(&str, Kind)>| Struct {
+        fields: members
+            .into_iter()
+            .map(|(k, v)| (k.to_owned(), value(v)))
+            .collect(),
+    };
+    let text = |t: &str| Kind::StringValue(t.to_owned());
+    let claims = fields(vec![
+        ("sub", text("alice")),
+        ("exp", Kind::NumberValue(1.5e9)),
+    ]);
+    let under = |namespace: &str, kind: Kind| {
+        let namespaces = [(namespace.to_owned(), fields(vec![("payload", kind)]))];
+        let mut message = message(HttpRequest::default());
+        let attributes = message.attributes.as_mut().unwrap();
+        attributes.metadata_context = Some(Metadata {
+            filter_metadata: namespaces.into(),
+            ..Metadata::default()
+        });
+        message
+    };
+    let payload = |message: &CheckRequest, key: &str| {
+        let request = EnvoyRequest::read(message).unwrap();
+        let proxy = request.as_authz().proxy;
+        proxy
+            .and_then(|p| p.payload(key))
+            .map(serde_json::Value::Object)
+    };
+    let own = "envoy.filters.http.jwt_authn";
+    let good = under(own, Kind::StructValue(claims.clone()));
+    let expected = serde_json::json!({ "sub": "alice", "exp": 1.5e9 });
+    assert_eq!(payload(&good, "payload"), Some(expected));
+    assert_eq!(payload(&good, "other"), None);
+    let foreign = under("envoy.filters.http.lua", Kind::StructValue(claims));
+    assert_eq!(payload(&foreign, "payload"), None);
+    assert_eq!(payload(&under(own, text("alice")), "payload"), None);
+    let absurd = fields(vec![("exp", Kind::NumberValue(f64::NAN))]);
+    assert_eq!(
+        payload(&under(own, Kind::StructValue(absurd)), "payload"),
+        None
+    );
+    assert_eq!(payload(&message(HttpRequest::default()), "payload"), None);
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn any_bytes_are_read_or_refused_without_a_panic(bytes in any::<Vec<u8>>()) {
+        if let Ok(message) = CheckRequest::decode(bytes.as_slice()) {
+            read(&message);
+        }
+    }
+
+    /// Bytes of a good message with one of them changed come further than bytes at random.
+    #[test]
+    fn a_damaged_message_is_read_or_refused_without_a_panic(
+        at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<prop::sample::Index>(),
+    ) {
+        let headers = HeaderMap { headers: vec![header("authorization", "Bearer a.b.c", true)] };
+        let mut bytes = message(HttpRequest {
+            method: "GET".to_owned(),
+            path: "/a?b".to_owned(),
+            headers: [("cookie".to_owned(), "a=1".to_owned())].into(),
+            header_map: Some(headers),
+            ..HttpRequest::default()
+        }).encode_to_vec();
+        let at = at.index(bytes.len());
+        bytes[at] = byte;
+        for message in [&bytes[..], &bytes[..cut.index(bytes.len())]] {
+            if let Ok(message) = CheckRequest::decode(message) {
+                read(&message);
+            }
+        }
+    }
+
+    #[test]
+    fn both_encodings_of_headers_say_the_same(value in "[ -~]{1,60}", key in "[aA]uthorization") {
+        let plain = message(HttpRequest {
+            headers: [("authorization".to_owned(), value.clone())].into(),
+            ..HttpRequest::default()
+        });
+        for raw in [true, false] {
+            let map = message(HttpRequest {
+                header_map: Some(HeaderMap { headers: vec![header(&key, &value, raw)] }),
+                ..HttpRequest::default()
+            });
+            prop_assert_eq!(read(&map), read(&plain));
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! Claims that the proxy has verified: its word is taken for the signature, and for nothing else.
+//!
+//! Times, audience and everything else are judged as always. Where the token itself is in the request too, it must
+//! be the one whose claims the proxy hands over: the application may read it.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::clock::Timestamp;
+
+use super::claims::{Expiry, Provenance, UnverifiedClaims, VerifiedClaims};
+use super::compact::CompactToken;
+use super::error::{Rejection, VerifyError};
+use super::header::Header;
+use super::issuer::Issuer;
+use super::verifier::{Verifier, sha256};
+
+/// What a request brings of an issuer whose tokens the proxy verifies.
+#[derive(Clone, Copy)]
+pub struct Proxied<'r> {
+    /// The claims that the proxy hands over.
+    pub payload: &'r Map<String, Value>,
+    /// The token, if it is in the request.
+    pub token: Option<&'r str>,
+}
+
+impl Verifier {
+    /// Under which keys the proxy puts claims that it has verified; none where no issuer is configured so.
+    pub fn proxy_keys(&self) -> impl Iterator<Item = &str> {
+        self.issuers().filter_map(|issuer| issuer.proxy_key())
+    }
+
+    /// Whether these claims, found under `key`, are of an issuer whose tokens the proxy verifies and puts there.
+    pub fn is_proxied(&self, payload: &Map<String, Value>, key: &str) -> bool {
+        let issuer = payload.get("iss").and_then(Value::as_str);
+        let issuer = issuer.and_then(|iss| self.issuer(iss));
+        issuer.is_some_and(|issuer| issuer.proxy_key() == Some(key))
+    }
+
+    /// Judges claims that the proxy has verified.
+    pub(super) fn accept(
+        &self,
+        proxied: Proxied<'_>,
+        now: Timestamp,
+    ) -> Result<(VerifiedClaims, Arc<Issuer>), VerifyError> {
+        let claims = UnverifiedClaims(proxied.payload);
+        let issuer = self
+            .issuer(claims.issuer()?)
+            .filter(|issuer| issuer.proxy_key().is_some())
+            .ok_or(Rejection::UnknownIssuer)?;
+        let profile = issuer.profile();
+        let token = proxied.token.map(CompactToken::parse).transpose()?;
+        let verified = match &token {
+            // Without the token there is nothing but `jti` to know it by.
+            None if !proxied.payload.contains_key("jti") => {
+                return Err(Rejection::MissingClaim.into());
+            }
+            None => {
+                let provenance = Provenance {
+                    digest: [0; 32],
+                    kid: None,
+                };
+                claims.judge(profile, &provenance, now, Expiry::Enforced)?
+            }
+            Some(token) => {
+                let header = Header::read(&token.header)?;
+                if !profile.form.accepts(header.typ.as_deref()) {
+                    return Err(Rejection::Unsupported.into());
+                }
+                if !same_members(&token.payload, proxied.payload) {
+                    return Err(Rejection::NotVerifiedByProxy.into());
+                }
+                let provenance = Provenance {
+                    digest: sha256(token.signing_input.as_bytes()),
+                    kid: header.kid,
+                };
+                claims.judge(profile, &provenance, now, Expiry::Enforced)?
+            }
+        };
+        Ok((verified, Arc::clone(issuer)))
+    }
+}
+
+fn same_members(one: &Map<String, Value>, other: &Map<String, Value>) -> bool {
+    let in_other = |(name, value): (&String, &Value)| {
+        let counterpart = other.get(name);
+        counterpart.is_some_and(|v| same(value, v))
+    };
+    one.len() == other.len() && one.iter().all(in_other)
+}
+
+/// Equality of JSON in which every number has gone through a double, as in the proxy's metadata.
+fn same(one: &Value, other: &Value) -> bool {
+    match (one, other) {
+        (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same(a, b))
+        }
+        (Value::Object(a), Value::Object(b)) => same_members(a, b),
+        _ => one == other,
+    }
+}

@@ -1,0 +1,93 @@
+//! Key files that change under a running service.
+
+use super::*;
+use crate::jwt::KeyFile;
+use crate::keys::watch_file;
+
+const EVERY: Duration = Duration::from_millis(20);
+
+struct Watched {
+    verifier: Verifier,
+    metrics: Metrics,
+    _task: JoinSet<()>,
+}
+
+fn watch(path: &std::path::Path) -> Watched {
+    crate::jwt::install_crypto().unwrap();
+    let file = KeyFile::Jwks(path.to_owned());
+    let profile = testing::profile();
+    let (keys, _) = file.load(&profile.algorithms).unwrap();
+    let issuer = Arc::new(Issuer::new(profile, keys));
+    let labels = CheckLabels {
+        outcomes: &[],
+        policies: &[],
+    };
+    let metrics = Metrics::new(&labels, &[]).unwrap();
+    let clock = Arc::new(ManualClock::at(testing::now()));
+    let of_issuer = metrics.issuer_keys("shop", &["invalid"]);
+    let mut task = JoinSet::new();
+    task.spawn(watch_file(
+        Arc::clone(&issuer),
+        file,
+        EVERY,
+        clock,
+        of_issuer,
+    ));
+    Watched {
+        verifier: Verifier::new([issuer]),
+        metrics,
+        _task: task,
+    }
+}
+
+impl Watched {
+    fn accepts(&self, token: &str) -> bool {
+        self.verifier.verify(token, testing::now()).is_ok()
+    }
+
+    fn failures(&self) -> bool {
+        let text = self.metrics.render().unwrap();
+        let line = "revoxy_jwks_refreshes_total{issuer=\"shop\",result=\"invalid\"} 0";
+        !text.contains(line)
+    }
+}
+
+#[tokio::test]
+async fn a_file_written_anew_brings_its_keys_and_a_broken_one_changes_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("jwks.json");
+    let (old, new) = (Signer::p256(), Signer::p256());
+    std::fs::write(&path, jwks(&[(&old, "old")])).unwrap();
+    let watched = watch(&path);
+    assert!(watched.accepts(&token(&old, "old")));
+    std::fs::write(&path, "{").unwrap();
+    eventually(|| watched.failures()).await;
+    assert!(watched.accepts(&token(&old, "old")));
+    std::fs::remove_file(&path).unwrap();
+    tokio::time::sleep(EVERY * 3).await;
+    assert!(watched.accepts(&token(&old, "old")));
+    std::fs::write(&path, jwks(&[(&new, "new")])).unwrap();
+    eventually(|| watched.accepts(&token(&new, "new"))).await;
+    assert!(!watched.accepts(&token(&old, "old")));
+}
+
+/// A ConfigMap's file is a link to `..data/file`, `..data` a link to a directory, and that link is what is swapped.
+#[tokio::test]
+async fn kubernetes_swapping_a_link_two_levels_up_brings_the_new_keys() {
+    use std::os::unix::fs::symlink;
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let (old, new) = (Signer::p256(), Signer::p256());
+    for (name, key, kid) in [("..1", &old, "old"), ("..2", &new, "new")] {
+        std::fs::create_dir(root.join(name)).unwrap();
+        std::fs::write(root.join(name).join("jwks.json"), jwks(&[(key, kid)])).unwrap();
+    }
+    symlink("..1", root.join("..data")).unwrap();
+    symlink("..data/jwks.json", root.join("jwks.json")).unwrap();
+    let watched = watch(&root.join("jwks.json"));
+    assert!(watched.accepts(&token(&old, "old")));
+    symlink("..2", root.join("..data_tmp")).unwrap();
+    std::fs::rename(root.join("..data_tmp"), root.join("..data")).unwrap();
+    eventually(|| watched.accepts(&token(&new, "new"))).await;
+    assert!(!watched.accepts(&token(&old, "old")));
+}

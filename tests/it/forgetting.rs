@@ -1,0 +1,318 @@
+//! Redis forgets: it restarts without its data, it is flushed, keys are deleted, evicted, swapped away. What somebody
+//! still remembers is written back, unless it was taken back.
+
+use std::sync::Arc;
+
+use jsonwebtoken::Algorithm;
+use revoxy::clock::SystemClock;
+use revoxy::revocation::{KeyKind, RedisStore, RevocationKey, RevocationStore as _};
+
+use crate::support::{
+    Checks, Config, Mood, PATIENCE, Proxy, Redis, Revoxy, Scratch, SigningKey, Token, eventually,
+};
+
+const RESTORED: &str = "revoxy_revocations_restored_total";
+const HEALED: &str = "revoxy_revocation_view_healed_total";
+const HONOUR: &str = "deletions: honour";
+const IGNORE: &str = "deletions: ignore";
+
+struct Scene {
+    scratch: Scratch,
+    key: SigningKey,
+    redis: Redis,
+    /// More lines of the section `revocation`.
+    lines: &'static [&'static str],
+}
+
+struct Replica {
+    revoxy: Revoxy,
+    checks: Checks,
+}
+
+impl Scene {
+    async fn set(lines: &'static [&'static str]) -> Self {
+        let scratch = Scratch::new();
+        let redis = Redis::start(&scratch).await;
+        Self::with(scratch, redis, lines)
+    }
+
+    fn with(scratch: Scratch, redis: Redis, lines: &'static [&'static str]) -> Self {
+        let key = SigningKey::generate(Algorithm::ES256);
+        Self {
+            scratch,
+            key,
+            redis,
+            lines,
+        }
+    }
+
+    async fn replica(&self) -> Replica {
+        self.replica_through(self.redis.store()).await
+    }
+
+    async fn replica_through(&self, store: String) -> Replica {
+        let config = Config::trusting(&self.key, &self.scratch).store(store);
+        let config = self.lines.iter().fold(config, |c, line| c.revocation(line));
+        let revoxy = Revoxy::start(&self.scratch, &config).await;
+        let checks = revoxy.checks().await;
+        Replica { revoxy, checks }
+    }
+
+    fn token(&self, jti: &str) -> String {
+        Token::access(jti).sign(&self.key)
+    }
+
+    fn revoke_by_hand(&self, jtis: &[&str]) {
+        for jti in jtis {
+            let key = format!("revoxy:jti:shop:{jti}");
+            let () = self.redis.run(&["SET", &key, "", "EX", "3600"]);
+        }
+    }
+
+    async fn take_back(&self, jti: &str) {
+        let clock = Arc::new(SystemClock);
+        let store = RedisStore::new(&self.redis.options(), clock).unwrap();
+        store.ready(PATIENCE).await.unwrap();
+        let key = RevocationKey::new(KeyKind::TokenId, "shop", jti);
+        assert!(store.unrevoke(&key).await.unwrap());
+    }
+
+    fn keys(&self, pattern: &str) -> Vec<String> {
+        self.redis.run(&["KEYS", pattern])
+    }
+
+    /// Every one of these tokens gets this answer, at once.
+    async fn all_are(&self, replica: &Replica, jtis: &[&str], reason: &str) {
+        for jti in jtis {
+            let answer = replica.checks.bearer(&self.token(jti)).await;
+            assert_eq!(answer.reason(), reason, "{jti}");
+        }
+    }
+
+    /// Every one of these tokens gets this answer in the end.
+    async fn all_become(&self, replica: &Replica, jtis: &[&str], reason: &str) {
+        for jti in jtis {
+            let token = self.token(jti);
+            eventually(&format!("{reason} as the answer about {jti}"), async || {
+                (replica.checks.bearer(&token).await.reason() == reason).then_some(())
+            })
+            .await;
+        }
+    }
+}
+
+impl Replica {
+    async fn counts(&self, metric: &str, expected: f64) {
+        eventually(&format!("{metric} of {expected}"), async || {
+            (self.revoxy.metric(metric).await > expected - 0.5).then_some(())
+        })
+        .await;
+        let counted = self.revoxy.metric(metric).await;
+        assert!(counted < expected + 0.5, "{metric}: {counted}");
+    }
+}
+
+#[tokio::test]
+async fn a_redis_that_restarts_without_its_data_is_given_it_back() {
+    let mut scene = Scene::set(&[HONOUR]).await;
+    let replica = scene.replica().await;
+    scene.revoke_by_hand(&["a", "b"]);
+    replica.revoxy.revoke(&scene.token("c")).await;
+    let all = ["a", "b", "c"];
+    scene.all_become(&replica, &all, "revoked").await;
+    for round in 1..=2 {
+        scene.redis.kill();
+        scene.all_are(&replica, &all, "revoked").await;
+        scene.redis.restart(&scene.scratch).await;
+        scene.all_are(&replica, &all, "revoked").await;
+        replica.counts(RESTORED, f64::from(round * 3)).await;
+        scene.all_are(&replica, &all, "revoked").await;
+        let restored = scene.keys("revoxy:*");
+        assert_eq!(restored.len(), 3, "{restored:?}");
+        for key in &restored {
+            assert!(key.starts_with("revoxy:restored:{"), "{key}");
+            let life: i64 = scene.redis.run(&["TTL", key]);
+            assert!((3000..=3700).contains(&life), "{life}");
+        }
+        let newcomer = scene.replica().await;
+        scene.all_are(&newcomer, &all, "revoked").await;
+        scene.all_become(&replica, &["good"], "ok").await;
+        scene.all_become(&newcomer, &["good"], "ok").await;
+        // Three times as good as once.
+        newcomer.counts(RESTORED, 0.0).await;
+    }
+    assert!(replica.revoxy.process.output().contains("\"entries\":3"));
+}
+
+#[tokio::test]
+async fn deleting_and_flushing_take_back_where_they_are_honoured() {
+    let scene = Scene::set(&[HONOUR]).await;
+    let replica = scene.replica().await;
+    let all = ["a", "b", "c"];
+    scene.revoke_by_hand(&all);
+    scene.all_become(&replica, &all, "revoked").await;
+    let _: u64 = scene.redis.run(&["DEL", "revoxy:jti:shop:a"]);
+    scene.all_become(&replica, &["a"], "ok").await;
+    scene.all_are(&replica, &["b", "c"], "revoked").await;
+    let () = scene.redis.run(&["FLUSHALL"]);
+    scene.all_become(&replica, &all, "ok").await;
+    replica.counts(RESTORED, 0.0).await;
+    assert!(scene.keys("*").is_empty());
+}
+
+#[tokio::test]
+async fn deleting_and_flushing_take_nothing_back_where_they_are_ignored() {
+    let scene = Scene::set(&[IGNORE]).await;
+    let replica = scene.replica().await;
+    let all = ["a", "b", "c"];
+    scene.revoke_by_hand(&all);
+    scene.all_become(&replica, &all, "revoked").await;
+    let _: u64 = scene.redis.run(&["DEL", "revoxy:jti:shop:a"]);
+    scene.all_are(&replica, &all, "revoked").await;
+    replica.counts(RESTORED, 1.0).await;
+    let () = scene.redis.run(&["FLUSHALL"]);
+    scene.all_are(&replica, &all, "revoked").await;
+    replica.counts(RESTORED, 4.0).await;
+    scene.all_are(&replica, &all, "revoked").await;
+    let newcomer = scene.replica().await;
+    scene.all_are(&newcomer, &all, "revoked").await;
+    // The API's word is the only one that counts.
+    scene.take_back("b").await;
+    for replica in [&replica, &newcomer] {
+        scene.all_become(replica, &["b"], "ok").await;
+        scene.all_are(replica, &["a", "c"], "revoked").await;
+    }
+    replica.counts(RESTORED, 4.0).await;
+}
+
+#[tokio::test]
+async fn what_was_taken_back_stays_so_when_redis_forgets() {
+    let mut scene = Scene::set(&[HONOUR]).await;
+    let replica = scene.replica().await;
+    scene.revoke_by_hand(&["taken-back", "standing"]);
+    scene
+        .all_become(&replica, &["taken-back", "standing"], "revoked")
+        .await;
+    scene.take_back("taken-back").await;
+    let tombstones = scene.keys("revoxy:unrevoked:*");
+    assert_eq!(tombstones.len(), 1);
+    let life: i64 = scene.redis.run(&["TTL", &tombstones[0]]);
+    assert!((3000..=3600).contains(&life), "{life}");
+    scene.all_become(&replica, &["taken-back"], "ok").await;
+    scene.redis.kill();
+    scene.redis.restart(&scene.scratch).await;
+    replica.counts(RESTORED, 1.0).await;
+    let newcomer = scene.replica().await;
+    for replica in [&replica, &newcomer] {
+        scene.all_become(replica, &["taken-back"], "ok").await;
+        scene.all_are(replica, &["standing"], "revoked").await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_taken_back_while_a_replica_was_away_is_not_restored_by_it() {
+    let scratch = Scratch::new();
+    let redis = Redis::durable(&scratch).await;
+    let proxy = Proxy::before(redis.port()).await;
+    let mut scene = Scene::with(scratch, redis, &[HONOUR]);
+    let replica = scene.replica_through(proxy.store()).await;
+    scene.revoke_by_hand(&["taken-back", "lost"]);
+    scene
+        .all_become(&replica, &["taken-back", "lost"], "revoked")
+        .await;
+    proxy.set(Mood::Cutting);
+    scene.take_back("taken-back").await;
+    // Gone without a tombstone, and from another process than before: lost, as far as anybody can tell.
+    let _: u64 = scene.redis.run(&["DEL", "revoxy:jti:shop:lost"]);
+    scene.redis.kill();
+    scene.redis.restart(&scene.scratch).await;
+    proxy.set(Mood::Passing);
+    replica.counts(RESTORED, 1.0).await;
+    scene.all_become(&replica, &["taken-back"], "ok").await;
+    scene.all_are(&replica, &["lost"], "revoked").await;
+    assert_eq!(scene.keys("revoxy:restored:*").len(), 1);
+    // Revoked once more, it is revoked, and what was said before does not matter.
+    replica.revoxy.revoke(&scene.token("taken-back")).await;
+    scene.all_are(&replica, &["taken-back"], "revoked").await;
+    assert!(scene.keys("revoxy:unrevoked:*").is_empty());
+}
+
+#[tokio::test]
+async fn evicted_revocations_stay_and_are_written_back_when_there_is_room() {
+    let scene = Scene::set(&[HONOUR, "compare_every: 1s"]).await;
+    let replica = scene.replica().await;
+    let names: Vec<String> = (0..200).map(|n| format!("evicted-{n}")).collect();
+    let all: Vec<&str> = names.iter().map(String::as_str).collect();
+    scene.revoke_by_hand(&all);
+    scene.all_become(&replica, &all, "revoked").await;
+    let set = |name: &str, value: &str| {
+        let () = scene.redis.run(&["CONFIG", "SET", name, value]);
+    };
+    set("maxmemory-policy", "allkeys-random");
+    set("maxmemory", "1mb");
+    let left = eventually("an eviction", async || {
+        let info: String = scene.redis.run(&["INFO", "stats"]);
+        let left = scene.keys("revoxy:jti:*").len();
+        (!info.contains("evicted_keys:0\r") && left < all.len()).then_some(left)
+    })
+    .await;
+    scene.all_are(&replica, &all, "revoked").await;
+    set("maxmemory", "0");
+    eventually("as many keys as before", async || {
+        let restored = scene.keys("revoxy:restored:*").len();
+        let native = scene.keys("revoxy:jti:*").len();
+        (native <= left && restored + native >= all.len()).then_some(())
+    })
+    .await;
+    assert!(replica.revoxy.metric(RESTORED).await > 0.5);
+    scene.all_are(&replica, &all, "revoked").await;
+    let newcomer = scene.replica().await;
+    scene.all_are(&newcomer, &all, "revoked").await;
+    scene.all_are(&newcomer, &["good"], "ok").await;
+}
+
+#[tokio::test]
+async fn a_swapped_database_is_found_by_the_comparison_and_counted() {
+    for (line, gone, restored) in [(HONOUR, "ok", 0.0), (IGNORE, "revoked", 2.0)] {
+        let lines: &'static [&'static str] = match line {
+            HONOUR => &[HONOUR, "compare_every: 1s"],
+            _ => &[IGNORE, "compare_every: 1s"],
+        };
+        let scene = Scene::set(lines).await;
+        // What stands in the other database when it takes the place of ours.
+        let other = scene.redis.url().replace("/0", "/1");
+        let mut other = redis::Client::open(other)
+            .unwrap()
+            .get_connection()
+            .unwrap();
+        let mut set = redis::cmd("SET");
+        set.arg("revoxy:jti:shop:new").arg("").arg("EX").arg(3600);
+        let () = set.query(&mut other).unwrap();
+        let replica = scene.replica().await;
+        scene.revoke_by_hand(&["a", "b"]);
+        scene.all_become(&replica, &["a", "b"], "revoked").await;
+        scene.all_are(&replica, &["new"], "ok").await;
+        let () = scene.redis.run(&["SWAPDB", "0", "1"]);
+        scene.all_become(&replica, &["new"], "revoked").await;
+        replica.counts(HEALED, 3.0).await;
+        scene.all_become(&replica, &["a", "b"], gone).await;
+        replica.counts(RESTORED, restored).await;
+        scene.all_are(&replica, &["good"], "ok").await;
+    }
+}
+
+#[tokio::test]
+async fn what_was_pushed_is_not_counted_as_kept_silent_about() {
+    let scene = Scene::set(&[HONOUR, "compare_every: 1s"]).await;
+    let replica = scene.replica().await;
+    for round in 0..60 {
+        let names: Vec<String> = (0..40).map(|n| format!("{round}-{n}")).collect();
+        let all: Vec<&str> = names.iter().map(String::as_str).collect();
+        scene.revoke_by_hand(&all);
+        let keys: Vec<String> = all.iter().map(|n| format!("revoxy:jti:shop:{n}")).collect();
+        let delete = ["UNLINK"].into_iter();
+        let delete: Vec<&str> = delete.chain(keys.iter().map(String::as_str)).collect();
+        let _: u64 = scene.redis.run(&delete);
+    }
+    replica.counts(HEALED, 0.0).await;
+}
