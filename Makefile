@@ -31,7 +31,7 @@ validate: ## envoy.yaml, the Kubernetes manifests and their revoxy.yaml, the Doc
 	cargo build --locked
 	@scripts/validate
 
-bench: ## the benchmarks
+bench: ## the benchmarks, some minutes; the machine should have nothing else to do
 	@scripts/setup bench
 	cargo bench --locked
 

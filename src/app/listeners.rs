@@ -10,10 +10,8 @@ use envoy_types::pb::envoy::service::auth::v3::authorization_server::Authorizati
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_stream::wrappers::UnixListenerStream;
 use tonic::transport::Server;
 use tonic::transport::server::Router as GrpcRouter;
-use tonic::transport::server::TcpIncoming;
 
 use crate::api::Api;
 use crate::config::{Config, Listen, Problems};
@@ -22,6 +20,7 @@ use crate::operations::Operations;
 
 use super::http;
 use super::shutdown::{Stage, reached};
+use super::workers;
 
 /// Checks under way on one connection: above Envoy's default of 1024 requests to a cluster.
 const MAX_STREAMS: u32 = 4096;
@@ -109,25 +108,10 @@ impl Listeners {
         let router = grpc(check, stages);
         match self.check {
             CheckListener::Tcp(listener) => {
-                // Without it, an answer waits up to 40 ms for an acknowledgement (Nagle's algorithm).
-                let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-                let ending = ending();
-                servers.spawn(async move {
-                    ended(
-                        "check",
-                        router.serve_with_incoming_shutdown(incoming, ending).await,
-                    );
-                });
+                servers.spawn(workers::serve(listener, router, stages.clone()));
             }
             CheckListener::Unix(listener) => {
-                let incoming = UnixListenerStream::new(listener);
-                let ending = ending();
-                servers.spawn(async move {
-                    ended(
-                        "check",
-                        router.serve_with_incoming_shutdown(incoming, ending).await,
-                    );
-                });
+                servers.spawn(workers::serve(listener, router, stages.clone()));
             }
         }
         if let Some(listener) = self.api {

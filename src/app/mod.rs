@@ -8,6 +8,7 @@ mod listeners;
 mod maintenance;
 mod shutdown;
 mod store;
+mod workers;
 
 use std::sync::Arc;
 

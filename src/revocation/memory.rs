@@ -62,8 +62,7 @@ impl RevocationStore for MemoryStore {
             Some(old) if old.is_live(now) => old.strengthened_by(revocation),
             _ => revocation.clone(),
         };
-        self.view
-            .put(entry.key.hash(), entry.cutoff, entry.expires_at);
+        self.view.record(&entry);
         entries.insert(entry.key.rendered().to_owned(), entry);
         Ok(())
     }
@@ -72,7 +71,7 @@ impl RevocationStore for MemoryStore {
         let now = self.clock.now();
         let mut entries = self.entries();
         let removed = entries.remove(key.rendered());
-        self.view.remove(key.hash());
+        self.view.forget(key);
         Ok(removed.is_some_and(|r| r.is_live(now)))
     }
 

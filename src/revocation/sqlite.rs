@@ -96,21 +96,13 @@ impl Inner {
         loop {
             let page = self.page(after.as_deref(), 10_000, now).await?;
             for revocation in page.revocations {
-                self.show(&revocation);
+                self.view.record(&revocation);
             }
             match page.next {
                 Some(next) => after = Some(next),
                 None => return Ok(()),
             }
         }
-    }
-
-    fn show(&self, revocation: &Revocation) {
-        self.view.put(
-            revocation.key.hash(),
-            revocation.cutoff,
-            revocation.expires_at,
-        );
     }
 
     async fn page(
@@ -204,7 +196,7 @@ impl Inner {
             .execute(&self.pool)
             .await
             .map_err(failed)?;
-        self.show(&standing);
+        self.view.record(&standing);
         Ok(())
     }
 
@@ -215,7 +207,7 @@ impl Inner {
             .fetch_optional(&self.pool)
             .await
             .map_err(failed)?;
-        self.view.remove(key.hash());
+        self.view.forget(key);
         match deleted {
             Some(row) => {
                 let expires_at: i64 = row.try_get(0).map_err(failed)?;

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 use crate::clock::Timestamp;
 
 use super::key::RevocationKey;
-use super::statement::Cutoff;
+use super::statement::{Cutoff, Revocation};
 
 use freshness::Freshness;
 use table::{Entry, Table};
@@ -118,12 +118,27 @@ impl Default for View {
 }
 
 impl View {
-    /// A view that its only writer keeps exact.
-    pub(super) fn always_fresh() -> Self {
+    /// An empty view that is exact at every moment: for a store with one writer, this process, which changes the view
+    /// ([`View::record`], [`View::forget`]) before it acknowledges what it was asked to do.
+    pub fn always_fresh() -> Self {
         Self {
             freshness: Freshness::always(),
             ..Self::default()
         }
+    }
+
+    /// Puts a revocation in, in place of what stood under its key.
+    pub fn record(&self, revocation: &Revocation) {
+        self.put(
+            revocation.key.hash(),
+            revocation.cutoff,
+            revocation.expires_at,
+        );
+    }
+
+    /// Takes out what stands under a key. Tells whether there was something.
+    pub fn forget(&self, key: &RevocationKey) -> bool {
+        self.remove(key.hash())
     }
 
     /// The cutoff under `key`, if a revocation stands there at `now`.
@@ -198,7 +213,7 @@ impl View {
     }
 
     /// Sweeps what has expired. Tells how many entries went.
-    pub(super) fn prune(&self, now: Timestamp) -> usize {
+    pub fn prune(&self, now: Timestamp) -> usize {
         let mut gone = 0;
         for shard in &self.shards {
             let _writing = shard.lock();

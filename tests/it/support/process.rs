@@ -27,6 +27,10 @@ impl Process {
         Self { name, child, log }
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// All that it has said so far.
     pub fn output(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap()).into_owned()
@@ -69,7 +73,7 @@ impl Drop for Process {
             let output = self.output();
             let lines: Vec<_> = output.lines().collect();
             let last = &lines[lines.len().saturating_sub(30)..];
-            eprintln!("---- the end of what {} said", self.name);
+            eprintln!("---- the end of what {} ({}) said", self.name, self.pid());
             eprintln!("{}", last.join("\n"));
         }
     }

@@ -1,0 +1,31 @@
+//! What following Redis costs: time until ready, time until a revocation is in force everywhere, processor and memory.
+//!
+//! With real processes: one redis-server, one or three of Revoxy. `BENCH_ENTRIES`, `BENCH_REVOCATIONS`, `BENCH_RATE` and
+//! `BENCH_SECONDS` change how much is done.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::cast_precision_loss,
+    reason = "a benchmark prints, and may fail in the shortest way there is"
+)]
+
+#[path = "../common/mod.rs"]
+#[allow(dead_code, reason = "other benchmarks use the rest")]
+mod common;
+mod flood;
+mod propagation;
+mod ready;
+#[path = "../../tests/it/support/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "the tests use the rest")]
+mod support;
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() {
+    propagation::run().await;
+    flood::run().await;
+    ready::run().await;
+}
