@@ -15,6 +15,7 @@ mod common;
 
 use std::collections::HashMap;
 use std::hint::black_box;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,7 +24,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use revoxy::authz::{Authorizer, AuthzRequest, RequestHeaders, Step};
 use revoxy::clock::{Clock as _, SystemClock, Timestamp};
 use revoxy::config::Config;
-use revoxy::jwt::{CachingVerifier, Issuer, TokenType, Verifier, install_crypto};
+use revoxy::jwt::{CachingVerifier, Issuer, KeyFile, TokenType, Verifier, install_crypto};
 use revoxy::metrics::{CheckLabels, Metrics};
 use revoxy::revocation::{
     CheckedTypes, Checker, CheckerSettings, Cutoff, KeyKind, Lookup, Page, Revocation,
@@ -89,7 +90,7 @@ struct Subject {
 }
 
 impl Subject {
-    fn new(entries: usize, config: &Config, tokens: &[String]) -> Self {
+    fn new(entries: usize, config: &Config, secret: &Path, tokens: &[String]) -> Self {
         let before = resident(std::process::id());
         let view = filled(entries);
         let grown = resident(std::process::id()).saturating_sub(before);
@@ -112,7 +113,7 @@ impl Subject {
             };
             Checker::new(Arc::clone(&store), settings, metrics.store)
         };
-        let verifier = Arc::new(verifier(config));
+        let verifier = Arc::new(verifier(config, secret));
         let keys = tokens
             .iter()
             .map(|header| {
@@ -159,10 +160,13 @@ impl Subject {
                 host: "shop.example",
                 path: "/protected",
                 headers: black_box(headers),
+                proxy: None,
             };
             match self.authorizer.decide(&request, SystemClock.now()) {
                 Step::Done(verdict) => assert_eq!(verdict.outcome.decision(), "allow"),
-                Step::AskStore { .. } => unreachable!("the view is always fresh"),
+                Step::AskStore { .. } | Step::AwaitKeys { .. } => {
+                    unreachable!("view and keys are here")
+                }
             }
         }
         started.elapsed().as_nanos() as f64 / requests.len() as f64
@@ -203,10 +207,11 @@ fn filled(entries: usize) -> View {
     view
 }
 
-fn verifier(config: &Config) -> Verifier {
-    let issuer = &config.issuers[0];
-    let (keys, _) = issuer.keys.load(&issuer.profile.algorithms).unwrap();
-    Verifier::new([Arc::new(Issuer::new(issuer.profile.clone(), keys))])
+fn verifier(config: &Config, secret: &Path) -> Verifier {
+    let profile = config.issuers[0].profile.clone();
+    let file = KeyFile::Secret(secret.to_owned());
+    let (keys, _) = file.load(&profile.algorithms).unwrap();
+    Verifier::new([Arc::new(Issuer::new(profile, keys))])
 }
 
 /// Headers of requests with tokens that all say something else.
@@ -237,7 +242,7 @@ fn main() {
     let tokens = tokens(20_000, SystemClock.now());
 
     let sizes = [0, largest / 10, largest];
-    let subjects = sizes.map(|entries| Subject::new(entries, &config, &tokens));
+    let subjects = sizes.map(|entries| Subject::new(entries, &config, &secret, &tokens));
     let mut looks = sizes.map(|_| Vec::new());
     let mut decisions = sizes.map(|_| Vec::new());
     // In turns, so that whatever else this machine does meets all sizes alike. The first round fills the caches.
