@@ -151,7 +151,7 @@ impl Subject {
 
     /// Nanoseconds of a whole decision about a token that was seen before.
     fn decide(&self) -> f64 {
-        let requests: Vec<_> = self.headers.iter().map(|t| Bearer(t)).collect();
+        let requests: Vec<_> = self.headers.iter().map(Bearer).collect();
         let started = Instant::now();
         for headers in &requests {
             let request = AuthzRequest {
@@ -165,7 +165,7 @@ impl Subject {
             match self.authorizer.decide(&request, SystemClock.now()) {
                 Step::Done(verdict) => assert_eq!(verdict.outcome.decision(), "allow"),
                 Step::AskStore { .. } | Step::AwaitKeys { .. } => {
-                    unreachable!("view and keys are here")
+                    unreachable!("the view is always fresh, the key is there")
                 }
             }
         }

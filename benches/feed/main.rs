@@ -4,6 +4,8 @@
 //! `BENCH_SECONDS` change how much is done.
 
 #![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

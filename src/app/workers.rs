@@ -14,13 +14,15 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::StreamExt as _;
-use tokio_stream::wrappers::UnboundedReceiverStream;
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::{Connected, Router};
 
 use super::shutdown::{Stage, reached};
 
 /// After a failure that the next attempt may well meet too: no file descriptors left.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Connections accepted and not yet taken up by their worker.
+const WAITING: usize = 64;
 
 /// Something that connections come from.
 pub(super) trait Listener: Send + 'static {
@@ -98,7 +100,7 @@ pub(super) async fn serve<L: Listener>(
 }
 
 /// Gives each worker a connection in turn, until a worker is gone.
-async fn deal<L: Listener>(listener: &L, workers: &[mpsc::UnboundedSender<L::Detached>]) {
+async fn deal<L: Listener>(listener: &L, workers: &[mpsc::Sender<L::Detached>]) {
     for worker in workers.iter().cycle() {
         let connection = loop {
             match listener.accept().await {
@@ -109,7 +111,7 @@ async fn deal<L: Listener>(listener: &L, workers: &[mpsc::UnboundedSender<L::Det
                 }
             }
         };
-        if worker.send(connection).is_err() {
+        if worker.send(connection).await.is_err() {
             return;
         }
     }
@@ -117,7 +119,7 @@ async fn deal<L: Listener>(listener: &L, workers: &[mpsc::UnboundedSender<L::Det
 
 /// A thread that serves connections.
 struct Worker<L: Listener> {
-    connections: mpsc::UnboundedSender<L::Detached>,
+    connections: mpsc::Sender<L::Detached>,
     /// Resolves when everything is served to its end.
     ended: oneshot::Receiver<()>,
 }
@@ -126,11 +128,11 @@ fn start<L: Listener>(router: Router, stages: watch::Receiver<Stage>) -> io::Res
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let (connections, incoming) = mpsc::unbounded_channel();
+    let (connections, incoming) = mpsc::channel(WAITING);
     let (mut ending, ended) = oneshot::channel();
     let run = move || {
         runtime.block_on(async {
-            let incoming = UnboundedReceiverStream::new(incoming).map(L::attach);
+            let incoming = ReceiverStream::new(incoming).map(L::attach);
             let end = reached(&stages, Stage::Ending);
             tokio::select! {
                 result = router.serve_with_incoming_shutdown(incoming, end) => {

@@ -5,7 +5,7 @@
 //! into, so that a lookup for claims that nobody verified does not compile.
 //!
 //! To add a store: implement the trait in a file of its own here, add it to the configuration
-//! (`config/revocation.rs`), open it in `app/store.rs`, and let the contract suite run over it (`tests/it/stores.rs`).
+//! (`config/revocation.rs`), open it in `app/store.rs`, and let the contract suite run over it (`tests/it/stores`).
 
 mod breaker;
 mod checker;

@@ -2,10 +2,14 @@
 //! still remembers is written back, unless it was taken back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
-use revoxy::clock::SystemClock;
-use revoxy::revocation::{KeyKind, RedisStore, RevocationKey, RevocationStore as _};
+use revoxy::clock::{Clock as _, SystemClock};
+use revoxy::metrics::{CheckLabels, Metrics};
+use revoxy::revocation::{
+    Deletions, FeedSettings, KeyKind, RedisStore, RevocationKey, RevocationStore as _, StoreError,
+};
 
 use crate::support::{
     Checks, Config, Mood, PATIENCE, Proxy, Redis, Revoxy, Scratch, SigningKey, Token, eventually,
@@ -315,4 +319,33 @@ async fn what_was_pushed_is_not_counted_as_kept_silent_about() {
         let _: u64 = scene.redis.run(&delete);
     }
     replica.counts(HEALED, 0.0).await;
+}
+
+#[tokio::test]
+async fn what_expires_under_the_name_of_a_restored_key_is_swept() {
+    let scratch = Scratch::new();
+    let redis = Redis::start(&scratch).await;
+    let labels = CheckLabels {
+        outcomes: &[],
+        policies: &[],
+    };
+    let metrics = Metrics::new(&labels, &StoreError::LABELS).unwrap();
+    let settings = FeedSettings {
+        max_staleness: Duration::from_secs(1),
+        deletions: Deletions::Honour,
+        compare_every: Duration::from_secs(300),
+    };
+    let (options, clock) = (redis.options(), Arc::new(SystemClock));
+    let store = RedisStore::with_view(&options, settings, clock, metrics.feed.clone()).unwrap();
+    store.ready(PATIENCE).await.unwrap();
+    let key = format!("revoxy:restored:{{{:032x}}}", 1_u128 << 64);
+    let () = redis.run(&["SET", &key, "", "PX", "200"]);
+    let view = store.view().unwrap();
+    eventually("the entry", async || (view.len() == 1).then_some(())).await;
+    // Redis does not say under which other name it may still stand.
+    eventually("the end of the entry", async || {
+        store.prune(SystemClock.now()).await.unwrap();
+        view.is_empty().then_some(())
+    })
+    .await;
 }

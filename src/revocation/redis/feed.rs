@@ -28,7 +28,6 @@
 //! Other replicas of ours may hold what this one does not. So after the server has changed, the view counts as fresh
 //! only when they too have had [`FeedSettings::max_staleness`] to write back.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -46,7 +45,8 @@ use super::super::view::View;
 use super::connection;
 use super::pushes::Pushes;
 use super::reconcile::{Reconciliation, Server};
-use super::server::{self, Identity, ServerInfo};
+use super::server::{Identity, ServerInfo};
+use super::session::Session;
 use super::{Deletions, RedisOptions};
 
 /// Pauses between attempts: from the first to the longest, each shortened at random by up to half.
@@ -372,78 +372,4 @@ fn jittered(pause: Duration) -> Duration {
     let random = std::hash::RandomState::new().build_hasher().finish() % 1000;
     let share = u32::try_from(random).unwrap_or_default();
     pause / 2 + pause / 2 * share / 1000
-}
-
-/// One connection's life.
-struct Session {
-    reconciliation: Reconciliation,
-    connection: MultiplexedConnection,
-    pushes: Pushes,
-    patience: Duration,
-}
-
-impl Session {
-    /// Reads every key, and judges what the view has beyond them.
-    async fn read_all(&mut self) -> Result<(), FeedEnd> {
-        self.reconciliation.begin();
-        while !self.scan_step().await? {
-            self.act_on_pushes().await?;
-        }
-        self.act_on_pushes().await
-    }
-
-    /// One step of the slow comparison. Tells whether it is through.
-    async fn compare_step(&mut self) -> Result<bool, FeedEnd> {
-        if !self.reconciliation.is_under_way() {
-            self.reconciliation.begin_comparison();
-        }
-        self.scan_step().await
-    }
-
-    async fn scan_step(&mut self) -> Result<bool, FeedEnd> {
-        let step = self.reconciliation.step(&mut self.connection, &self.pushes);
-        match timeout(self.patience * 10, step).await {
-            Ok(done) => Ok(done?),
-            Err(_) => Err(FeedEnd::Broken("no answer in time".to_owned())),
-        }
-    }
-
-    /// Acts on everything that has been pushed.
-    async fn act_on_pushes(&mut self) -> Result<(), FeedEnd> {
-        let pending = self.pushes.take();
-        if pending.closed {
-            return Err(FeedEnd::Broken("connection closed".to_owned()));
-        }
-        let act = self.reconciliation.apply(&mut self.connection, pending);
-        match timeout(self.patience * 10, act).await {
-            Ok(Ok(true)) => {}
-            Ok(Ok(false)) => {
-                // Flushed, or more has changed than was kept: read everything again, from the start.
-                self.reconciliation.begin();
-                while !Box::pin(self.scan_step()).await? {}
-            }
-            Ok(Err(error)) => return Err(error.into()),
-            Err(_) => return Err(FeedEnd::Broken("no answer in time".to_owned())),
-        }
-        if self.reconciliation.has_another_history() {
-            return Err(FeedEnd::NotPrimary);
-        }
-        Ok(())
-    }
-
-    /// Proves that everything that was acknowledged before now is in the view, and tells when that was asked.
-    async fn heartbeat(&mut self) -> Result<Instant, FeedEnd> {
-        let asked = Instant::now();
-        let hello = redis::cmd("HELLO");
-        let hello = hello.query_async::<HashMap<String, Value>>(&mut self.connection);
-        let answer = match timeout(self.patience, hello).await {
-            Ok(answer) => answer?,
-            Err(_) => return Err(FeedEnd::Broken("no answer to a heartbeat".to_owned())),
-        };
-        if !server::says_primary(&answer) {
-            return Err(FeedEnd::NotPrimary);
-        }
-        self.act_on_pushes().await?;
-        Ok(asked)
-    }
 }

@@ -4,22 +4,23 @@
 //! Whatever stands there, the key itself says "revoked". A value that we cannot read therefore revokes every token:
 //! to read it as nothing would un-revoke by a typing mistake.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
+use serde_json::Map;
 
 use crate::clock::Timestamp;
 
 use super::super::key::RevocationKey;
 use super::super::statement::{Cutoff, Revocation};
 
-#[derive(Default, Deserialize, Serialize)]
+#[derive(Default, Serialize)]
 struct Value {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     not_before: Option<f64>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     actor: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     at: Option<f64>,
 }
 
@@ -84,12 +85,18 @@ pub(super) fn cutoff_argument(cutoff: Cutoff) -> String {
 }
 
 impl Value {
+    /// Member by member, as the script reads it: one that is not understood says nothing, and spoils no other.
     fn read(value: &[u8]) -> Self {
-        // An array would do for serde in place of an object; somebody else's array is no cutoff of ours.
-        if value.trim_ascii_start().first() != Some(&b'{') {
-            return Self::default();
+        let members: Map<String, serde_json::Value> =
+            serde_json::from_slice(value).unwrap_or_default();
+        let number = |name: &str| members.get(name).and_then(serde_json::Value::as_f64);
+        let text = |name: &str| Some(members.get(name)?.as_str()?.to_owned());
+        Self {
+            not_before: number("not_before"),
+            reason: text("reason"),
+            actor: text("actor"),
+            at: number("at"),
         }
-        serde_json::from_slice(value).unwrap_or_default()
     }
 
     fn cutoff(&self) -> Cutoff {
@@ -142,6 +149,8 @@ mod tests {
     fn a_cutoff_is_read_in_seconds_with_fractions() {
         let expected = Cutoff::IssuedUpTo(Timestamp::from_millis(1_700_000_000_250));
         assert_eq!(cutoff(br#"{"not_before":1700000000.25,"x":1}"#), expected);
+        let spoiled = br#"{"not_before":1700000000.25,"at":"x","reason":7}"#;
+        assert_eq!(cutoff(spoiled), expected);
         assert_eq!(cutoff_argument(expected), "1700000000.25");
     }
 }

@@ -11,7 +11,10 @@ mod feed;
 mod format;
 mod pushes;
 mod reconcile;
+mod restore;
+mod script;
 mod server;
+mod session;
 mod stored;
 
 use std::collections::HashMap;
@@ -85,36 +88,6 @@ pub enum Deletions {
     Ignore,
 }
 
-/// Records a revocation without ever weakening the one that stands, in one step on the server: two writers cannot
-/// come between each other. `KEYS[1]`: the key. `ARGV[1]`: the cutoff in seconds, or empty for every token.
-/// `ARGV[2]`: how long it stands, in ms, or empty for ever. `ARGV[3]`: the value as JSON, without the cutoff.
-///
-/// A script and not MULTI, because what to write depends on what is read.
-const REVOKE: &str = r"
-    local old = redis.call('GET', KEYS[1])
-    local cutoff, life = tonumber(ARGV[1]), tonumber(ARGV[2])
-    if old then
-        local ok, value = pcall(cjson.decode, old)
-        local standing = ok and type(value) == 'table' and value.not_before
-        if type(standing) ~= 'number' then
-            cutoff = nil
-        elseif cutoff and standing > cutoff then
-            cutoff = standing
-        end
-        local left = redis.call('PTTL', KEYS[1])
-        if left == -1 then life = nil elseif life and left > life then life = left end
-    end
-    local value = cjson.decode(ARGV[3])
-    value.not_before = cutoff
-    value = cjson.encode(value)
-    if life then
-        redis.call('SET', KEYS[1], value, 'PX', string.format('%d', life))
-    else
-        redis.call('SET', KEYS[1], value)
-    end
-    return 1
-";
-
 /// The longest expiry to give a key, in ms: what a Lua number holds exactly.
 const LONGEST_LIFE: u64 = 1 << 53;
 /// How many keys a step of `SCAN` looks at.
@@ -151,7 +124,7 @@ impl RedisStore {
         Ok(Self {
             clock,
             connection: Connection::start(options, false)?,
-            revoke: Script::new(REVOKE),
+            revoke: Script::new(script::REVOKE),
             following: None,
         })
     }
@@ -174,7 +147,7 @@ impl RedisStore {
         Ok(Self {
             clock,
             connection: Connection::start(options, true)?,
-            revoke: Script::new(REVOKE),
+            revoke: Script::new(script::REVOKE),
             following: Some(Following {
                 view,
                 states,
@@ -294,9 +267,8 @@ impl RevocationStore for RedisStore {
             .ignore();
         take_back.del(key.rendered()).del(&restored);
         let (native, other): (u64, u64) = self.query(&take_back).await?;
-        if let Some(view) = self.view() {
-            view.remove(key.hash());
-        }
+        // The view hears of it by a push, in order with whatever others say of the same key. To take the entry out
+        // here could undo a revocation that came after.
         Ok(native + other > 0)
     }
 

@@ -11,19 +11,16 @@ use crate::metrics::FeedMetrics;
 use super::super::key::PREFIX;
 use super::super::statement::Cutoff;
 use super::super::view::{Change, KeyHash, View};
-use super::connection;
+use super::Deletions;
 use super::pushes::{Explained, Pending, Pushes};
+use super::restore::{self, Missing, restore};
 use super::server::{Identity, ServerInfo};
 use super::stored::{self, Stored, StoredKey};
-use super::{Deletions, LONGEST_LIFE, format};
 
 /// How many keys a step reads.
 const BATCH: usize = 1000;
 /// A key that goes this little before its time has expired: the server's clock and ours are not one.
 const EXPIRY_SLACK: std::time::Duration = std::time::Duration::from_secs(2);
-
-/// An entry of the view that the server does not have.
-type Missing = (KeyHash, Cutoff, Timestamp);
 
 /// The work of one connection.
 pub(super) struct Reconciliation {
@@ -211,14 +208,12 @@ impl Reconciliation {
             let mut stored = stored::read(connection, &names, || self.clock.now()).await?;
             let parsed: Vec<_> = batch.iter().map(|(parsed, _)| Some(*parsed)).collect();
             self.join_restored(connection, &parsed, &mut stored).await?;
-            let mut gone = Vec::new();
+            let (mut gone, mut taken_back) = (Vec::new(), Vec::new());
             for ((parsed, _), stored) in batch.iter().zip(&stored) {
                 match (parsed, stored) {
                     (StoredKey::Unrevoked(hash), Stored::Revocation { .. }) => {
                         self.view.remove(*hash);
-                        let mut delete = redis::cmd("DEL");
-                        delete.arg(StoredKey::restored(*hash));
-                        delete.exec_async(connection).await?;
+                        taken_back.push(*hash);
                     }
                     (StoredKey::Native(hash), Stored::Nothing) => gone.push(*hash),
                     // Left to the comparison: a native key may say the same, under a name that is not known here.
@@ -228,6 +223,7 @@ impl Reconciliation {
                     }
                 }
             }
+            restore::delete(connection, &taken_back).await?;
             self.judge_gone(connection, &gone).await?;
         }
         Ok(true)
@@ -323,12 +319,12 @@ impl Reconciliation {
             let (cutoff, expires_at) = self.view.entry(*hash)?;
             Some((*hash, cutoff, expires_at))
         };
-        let held: Vec<Missing> = gone.iter().filter_map(held).collect();
-        let (due, early): (Vec<_>, Vec<_>) = held.into_iter().partition(|m| m.2 <= soon);
-        for (hash, ..) in due {
-            // Its time has come by the server's clock, which is the one that the writer set it by.
-            self.view.remove(hash);
-        }
+        // What is due anyway ends by itself, by our own clock.
+        let early: Vec<Missing> = gone
+            .iter()
+            .filter_map(held)
+            .filter(|m| m.2 > soon)
+            .collect();
         let names: Vec<_> = early
             .iter()
             .map(|m| StoredKey::restored(m.0).into_bytes())
@@ -369,8 +365,8 @@ impl Reconciliation {
         why: Why,
         pending: &Explained,
     ) -> RedisResult<()> {
-        let now = self.clock.now();
-        let missing = self.view.unseen(now);
+        let soon = self.clock.now().plus(EXPIRY_SLACK);
+        let missing = self.view.unseen(soon);
         if missing.is_empty() {
             return Ok(());
         }
@@ -378,10 +374,8 @@ impl Reconciliation {
         let forgotten =
             why == Why::ServerChanged || lost.is_some() || self.deletions == Deletions::Ignore;
         if why == Why::Comparison {
-            let soon = now.plus(EXPIRY_SLACK);
             let silent = pending.absences().map_or(0, |told| {
-                let unheard = |m: &&Missing| m.2 > soon && !told.contains(&m.0);
-                missing.iter().filter(unheard).count()
+                missing.iter().filter(|m| !told.contains(&m.0)).count()
             });
             self.metrics.healed.inc_by(silent as u64);
         }
@@ -400,7 +394,7 @@ impl Reconciliation {
         connection: &mut MultiplexedConnection,
     ) -> RedisResult<Option<Loss>> {
         let now = ServerInfo::read(connection).await?;
-        let evicted = now.evicted_keys > self.server.evictions;
+        let evicted = now.evicted_keys != self.server.evictions;
         if now.identity != self.server.identity {
             // It has been somebody's replica meanwhile, and taken over that one's data.
             self.server.identity = now.identity;
@@ -410,7 +404,7 @@ impl Reconciliation {
         Ok(evicted.then_some(Loss::Eviction))
     }
 
-    /// Writes back what was forgotten, unless it was taken back through the API; takes out the rest.
+    /// Writes back what was forgotten, takes out the rest.
     async fn keep_or_drop(
         &self,
         connection: &mut MultiplexedConnection,
@@ -418,60 +412,16 @@ impl Reconciliation {
         forgotten: bool,
     ) -> RedisResult<()> {
         for batch in missing.chunks(BATCH) {
-            if !forgotten {
+            if forgotten {
+                let written = restore(&self.view, &*self.clock, connection, batch).await?;
+                self.metrics.restored.inc_by(written);
+            } else {
                 for (hash, ..) in batch {
                     self.view.remove(*hash);
                 }
-                continue;
-            }
-            match self.restore(connection, batch).await {
-                // Not allowed to write, or out of memory: the view keeps them, the next comparison tries again.
-                Err(error) if connection::server_code(&error).is_some() => {
-                    tracing::error!(
-                        why = connection::describe(&error),
-                        "cannot write revocations back to Redis"
-                    );
-                    for (hash, cutoff, expires_at) in batch {
-                        self.view.put(*hash, *cutoff, *expires_at);
-                    }
-                }
-                restored => self.metrics.restored.inc_by(restored?),
             }
         }
         Ok(())
-    }
-
-    async fn restore(
-        &self,
-        connection: &mut MultiplexedConnection,
-        batch: &[Missing],
-    ) -> RedisResult<u64> {
-        let mut tombstones = redis::pipe();
-        for (hash, ..) in batch {
-            tombstones.exists(StoredKey::unrevoked(*hash));
-        }
-        let taken_back: Vec<bool> = tombstones.query_async(connection).await?;
-        let mut restore = redis::pipe();
-        for ((hash, cutoff, expires_at), taken_back) in batch.iter().zip(taken_back) {
-            if taken_back {
-                self.view.remove(*hash);
-                continue;
-            }
-            // Seen, in this round: it stands.
-            self.view.put(*hash, *cutoff, *expires_at);
-            let command = restore.cmd("SET").arg(StoredKey::restored(*hash));
-            command.arg(format::restored_value(*cutoff)).arg("NX");
-            if *expires_at != Timestamp::NEVER {
-                let life = expires_at.since(self.clock.now()).as_millis().max(1);
-                let life = u64::try_from(life).unwrap_or(LONGEST_LIFE);
-                command.arg("PX").arg(life.min(LONGEST_LIFE));
-            }
-        }
-        if restore.is_empty() {
-            return Ok(0);
-        }
-        let written: Vec<Option<String>> = restore.query_async(connection).await?;
-        Ok(written.iter().flatten().count() as u64)
     }
 }
 

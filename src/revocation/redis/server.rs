@@ -83,8 +83,8 @@ impl ServerInfo {
         let mut warnings = Vec::new();
         if self.identity == Identity::default() {
             warnings.push(
-                "INFO is not allowed to this user: a restart of Redis without its data, and evictions, cannot be \
-                 told from deletions; grant +info"
+                "INFO is not allowed to this user: a Redis that restarted without its data is not told from the same one, \
+                 evictions not from deletions, and keys deleted while the feed was away are written back; grant +info"
                     .to_owned(),
             );
             return warnings;
@@ -102,7 +102,7 @@ impl ServerInfo {
                 .get("maxmemory_policy")
                 .map_or("", String::as_str);
             warnings.push(format!(
-                "maxmemory-policy is {policy}: an evicted key is a token un-revoked; set `maxmemory-policy noeviction`"
+                "maxmemory-policy is {policy}: an evicted key is a revocation that a replica started now does not know; set `maxmemory-policy noeviction`"
             ));
         }
         if !self.primary {

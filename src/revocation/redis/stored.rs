@@ -35,8 +35,10 @@ impl StoredKey {
         let text = str::from_utf8(key).ok()?;
         let rest = text.strip_prefix(PREFIX)?;
         let hash = |rest: &str| {
-            let hex = rest.strip_suffix('}').filter(|h| h.len() == 32)?;
-            u128::from_str_radix(hex, 16).ok().map(KeyHash::from_u128)
+            let hex = rest.strip_suffix('}')?;
+            let bits = u128::from_str_radix(hex, 16).ok()?;
+            // One spelling for each, and only what a key can hash to.
+            (format!("{bits:032x}") == hex).then(|| KeyHash::from_u128(bits))?
         };
         if let Some(rest) = rest.strip_prefix(RESTORED) {
             return hash(rest).map(Self::Restored);
@@ -179,6 +181,8 @@ mod tests {
             "revoxy:x",
             "other",
             "revoxy:restored:{zz}",
+            "revoxy:restored:{00000000000000000000000000000000}",
+            "revoxy:restored:{+0000000000000010000000000000000}",
         ] {
             assert_eq!(StoredKey::parse(other.as_bytes()), None, "{other}");
         }

@@ -47,10 +47,11 @@ impl KeyHash {
         }
     }
 
-    /// From what [`KeyHash::to_u128`] gave.
-    pub(super) fn from_u128(bits: u128) -> Self {
+    /// From what [`KeyHash::to_u128`] gave; `None` for what no key hashes to.
+    pub(super) fn from_u128(bits: u128) -> Option<Self> {
         let [low, high] = halves(bits);
-        Self { high, low }
+        let hash = Self { high, low };
+        (hash.kind() != 0).then_some(hash)
     }
 
     /// All bits.

@@ -35,7 +35,16 @@ async fn one_line_of_redis_cli_revokes() {
 async fn revoking_in_redis_never_weakens_what_was_written_by_hand() {
     let f = InRedis::start().await;
     let name = key("a");
-    for by_hand in ["", "x", "{}", "[]", "null", r#"{"not_before":"x"}"#] {
+    for by_hand in [
+        "",
+        "x",
+        "{}",
+        "[]",
+        "null",
+        r#"{"not_before":"x"}"#,
+        // Unreadable as a cutoff, although Lua would make a number of it.
+        r#"{"not_before":"5"}"#,
+    ] {
         let () = f.redis.run(&["SET", name.rendered(), by_hand]);
         let mut entry = revocation(name.clone(), f.now().plus(HOUR));
         entry.cutoff = Cutoff::IssuedUpTo(f.now());
