@@ -6,7 +6,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use axum::Router;
-use envoy_types::pb::envoy::service::auth::v3::authorization_server::AuthorizationServer;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -15,7 +14,7 @@ use tonic::transport::server::Router as GrpcRouter;
 
 use crate::api::Api;
 use crate::config::{Config, Listen, Problems};
-use crate::ext_authz::ExtAuthz;
+use crate::ext_authz::{CheckServer, ExtAuthz};
 use crate::operations::Operations;
 
 use super::http;
@@ -142,9 +141,7 @@ fn grpc(check: ExtAuthz, stages: &watch::Receiver<Stage>) -> GrpcRouter {
         reached(stages, Stage::Unready),
     );
     tokio::spawn(async move {
-        health
-            .set_not_serving::<AuthorizationServer<ExtAuthz>>()
-            .await;
+        health.set_not_serving::<CheckServer>().await;
         health
             .set_service_status("", tonic_health::ServingStatus::NotServing)
             .await;
@@ -152,11 +149,9 @@ fn grpc(check: ExtAuthz, stages: &watch::Receiver<Stage>) -> GrpcRouter {
         health
             .set_service_status("", tonic_health::ServingStatus::Serving)
             .await;
-        health.set_serving::<AuthorizationServer<ExtAuthz>>().await;
+        health.set_serving::<CheckServer>().await;
         unready.await;
-        health
-            .set_not_serving::<AuthorizationServer<ExtAuthz>>()
-            .await;
+        health.set_not_serving::<CheckServer>().await;
         health
             .set_service_status("", tonic_health::ServingStatus::NotServing)
             .await;
@@ -168,7 +163,7 @@ fn grpc(check: ExtAuthz, stages: &watch::Receiver<Stage>) -> GrpcRouter {
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .add_service(health_service)
-        .add_service(AuthorizationServer::new(check).max_decoding_message_size(MAX_MESSAGE))
+        .add_service(CheckServer::new(check, MAX_MESSAGE))
 }
 
 async fn tcp(

@@ -1,15 +1,18 @@
 //! The front door for Envoy: `envoy.service.auth.v3.Authorization` over gRPC.
 //!
-//! The only room that knows Envoy's messages. `request.rs` translates a `CheckRequest` to an
+//! The only room that knows Envoy's messages: `wire.rs`. `request.rs` translates a `CheckRequest` to an
 //! [`AuthzRequest`](crate::authz::AuthzRequest), `response.rs` a [`Verdict`](crate::authz::Verdict) to a
 //! `CheckResponse`; nothing is decided here.
 
 mod metadata;
 mod request;
 mod response;
+mod server;
 mod service;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 pub use response::{Answers, BodyFormat};
+pub use server::CheckServer;
 pub use service::ExtAuthz;

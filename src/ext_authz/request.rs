@@ -1,10 +1,10 @@
 //! From a `CheckRequest` to what the decision looks at, without copying.
 
 use envoy_types::pb::envoy::config::core::v3::Metadata;
-use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
-use envoy_types::pb::envoy::service::auth::v3::attribute_context::HttpRequest;
 
 use crate::authz::{AuthzRequest, RequestHeaders};
+
+use super::wire::{CheckRequest, HttpRequest};
 
 /// The key in Envoy's `context_extensions` under which a route names its policy.
 const POLICY: &str = "policy";
@@ -24,9 +24,10 @@ impl<'r> EnvoyRequest<'r> {
     pub fn read(message: &'r CheckRequest) -> Option<Self> {
         let attributes = message.attributes.as_ref()?;
         let http = attributes.request.as_ref()?.http.as_ref()?;
-        let policy = attributes.context_extensions.get(POLICY);
+        let mut extensions = attributes.context_extensions.iter();
+        let policy = extensions.rfind(|e| e.key == POLICY);
         Some(Self {
-            policy: policy.map(String::as_str),
+            policy: policy.map(|e| e.value.as_str()),
             http,
             metadata: attributes.metadata_context.as_ref(),
         })
@@ -61,8 +62,9 @@ impl RequestHeaders for EnvoyRequest<'_> {
     /// Envoy fills `headers`, or with `encode_raw_headers` only `header_map`, and of that only `raw_value`. An older
     /// proxy may fill `value`. Both are read: a token must not be overlooked because it came the other way.
     fn visit<'h>(&'h self, name: &str, visit: &mut dyn FnMut(&'h [u8])) {
-        if let Some(value) = self.http.headers.get(name) {
-            visit(value.as_bytes());
+        let named = |key: &[u8]| key == name.as_bytes();
+        for header in self.http.headers.iter().filter(|h| named(&h.key)) {
+            visit(&header.value);
         }
         let Some(map) = &self.http.header_map else {
             return;
@@ -70,10 +72,10 @@ impl RequestHeaders for EnvoyRequest<'_> {
         for header in map
             .headers
             .iter()
-            .filter(|h| h.key.eq_ignore_ascii_case(name))
+            .filter(|h| h.key.eq_ignore_ascii_case(name.as_bytes()))
         {
             if header.raw_value.is_empty() {
-                visit(header.value.as_bytes());
+                visit(&header.value);
             } else {
                 visit(&header.raw_value);
             }

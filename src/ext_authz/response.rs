@@ -14,17 +14,17 @@
 use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use envoy_types::pb::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
-use envoy_types::pb::envoy::service::auth::v3::{
-    CheckResponse, DeniedHttpResponse, OkHttpResponse,
-};
+use envoy_types::pb::envoy::service::auth::v3::{DeniedHttpResponse, OkHttpResponse};
 use envoy_types::pb::envoy::r#type::v3::HttpStatus;
-use envoy_types::pb::google::protobuf::{Struct, Value, value::Kind};
 use envoy_types::pb::google::rpc;
+use prost::bytes::Bytes;
 use serde_json::json;
 use tonic::Code;
 
 use crate::authz::{DenyReason, Outcome, Stripped, Verdict};
 use crate::jwt::Rejection;
+
+use super::wire::{CheckResponse, Field, Struct, Text};
 
 /// How denials and errors are worded.
 #[derive(Clone, Debug)]
@@ -53,7 +53,11 @@ const RETRY_AFTER: &str = "1";
 
 impl Answers {
     /// The answer to Envoy; from a request that may pass `strip` is taken away.
-    pub fn encode(&self, verdict: &Verdict<'_>, strip: impl FnOnce() -> Stripped) -> CheckResponse {
+    pub(super) fn encode(
+        &self,
+        verdict: &Verdict<'_>,
+        strip: impl FnOnce() -> Stripped,
+    ) -> CheckResponse {
         let (code, http_response) = match verdict.outcome {
             Outcome::Allow(_) => (Code::Ok, HttpResponse::OkResponse(allowed(strip()))),
             Outcome::Deny(reason) => self.denied(verdict.outcome, reason),
@@ -191,18 +195,20 @@ fn header(key: &str, value: String) -> HeaderValueOption {
 
 /// What the access log of Envoy can show: `%DYNAMIC_METADATA(envoy.filters.http.ext_authz:reason)%`.
 fn metadata(verdict: &Verdict<'_>) -> Struct {
-    let mut fields = std::collections::HashMap::with_capacity(4);
-    let mut set = |name: &str, value: &str| {
-        let kind = Some(Kind::StringValue(value.to_owned()));
-        fields.insert(name.to_owned(), Value { kind });
+    let field = |name: &'static str, text: Bytes| Field {
+        key: Bytes::from_static(name.as_bytes()),
+        value: Some(Text { string_value: text }),
     };
-    set("decision", verdict.outcome.decision());
-    set("reason", verdict.outcome.reason());
+    let constant = |text: &'static str| Bytes::from_static(text.as_bytes());
+    let mut fields = Vec::with_capacity(4);
+    fields.push(field("decision", constant(verdict.outcome.decision())));
+    fields.push(field("reason", constant(verdict.outcome.reason())));
     if let Some(policy) = verdict.policy {
-        set("policy", &policy.name);
+        let name = Bytes::copy_from_slice(policy.name.as_bytes());
+        fields.push(field("policy", name));
     }
     if let Some(issuer) = &verdict.issuer {
-        set("issuer", issuer);
+        fields.push(field("issuer", Bytes::copy_from_slice(issuer.as_bytes())));
     }
     Struct { fields }
 }

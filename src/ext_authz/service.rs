@@ -3,16 +3,15 @@
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
-use envoy_types::pb::envoy::service::auth::v3::authorization_server::Authorization;
-use envoy_types::pb::envoy::service::auth::v3::{CheckRequest, CheckResponse};
 use futures_util::FutureExt as _;
-use tonic::{Request, Response, Status};
+use tonic::Status;
 
 use crate::authz::{Authorizer, ErrorReason, Outcome, Stripped, Verdict};
 use crate::metrics::CheckMetrics;
 
 use super::request::EnvoyRequest;
 use super::response::Answers;
+use super::wire::{CheckRequest, CheckResponse};
 
 /// `envoy.service.auth.v3.Authorization`.
 pub struct ExtAuthz {
@@ -42,6 +41,24 @@ impl ExtAuthz {
             .await
             .unwrap_or_else(|_| ours(ErrorReason::Internal))
     }
+
+    /// Answers one check.
+    pub(super) async fn check(&self, request: &CheckRequest) -> Result<CheckResponse, Status> {
+        let timer = self.metrics.start();
+        let request = EnvoyRequest::read(request);
+        let verdict = self.decide(request.as_ref()).await;
+        timer.finish(verdict.outcome.index(), verdict.policy.map(|p| p.index));
+        log(&verdict, || request.as_ref().map_or("", EnvoyRequest::id));
+        if verdict.outcome == ErrorReason::RevocationDelegated.into() {
+            // An error of the call itself is what `failure_mode_allow` of Envoy applies to.
+            return Err(Status::unavailable("the revocation store is unavailable"));
+        }
+        let strip = || {
+            let request = request.as_ref().map(EnvoyRequest::as_authz);
+            request.map_or_else(Stripped::default, |r| self.authorizer.strip(&r))
+        };
+        Ok(self.answers.encode(&verdict, strip))
+    }
 }
 
 fn ours(reason: ErrorReason) -> Verdict<'static> {
@@ -52,38 +69,21 @@ fn ours(reason: ErrorReason) -> Verdict<'static> {
     }
 }
 
-#[tonic::async_trait]
-impl Authorization for ExtAuthz {
-    async fn check(
-        &self,
-        request: Request<CheckRequest>,
-    ) -> Result<Response<CheckResponse>, Status> {
-        let timer = self.metrics.start();
-        let request = EnvoyRequest::read(request.get_ref());
-        let verdict = self.decide(request.as_ref()).await;
-        timer.finish(verdict.outcome.index(), verdict.policy.map(|p| p.index));
-        log(&verdict, request.as_ref().map_or("", EnvoyRequest::id));
-        if verdict.outcome == ErrorReason::RevocationDelegated.into() {
-            // An error of the call itself is what `failure_mode_allow` of Envoy applies to.
-            return Err(Status::unavailable("the revocation store is unavailable"));
-        }
-        let strip = || {
-            let request = request.as_ref().map(EnvoyRequest::as_authz);
-            request.map_or_else(Stripped::default, |r| self.authorizer.strip(&r))
-        };
-        Ok(Response::new(self.answers.encode(&verdict, strip)))
-    }
-}
-
 /// The access log: denials and errors; allows only at debug level. Nothing in it comes from the token but what was
 /// verified and is in our configuration; the request id is Envoy's.
-fn log(verdict: &Verdict<'_>, request_id: &str) {
+fn log<'r>(verdict: &Verdict<'_>, request_id: impl Fn() -> &'r str) {
     let reason = verdict.outcome.reason();
     let policy = verdict.policy.map(|p| p.name.as_str());
     let issuer = verdict.issuer.as_deref();
     match verdict.outcome {
-        Outcome::Allow(_) => tracing::debug!(reason, policy, issuer, request_id, "allow"),
-        Outcome::Deny(_) => tracing::info!(reason, policy, issuer, request_id, "deny"),
-        Outcome::Error(_) => tracing::warn!(reason, policy, issuer, request_id, "error"),
+        Outcome::Allow(_) => {
+            tracing::debug!(reason, policy, issuer, request_id = request_id(), "allow")
+        }
+        Outcome::Deny(_) => {
+            tracing::info!(reason, policy, issuer, request_id = request_id(), "deny")
+        }
+        Outcome::Error(_) => {
+            tracing::warn!(reason, policy, issuer, request_id = request_id(), "error")
+        }
     }
 }

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use prost::Message as _;
 
 use super::request::EnvoyRequest;
+use super::wire;
 
 fn config() -> ProptestConfig {
     ProptestConfig {
@@ -27,8 +28,13 @@ fn message(http: HttpRequest) -> CheckRequest {
     }
 }
 
+/// What Envoy sends, as it comes here.
+fn received(message: &CheckRequest) -> wire::CheckRequest {
+    wire::CheckRequest::decode(message.encode_to_vec().as_slice()).unwrap()
+}
+
 /// Reads everything that a check reads.
-fn read(message: &CheckRequest) -> Option<Vec<Vec<u8>>> {
+fn read(message: &wire::CheckRequest) -> Option<Vec<Vec<u8>>> {
     let request = EnvoyRequest::read(message)?;
     let authz = request.as_authz();
     let mut values = Vec::new();
@@ -77,7 +83,8 @@ fn claims_are_found_in_the_metadata_of_jwt_authn_and_nowhere_else() {
         message
     };
     let payload = |message: &CheckRequest, key: &str| {
-        let request = EnvoyRequest::read(message).unwrap();
+        let message = received(message);
+        let request = EnvoyRequest::read(&message).unwrap();
         let proxy = request.as_authz().proxy;
         proxy
             .and_then(|p| p.payload(key))
@@ -99,12 +106,65 @@ fn claims_are_found_in_the_metadata_of_jwt_authn_and_nowhere_else() {
     assert_eq!(payload(&message(HttpRequest::default()), "payload"), None);
 }
 
+#[test]
+fn all_that_a_check_reads_is_found_under_its_number() {
+    let http = HttpRequest {
+        id: "7".to_owned(),
+        method: "GET".to_owned(),
+        path: "/a?b".to_owned(),
+        host: "shop.example".to_owned(),
+        ..HttpRequest::default()
+    };
+    let mut message = message(http);
+    let attributes = message.attributes.as_mut().unwrap();
+    attributes.context_extensions = [("policy".to_owned(), "p".to_owned())].into();
+    let message = received(&message);
+    let request = EnvoyRequest::read(&message).unwrap();
+    let authz = request.as_authz();
+    let read = (authz.policy, authz.method, authz.host, authz.path);
+    assert_eq!(read, (Some("p"), "GET", "shop.example", "/a?b"));
+    assert_eq!(request.id(), "7");
+}
+
+#[test]
+fn an_answer_reads_back_as_envoy_reads_it() {
+    use crate::authz::{AllowReason, Outcome, Stripped, Verdict};
+    use envoy_types::pb::envoy::service::auth::v3::CheckResponse;
+    use envoy_types::pb::google::protobuf::value::Kind;
+    let answers = super::Answers {
+        realm: "revoxy".to_owned(),
+        body: super::BodyFormat::default(),
+        error_response: false,
+    };
+    let verdict = |outcome| Verdict {
+        outcome,
+        policy: None,
+        issuer: Some("shop".into()),
+    };
+    for outcome in Outcome::all().chain([Outcome::Allow(AllowReason::Ok)]) {
+        let sent = answers.encode(&verdict(outcome), Stripped::default);
+        let read = CheckResponse::decode(sent.encode_to_vec().as_slice()).unwrap();
+        assert_eq!(read.status, sent.status);
+        assert_eq!(read.http_response, sent.http_response);
+        let text = |name: &str| {
+            let fields = &read.dynamic_metadata.as_ref().unwrap().fields;
+            match &fields[name].kind {
+                Some(Kind::StringValue(text)) => text.clone(),
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!(text("decision"), outcome.decision());
+        assert_eq!(text("reason"), outcome.reason());
+        assert_eq!(text("issuer"), "shop");
+    }
+}
+
 proptest! {
     #![proptest_config(config())]
 
     #[test]
     fn any_bytes_are_read_or_refused_without_a_panic(bytes in any::<Vec<u8>>()) {
-        if let Ok(message) = CheckRequest::decode(bytes.as_slice()) {
+        if let Ok(message) = wire::CheckRequest::decode(bytes.as_slice()) {
             read(&message);
         }
     }
@@ -125,7 +185,7 @@ proptest! {
         let at = at.index(bytes.len());
         bytes[at] = byte;
         for message in [&bytes[..], &bytes[..cut.index(bytes.len())]] {
-            if let Ok(message) = CheckRequest::decode(message) {
+            if let Ok(message) = wire::CheckRequest::decode(message) {
                 read(&message);
             }
         }
@@ -142,7 +202,7 @@ proptest! {
                 header_map: Some(HeaderMap { headers: vec![header(&key, &value, raw)] }),
                 ..HttpRequest::default()
             });
-            prop_assert_eq!(read(&map), read(&plain));
+            prop_assert_eq!(read(&received(&map)), read(&received(&plain)));
         }
     }
 }

@@ -1,0 +1,113 @@
+//! Envoy's messages, as far as we read and write them, by their field numbers.
+//!
+//! The generated types would do, but reading all that Envoy tells into them (a map with two strings for each header)
+//! costs more than the whole decision. What is not named here is skipped unread, and headers stay in the buffer that
+//! they came in. On the wire, `string` and `bytes` are the same.
+
+use envoy_types::pb::envoy::config::core::v3::Metadata;
+use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
+use envoy_types::pb::google::rpc;
+use prost::bytes::Bytes;
+
+/// `envoy.service.auth.v3.CheckRequest`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct CheckRequest {
+    #[prost(message, optional, tag = "1")]
+    pub attributes: Option<Attributes>,
+}
+
+/// `envoy.service.auth.v3.AttributeContext`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Attributes {
+    #[prost(message, optional, tag = "4")]
+    pub request: Option<Request>,
+    #[prost(message, repeated, tag = "10")]
+    pub context_extensions: Vec<Extension>,
+    #[prost(message, optional, tag = "11")]
+    pub metadata_context: Option<Metadata>,
+}
+
+/// An entry of a map from string to string.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Extension {
+    #[prost(string, tag = "1")]
+    pub key: String,
+    #[prost(string, tag = "2")]
+    pub value: String,
+}
+
+/// `envoy.service.auth.v3.AttributeContext.Request`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Request {
+    #[prost(message, optional, tag = "2")]
+    pub http: Option<HttpRequest>,
+}
+
+/// `envoy.service.auth.v3.AttributeContext.HttpRequest`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct HttpRequest {
+    #[prost(string, tag = "1")]
+    pub id: String,
+    #[prost(string, tag = "2")]
+    pub method: String,
+    #[prost(message, repeated, tag = "3")]
+    pub headers: Vec<Header>,
+    #[prost(string, tag = "4")]
+    pub path: String,
+    #[prost(string, tag = "5")]
+    pub host: String,
+    #[prost(message, optional, tag = "13")]
+    pub header_map: Option<HeaderMap>,
+}
+
+/// `envoy.config.core.v3.HeaderMap`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct HeaderMap {
+    #[prost(message, repeated, tag = "1")]
+    pub headers: Vec<Header>,
+}
+
+/// `envoy.config.core.v3.HeaderValue`; also an entry of the map `headers`, which has no raw value.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Header {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub key: Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub value: Bytes,
+    #[prost(bytes = "bytes", tag = "3")]
+    pub raw_value: Bytes,
+}
+
+/// `envoy.service.auth.v3.CheckResponse`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct CheckResponse {
+    #[prost(message, optional, tag = "1")]
+    pub status: Option<rpc::Status>,
+    #[prost(oneof = "HttpResponse", tags = "2, 3, 5")]
+    pub http_response: Option<HttpResponse>,
+    #[prost(message, optional, tag = "4")]
+    pub dynamic_metadata: Option<Struct>,
+}
+
+/// `google.protobuf.Struct`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Struct {
+    #[prost(message, repeated, tag = "1")]
+    pub fields: Vec<Field>,
+}
+
+/// An entry of the map of a `google.protobuf.Struct`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Field {
+    #[prost(bytes = "bytes", tag = "1")]
+    pub key: Bytes,
+    #[prost(message, optional, tag = "2")]
+    pub value: Option<Text>,
+}
+
+/// A `google.protobuf.Value` that is a text, which is not empty.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Text {
+    #[prost(bytes = "bytes", tag = "3")]
+    pub string_value: Bytes,
+}
