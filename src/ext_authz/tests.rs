@@ -150,7 +150,7 @@ fn an_answer_reads_back_as_envoy_reads_it() {
             let fields = &read.dynamic_metadata.as_ref().unwrap().fields;
             match &fields[name].kind {
                 Some(Kind::StringValue(text)) => text.clone(),
-                other => panic!("{other:?}"),
+                other => unreachable!("{other:?}"),
             }
         };
         assert_eq!(text("decision"), outcome.decision());
