@@ -4,7 +4,9 @@
 export PATH := $(CURDIR)/.tools/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint validate bench build release fmt advisories clean
+FUZZ_SECONDS ?= 60
+
+.PHONY: help demo test fuzz lint validate bench build release fmt advisories clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,6 +19,15 @@ demo: ## Envoy, Revoxy and a Flask application: log in, log out, be refused (DEM
 test: ## unit, integration and documentation tests, against a real Envoy and a real Redis
 	@scripts/setup test
 	cargo test --locked
+
+fuzz: ## the token verifier and a whole check under libFuzzer, FUZZ_SECONDS=60 each
+	@scripts/setup fuzz
+	cd fuzz && python3 seeds.py
+	cd fuzz && cargo build --release --locked
+	cd fuzz && for target in token check_request; do \
+		cargo run --quiet --release --locked --bin $$target -- corpus/$$target -artifact_prefix=artifacts/$$target/ \
+			-max_total_time=$(FUZZ_SECONDS) -max_len=20000 -timeout=5 -rss_limit_mb=1024 -print_final_stats=1 || exit 1; \
+	done
 
 lint: ## formatting, clippy, rustdoc, licences, banned and unused dependencies
 	@scripts/setup lint
@@ -52,4 +63,5 @@ advisories: ## known vulnerabilities among the dependencies; needs a network tha
 
 clean: ## remove what was built and what the demo left behind; .venv and .tools stay
 	cargo clean
+	rm -rf fuzz/target fuzz/corpus fuzz/artifacts
 	rm -rf .demo
