@@ -270,7 +270,7 @@ impl Feed {
                 _ = beats.tick() => {
                     let as_of = session.heartbeat().await?;
                     if Instant::now() >= settled {
-                        self.complete(&server, as_of, session.reconciliation.evictions());
+                        self.complete(&server, as_of, &session.reconciliation);
                     }
                 }
                 () = session.pushes.arrived() => session.act_on_pushes().await?,
@@ -294,14 +294,15 @@ impl Feed {
         }
     }
 
-    fn complete(&mut self, server: &ServerInfo, as_of: Instant, evicted_keys: u64) {
+    fn complete(&mut self, server: &ServerInfo, as_of: Instant, done: &Reconciliation) {
         self.trusted.set(Some(server.identity.clone()));
         self.view.set_fresh_as_of(as_of);
-        self.another_met = false;
+        // What this server lacks and would not take back is not deleted, after a reconnection either.
+        self.another_met = done.is_owing();
         if let Some(known) = &mut self.known
             && known.identity == server.identity
         {
-            known.evicted_keys = evicted_keys;
+            known.evicted_keys = done.evictions();
             self.metrics.following(true);
             return;
         }

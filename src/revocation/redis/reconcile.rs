@@ -30,6 +30,9 @@ pub(super) struct Reconciliation {
     deletions: Deletions,
     server: Server,
     scan: Option<Scan>,
+    /// Whether the server has refused to take back what it lost: what is missing is then lost and not deleted, until
+    /// everything could be written.
+    owing: bool,
     /// The server holds another's data since a moment ago: the connection must be made anew, as with a new server.
     another_history: bool,
 }
@@ -85,6 +88,7 @@ impl Reconciliation {
             deletions,
             server,
             scan: None,
+            owing: false,
             another_history: false,
         }
     }
@@ -114,6 +118,11 @@ impl Reconciliation {
 
     pub(super) fn is_under_way(&self) -> bool {
         self.scan.is_some()
+    }
+
+    /// Whether the server lacks what it refused to take back.
+    pub(super) fn is_owing(&self) -> bool {
+        self.owing
     }
 
     pub(super) fn has_another_history(&self) -> bool {
@@ -354,7 +363,7 @@ impl Reconciliation {
             );
             return Ok(());
         }
-        let forgotten = lost.is_some() || self.deletions == Deletions::Ignore;
+        let forgotten = lost.is_some() || self.owing || self.deletions == Deletions::Ignore;
         self.keep_or_drop(connection, missing, forgotten).await
     }
 
@@ -367,12 +376,16 @@ impl Reconciliation {
     ) -> RedisResult<()> {
         let soon = self.clock.now().plus(EXPIRY_SLACK);
         let missing = self.view.unseen(soon);
+        // Owed until this pass has written everything.
+        let owed = std::mem::take(&mut self.owing);
         if missing.is_empty() {
             return Ok(());
         }
         let lost = self.has_lost(connection).await?;
-        let forgotten =
-            why == Why::ServerChanged || lost.is_some() || self.deletions == Deletions::Ignore;
+        let forgotten = why == Why::ServerChanged
+            || lost.is_some()
+            || owed
+            || self.deletions == Deletions::Ignore;
         if why == Why::Comparison {
             let silent = pending.absences().map_or(0, |told| {
                 missing.iter().filter(|m| !told.contains(&m.0)).count()
@@ -406,15 +419,16 @@ impl Reconciliation {
 
     /// Writes back what was forgotten, takes out the rest.
     async fn keep_or_drop(
-        &self,
+        &mut self,
         connection: &mut MultiplexedConnection,
         missing: Vec<Missing>,
         forgotten: bool,
     ) -> RedisResult<()> {
         for batch in missing.chunks(BATCH) {
             if forgotten {
-                let written = restore(&self.view, &*self.clock, connection, batch).await?;
-                self.metrics.restored.inc_by(written);
+                let restored = restore(&self.view, &*self.clock, connection, batch).await?;
+                self.metrics.restored.inc_by(restored.written);
+                self.owing |= restored.refused;
             } else {
                 for (hash, ..) in batch {
                     self.view.remove(*hash);

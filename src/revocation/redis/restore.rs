@@ -13,16 +13,22 @@ use super::{LONGEST_LIFE, connection, format};
 /// An entry of the view that the server does not have.
 pub(super) type Missing = (KeyHash, Cutoff, Timestamp);
 
-/// Writes `missing` back, unless it was taken back through the API, which also takes it out of the view. Tells how many
-/// were written.
-///
-/// Where the server refuses (no permission, no memory) the view keeps them, and the next comparison tries again.
+/// What came of writing back.
+pub(super) struct Restored {
+    /// How many were written.
+    pub written: u64,
+    /// Whether the server refused (no permission, no memory): the view keeps them, and they are still to be written.
+    pub refused: bool,
+}
+
+/// Writes `missing` back, unless it was taken back through the API, which also takes it out of the view.
 pub(super) async fn restore(
     view: &View,
     clock: &dyn Clock,
     connection: &mut MultiplexedConnection,
     missing: &[Missing],
-) -> RedisResult<u64> {
+) -> RedisResult<Restored> {
+    let mut refused_any = false;
     let mut tombstones = redis::pipe();
     for (hash, ..) in missing {
         tombstones.exists(StoredKey::unrevoked(*hash));
@@ -31,6 +37,7 @@ pub(super) async fn restore(
         Ok(taken_back) => taken_back,
         Err(error) => {
             refused(error)?;
+            refused_any = true;
             vec![false; missing.len()]
         }
     };
@@ -50,13 +57,20 @@ pub(super) async fn restore(
             command.arg("PX").arg(life.min(LONGEST_LIFE));
         }
     }
-    if write.is_empty() {
-        return Ok(0);
+    let mut written = 0;
+    if !write.is_empty() {
+        match write.query_async::<Vec<Option<String>>>(connection).await {
+            Ok(answers) => written = answers.iter().flatten().count() as u64,
+            Err(error) => {
+                refused(error)?;
+                refused_any = true;
+            }
+        }
     }
-    match write.query_async::<Vec<Option<String>>>(connection).await {
-        Ok(written) => Ok(written.iter().flatten().count() as u64),
-        Err(error) => refused(error).map(|()| 0),
-    }
+    Ok(Restored {
+        written,
+        refused: refused_any,
+    })
 }
 
 /// Deletes restored revocations that have been taken back since.
