@@ -10,32 +10,35 @@
 use std::sync::{Arc, LazyLock};
 
 use envoy_types::pb::envoy::service::auth::v3::attribute_context::HttpRequest;
-use envoy_types::pb::envoy::service::auth::v3::authorization_server::Authorization as _;
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest, CheckResponse};
 use envoy_types::pb::google::protobuf::value::Kind;
 use envoy_types::pb::google::protobuf::{Struct, Value as ProtoValue};
 use futures_util::FutureExt as _;
+use http_body_util::{BodyExt as _, Full};
 use libfuzzer_sys::{Corpus, fuzz_target};
 use prost::Message as _;
+use prost::bytes::{BufMut as _, Bytes, BytesMut};
 use revoxy::authz::{
     Authorizer, OnUnavailable, Outcome, PathMatch, Policies, Policy, Route, TokenDemand,
     TokenPlace, TokenSource, TypeDemand,
 };
 use revoxy::clock::ManualClock;
-use revoxy::ext_authz::{Answers, BodyFormat, ExtAuthz};
+use revoxy::ext_authz::{Answers, BodyFormat, CheckServer, ExtAuthz};
 use revoxy::jwt::CachingVerifier;
 use revoxy::metrics::{CheckLabels, Metrics};
 use revoxy::revocation::TokenKeys;
 use revoxy_fuzz::{PROXIED_ISS, PROXIED_KEY, claims_are_in_order, is_genuine, now, verifier};
 use serde_json::Value;
-use tonic::Request;
+use tonic::codegen::Service as _;
+use tonic::codegen::http::Request;
 
 const PUBLIC_PREFIX: &str = "/public";
 
-static SERVICE: LazyLock<ExtAuthz> = LazyLock::new(service);
+static SERVICE: LazyLock<CheckServer> = LazyLock::new(service);
+const MAX_MESSAGE: usize = 4 << 20;
 
-fn service() -> ExtAuthz {
+fn service() -> CheckServer {
     let policy = |index, name: &str, token, token_type| Policy {
         name: name.to_owned(),
         index,
@@ -76,18 +79,35 @@ fn service() -> ExtAuthz {
         body: BodyFormat::Oauth,
         error_response: false,
     };
-    ExtAuthz::new(Arc::new(authorizer), answers, metrics.checks)
+    let service = ExtAuthz::new(Arc::new(authorizer), answers, metrics.checks);
+    CheckServer::new(service, MAX_MESSAGE)
 }
 
 fuzz_target!(|data: &[u8]| -> Corpus {
     let Ok(message) = CheckRequest::decode(data) else {
         return Corpus::Reject;
     };
-    let answer = SERVICE.check(Request::new(message.clone())).now_or_never();
-    let answer = answer.expect("waits for nothing").expect("is answered");
-    judge(&message, &answer.into_inner());
+    judge(&message, &ask(data));
     Corpus::Keep
 });
+
+/// Asks over gRPC, without a connection: one frame there, one frame back.
+fn ask(message: &[u8]) -> CheckResponse {
+    let mut frame = BytesMut::new();
+    frame.put_u8(0);
+    frame.put_u32(message.len().try_into().expect("a small message"));
+    frame.put_slice(message);
+    let request = Request::post("/envoy.service.auth.v3.Authorization/Check")
+        .header("content-type", "application/grpc")
+        .body(Full::<Bytes>::new(frame.freeze()))
+        .unwrap();
+    let answer = SERVICE.clone().call(request).now_or_never();
+    let body = answer.expect("waits for nothing").unwrap().into_body();
+    let body = body.collect().now_or_never().expect("is complete").unwrap();
+    let bytes = body.to_bytes();
+    // What the generated types can read, ours can.
+    CheckResponse::decode(bytes.get(5..).expect("is answered")).unwrap()
+}
 
 fn judge(message: &CheckRequest, answer: &CheckResponse) {
     let ok_response = matches!(answer.http_response, Some(HttpResponse::OkResponse(_)));
