@@ -6,7 +6,10 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 .DEFAULT_GOAL := help
 FUZZ_SECONDS ?= 60
 
-.PHONY: help demo test fuzz lint validate bench build release fmt advisories clean
+.PHONY: help demo test safety fuzz lint validate bench build release fmt advisories clean
+
+FAULTS ?= 200
+SEED ?= $(shell date +%s)
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,6 +22,10 @@ demo: ## Envoy, Revoxy and a Flask application: log in, log out, be refused (DEM
 test: ## unit, integration and documentation tests, against a real Envoy and a real Redis
 	@scripts/setup test
 	cargo test --locked
+
+safety: ## the promise about staleness against FAULTS=200 faults drawn from SEED (printed; the time of day unless given)
+	@scripts/setup test
+	REVOXY_SAFETY_SEED=$(SEED) REVOXY_SAFETY_FAULTS=$(FAULTS) cargo test --locked --test it safety:: -- --nocapture --test-threads 1
 
 fuzz: ## the token verifier and a whole check under libFuzzer, FUZZ_SECONDS=60 each
 	@scripts/setup fuzz
