@@ -1,4 +1,5 @@
-//! Bringing the view in line with the server: by what was pushed, and by reading everything.
+//! Bringing the view in line with the server: by what was pushed, and by reading everything. What it means that
+//! something is missing is judged in `judge.rs`.
 
 use std::sync::Arc;
 
@@ -12,29 +13,29 @@ use super::super::key::PREFIX;
 use super::super::statement::Cutoff;
 use super::super::view::{Change, KeyHash, View};
 use super::Deletions;
-use super::pushes::{Explained, Pending, Pushes};
-use super::restore::{self, Missing, restore};
+use super::pushes::{Pending, Pushes};
+use super::restore;
 use super::server::{Identity, ServerInfo};
 use super::stored::{self, Stored, StoredKey};
 
 /// How many keys a step reads.
-const BATCH: usize = 1000;
+pub(super) const BATCH: usize = 1000;
 /// A key that goes this little before its time has expired: the server's clock and ours are not one.
-const EXPIRY_SLACK: std::time::Duration = std::time::Duration::from_secs(2);
+pub(super) const EXPIRY_SLACK: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// The work of one connection.
 pub(super) struct Reconciliation {
-    view: Arc<View>,
-    clock: Arc<dyn Clock>,
-    metrics: FeedMetrics,
-    deletions: Deletions,
-    server: Server,
+    pub(super) view: Arc<View>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: FeedMetrics,
+    pub(super) deletions: Deletions,
+    pub(super) server: Server,
     scan: Option<Scan>,
     /// Whether the server has refused to take back what it lost: what is missing is then lost and not deleted, until
     /// everything could be written.
-    owing: bool,
+    pub(super) owing: bool,
     /// The server holds another's data since a moment ago: the connection must be made anew, as with a new server.
-    another_history: bool,
+    pub(super) another_history: bool,
 }
 
 /// The server at the other end.
@@ -57,20 +58,13 @@ struct Scan {
 
 /// Why everything is read, which tells what it means that an entry is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Why {
+pub(super) enum Why {
     /// It is another server process than the view was last complete with: it may have lost its data.
     ServerChanged,
     /// Keys were flushed, or the connection was away: what is missing was deleted.
     CatchingUp,
     /// No reason: what differs was kept silent about.
     Comparison,
-}
-
-/// How a server lost keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Loss {
-    Eviction,
-    History,
 }
 
 impl Reconciliation {
@@ -315,127 +309,6 @@ impl Reconciliation {
             return Change::None;
         }
         self.view.put(hash, cutoff, expires_at)
-    }
-
-    /// Native keys are gone: expired, restored under another name, deleted or evicted.
-    async fn judge_gone(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-        gone: &[KeyHash],
-    ) -> RedisResult<()> {
-        let soon = self.clock.now().plus(EXPIRY_SLACK);
-        let held = |hash: &KeyHash| {
-            let (cutoff, expires_at) = self.view.entry(*hash)?;
-            Some((*hash, cutoff, expires_at))
-        };
-        // What is due anyway ends by itself, by our own clock.
-        let early: Vec<Missing> = gone
-            .iter()
-            .filter_map(held)
-            .filter(|m| m.2 > soon)
-            .collect();
-        let names: Vec<_> = early
-            .iter()
-            .map(|m| StoredKey::restored(m.0).into_bytes())
-            .collect();
-        let stored = stored::read(connection, &names, || self.clock.now()).await?;
-        let mut missing = Vec::new();
-        for (entry, stored) in early.into_iter().zip(stored) {
-            match stored {
-                Stored::Revocation {
-                    cutoff, expires_at, ..
-                } => {
-                    self.view.put(entry.0, cutoff, expires_at);
-                }
-                Stored::Nothing => missing.push(entry),
-            }
-        }
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let lost = self.has_lost(connection).await?;
-        if lost == Some(Loss::Eviction) {
-            // They stay in the view. To write them back at once would make the server evict others, without end:
-            // the slow comparison does it at its pace.
-            tracing::warn!(
-                entries = missing.len(),
-                "Redis has evicted revocations; the view keeps them"
-            );
-            return Ok(());
-        }
-        let forgotten = lost.is_some() || self.owing || self.deletions == Deletions::Ignore;
-        self.keep_or_drop(connection, missing, forgotten).await
-    }
-
-    /// Everything has been read, and these entries of the view were not among it.
-    async fn judge_missing(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-        why: Why,
-        pending: &Explained,
-    ) -> RedisResult<()> {
-        let soon = self.clock.now().plus(EXPIRY_SLACK);
-        let missing = self.view.unseen(soon);
-        // Owed until this pass has written everything.
-        let owed = std::mem::take(&mut self.owing);
-        if missing.is_empty() {
-            return Ok(());
-        }
-        let lost = self.has_lost(connection).await?;
-        let forgotten = why == Why::ServerChanged
-            || lost.is_some()
-            || owed
-            || self.deletions == Deletions::Ignore;
-        if why == Why::Comparison {
-            let silent = pending.absences().map_or(0, |told| {
-                missing.iter().filter(|m| !told.contains(&m.0)).count()
-            });
-            self.metrics.healed.inc_by(silent as u64);
-        }
-        tracing::warn!(
-            entries = missing.len(),
-            ?why,
-            restoring = forgotten,
-            "Redis lacks revocations of the view"
-        );
-        self.keep_or_drop(connection, missing, forgotten).await
-    }
-
-    /// Whether the server has lost keys that nobody deleted, since all was well.
-    async fn has_lost(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-    ) -> RedisResult<Option<Loss>> {
-        let now = ServerInfo::read(connection).await?;
-        let evicted = now.evicted_keys != self.server.evictions;
-        if now.identity != self.server.identity {
-            // It has been somebody's replica meanwhile, and taken over that one's data.
-            self.server.identity = now.identity;
-            self.another_history = true;
-            return Ok(Some(Loss::History));
-        }
-        Ok(evicted.then_some(Loss::Eviction))
-    }
-
-    /// Writes back what was forgotten, takes out the rest.
-    async fn keep_or_drop(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-        missing: Vec<Missing>,
-        forgotten: bool,
-    ) -> RedisResult<()> {
-        for batch in missing.chunks(BATCH) {
-            if forgotten {
-                let restored = restore(&self.view, &*self.clock, connection, batch).await?;
-                self.metrics.restored.inc_by(restored.written);
-                self.owing |= restored.refused;
-            } else {
-                for (hash, ..) in batch {
-                    self.view.remove(*hash);
-                }
-            }
-        }
-        Ok(())
     }
 }
 

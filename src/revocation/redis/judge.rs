@@ -1,0 +1,142 @@
+//! What it means that the server lacks what the view holds: expired, deleted, or lost.
+
+use redis::RedisResult;
+use redis::aio::MultiplexedConnection;
+
+use super::super::view::KeyHash;
+use super::Deletions;
+use super::pushes::Explained;
+use super::reconcile::{BATCH, EXPIRY_SLACK, Reconciliation, Why};
+use super::restore::{Missing, restore};
+use super::server::ServerInfo;
+use super::stored::{self, Stored, StoredKey};
+
+/// How a server lost keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Loss {
+    Eviction,
+    History,
+}
+
+impl Reconciliation {
+    /// Native keys are gone: expired, restored under another name, deleted or evicted.
+    pub(super) async fn judge_gone(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        gone: &[KeyHash],
+    ) -> RedisResult<()> {
+        let soon = self.clock.now().plus(EXPIRY_SLACK);
+        let held = |hash: &KeyHash| {
+            let (cutoff, expires_at) = self.view.entry(*hash)?;
+            Some((*hash, cutoff, expires_at))
+        };
+        // What is due anyway ends by itself, by our own clock.
+        let early: Vec<Missing> = gone
+            .iter()
+            .filter_map(held)
+            .filter(|m| m.2 > soon)
+            .collect();
+        let names: Vec<_> = early
+            .iter()
+            .map(|m| StoredKey::restored(m.0).into_bytes())
+            .collect();
+        let stored = stored::read(connection, &names, || self.clock.now()).await?;
+        let mut missing = Vec::new();
+        for (entry, stored) in early.into_iter().zip(stored) {
+            match stored {
+                Stored::Revocation {
+                    cutoff, expires_at, ..
+                } => {
+                    self.view.put(entry.0, cutoff, expires_at);
+                }
+                Stored::Nothing => missing.push(entry),
+            }
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let lost = self.has_lost(connection).await?;
+        if lost == Some(Loss::Eviction) {
+            // They stay in the view. To write them back at once would make the server evict others, without end:
+            // the slow comparison does it at its pace.
+            tracing::warn!(
+                entries = missing.len(),
+                "Redis has evicted revocations; the view keeps them"
+            );
+            return Ok(());
+        }
+        let forgotten = lost.is_some() || self.owing || self.deletions == Deletions::Ignore;
+        self.keep_or_drop(connection, missing, forgotten).await
+    }
+
+    /// Everything has been read, and these entries of the view were not among it.
+    pub(super) async fn judge_missing(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        why: Why,
+        pending: &Explained,
+    ) -> RedisResult<()> {
+        let soon = self.clock.now().plus(EXPIRY_SLACK);
+        let missing = self.view.unseen(soon);
+        // Owed until this pass has written everything.
+        let owed = std::mem::take(&mut self.owing);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let lost = self.has_lost(connection).await?;
+        let forgotten = why == Why::ServerChanged
+            || lost.is_some()
+            || owed
+            || self.deletions == Deletions::Ignore;
+        if why == Why::Comparison {
+            let silent = pending.absences().map_or(0, |told| {
+                missing.iter().filter(|m| !told.contains(&m.0)).count()
+            });
+            self.metrics.healed.inc_by(silent as u64);
+        }
+        tracing::warn!(
+            entries = missing.len(),
+            ?why,
+            restoring = forgotten,
+            "Redis lacks revocations of the view"
+        );
+        self.keep_or_drop(connection, missing, forgotten).await
+    }
+
+    /// Whether the server has lost keys that nobody deleted, since all was well.
+    async fn has_lost(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+    ) -> RedisResult<Option<Loss>> {
+        let now = ServerInfo::read(connection).await?;
+        let evicted = now.evicted_keys != self.server.evictions;
+        if now.identity != self.server.identity {
+            // It has been somebody's replica meanwhile, and taken over that one's data.
+            self.server.identity = now.identity;
+            self.another_history = true;
+            return Ok(Some(Loss::History));
+        }
+        Ok(evicted.then_some(Loss::Eviction))
+    }
+
+    /// Writes back what was forgotten, takes out the rest.
+    async fn keep_or_drop(
+        &mut self,
+        connection: &mut MultiplexedConnection,
+        missing: Vec<Missing>,
+        forgotten: bool,
+    ) -> RedisResult<()> {
+        for batch in missing.chunks(BATCH) {
+            if forgotten {
+                let restored = restore(&self.view, &*self.clock, connection, batch).await?;
+                self.metrics.restored.inc_by(restored.written);
+                self.owing |= restored.refused;
+            } else {
+                for (hash, ..) in batch {
+                    self.view.remove(*hash);
+                }
+            }
+        }
+        Ok(())
+    }
+}
