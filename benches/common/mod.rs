@@ -94,13 +94,13 @@ pub fn fill(url: &str, entries: usize) {
         for n in batch {
             // As long as a UUID.
             let key = format!("revoxy:jti:shop:{n:08}-5a61-4f3e-9d0f-2f6c1f0b8a11");
-            pipe.cmd("SET")
-                .arg(key)
-                .arg("{}")
-                .arg("EX")
-                .arg(86_400)
-                .ignore();
+            revoke(&mut pipe, &key);
         }
         pipe.query::<()>(&mut connection).unwrap();
     }
+}
+
+/// Adds a revocation, for a day.
+pub fn revoke(pipe: &mut redis::Pipeline, key: &str) {
+    pipe.set_ex(key, "{}", 86_400).ignore();
 }

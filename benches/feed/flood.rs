@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use jsonwebtoken::Algorithm;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use crate::common::{cpu_time, pid_in, resident, setting};
+use crate::common::{cpu_time, pid_in, resident, revoke, setting};
 use crate::support::{Config, Redis, Revoxy, Scratch, SigningKey, eventually};
 
 /// Writes come in bursts, this often.
@@ -41,12 +41,7 @@ pub async fn run() {
         let mut pipe = redis::pipe();
         for n in 0..size {
             let key = format!("revoxy:jti:shop:{burst:08}-{n:04}-4f3e-9d0f-2f6c1f0b8a11");
-            pipe.cmd("SET")
-                .arg(key)
-                .arg("{}")
-                .arg("EX")
-                .arg(86_400)
-                .ignore();
+            revoke(&mut pipe, &key);
         }
         pipe.exec_async(&mut writer).await.unwrap();
         if burst % BURSTS == 0 {

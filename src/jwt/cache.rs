@@ -18,7 +18,7 @@ use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use crate::clock::Timestamp;
 
-use super::claims::{Expiry, VerifiedClaims};
+use super::claims::{Times, VerifiedClaims};
 use super::error::VerifyError;
 use super::issuer::Issuer;
 use super::key::KeySet;
@@ -101,7 +101,7 @@ impl<D> CachingVerifier<D> {
         let hash = TokenHash(sha256(token.as_bytes()));
         if let Some(known) = entries.get(&hash) {
             if known.has_current_keys() {
-                known.claims.judge_times(now, Expiry::Enforced)?;
+                known.claims.judge_times(now, Times::Judged)?;
                 return Ok(known);
             }
             entries.remove(&hash);
@@ -136,7 +136,7 @@ impl<D> CachingVerifier<D> {
         token: &str,
         now: Timestamp,
     ) -> Result<Arc<VerifiedToken<D>>, VerifyError> {
-        let (claims, issuer, keys) = self.verifier.verify_with(token, now, Expiry::Enforced)?;
+        let (claims, issuer, keys) = self.verifier.verify_with(token, now, Times::Judged)?;
         Ok(Arc::new(VerifiedToken {
             derived: (self.derive)(&claims),
             claims,

@@ -108,8 +108,8 @@ impl VerifiedClaims {
     }
 
     /// Judges the times. What was in order once may not be later, or when the clock was set back.
-    pub(super) fn judge_times(&self, now: Timestamp, expiry: Expiry) -> Result<(), Rejection> {
-        if expiry == Expiry::Ignored {
+    pub(super) fn judge_times(&self, now: Timestamp, times: Times) -> Result<(), Rejection> {
+        if times == Times::Ignored {
             return Ok(());
         }
         // RFC 7519 §4.1.4: "on or after" the expiration time the token is refused.
@@ -177,7 +177,7 @@ impl UnverifiedClaims<'_> {
         profile: &IssuerProfile,
         provenance: &Provenance<'_>,
         now: Timestamp,
-        expiry: Expiry,
+        times: Times,
     ) -> Result<VerifiedClaims, Rejection> {
         let expires_at = self.date("exp")?.ok_or(Rejection::MissingClaim)?;
         let (client, client_id) = (self.text("azp")?, self.text("client_id")?);
@@ -196,7 +196,7 @@ impl UnverifiedClaims<'_> {
             leeway: profile.leeway,
             dies_at: expires_at.plus(profile.leeway),
         };
-        claims.judge_times(now, expiry)?;
+        claims.judge_times(now, times)?;
         self.check_audience(&profile.audiences)?;
         let by_form = profile.form.required_claims().iter();
         let all_there = by_form.into_iter().all(|claim| self.0.contains_key(*claim))
@@ -277,8 +277,8 @@ impl UnverifiedClaims<'_> {
 
 /// Whether the times of a token are judged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Expiry {
-    Enforced,
+pub(super) enum Times {
+    Judged,
     /// For revoking: an expired token is still possessed (RFC 7009 §2.2), and one that becomes valid later must be
     /// revocable now.
     Ignored,

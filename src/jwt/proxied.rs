@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 
-use super::claims::{Expiry, Provenance, UnverifiedClaims, VerifiedClaims};
+use super::claims::{Provenance, Times, UnverifiedClaims, VerifiedClaims};
 use super::compact::CompactToken;
 use super::error::{Rejection, VerifyError};
 use super::header::Header;
@@ -61,7 +61,7 @@ impl Verifier {
                     digest: [0; 32],
                     kid: None,
                 };
-                claims.judge(profile, &provenance, now, Expiry::Enforced)?
+                claims.judge(profile, &provenance, now, Times::Judged)?
             }
             Some(token) => {
                 let header = Header::read(&token.header)?;
@@ -75,7 +75,7 @@ impl Verifier {
                     digest: sha256(token.signing_input.as_bytes()),
                     kid: header.kid,
                 };
-                claims.judge(profile, &provenance, now, Expiry::Enforced)?
+                claims.judge(profile, &provenance, now, Times::Judged)?
             }
         };
         Ok((verified, Arc::clone(issuer)))

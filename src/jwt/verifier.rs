@@ -7,7 +7,7 @@ use aws_lc_rs::digest;
 
 use crate::clock::Timestamp;
 
-use super::claims::{Expiry, Provenance, UnverifiedClaims, VerifiedClaims};
+use super::claims::{Provenance, Times, UnverifiedClaims, VerifiedClaims};
 use super::compact::CompactToken;
 use super::error::{PendingKeys, Rejection, VerifyError};
 use super::header::Header;
@@ -48,7 +48,7 @@ impl Verifier {
 
     /// Verifies a token as it stands at `now`.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<VerifiedClaims, VerifyError> {
-        let (claims, ..) = self.verify_with(token, now, Expiry::Enforced)?;
+        let (claims, ..) = self.verify_with(token, now, Times::Judged)?;
         Ok(claims)
     }
 
@@ -75,7 +75,7 @@ impl Verifier {
     }
 
     fn possession(&self, token: &str, now: Timestamp) -> Result<VerifiedClaims, VerifyError> {
-        let (claims, ..) = self.verify_with(token, now, Expiry::Ignored)?;
+        let (claims, ..) = self.verify_with(token, now, Times::Ignored)?;
         Ok(claims)
     }
 
@@ -86,7 +86,7 @@ impl Verifier {
         now: Timestamp,
     ) -> (Result<VerifiedClaims, VerifyError>, Steps) {
         let mut steps = Steps::default();
-        let verified = self.verify_traced(token, now, Expiry::Enforced, &mut steps);
+        let verified = self.verify_traced(token, now, Times::Judged, &mut steps);
         (verified.map(|(claims, ..)| claims), steps)
     }
 
@@ -95,16 +95,16 @@ impl Verifier {
         &self,
         token: &str,
         now: Timestamp,
-        expiry: Expiry,
+        times: Times,
     ) -> Result<(VerifiedClaims, Arc<Issuer>, Arc<KeySet>), VerifyError> {
-        self.verify_traced(token, now, expiry, &mut Untraced)
+        self.verify_traced(token, now, times, &mut Untraced)
     }
 
     fn verify_traced(
         &self,
         token: &str,
         now: Timestamp,
-        expiry: Expiry,
+        times: Times,
         trace: &mut impl Trace,
     ) -> Result<(VerifiedClaims, Arc<Issuer>, Arc<KeySet>), VerifyError> {
         let bytes = token.len();
@@ -150,7 +150,7 @@ impl Verifier {
             digest: sha256(token.signing_input.as_bytes()),
             kid: header.kid,
         };
-        let claims = claims.judge(profile, &provenance, now, expiry)?;
+        let claims = claims.judge(profile, &provenance, now, times)?;
         trace.passed(Stage::Claims, || claims.describe(now));
         Ok((claims, Arc::clone(issuer), Arc::clone(&keys)))
     }

@@ -12,6 +12,7 @@ use crate::metrics::StoreMetrics;
 
 use super::breaker::Breaker;
 use super::key::{KeyKind, TokenKeys};
+use super::view::View;
 use super::{RevocationStore, StoreError};
 
 /// Which token types are checked (flask-jwt-extended's `JWT_BLACKLIST_TOKEN_CHECKS`).
@@ -100,7 +101,7 @@ impl Checker {
         };
         // The age first, then the look: see `View::age`.
         let fresh = self.is_younger_than(self.settings.max_staleness);
-        match keys.first_match(|_, hash| view.find(hash, now)) {
+        match in_view(view, keys, now) {
             Some(kind) => Lookup::Revoked(kind),
             None if fresh => Lookup::Clear,
             None => Lookup::Ask,
@@ -110,7 +111,7 @@ impl Checker {
     /// Whether the view, however old, holds a revocation of the token.
     pub fn holds(&self, keys: &TokenKeys, now: Timestamp) -> bool {
         let view = self.store.view();
-        view.is_some_and(|view| keys.first_match(|_, hash| view.find(hash, now)).is_some())
+        view.is_some_and(|view| in_view(view, keys, now).is_some())
     }
 
     /// Whether there is a view that was complete at most this long ago.
@@ -151,4 +152,9 @@ impl Checker {
         }
         Ok(keys.first_match(|index, _| cutoffs[index]))
     }
+}
+
+/// By what the view holds the token revoked.
+fn in_view(view: &View, keys: &TokenKeys, now: Timestamp) -> Option<KeyKind> {
+    keys.first_match(|_, hash| view.find(hash, now))
 }

@@ -125,8 +125,13 @@ impl Fetched {
 
 /// Waits until something is so.
 async fn eventually(mut what: impl FnMut() -> bool) {
+    eventually_so(async || what()).await;
+}
+
+/// The same, where asking takes time.
+async fn eventually_so(mut what: impl AsyncFnMut() -> bool) {
     for _ in 0..1000 {
-        if what() {
+        if what().await {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;

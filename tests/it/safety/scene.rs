@@ -189,8 +189,8 @@ impl Scene {
                 let () = self
                     .redis
                     .run(&["CONFIG", "SET", "maxmemory-policy", "noeviction"]);
-                // The comparison writes back what is missing: a replica that starts before knows nothing of it.
-                wait(Duration::from_secs(3)).await;
+                // A replica that starts before the comparison has written back what is missing knows nothing of it.
+                self.stands_again().await;
                 self.resume().await;
             }
             Fault::FlushAll => {
@@ -250,6 +250,19 @@ impl Scene {
             })
             .await;
         }
+    }
+
+    /// Waits until everything that was acknowledged stands in Redis, under whatever name.
+    async fn stands_again(&self) {
+        let store = RedisStore::new(&self.redis.options(), Arc::new(SystemClock)).unwrap();
+        let acknowledged = (0..TOKENS).filter(|t| self.history.is_acknowledged(*t));
+        let key = |token| RevocationKey::new(KeyKind::TokenId, "shop", &jti(token));
+        let keys: Vec<_> = acknowledged.map(key).collect();
+        eventually("all revocations in Redis again", async || {
+            let found = store.lookup(&keys).await.ok()?;
+            found.iter().all(Option::is_some).then_some(())
+        })
+        .await;
     }
 
     async fn resume(&self) {
