@@ -123,7 +123,9 @@ impl Subject {
             .collect();
         let authorizer = Authorizer::new(
             config.policies.clone(),
-            CachingVerifier::new(verifier, tokens.len() * 2, TokenKeys::of),
+            CachingVerifier::new(verifier, tokens.len() * 2, |claims, _| {
+                TokenKeys::of(claims)
+            }),
             Some(checker()),
             Arc::new(SystemClock),
         );

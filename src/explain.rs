@@ -48,7 +48,7 @@ impl Explanation {
         // The verdict itself comes from where checks have theirs.
         let authorizer = Authorizer::new(
             policies,
-            CachingVerifier::new(Arc::new(verifier), 0, TokenKeys::of),
+            CachingVerifier::new(Arc::new(verifier), 0, |claims, _| TokenKeys::of(claims)),
             None,
             Arc::new(ManualClock::at(now)),
         );

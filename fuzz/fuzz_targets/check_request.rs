@@ -71,7 +71,7 @@ fn service() -> CheckServer {
     ];
     let others = places.map(|place| TokenSource { place, strip: true });
     let sources = [TokenSource::bearer()].into_iter().chain(others).collect();
-    let verifier = CachingVerifier::new(verifier().into(), 64, TokenKeys::of);
+    let verifier = CachingVerifier::new(verifier().into(), 64, |claims, _| TokenKeys::of(claims));
     let clock = Arc::new(ManualClock::at(now()));
     let authorizer = Authorizer::new(policies, verifier, None, clock).with_token_sources(sources);
     let answers = Answers {

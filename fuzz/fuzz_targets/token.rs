@@ -51,7 +51,7 @@ static ALLOCATOR: Counting = Counting;
 
 static VERIFIER: LazyLock<Verifier> = LazyLock::new(verifier);
 static CACHING: LazyLock<CachingVerifier<TokenKeys>> =
-    LazyLock::new(|| CachingVerifier::new(verifier().into(), 64, TokenKeys::of));
+    LazyLock::new(|| CachingVerifier::new(verifier().into(), 64, |claims, _| TokenKeys::of(claims)));
 
 fuzz_target!(|data: &[u8]| -> Corpus {
     match run(data) {

@@ -133,7 +133,7 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
         CachingVerifier::new(
             Arc::clone(&verifier),
             config.verification.cache_entries,
-            TokenKeys::of,
+            |claims, _| TokenKeys::of(claims),
         ),
         checker,
         Arc::clone(&clock),

@@ -122,11 +122,14 @@ impl Authorizer {
             OnUnavailable::ServeStale(age) => checker.is_younger_than(age),
             OnUnavailable::Deny | OnUnavailable::Allow | OnUnavailable::Delegate => false,
         };
-        if checker.holds(keys, self.clock.now()) {
+        let looked = checker.look(keys, self.clock.now());
+        if matches!(looked, Lookup::Revoked(_)) {
             return DenyReason::Revoked.into();
         }
         match choice {
-            OnUnavailable::ServeStale(_) if young => Outcome::Allow(AllowReason::Stale),
+            OnUnavailable::ServeStale(_) if young && looked == Lookup::Clear => {
+                Outcome::Allow(AllowReason::Stale)
+            }
             OnUnavailable::Deny | OnUnavailable::ServeStale(_) => {
                 ErrorReason::RevocationUnavailable.into()
             }

@@ -58,16 +58,24 @@ type Entries<D> = Cache<
     DefaultLifecycle<TokenHash, Arc<VerifiedToken<D>>>,
 >;
 
+/// Makes of verified claims, and of the compact token that they came in, what is kept with them.
+type Derive<D> = Box<dyn Fn(&VerifiedClaims, Option<&str>) -> D + Send + Sync>;
+
 /// A [`Verifier`] that remembers.
 pub struct CachingVerifier<D> {
     verifier: Arc<Verifier>,
-    derive: fn(&VerifiedClaims) -> D,
+    derive: Derive<D>,
     entries: Option<Entries<D>>,
 }
 
 impl<D> CachingVerifier<D> {
-    /// Remembers at most `capacity` tokens, none if it is 0, each with what `derive` makes of its claims.
-    pub fn new(verifier: Arc<Verifier>, capacity: usize, derive: fn(&VerifiedClaims) -> D) -> Self {
+    /// Remembers at most `capacity` tokens, none if it is 0, each with what `derive` makes of its claims and of the
+    /// compact token. That is not there where the proxy has verified it: its signature may have been spelled anew since.
+    pub fn new(
+        verifier: Arc<Verifier>,
+        capacity: usize,
+        derive: impl Fn(&VerifiedClaims, Option<&str>) -> D + Send + Sync + 'static,
+    ) -> Self {
         let entries = || {
             Cache::with(
                 capacity,
@@ -79,7 +87,7 @@ impl<D> CachingVerifier<D> {
         };
         Self {
             verifier,
-            derive,
+            derive: Box::new(derive),
             entries: (capacity > 0).then(entries),
         }
     }
@@ -119,7 +127,7 @@ impl<D> CachingVerifier<D> {
     ) -> Result<Arc<VerifiedToken<D>>, VerifyError> {
         let (claims, issuer) = self.verifier.accept(proxied, now)?;
         Ok(Arc::new(VerifiedToken {
-            derived: (self.derive)(&claims),
+            derived: (self.derive)(&claims, None),
             claims,
             keys: Arc::clone(&issuer.keys()),
             issuer,
@@ -138,7 +146,7 @@ impl<D> CachingVerifier<D> {
     ) -> Result<Arc<VerifiedToken<D>>, VerifyError> {
         let (claims, issuer, keys) = self.verifier.verify_with(token, now, Times::Judged)?;
         Ok(Arc::new(VerifiedToken {
-            derived: (self.derive)(&claims),
+            derived: (self.derive)(&claims, Some(token)),
             claims,
             issuer,
             keys,

@@ -11,8 +11,7 @@ use crate::jwt::TokenType;
 use crate::metrics::StoreMetrics;
 
 use super::breaker::Breaker;
-use super::key::{KeyKind, TokenKeys};
-use super::view::View;
+use super::token_keys::{InView, RevokedBy, TokenKeys};
 use super::{RevocationStore, StoreError};
 
 /// Which token types are checked (flask-jwt-extended's `JWT_BLACKLIST_TOKEN_CHECKS`).
@@ -47,8 +46,8 @@ impl CheckedTypes {
 pub enum Lookup {
     /// No revocation stands against the token, or its type is not checked.
     Clear,
-    /// The token is revoked, by this kind of key.
-    Revoked(KeyKind),
+    /// The token is revoked, by this.
+    Revoked(RevokedBy),
     /// Only the store can tell.
     Ask,
 }
@@ -90,7 +89,8 @@ impl Checker {
     /// Looks the token up in memory, where there is a copy.
     ///
     /// What the copy holds is believed however old it is: only the store's own word takes a revocation back. That
-    /// it holds nothing is believed while it is younger than `max_staleness`. The keys can be made of verified claims
+    /// it holds nothing, or that it holds an entry of an allow-list, is believed while it is younger than
+    /// `max_staleness`. The keys can be made of verified claims
     /// only, and are made once a token, not once a check.
     pub fn check(&self, token_type: TokenType, keys: &TokenKeys, now: Timestamp) -> Lookup {
         if !self.settings.types.includes(token_type) {
@@ -101,17 +101,21 @@ impl Checker {
         };
         // The age first, then the look: see `View::age`.
         let fresh = self.is_younger_than(self.settings.max_staleness);
-        match in_view(view, keys, now) {
-            Some(kind) => Lookup::Revoked(kind),
-            None if fresh => Lookup::Clear,
-            None => Lookup::Ask,
+        match keys.in_view(|hash| view.find(hash, now)) {
+            InView::Revoked(by) => Lookup::Revoked(by),
+            InView::Clear if fresh => Lookup::Clear,
+            InView::Clear | InView::Open => Lookup::Ask,
         }
     }
 
-    /// Whether the view, however old, holds a revocation of the token.
-    pub fn holds(&self, keys: &TokenKeys, now: Timestamp) -> bool {
+    /// What the view says, however old it is: [`Lookup::Clear`] only where it holds all that the token needs.
+    pub fn look(&self, keys: &TokenKeys, now: Timestamp) -> Lookup {
         let view = self.store.view();
-        view.is_some_and(|view| in_view(view, keys, now).is_some())
+        match view.map(|view| keys.in_view(|hash| view.find(hash, now))) {
+            Some(InView::Revoked(by)) => Lookup::Revoked(by),
+            Some(InView::Clear) => Lookup::Clear,
+            Some(InView::Open) | None => Lookup::Ask,
+        }
     }
 
     /// Whether there is a view that was complete at most this long ago.
@@ -121,8 +125,8 @@ impl Checker {
             .is_some_and(|now| now <= age)
     }
 
-    /// Asks the store. `Some` is the kind of key by which the token is revoked.
-    pub async fn ask(&self, keys: &TokenKeys) -> Result<Option<KeyKind>, StoreError> {
+    /// Asks the store. `Some` is by what the token is revoked.
+    pub async fn ask(&self, keys: &TokenKeys) -> Result<Option<RevokedBy>, StoreError> {
         let Some(attempt) = self.breaker.attempt() else {
             self.metrics.failed(StoreError::BreakerOpen.label());
             return Err(StoreError::BreakerOpen);
@@ -139,22 +143,38 @@ impl Checker {
         answer
     }
 
-    async fn ask_twice(&self, keys: &TokenKeys) -> Result<Option<KeyKind>, StoreError> {
+    async fn ask_twice(&self, keys: &TokenKeys) -> Result<Option<RevokedBy>, StoreError> {
         // A connection that died while idle is only noticed by the command that meets it.
-        let cutoffs = match self.store.lookup(keys.keys()).await {
-            Err(StoreError::Unavailable(_)) => self.store.lookup(keys.keys()).await?,
-            other => other?,
+        match self.ask_once(keys).await {
+            Err(StoreError::Unavailable(_)) => self.ask_once(keys).await,
+            other => other,
+        }
+    }
+
+    async fn ask_once(&self, keys: &TokenKeys) -> Result<Option<RevokedBy>, StoreError> {
+        let foreign = async {
+            match keys.foreign() {
+                [] => Ok(Vec::new()),
+                foreign => self.store.lookup_foreign(foreign).await,
+            }
         };
-        if cutoffs.len() != keys.keys().len() {
+        let registered = async {
+            match (keys.registration(), self.store.registry()) {
+                (None, _) => Ok(true),
+                (Some(key), Some(registry)) => registry.is_registered(key).await,
+                (Some(_), None) => Err(StoreError::Failed(
+                    "this store registers no tokens".to_owned(),
+                )),
+            }
+        };
+        // At once: over one connection they are one round trip.
+        let (cutoffs, foreign, registered) =
+            tokio::try_join!(self.store.lookup(keys.keys()), foreign, registered)?;
+        if cutoffs.len() != keys.keys().len() || foreign.len() != keys.foreign().len() {
             return Err(StoreError::Failed(
                 "as many answers as questions are needed".to_owned(),
             ));
         }
-        Ok(keys.first_match(|index, _| cutoffs[index]))
+        Ok(keys.in_store(&cutoffs, &foreign, registered))
     }
-}
-
-/// By what the view holds the token revoked.
-fn in_view(view: &View, keys: &TokenKeys, now: Timestamp) -> Option<KeyKind> {
-    keys.first_match(|_, hash| view.find(hash, now))
 }

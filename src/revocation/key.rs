@@ -6,17 +6,15 @@ use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::clock::Timestamp;
 use crate::jwt::VerifiedClaims;
 
-use super::statement::Cutoff;
 use super::view::KeyHash;
 
 /// The prefix of every key in a store.
 pub(super) const PREFIX: &str = "revoxy:";
 
 /// The value in the key that revokes a whole issuer: there is nothing more to name.
-const WHOLE_ISSUER: &str = "all";
+pub(super) const WHOLE_ISSUER: &str = "all";
 
 /// By what a revocation finds its tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -49,7 +47,7 @@ impl KeyKind {
         Self::Issuer,
     ];
 
-    /// A number that stands for the kind in a view, from 1.
+    /// A number that stands for the kind in a view, from 1 to 7: see [`KeyHash`].
     const fn code(self) -> u8 {
         match self {
             Self::TokenId => 1,
@@ -151,59 +149,16 @@ impl RevocationKey {
     /// The key as it stands in a [`super::View`]: 128 bits of SHA-256. Subjects and token ids may be chosen by
     /// others, so the hash must be one that nobody finds collisions in.
     pub(super) fn hash(&self) -> KeyHash {
-        let digest = digest::digest(&digest::SHA256, self.rendered.as_bytes());
-        let mut head = [0; 16];
-        head.copy_from_slice(&digest.as_ref()[..16]);
-        KeyHash::new(u128::from_le_bytes(head), self.kind.code())
+        hash(self.rendered.as_bytes(), self.kind.code())
     }
 }
 
-/// Every key under which a token may be revoked, rendered and hashed once.
-#[derive(Clone, Debug)]
-pub struct TokenKeys {
-    keys: Vec<RevocationKey>,
-    hashes: Vec<KeyHash>,
-    issued_at: Option<Timestamp>,
-}
-
-impl TokenKeys {
-    /// The keys of a verified token.
-    pub fn of(claims: &VerifiedClaims) -> Self {
-        let issuer: &str = claims.issuer();
-        let mut keys = vec![RevocationKey::of_token(claims)];
-        let mut add = |kind, value: Option<&str>| {
-            keys.extend(value.map(|value| RevocationKey::new(kind, issuer, value)));
-        };
-        add(KeyKind::Subject, claims.subject());
-        add(KeyKind::Session, claims.session());
-        add(KeyKind::Client, claims.client());
-        add(KeyKind::SigningKey, claims.kid());
-        add(KeyKind::Issuer, Some(WHOLE_ISSUER));
-        Self {
-            hashes: keys.iter().map(RevocationKey::hash).collect(),
-            keys,
-            issued_at: claims.issued_at(),
-        }
-    }
-
-    /// The keys, the token's own first.
-    pub fn keys(&self) -> &[RevocationKey] {
-        &self.keys
-    }
-
-    /// The first key whose revocation, as `find` tells it, matches this token.
-    pub(super) fn first_match(
-        &self,
-        mut find: impl FnMut(usize, KeyHash) -> Option<Cutoff>,
-    ) -> Option<KeyKind> {
-        let matches = |(index, hash): (usize, &KeyHash)| {
-            let cutoff = find(index, *hash)?;
-            cutoff
-                .matches(self.issued_at)
-                .then(|| self.keys[index].kind)
-        };
-        self.hashes.iter().enumerate().find_map(matches)
-    }
+/// The hash of a store key, of this kind, in a view.
+pub(super) fn hash(name: &[u8], kind: u8) -> KeyHash {
+    let digest = digest::digest(&digest::SHA256, name);
+    let mut head = [0; 16];
+    head.copy_from_slice(&digest.as_ref()[..16]);
+    KeyHash::new(u128::from_le_bytes(head), kind)
 }
 
 #[cfg(test)]

@@ -56,6 +56,9 @@ impl RevocationStore for MemoryStore {
     }
 
     async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError> {
+        if revocation.means_nothing() {
+            return Ok(());
+        }
         let now = self.clock.now();
         let mut entries = self.entries();
         let entry = match entries.get(revocation.key.rendered()) {

@@ -9,11 +9,14 @@
 
 mod breaker;
 mod checker;
+mod foreign;
 mod key;
 mod memory;
 mod redis;
+mod registry;
 mod sqlite;
 mod statement;
+mod token_keys;
 mod view;
 
 use async_trait::async_trait;
@@ -22,11 +25,14 @@ use crate::clock::Timestamp;
 
 pub use breaker::Breaker;
 pub use checker::{CheckedTypes, Checker, CheckerSettings, Lookup};
-pub use key::{KeyKind, RevocationKey, TokenKeys};
+pub use foreign::ForeignKey;
+pub use key::{KeyKind, RevocationKey};
 pub use memory::MemoryStore;
 pub use redis::{Deletions, FeedSettings, RedisOptions, RedisStore};
+pub use registry::{RegistrationKey, TokenRegistry};
 pub use sqlite::SqliteStore;
 pub use statement::{Cutoff, Revocation};
+pub use token_keys::{RevokedBy, TokenKeys};
 pub use view::View;
 
 /// Where revocations are kept.
@@ -43,8 +49,24 @@ pub trait RevocationStore: Send + Sync + 'static {
     /// For each key, in order: the cutoff of the live revocation under it, if there is one.
     async fn lookup(&self, keys: &[RevocationKey]) -> Result<Vec<Option<Cutoff>>, StoreError>;
 
+    /// For each key that an application writes, in order: what stands under it. [`Cutoff::NoToken`] means that there is
+    /// something, and that it refuses nobody.
+    async fn lookup_foreign(
+        &self,
+        _keys: &[ForeignKey],
+    ) -> Result<Vec<Option<Cutoff>>, StoreError> {
+        Err(StoreError::Failed(
+            "this store holds no keys of applications".to_owned(),
+        ))
+    }
+
+    /// The tokens that are known by themselves, where the store keeps them.
+    fn registry(&self) -> Option<&dyn TokenRegistry> {
+        None
+    }
+
     /// Records a revocation. What is already recorded under the key is only ever strengthened: see
-    /// [`Revocation::strengthened_by`]. When this returns, the revocation is durable as far as the store can make
+    /// [`Revocation::strengthened_by`]. One that means no token changes nothing. When this returns, the revocation is durable as far as the store can make
     /// it, and a `lookup` that starts now finds it.
     async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError>;
 

@@ -175,6 +175,9 @@ impl Inner {
     }
 
     async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError> {
+        if revocation.means_nothing() {
+            return Ok(());
+        }
         let _writing = self.writing.lock().await;
         let standing = match self.get(&revocation.key).await? {
             Some(old) => old.strengthened_by(revocation),
@@ -183,7 +186,7 @@ impl Inner {
         let query =
             format!("INSERT OR REPLACE INTO revocations ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)");
         let not_before = match standing.cutoff {
-            Cutoff::All => None,
+            Cutoff::All | Cutoff::NoToken => None,
             Cutoff::IssuedUpTo(cutoff) => Some(cutoff.millis()),
         };
         sqlx::query(sqlx::AssertSqlSafe(query))

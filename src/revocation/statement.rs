@@ -7,6 +7,8 @@ use super::key::RevocationKey;
 /// Which of the tokens under a key a revocation means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cutoff {
+    /// None: the key stands and refuses nobody, as an entry of an allow-list does. Stands first: it is the weakest.
+    NoToken,
     /// Those issued at this instant or before (`iat` ≤ cutoff): a new login works.
     IssuedUpTo(Timestamp),
     /// All of them. Stands last: it is the strongest.
@@ -18,6 +20,7 @@ impl Cutoff {
     /// came after the cutoff, so it is.
     pub fn matches(self, issued_at: Option<Timestamp>) -> bool {
         match (self, issued_at) {
+            (Self::NoToken, _) => false,
             (Self::All, _) | (_, None) => true,
             (Self::IssuedUpTo(cutoff), Some(issued_at)) => issued_at <= cutoff,
         }
@@ -52,6 +55,11 @@ impl Revocation {
         }
     }
 
+    /// Whether it refuses no token, so that there is nothing to record.
+    pub fn means_nothing(&self) -> bool {
+        self.cutoff == Cutoff::NoToken
+    }
+
     /// Whether it still stands at `now`.
     pub fn is_live(&self, now: Timestamp) -> bool {
         now < self.expires_at
@@ -80,5 +88,12 @@ mod tests {
         let newer = Cutoff::IssuedUpTo(Timestamp::from_secs(2));
         assert_eq!(older.max(newer), newer);
         assert_eq!(newer.max(Cutoff::All), Cutoff::All);
+        assert_eq!(older.max(Cutoff::NoToken), older);
+    }
+
+    #[test]
+    fn an_entry_that_means_no_token_refuses_none() {
+        assert!(!Cutoff::NoToken.matches(None));
+        assert!(!Cutoff::NoToken.matches(Some(Timestamp::from_secs(1))));
     }
 }

@@ -52,7 +52,7 @@ fn authorizer() -> Authorizer {
     let verifier = Arc::new(Verifier::new([Arc::new(proxied), Arc::new(own)]));
     Authorizer::new(
         Policies::new(vec![policy], Vec::new()).unwrap(),
-        CachingVerifier::new(verifier, 10, TokenKeys::of),
+        CachingVerifier::new(verifier, 10, |claims, _| TokenKeys::of(claims)),
         None,
         Arc::new(ManualClock::at(testing::now())),
     )

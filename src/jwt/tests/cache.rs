@@ -15,7 +15,8 @@ static DERIVED: AtomicUsize = AtomicUsize::new(0);
 fn caching(capacity: usize) -> (CachingVerifier<String>, Arc<Issuer>) {
     let issuer = issuer_with(profile(), all_keys());
     let verifier = Arc::new(Verifier::new([Arc::clone(&issuer)]));
-    let derive = |claims: &VerifiedClaims| claims.token_id().unwrap_or_default().to_owned();
+    let derive =
+        |claims: &VerifiedClaims, _: Option<&str>| claims.token_id().unwrap_or_default().to_owned();
     (CachingVerifier::new(verifier, capacity, derive), issuer)
 }
 
@@ -26,7 +27,7 @@ fn rejected(rejection: Rejection) -> Option<VerifyError> {
 #[test]
 fn a_token_is_verified_once_and_found_afterwards() {
     let verifier = Arc::new(verifier());
-    let derive = |_: &VerifiedClaims| DERIVED.fetch_add(1, Ordering::SeqCst);
+    let derive = |_: &VerifiedClaims, _: Option<&str>| DERIVED.fetch_add(1, Ordering::SeqCst);
     let cache = CachingVerifier::new(verifier, 100, derive);
     let token = good_token("ES256");
     let first = cache.verify(&token, now()).unwrap();

@@ -27,7 +27,7 @@ fn authorizer(issuer: &Arc<Issuer>) -> Authorizer {
     let verifier = Arc::new(Verifier::new([Arc::clone(issuer)]));
     Authorizer::new(
         Policies::new(vec![policy], Vec::new()).unwrap(),
-        CachingVerifier::new(verifier, 1000, TokenKeys::of),
+        CachingVerifier::new(verifier, 1000, |claims, _| TokenKeys::of(claims)),
         None,
         Arc::new(ManualClock::at(testing::now())),
     )
@@ -187,7 +187,7 @@ async fn the_same_set_again_leaves_verified_tokens_verified() {
     let mut fetched = Fetched::start(&remote(location, often));
     fetched.loaded().await;
     let verifier = Arc::new(Verifier::new([Arc::clone(&fetched.issuer)]));
-    let cache = CachingVerifier::new(verifier, 10, |_| ());
+    let cache = CachingVerifier::new(verifier, 10, |_, _| ());
     let token = token(&key, "good");
     let first = cache.verify(&token, testing::now()).unwrap();
     let requests = server.requests();

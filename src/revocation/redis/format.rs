@@ -65,7 +65,8 @@ pub(super) fn value(revocation: &Revocation) -> String {
 /// The value of a restored revocation, of which only the cutoff is known.
 pub(super) fn restored_value(cutoff: Cutoff) -> String {
     let not_before = match cutoff {
-        Cutoff::All => None,
+        // Nobody writes back what refuses nobody; were it done, it would err on the safe side.
+        Cutoff::All | Cutoff::NoToken => None,
         Cutoff::IssuedUpTo(at) => Some(to_seconds(at)),
     };
     let value = Value {
@@ -79,7 +80,7 @@ pub(super) fn restored_value(cutoff: Cutoff) -> String {
 /// The cutoff as the script takes it.
 pub(super) fn cutoff_argument(cutoff: Cutoff) -> String {
     match cutoff {
-        Cutoff::All => String::new(),
+        Cutoff::All | Cutoff::NoToken => String::new(),
         Cutoff::IssuedUpTo(at) => to_seconds(at).to_string(),
     }
 }

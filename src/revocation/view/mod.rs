@@ -25,11 +25,11 @@ use freshness::Freshness;
 use table::{Entry, Table};
 
 /// How many kinds of keys can be told apart in a view.
-const KINDS: usize = 8;
+const KINDS: usize = 16;
 /// So many that a writer seldom rebuilds much at once, and a rebuilt part is small beside the whole.
 const SHARDS: usize = 256;
 
-/// 128 bits that stand for a store key: of its SHA-256, with the kind of the key in three of them, so that no check
+/// 128 bits that stand for a store key: of its SHA-256, with the kind of the key in four of them, so that no check
 /// has to look for kinds of which there is nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct KeyHash {
@@ -38,11 +38,11 @@ pub(super) struct KeyHash {
 }
 
 impl KeyHash {
-    /// From a cryptographic digest; `kind` is 1 to 7.
+    /// From a cryptographic digest; `kind` is 1 to 15.
     pub(super) fn new(digest: u128, kind: u8) -> Self {
         let [low, high] = halves(digest);
         Self {
-            high: (high & !7) | u64::from(kind & 7),
+            high: (high & !15) | u64::from(kind & 15),
             low,
         }
     }
@@ -60,7 +60,7 @@ impl KeyHash {
     }
 
     fn kind(self) -> usize {
-        usize::from(self.high.to_le_bytes()[0] & 7)
+        usize::from(self.high.to_le_bytes()[0] & 15)
     }
 
     fn shard(self) -> usize {

@@ -39,13 +39,14 @@ struct Slot {
     /// Published last; 0 means empty. Never 0 for a key, whose kind is in the lowest bits.
     high: AtomicU64,
     low: AtomicU64,
-    /// Milliseconds; `i64::MAX` means every token.
+    /// Milliseconds; `i64::MAX` means every token, `i64::MIN` none.
     cutoff: AtomicI64,
     /// Milliseconds in the upper 48 bits, the round in the lower 16. 0 means dead.
     life: AtomicU64,
 }
 
 const ALL: i64 = i64::MAX;
+const NO_TOKEN: i64 = i64::MIN;
 const DEAD: u64 = 0;
 const MAX_MILLIS: u64 = (1 << 48) - 1;
 const MIN_SLOTS: usize = 16;
@@ -215,6 +216,7 @@ impl Slot {
         }
         let cutoff = match self.cutoff.load(Ordering::Relaxed) {
             ALL => Cutoff::All,
+            NO_TOKEN => Cutoff::NoToken,
             millis => Cutoff::IssuedUpTo(Timestamp::from_millis(millis)),
         };
         let expires_at = match life >> 16 {
@@ -232,8 +234,9 @@ impl Slot {
     fn write(&self, entry: Entry) {
         let cutoff = match entry.cutoff {
             Cutoff::All => ALL,
-            // The largest instant would read as "all"; a millisecond less is as good as never.
-            Cutoff::IssuedUpTo(at) => at.millis().min(ALL - 1),
+            Cutoff::NoToken => NO_TOKEN,
+            // The outermost instants would read as "all" and "none"; a millisecond is no difference there.
+            Cutoff::IssuedUpTo(at) => at.millis().clamp(NO_TOKEN + 1, ALL - 1),
         };
         // An entry that expired at the epoch or before must not read as dead: a millisecond after it is as expired.
         let millis = u64::try_from(entry.expires_at.millis())

@@ -10,7 +10,7 @@ use revoxy::jwt::{
 use revoxy::metrics::{CheckLabels, Metrics};
 use revoxy::revocation::{
     CheckedTypes, Checker, CheckerSettings, Cutoff, KeyKind, Lookup, Revocation, RevocationKey,
-    StoreError, TokenKeys,
+    RevokedBy, StoreError, TokenKeys,
 };
 
 use super::contract::{HOUR, revocation};
@@ -65,11 +65,15 @@ async fn revoked_by(f: &impl Fixture, claims: &VerifiedClaims) -> Option<KeyKind
     };
     let checker = Checker::new(f.store(), settings, metrics.store.clone());
     let keys = TokenKeys::of(claims);
-    match checker.check(claims.token_type(), &keys, f.now()) {
+    let revoked_by = match checker.check(claims.token_type(), &keys, f.now()) {
         Lookup::Clear => None,
-        Lookup::Revoked(kind) => Some(kind),
+        Lookup::Revoked(by) => Some(by),
         Lookup::Ask => checker.ask(&keys).await.unwrap(),
-    }
+    };
+    revoked_by.map(|by| match by {
+        RevokedBy::Key(kind) => kind,
+        RevokedBy::Application | RevokedBy::Unregistered => panic!("not a key of ours: {by:?}"),
+    })
 }
 
 async fn revoke(f: &impl Fixture, kind: KeyKind, value: &str, cutoff: Cutoff) -> RevocationKey {
