@@ -34,23 +34,46 @@ pub enum Fault {
     SwapDb,
 }
 
+/// A fault without its particulars.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Kind {
+    Pause,
+    Kill,
+    KillAndForget,
+    Cut,
+    Hang,
+    Delay,
+    ClientKill,
+    Flood,
+    Overflow,
+    Restart,
+    Demote,
+    Evict,
+    FlushAll,
+    SwapDb,
+}
+
 /// An endless schedule.
 pub struct Faults {
-    seed: u64,
     state: u64,
-    /// Whether deleting keys takes nothing back, so that the promise covers it.
-    deletions_too: bool,
-    drawn: u64,
+    kinds: Vec<Kind>,
+    /// What the first round has still to go through, in an order of its own.
+    first: Vec<Kind>,
 }
 
 impl Faults {
-    pub fn drawn_from(seed: u64, deletions_too: bool) -> Self {
-        Self {
-            seed,
+    pub fn drawn_from(seed: u64, kinds: Vec<Kind>) -> Self {
+        let mut faults = Self {
             state: seed,
-            deletions_too,
-            drawn: 0,
+            first: Vec::new(),
+            kinds: kinds.clone(),
+        };
+        let mut rest = kinds;
+        while !rest.is_empty() {
+            let at = faults.index(rest.len());
+            faults.first.push(rest.swap_remove(at));
         }
+        faults
     }
 
     /// SplitMix64.
@@ -62,6 +85,10 @@ impl Faults {
         (z ^ (z >> 31)) % below
     }
 
+    fn index(&mut self, below: usize) -> usize {
+        usize::try_from(self.draw(below as u64)).unwrap()
+    }
+
     fn millis(&mut self, from: u64, to: u64) -> Duration {
         Duration::from_millis(from + self.draw(to - from))
     }
@@ -71,35 +98,32 @@ impl Iterator for Faults {
     type Item = Fault;
 
     fn next(&mut self) -> Option<Fault> {
-        let replica = usize::try_from(self.draw(3)).unwrap();
+        let replica = self.index(3);
         let time = self.millis(50, 1500);
-        let kinds = if self.deletions_too { 14 } else { 12 };
-        // The first round goes through all kinds, in an order of its own; after that they come as they like.
-        self.drawn += 1;
-        let kind = if self.drawn <= kinds {
-            (self.drawn * 5 + self.seed) % kinds
-        } else {
-            self.draw(kinds)
+        let longer = time + Duration::from_millis(800);
+        // The first round goes through all kinds; after that they come as they like.
+        let kind = match self.first.pop() {
+            Some(kind) => kind,
+            None => {
+                let at = self.index(self.kinds.len());
+                self.kinds[at]
+            }
         };
         Some(match kind {
-            0 => Fault::Pause(time),
-            1 => Fault::Kill(time),
-            2 => Fault::KillAndForget(time / 4),
-            3 => Fault::Cut(replica, time),
-            4 => Fault::Hang(replica, time + Duration::from_millis(800)),
-            5 => Fault::Delay(
-                replica,
-                time + Duration::from_millis(800),
-                self.millis(1, 300),
-            ),
-            6 => Fault::ClientKill,
-            7 => Fault::Flood,
-            8 => Fault::Overflow(replica),
-            9 => Fault::Restart(replica),
-            10 => Fault::Demote,
-            11 => Fault::Evict,
-            12 => Fault::FlushAll,
-            _ => Fault::SwapDb,
+            Kind::Pause => Fault::Pause(time),
+            Kind::Kill => Fault::Kill(time),
+            Kind::KillAndForget => Fault::KillAndForget(time / 4),
+            Kind::Cut => Fault::Cut(replica, time),
+            Kind::Hang => Fault::Hang(replica, longer),
+            Kind::Delay => Fault::Delay(replica, longer, self.millis(1, 300)),
+            Kind::ClientKill => Fault::ClientKill,
+            Kind::Flood => Fault::Flood,
+            Kind::Overflow => Fault::Overflow(replica),
+            Kind::Restart => Fault::Restart(replica),
+            Kind::Demote => Fault::Demote,
+            Kind::Evict => Fault::Evict,
+            Kind::FlushAll => Fault::FlushAll,
+            Kind::SwapDb => Fault::SwapDb,
         })
     }
 }
