@@ -50,8 +50,9 @@ unsafe impl GlobalAlloc for Counting {
 static ALLOCATOR: Counting = Counting;
 
 static VERIFIER: LazyLock<Verifier> = LazyLock::new(verifier);
-static CACHING: LazyLock<CachingVerifier<TokenKeys>> =
-    LazyLock::new(|| CachingVerifier::new(verifier().into(), 64, |claims, _| TokenKeys::of(claims)));
+static CACHING: LazyLock<CachingVerifier<TokenKeys>> = LazyLock::new(|| {
+    CachingVerifier::new(verifier().into(), 64, |claims, _| TokenKeys::of(claims))
+});
 
 fuzz_target!(|data: &[u8]| -> Corpus {
     match run(data) {
