@@ -2,7 +2,7 @@
 //!
 //! The servers share one core and h2load has another. They are loaded in turns, so that whatever else the machine does
 //! meets all alike; the ratios within a round are the result. `BENCH_ROUNDS`, `BENCH_SECONDS` (of each load) and
-//! `BENCH_ENTRIES` change how long it takes.
+//! `BENCH_ENTRIES` change how long it takes. `cargo bench --bench throughput -- tokens` or `-- stores` measures one half.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,15 +20,15 @@ mod common;
 mod do_nothing;
 mod frame;
 mod load;
+mod stores;
 #[path = "../../tests/it/support/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the tests use the rest")]
 mod support;
+mod tokens;
 
-use jsonwebtoken::Algorithm;
-
-use common::{Spread, fill, pid_in, pin, setting};
+use common::{Spread, pin, setting};
 use load::{Load, Sample, Server};
-use support::{Config, Redis, Revoxy, Scratch, SigningKey, Token};
+use support::{Config, Revoxy, Scratch, SigningKey, Token};
 
 const SERVER_CORE: &str = "0";
 const LOAD_CORE: &str = "1";
@@ -46,49 +46,36 @@ fn main() {
 }
 
 async fn run() {
-    let rounds = setting("BENCH_ROUNDS", 7);
-    let seconds = setting("BENCH_SECONDS", 2);
-    let entries = setting("BENCH_ENTRIES", 1_000_000);
-    let scratch = Scratch::new();
-    let key = SigningKey::generate(Algorithm::RS256);
-    let token = Token::access("7f3c0d9e-5a61-4f3e-9d0f-2f6c1f0b8a11")
+    let asked: Vec<String> = std::env::args().skip(1).collect();
+    let known = ["tokens", "stores"];
+    let chosen = |name: &str| {
+        let named = |asked: &&String| known.contains(&asked.as_str());
+        asked.iter().filter(named).count() == 0 || asked.iter().any(|a| a == name)
+    };
+    if chosen("tokens") {
+        tokens::run().await;
+    }
+    if chosen("stores") {
+        stores::run().await;
+    }
+}
+
+/// The token that is checked.
+fn token(key: &SigningKey) -> String {
+    Token::access("7f3c0d9e-5a61-4f3e-9d0f-2f6c1f0b8a11")
         .with("sid", "0a8f2b34-77aa-4f51-8a77-64dc1a9f3ee2")
         .with("azp", "web")
         .with("scope", "read write")
-        .sign(&key);
-    let redis = Redis::start(&scratch).await;
-    let info: String = redis.run(&["INFO", "server"]);
-    pin(pid_in(&info), LOAD_CORE);
-    fill(&redis.url(), entries);
+        .sign(key)
+}
 
-    let config = Config::trusting(&key, &scratch);
-    let forgetting = config.clone().section("verification: { cache_entries: 0 }");
-    let sqlite = format!("sqlite: {{ path: {:?} }}", scratch.name("bench.db"));
-    let idle = do_nothing::start(&scratch, &[]).await;
-    let verifying = do_nothing::start(&scratch, &do_nothing::work(&scratch, &key, &token)).await;
-    let memory = revoxy(&scratch, &config, &token).await;
-    let sqlite = revoxy(&scratch, &config.clone().store(sqlite), &token).await;
-    let full = revoxy(&scratch, &config.clone().store(redis.store()), &token).await;
-    let first = revoxy(&scratch, &forgetting, &token).await;
-    // Each with the server that it is compared to.
-    let servers = [
-        (0, idle.server("do nothing")),
-        (0, server("known token, memory, nothing revoked", &memory)),
-        (0, server("known token, SQLite, nothing revoked", &sqlite)),
-        (
-            0,
-            server(&format!("known token, Redis, {entries} revoked"), &full),
-        ),
-        (
-            4,
-            verifying.server("do nothing but verify one RS256 signature"),
-        ),
-        (4, server("token never seen before, RS256", &first)),
-    ];
-
-    let frame = frame::of(&token);
+/// Loads each server in turns, and prints it beside the one, by its place, that it is compared to.
+fn compare(title: &str, scratch: &Scratch, token: &str, servers: &[(usize, Server)]) {
+    let rounds = setting("BENCH_ROUNDS", 7);
+    let seconds = setting("BENCH_SECONDS", 2);
+    let frame = frame::of(token);
     println!(
-        "throughput: {rounds} rounds of {seconds} s each, in turns; a CheckRequest of {} bytes; median (least–greatest)",
+        "throughput, {title}: {rounds} rounds of {seconds} s each, in turns; a CheckRequest of {} bytes; median (least–greatest)",
         frame.len()
     );
     let load = Load {
