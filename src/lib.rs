@@ -25,3 +25,4 @@ pub mod logging;
 pub mod metrics;
 pub mod operations;
 pub mod revocation;
+pub mod tls;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::config::{Config, Problems, RedisConfig, StoreConfig};
+use crate::config::{Config, Problems, StoreConfig};
 use crate::metrics::FeedMetrics;
 use crate::revocation::{
     FeedSettings, MemoryStore, RedisOptions, RedisStore, SqliteStore, StoreError,
@@ -28,8 +28,10 @@ pub(super) async fn open(
         StoreConfig::Memory => Ok(Arc::new(MemoryStore::new(clock)) as Store),
         StoreConfig::Sqlite(path) => sqlite(path, clock).await,
         StoreConfig::Redis(redis) => {
-            let options = options(config, redis, problems)?;
-            open_redis(config, &options, clock, metrics).await
+            if !is_usable(config, redis, problems) {
+                return None;
+            }
+            open_redis(config, redis, clock, metrics).await
         }
     };
     match opened {
@@ -45,7 +47,7 @@ pub(super) async fn open(
 /// Looks at what can be wrong with a store without opening it.
 pub(super) fn check(config: &Config, problems: &mut Problems) {
     if let StoreConfig::Redis(redis) = &config.revocation.store {
-        options(config, redis, problems);
+        is_usable(config, redis, problems);
     }
 }
 
@@ -97,10 +99,10 @@ pub(super) async fn diagnose(config: &Config, problems: &mut Problems) -> Vec<St
         }
         StoreConfig::Sqlite(_) => Vec::new(),
         StoreConfig::Redis(redis) => {
-            let Some(options) = options(config, redis, problems) else {
+            if !is_usable(config, redis, problems) {
                 return Vec::new();
-            };
-            match options.diagnose().await {
+            }
+            match redis.diagnose().await {
                 Ok(warnings) => warnings,
                 Err(error) => {
                     let path = store_path(&config.revocation.store);
@@ -112,29 +114,12 @@ pub(super) async fn diagnose(config: &Config, problems: &mut Problems) -> Vec<St
     }
 }
 
-fn options(config: &Config, redis: &RedisConfig, problems: &mut Problems) -> Option<RedisOptions> {
-    let mut password = None;
-    if let Some(path) = &redis.password_file {
-        match std::fs::read_to_string(path) {
-            Ok(text) => password = Some(text.trim_end_matches(['\r', '\n']).to_owned()),
-            Err(error) => {
-                let message = format!("cannot read {}: {error}", path.display());
-                let at = "revocation.store.redis.password_file";
-                problems.push(config.document.problem(at, message));
-                return None;
-            }
-        }
-    }
-    let options = RedisOptions {
-        url: redis.url.clone(),
-        username: redis.username.clone(),
-        password,
-        connect_timeout: redis.connect_timeout,
+/// Whether the options are right, and the files that they name; what is not is reported.
+fn is_usable(config: &Config, redis: &RedisOptions, problems: &mut Problems) -> bool {
+    let Err(error) = redis.validate() else {
+        return true;
     };
-    if let Err(error) = options.validate() {
-        let at = "revocation.store.redis.url";
-        problems.push(config.document.problem(at, error.to_string()));
-        return None;
-    }
-    Some(options)
+    let at = format!("revocation.store.redis.{}", error.key);
+    problems.push(config.document.problem(&at, error.why));
+    false
 }

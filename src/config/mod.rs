@@ -22,7 +22,7 @@ use std::path::Path;
 pub use document::{Document, ENV_PREFIX};
 pub use issuers::IssuerConfig;
 pub use problem::{Problem, Problems};
-pub use revocation::{RedisConfig, RevocationConfig, StoreConfig};
+pub use revocation::{RevocationConfig, StoreConfig};
 pub use server::{Listen, ServerConfig, ShutdownConfig};
 pub use verification::VerificationConfig;
 

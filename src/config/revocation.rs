@@ -1,10 +1,9 @@
 //! The section `revocation`.
 
-use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::revocation::{CheckedTypes, Deletions};
+use crate::revocation::{CheckedTypes, Credentials, Deletions, Endpoint, RedisOptions};
 
 use super::document::Document;
 use super::problem::Problems;
@@ -37,27 +36,7 @@ pub enum StoreConfig {
     /// In an SQLite file.
     Sqlite(PathBuf),
     /// In Redis.
-    Redis(RedisConfig),
-}
-
-/// A Redis server as configured.
-#[derive(Clone)]
-pub struct RedisConfig {
-    /// `redis://host:port/db`.
-    pub url: String,
-    /// The user of an access control list.
-    pub username: Option<String>,
-    /// A file with the password.
-    pub password_file: Option<PathBuf>,
-    /// How long a connection may take to be made.
-    pub connect_timeout: Duration,
-}
-
-impl fmt::Debug for RedisConfig {
-    /// Without the URL, which may hold a password.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RedisConfig").finish_non_exhaustive()
-    }
+    Redis(RedisOptions),
 }
 
 /// Less than Envoy's 200 ms for the whole check, with room for the network.
@@ -139,10 +118,13 @@ fn redis(raw: RawRedis, document: &Document, problems: &mut Problems) -> StoreCo
         problems.push(document.problem("revocation.store.redis.url", message));
         String::new()
     });
-    StoreConfig::Redis(RedisConfig {
-        url,
-        username: raw.username,
-        password_file: raw.password_file,
+    StoreConfig::Redis(RedisOptions {
+        endpoint: Endpoint::Url(url),
+        credentials: Credentials {
+            username: raw.username,
+            password_file: raw.password_file,
+        },
+        tls: None,
         connect_timeout: raw.connect_timeout.map_or(DEFAULT_CONNECT_TIMEOUT, |s| s.0),
     })
 }

@@ -21,7 +21,7 @@ use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 use url::{Host, Url};
 
-use super::tls;
+use crate::tls::{self, TlsFiles};
 
 /// No key set is larger.
 pub const MAX_BODY_BYTES: usize = 1 << 20;
@@ -31,7 +31,7 @@ const MAX_REDIRECTS: usize = 3;
 pub struct Fetcher {
     timeout: Duration,
     allow_http: bool,
-    ca_file: Option<PathBuf>,
+    files: TlsFiles,
     tls: Option<Arc<ClientConfig>>,
 }
 
@@ -108,16 +108,17 @@ impl Fetcher {
         allow_http: bool,
         ca_file: Option<PathBuf>,
     ) -> Result<Self, String> {
-        let tls = match (tls::client(ca_file.as_deref()), allow_http, &ca_file) {
+        let files = TlsFiles::trusting(ca_file);
+        let tls = match (tls::client(&files), allow_http, &files.ca_file) {
             (Ok(config), ..) => Some(config),
             // An image without certificate authorities need not have them if all is plain HTTP.
             (Err(_), true, None) => None,
-            (Err(why), ..) => return Err(why),
+            (Err(why), ..) => return Err(why.to_string()),
         };
         Ok(Self {
             timeout,
             allow_http,
-            ca_file,
+            files,
             tls,
         })
     }
@@ -189,10 +190,10 @@ impl Fetcher {
             return send(stream, url, connection).await;
         }
         let untrusted = |e: &dyn std::fmt::Display| FetchError::Tls(origin(url), e.to_string());
-        let config = match (&self.ca_file, &self.tls) {
+        let config = match (&self.files.ca_file, &self.tls) {
             (None, Some(config)) => Arc::clone(config),
             // Read anew: authorities are rotated too.
-            (ca_file, _) => tls::client(ca_file.as_deref()).map_err(|e| untrusted(&e))?,
+            _ => tls::client(&self.files).map_err(|e| untrusted(&e))?,
         };
         let server = ServerName::try_from(name.to_owned()).map_err(|e| untrusted(&e))?;
         let stream = TlsConnector::from(config)

@@ -8,7 +8,6 @@ mod fetch;
 mod remote;
 #[cfg(test)]
 mod tests;
-mod tls;
 mod watch;
 
 pub use fetch::{FetchError, Fetcher, MAX_BODY_BYTES};

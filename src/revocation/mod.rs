@@ -28,7 +28,9 @@ pub use checker::{CheckedTypes, Checker, CheckerSettings, Lookup};
 pub use foreign::ForeignKey;
 pub use key::{KeyKind, RevocationKey};
 pub use memory::MemoryStore;
-pub use redis::{Deletions, FeedSettings, RedisOptions, RedisStore};
+pub use redis::{
+    Credentials, Deletions, Endpoint, FeedSettings, OptionsError, RedisOptions, RedisStore,
+};
 pub use registry::{RegistrationKey, TokenRegistry};
 pub use sqlite::SqliteStore;
 pub use statement::{Cutoff, Revocation};

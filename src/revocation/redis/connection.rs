@@ -7,14 +7,14 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use redis::RedisError;
 use redis::aio::MultiplexedConnection;
-use redis::io::tcp::TcpSettings;
-use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo as _, ProtocolVersion, RedisError};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use super::super::StoreError;
 use super::RedisOptions;
+use super::connector::{Connector, Driver, Protocol};
 use super::server::{Identity, ServerInfo};
 
 /// Pauses between attempts to connect: from the first to the longest. Short, so that a server that is back is in use
@@ -38,6 +38,7 @@ struct Live {
     /// Which data the server held when the connection was made, where it was asked.
     identity: Identity,
     connection: MultiplexedConnection,
+    driver: Arc<Driver>,
 }
 
 /// What callers have met on the present connection.
@@ -63,17 +64,18 @@ pub(super) struct Borrowed<'c> {
     pub identity: Identity,
     generation: u64,
     doubts: &'c Doubts,
+    /// A call under way may be answered after the connection has been given up.
+    _driver: Arc<Driver>,
     settled: bool,
 }
 
 impl Connection {
     /// Starts to connect. With `identify` each new connection first asks which server it has met.
     pub fn start(options: &RedisOptions, identify: bool) -> Result<Self, StoreError> {
-        let client = client(options, ProtocolVersion::RESP2)?;
         let (sender, live) = watch::channel(None);
         let (doubts, last_error) = (Arc::<Doubts>::default(), Arc::<Mutex<String>>::default());
         let keeper = Keeper {
-            client,
+            connector: Connector::new(options)?,
             identify,
             connect_timeout: options.connect_timeout,
             sender,
@@ -106,6 +108,7 @@ impl Connection {
             identity: live.identity,
             generation: live.generation,
             doubts: &self.doubts,
+            _driver: live.driver,
             settled: false,
         })
     }
@@ -196,7 +199,7 @@ impl Doubts {
 
 /// The task that keeps the connection.
 struct Keeper {
-    client: Client,
+    connector: Connector,
     identify: bool,
     connect_timeout: Duration,
     sender: watch::Sender<Option<Live>>,
@@ -217,7 +220,7 @@ impl Keeper {
         let mut generation = 0;
         loop {
             match self.connect().await {
-                Ok((connection, identity)) => {
+                Ok((connection, driver, identity)) => {
                     generation += 1;
                     pause = FIRST_PAUSE;
                     tracing::info!("connected to Redis");
@@ -225,6 +228,7 @@ impl Keeper {
                         generation,
                         identity,
                         connection: connection.clone(),
+                        driver: Arc::new(driver),
                     }));
                     self.until_broken(generation, connection).await;
                     self.sender.send_replace(None);
@@ -246,25 +250,21 @@ impl Keeper {
         }
     }
 
-    async fn connect(&self) -> Result<(MultiplexedConnection, Identity), String> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.connect_timeout))
-            // Callers set the deadlines; a timeout of the library's own would only come on top.
-            .set_response_timeout(None);
-        let connect = async {
-            let mut connection = self
-                .client
-                .get_multiplexed_async_connection_with_config(&config)
-                .await?;
+    async fn connect(&self) -> Result<(MultiplexedConnection, Driver, Identity), String> {
+        let made = self.connector.connect(Protocol::Resp2).await;
+        let made = made.map_err(|e| e.to_string())?;
+        let mut connection = made.connection;
+        let greet = async {
             let _: String = redis::cmd("PING").query_async(&mut connection).await?;
             let server = match self.identify {
                 true => ServerInfo::read(&mut connection).await?,
                 false => ServerInfo::default(),
             };
-            Ok((connection, server.identity))
+            Ok(server.identity)
         };
-        match tokio::time::timeout(self.connect_timeout, connect).await {
-            Ok(connected) => connected.map_err(|e: RedisError| describe(&e)),
+        match tokio::time::timeout(self.connect_timeout, greet).await {
+            Ok(Ok(identity)) => Ok((connection, made.driver, identity)),
+            Ok(Err(error)) => Err(describe(&error)),
             Err(_) => Err("no answer in time".to_owned()),
         }
     }
@@ -285,30 +285,6 @@ impl Keeper {
             }
         }
     }
-}
-
-pub(super) fn client(
-    options: &RedisOptions,
-    protocol: ProtocolVersion,
-) -> Result<Client, StoreError> {
-    // The library's message can quote the URL, which may hold a password.
-    let bad_url = |_| StoreError::Failed("the URL is not one of Redis'".to_owned());
-    let info = options
-        .url
-        .as_str()
-        .into_connection_info()
-        .map_err(bad_url)?;
-    let mut settings = info.redis_settings().clone().set_protocol(protocol);
-    if let Some(username) = &options.username {
-        settings = settings.set_username(username);
-    }
-    if let Some(password) = &options.password {
-        settings = settings.set_password(password);
-    }
-    let info = info
-        .set_redis_settings(settings)
-        .set_tcp_settings(TcpSettings::default().set_nodelay(true));
-    Client::open(info).map_err(bad_url)
 }
 
 /// The code with which the server itself refused. The library does not tell that of a command within a pipeline.

@@ -32,7 +32,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Client, ProtocolVersion, PushInfo, RedisError, Value};
+use redis::{RedisError, Value};
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -43,6 +43,7 @@ use super::super::StoreError;
 use super::super::key::PREFIX;
 use super::super::view::View;
 use super::connection;
+use super::connector::{ConnectError, Connector, Protocol};
 use super::pushes::Pushes;
 use super::reconcile::{Reconciliation, Server};
 use super::server::{Identity, ServerInfo};
@@ -98,7 +99,7 @@ impl TrustedServer {
 
 /// The task.
 pub(super) struct Feed {
-    client: Client,
+    connector: Connector,
     connect_timeout: Duration,
     view: Arc<View>,
     clock: Arc<dyn Clock>,
@@ -141,6 +142,21 @@ impl From<RedisError> for FeedEnd {
     }
 }
 
+impl From<ConnectError> for FeedEnd {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Redis(error)
+                if error.kind() == redis::ErrorKind::RESP3NotSupported
+                    || connection::server_code(&error)
+                        .is_some_and(|c| c == "NOPROTO" || c == "ERR") =>
+            {
+                Self::Refused(refusal("it does not speak RESP3 (Redis 6 and later do)"))
+            }
+            other => Self::Broken(other.to_string()),
+        }
+    }
+}
+
 impl Feed {
     pub(super) fn new(
         options: &RedisOptions,
@@ -152,7 +168,7 @@ impl Feed {
         let (state, states) = watch::channel(FeedState::Starting(String::new()));
         let trusted = TrustedServer::default();
         let feed = Self {
-            client: connection::client(options, ProtocolVersion::RESP3)?,
+            connector: Connector::new(options)?,
             connect_timeout: options.connect_timeout,
             view,
             clock,
@@ -213,9 +229,12 @@ impl Feed {
         let pushes = Pushes::default();
         let patience = self.connect_timeout;
         let late = |_| FeedEnd::Broken("no answer in time".to_owned());
-        let mut connection = timeout(patience, self.connect(&pushes))
-            .await
-            .map_err(late)??;
+        let made = self
+            .connector
+            .connect(Protocol::Resp3(pushes.clone()))
+            .await;
+        let made = made?;
+        let mut connection = made.connection;
         timeout(patience, track(&mut connection))
             .await
             .map_err(late)??;
@@ -248,6 +267,7 @@ impl Feed {
                 },
             ),
             connection,
+            _driver: made.driver,
             pushes,
             patience: self.settings.max_staleness.max(LEAST_SETTLING),
         };
@@ -313,30 +333,6 @@ impl Feed {
             tracing::warn!(warning, "this Redis can lose revocations");
         }
         self.state.send_replace(FeedState::Complete);
-    }
-
-    async fn connect(&self, pushes: &Pushes) -> Result<MultiplexedConnection, FeedEnd> {
-        let pushes = pushes.clone();
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(self.connect_timeout))
-            .set_response_timeout(None)
-            .set_push_sender(move |push: PushInfo| {
-                pushes.receive(&push);
-                Ok::<(), redis::aio::SendError>(())
-            });
-        let connected = self
-            .client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await;
-        connected.map_err(|error| {
-            let no_resp3 = error.kind() == redis::ErrorKind::RESP3NotSupported
-                || connection::server_code(&error).is_some_and(|c| c == "NOPROTO" || c == "ERR");
-            if no_resp3 {
-                FeedEnd::Refused(refusal("it does not speak RESP3 (Redis 6 and later do)"))
-            } else {
-                error.into()
-            }
-        })
     }
 }
 

@@ -7,6 +7,7 @@
 //! Without, every check asks; that works with RESP2 and through any proxy.
 
 mod connection;
+mod connector;
 mod feed;
 mod format;
 mod judge;
@@ -42,7 +43,7 @@ use feed::{Feed, FeedState, TrustedServer};
 use stored::StoredKey;
 
 pub use feed::FeedSettings;
-pub use options::{Deletions, RedisOptions};
+pub use options::{Credentials, Deletions, Endpoint, OptionsError, RedisOptions};
 
 /// The longest expiry to give a key, in ms: what a Lua number holds exactly.
 const LONGEST_LIFE: u64 = 1 << 53;

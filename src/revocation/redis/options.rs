@@ -1,43 +1,99 @@
 //! How to reach a Redis server, and what its deletions mean.
 
+use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use redis::ProtocolVersion;
 use serde::Deserialize;
+
+use crate::tls::TlsFiles;
 
 use super::super::StoreError;
 use super::connection;
+use super::connector::{Connector, Protocol};
 use super::server::ServerInfo;
 
 /// How to reach the server.
 #[derive(Clone)]
 pub struct RedisOptions {
-    /// `redis://host:port/db` or `unix:///path`.
-    pub url: String,
-    /// The user of an access control list.
-    pub username: Option<String>,
-    /// The password.
-    pub password: Option<String>,
-    /// How long a connection may take to be made.
+    /// Where it is.
+    pub endpoint: Endpoint,
+    /// Who we are to it.
+    pub credentials: Credentials,
+    /// Certificates. Only with TLS, which `rediss://` switches on.
+    pub tls: Option<TlsFiles>,
+    /// How long a connection may take to be made, from the name of the server to its first answer.
     pub connect_timeout: Duration,
 }
 
+/// Where the server is.
+#[derive(Clone)]
+pub enum Endpoint {
+    /// `redis://host:port/db`, `rediss://host:port/db` for TLS, or `unix:///path`. It may hold user and password.
+    Url(String),
+}
+
+/// Who we are to a server, unless the URL says so.
+#[derive(Clone, Debug, Default)]
+pub struct Credentials {
+    /// The user of an access control list.
+    pub username: Option<String>,
+    /// A file with the password, alone or with a line end behind it. It is read anew for each connection.
+    pub password_file: Option<PathBuf>,
+}
+
+/// A mistake in [`RedisOptions`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OptionsError {
+    /// Where, as a configuration names it: `url`, `tls.ca_file`.
+    pub key: String,
+    /// What is wrong, without a word of what is secret.
+    pub why: String,
+}
+
+impl From<OptionsError> for StoreError {
+    fn from(error: OptionsError) -> Self {
+        Self::Failed(format!("{}: {}", error.key, error.why))
+    }
+}
+
+impl fmt::Debug for RedisOptions {
+    /// Without the URL, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisOptions").finish_non_exhaustive()
+    }
+}
+
 impl RedisOptions {
-    /// Whether the URL can be used, without connecting.
-    pub fn validate(&self) -> Result<(), StoreError> {
-        connection::client(self, ProtocolVersion::RESP2).map(drop)
+    /// With everything but where the server is left to the URL.
+    pub fn url(url: impl Into<String>, connect_timeout: Duration) -> Self {
+        Self {
+            endpoint: Endpoint::Url(url.into()),
+            credentials: Credentials::default(),
+            tls: None,
+            connect_timeout,
+        }
+    }
+
+    /// Whether these can be used, without connecting. Reads the files that they name.
+    pub fn validate(&self) -> Result<(), OptionsError> {
+        Connector::new(self)?.read_files().map(drop)
     }
 
     /// Connects once and tells why a revocation list would not be safe with this server.
     pub async fn diagnose(&self) -> Result<Vec<String>, StoreError> {
-        let client = connection::client(self, ProtocolVersion::RESP2)?;
+        let connector = Connector::new(self)?;
         let asked = async {
-            let mut connection = client.get_multiplexed_async_connection().await?;
-            ServerInfo::read(&mut connection).await
+            let mut server = connector
+                .connect(Protocol::Resp2)
+                .await
+                .map_err(|e| StoreError::Unavailable(e.to_string()))?;
+            ServerInfo::read(&mut server.connection)
+                .await
+                .map_err(|e| StoreError::Unavailable(connection::describe(&e)))
         };
-        let failed = |e| StoreError::Unavailable(connection::describe(&e));
-        match tokio::time::timeout(self.connect_timeout, asked).await {
-            Ok(server) => Ok(server.map_err(failed)?.warnings()),
+        match tokio::time::timeout(self.connect_timeout * 2, asked).await {
+            Ok(server) => Ok(server?.warnings()),
             Err(_) => Err(StoreError::Timeout),
         }
     }

@@ -10,6 +10,7 @@ use redis::Value;
 use redis::aio::MultiplexedConnection;
 use tokio::time::timeout;
 
+use super::connector::Driver;
 use super::feed::FeedEnd;
 use super::pushes::Pushes;
 use super::reconcile::Reconciliation;
@@ -19,6 +20,7 @@ use super::server;
 pub(super) struct Session {
     pub reconciliation: Reconciliation,
     pub connection: MultiplexedConnection,
+    pub _driver: Driver,
     pub pushes: Pushes,
     pub patience: Duration,
 }

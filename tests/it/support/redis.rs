@@ -100,12 +100,7 @@ impl Redis {
 
     /// How a store of the library reaches it.
     pub fn options(&self) -> RedisOptions {
-        RedisOptions {
-            url: self.url(),
-            username: None,
-            password: None,
-            connect_timeout: PATIENCE,
-        }
+        RedisOptions::url(self.url(), PATIENCE)
     }
 
     /// What redis-cli would do.
