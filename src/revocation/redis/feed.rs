@@ -31,8 +31,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use redis::aio::MultiplexedConnection;
-use redis::{RedisError, Value};
+use redis::RedisError;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
@@ -40,10 +39,10 @@ use crate::clock::Clock;
 use crate::metrics::FeedMetrics;
 
 use super::super::StoreError;
-use super::super::key::PREFIX;
 use super::super::view::View;
 use super::connection;
-use super::connector::{ConnectError, Connector, Protocol};
+use super::connector::{ConnectError, Connector};
+use super::link::{Link, refusal};
 use super::pushes::Pushes;
 use super::reconcile::{Reconciliation, Server};
 use super::server::{Identity, ServerInfo};
@@ -229,17 +228,8 @@ impl Feed {
         let pushes = Pushes::default();
         let patience = self.connect_timeout;
         let late = |_| FeedEnd::Broken("no answer in time".to_owned());
-        let made = self
-            .connector
-            .connect(Protocol::Resp3(pushes.clone()))
-            .await;
-        let made = made?;
-        let mut connection = made.connection;
-        timeout(patience, track(&mut connection))
-            .await
-            .map_err(late)??;
-        let reading = ServerInfo::read(&mut connection);
-        let server = timeout(patience, reading).await.map_err(late)??;
+        let mut link = Link::open(&self.connector, patience, &pushes).await?;
+        let server = timeout(patience, link.server()).await.map_err(late)??;
         if !server.primary {
             return Err(FeedEnd::NotPrimary);
         }
@@ -266,8 +256,7 @@ impl Feed {
                     changed: changed && self.known.is_some(),
                 },
             ),
-            connection,
-            _driver: made.driver,
+            link,
             pushes,
             patience: self.settings.max_staleness.max(LEAST_SETTLING),
         };
@@ -334,33 +323,6 @@ impl Feed {
         }
         self.state.send_replace(FeedState::Complete);
     }
-}
-
-/// Why a server cannot be followed, with the way out.
-fn refusal(why: &str) -> String {
-    format!(
-        "the server cannot keep a view current: {why}; say `read: store` to ask it on every check instead"
-    )
-}
-
-async fn track(connection: &mut MultiplexedConnection) -> Result<(), FeedEnd> {
-    let mut tracking = redis::cmd("CLIENT");
-    tracking
-        .arg("TRACKING")
-        .arg("ON")
-        .arg("BCAST")
-        .arg("PREFIX")
-        .arg(PREFIX);
-    let answer: redis::RedisResult<Value> = tracking.query_async(connection).await;
-    answer
-        .map(drop)
-        .map_err(|error| match connection::server_code(&error).as_deref() {
-            Some("NOPERM") => FeedEnd::Refused(refusal(
-                "this user may not `CLIENT TRACKING`; grant +client|tracking",
-            )),
-            Some(_) => FeedEnd::Refused(refusal("it refuses `CLIENT TRACKING`")),
-            None => error.into(),
-        })
 }
 
 fn jittered(pause: Duration) -> Duration {

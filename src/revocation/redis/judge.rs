@@ -1,14 +1,13 @@
 //! What it means that the server lacks what the view holds: expired, deleted, or lost.
 
 use redis::RedisResult;
-use redis::aio::MultiplexedConnection;
 
 use super::super::view::KeyHash;
 use super::Deletions;
+use super::link::Link;
 use super::pushes::Explained;
 use super::reconcile::{BATCH, EXPIRY_SLACK, Reconciliation, Why};
 use super::restore::{Missing, restore};
-use super::server::ServerInfo;
 use super::stored::{self, Stored, StoredKey};
 
 /// How a server lost keys.
@@ -22,7 +21,7 @@ impl Reconciliation {
     /// Native keys are gone: expired, restored under another name, deleted or evicted.
     pub(super) async fn judge_gone(
         &mut self,
-        connection: &mut MultiplexedConnection,
+        link: &mut Link,
         gone: &[KeyHash],
     ) -> RedisResult<()> {
         let soon = self.clock.now().plus(EXPIRY_SLACK);
@@ -40,7 +39,7 @@ impl Reconciliation {
             .iter()
             .map(|m| StoredKey::restored(m.0).into_bytes())
             .collect();
-        let stored = stored::read(connection, &names, || self.clock.now()).await?;
+        let stored = stored::read(link, &names, || self.clock.now()).await?;
         let mut missing = Vec::new();
         for (entry, stored) in early.into_iter().zip(stored) {
             match stored {
@@ -55,7 +54,7 @@ impl Reconciliation {
         if missing.is_empty() {
             return Ok(());
         }
-        let lost = self.has_lost(connection).await?;
+        let lost = self.has_lost(link).await?;
         if lost == Some(Loss::Eviction) {
             // They stay in the view. To write them back at once would make the server evict others, without end:
             // the slow comparison does it at its pace.
@@ -66,13 +65,13 @@ impl Reconciliation {
             return Ok(());
         }
         let forgotten = lost.is_some() || self.owing || self.deletions == Deletions::Ignore;
-        self.keep_or_drop(connection, missing, forgotten).await
+        self.keep_or_drop(link, missing, forgotten).await
     }
 
     /// Everything has been read, and these entries of the view were not among it.
     pub(super) async fn judge_missing(
         &mut self,
-        connection: &mut MultiplexedConnection,
+        link: &mut Link,
         why: Why,
         pending: &Explained,
     ) -> RedisResult<()> {
@@ -83,7 +82,7 @@ impl Reconciliation {
         if missing.is_empty() {
             return Ok(());
         }
-        let lost = self.has_lost(connection).await?;
+        let lost = self.has_lost(link).await?;
         let forgotten = why == Why::ServerChanged
             || lost.is_some()
             || owed
@@ -100,15 +99,12 @@ impl Reconciliation {
             restoring = forgotten,
             "Redis lacks revocations of the view"
         );
-        self.keep_or_drop(connection, missing, forgotten).await
+        self.keep_or_drop(link, missing, forgotten).await
     }
 
     /// Whether the server has lost keys that nobody deleted, since all was well.
-    async fn has_lost(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-    ) -> RedisResult<Option<Loss>> {
-        let now = ServerInfo::read(connection).await?;
+    async fn has_lost(&mut self, link: &mut Link) -> RedisResult<Option<Loss>> {
+        let now = link.server().await?;
         let evicted = now.evicted_keys != self.server.evictions;
         if now.identity != self.server.identity {
             // It has been somebody's replica meanwhile, and taken over that one's data.
@@ -122,13 +118,13 @@ impl Reconciliation {
     /// Writes back what was forgotten, takes out the rest.
     async fn keep_or_drop(
         &mut self,
-        connection: &mut MultiplexedConnection,
+        link: &mut Link,
         missing: Vec<Missing>,
         forgotten: bool,
     ) -> RedisResult<()> {
         for batch in missing.chunks(BATCH) {
             if forgotten {
-                let restored = restore(&self.view, &*self.clock, connection, batch).await?;
+                let restored = restore(&self.view, &*self.clock, link, batch).await?;
                 self.metrics.restored.inc_by(restored.written);
                 self.owing |= restored.refused;
             } else {

@@ -11,6 +11,7 @@ mod connector;
 mod feed;
 mod format;
 mod judge;
+mod link;
 mod options;
 mod pushes;
 mod reconcile;

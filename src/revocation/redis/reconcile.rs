@@ -4,18 +4,17 @@
 use std::sync::Arc;
 
 use redis::RedisResult;
-use redis::aio::MultiplexedConnection;
 
 use crate::clock::{Clock, Timestamp};
 use crate::metrics::FeedMetrics;
 
-use super::super::key::PREFIX;
 use super::super::statement::Cutoff;
 use super::super::view::{Change, KeyHash, View};
 use super::Deletions;
+use super::link::{Link, Position};
 use super::pushes::{Pending, Pushes};
 use super::restore;
-use super::server::{Identity, ServerInfo};
+use super::server::Identity;
 use super::stored::{self, Stored, StoredKey};
 
 /// How many keys a step reads.
@@ -50,7 +49,7 @@ pub(super) struct Server {
 
 /// Reading everything, under way.
 struct Scan {
-    cursor: u64,
+    position: Position,
     why: Why,
     /// The server's count of evictions when this began; asked for in the first step.
     evictions: Option<u64>,
@@ -104,7 +103,7 @@ impl Reconciliation {
     fn start(&mut self, why: Why) {
         self.view.begin_round();
         self.scan = Some(Scan {
-            cursor: 0,
+            position: Position::default(),
             why,
             evictions: None,
         });
@@ -128,13 +127,9 @@ impl Reconciliation {
     }
 
     /// Reads the next batch. Tells whether everything has been read and what is missing been judged.
-    pub(super) async fn step(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-        pushes: &Pushes,
-    ) -> RedisResult<bool> {
+    pub(super) async fn step(&mut self, link: &mut Link, pushes: &Pushes) -> RedisResult<bool> {
         let Some(Scan {
-            cursor,
+            position,
             why,
             evictions,
         }) = self.scan
@@ -143,18 +138,12 @@ impl Reconciliation {
         };
         let evictions = match evictions {
             Some(evictions) => evictions,
-            None => ServerInfo::read(connection).await?.evicted_keys,
+            None => link.server().await?.evicted_keys,
         };
-        let mut scan = redis::cmd("SCAN");
-        scan.arg(cursor)
-            .arg("MATCH")
-            .arg(format!("{PREFIX}*"))
-            .arg("COUNT")
-            .arg(BATCH);
-        let (next, keys): (u64, Vec<Vec<u8>>) = scan.query_async(connection).await?;
-        let mut stored = stored::read(connection, &keys, || self.clock.now()).await?;
+        let (keys, next) = link.scan(position).await?;
+        let mut stored = stored::read(link, &keys, || self.clock.now()).await?;
         let parsed: Vec<_> = keys.iter().map(|key| StoredKey::parse(key)).collect();
-        self.join_restored(connection, &parsed, &mut stored).await?;
+        self.join_restored(link, &parsed, &mut stored).await?;
         // What was pushed meanwhile explains a difference, and is acted upon with its own reading.
         let pending = pushes.peek();
         let read = || keys.iter().zip(&parsed).zip(&stored);
@@ -169,15 +158,15 @@ impl Reconciliation {
                 self.metrics.healed.inc();
             }
         }
-        if next != 0 {
+        if let Some(position) = next {
             self.scan = Some(Scan {
-                cursor: next,
+                position,
                 why,
                 evictions: Some(evictions),
             });
             return Ok(false);
         }
-        self.judge_missing(connection, why, &pending).await?;
+        self.judge_missing(link, why, &pending).await?;
         self.scan = None;
         self.server.evictions = evictions;
         self.server.changed = false;
@@ -185,11 +174,7 @@ impl Reconciliation {
     }
 
     /// Acts on pushes. `false` means that everything must be read again.
-    pub(super) async fn apply(
-        &mut self,
-        connection: &mut MultiplexedConnection,
-        pending: Pending,
-    ) -> RedisResult<bool> {
+    pub(super) async fn apply(&mut self, link: &mut Link, pending: Pending) -> RedisResult<bool> {
         self.metrics.pushes.inc_by(pending.pushes);
         if pending.flushed || pending.overflowed {
             return Ok(false);
@@ -208,9 +193,9 @@ impl Reconciliation {
         });
         for batch in keys.chunks(BATCH) {
             let names: Vec<Vec<u8>> = batch.iter().map(|(_, key)| key.clone()).collect();
-            let mut stored = stored::read(connection, &names, || self.clock.now()).await?;
+            let mut stored = stored::read(link, &names, || self.clock.now()).await?;
             let parsed: Vec<_> = batch.iter().map(|(parsed, _)| Some(*parsed)).collect();
-            self.join_restored(connection, &parsed, &mut stored).await?;
+            self.join_restored(link, &parsed, &mut stored).await?;
             let (mut gone, mut taken_back) = (Vec::new(), Vec::new());
             for ((parsed, _), stored) in batch.iter().zip(&stored) {
                 match (parsed, stored) {
@@ -226,8 +211,8 @@ impl Reconciliation {
                     }
                 }
             }
-            restore::delete(connection, &taken_back).await?;
-            self.judge_gone(connection, &gone).await?;
+            restore::delete(link, &taken_back).await?;
+            self.judge_gone(link, &gone).await?;
         }
         Ok(true)
     }
@@ -236,7 +221,7 @@ impl Reconciliation {
     /// as it does in direct reads. Only a native key that says less than the view holds can hide another.
     async fn join_restored(
         &self,
-        connection: &mut MultiplexedConnection,
+        link: &mut Link,
         keys: &[Option<StoredKey>],
         stored: &mut [Stored],
     ) -> RedisResult<()> {
@@ -258,7 +243,7 @@ impl Reconciliation {
             .iter()
             .map(|(_, hash)| StoredKey::restored(*hash).into_bytes())
             .collect();
-        let restored = stored::read(connection, &names, || self.clock.now()).await?;
+        let restored = stored::read(link, &names, || self.clock.now()).await?;
         for ((index, _), restored) in weaker.into_iter().zip(&restored) {
             stored[index].strengthen(restored);
         }

@@ -1,14 +1,13 @@
 //! Writing back what the server has forgotten.
 
 use redis::RedisResult;
-use redis::aio::MultiplexedConnection;
 
 use crate::clock::{Clock, Timestamp};
 
 use super::super::statement::Cutoff;
 use super::super::view::{KeyHash, View};
-use super::stored::StoredKey;
-use super::{LONGEST_LIFE, connection, format};
+use super::connection;
+use super::link::Link;
 
 /// An entry of the view that the server does not have.
 pub(super) type Missing = (KeyHash, Cutoff, Timestamp);
@@ -25,15 +24,11 @@ pub(super) struct Restored {
 pub(super) async fn restore(
     view: &View,
     clock: &dyn Clock,
-    connection: &mut MultiplexedConnection,
+    link: &mut Link,
     missing: &[Missing],
 ) -> RedisResult<Restored> {
     let mut refused_any = false;
-    let mut tombstones = redis::pipe();
-    for (hash, ..) in missing {
-        tombstones.exists(StoredKey::unrevoked(*hash));
-    }
-    let taken_back = match tombstones.query_async::<Vec<bool>>(connection).await {
+    let taken_back = match link.are_taken_back(missing.iter().map(|m| m.0)).await {
         Ok(taken_back) => taken_back,
         Err(error) => {
             refused(error)?;
@@ -41,30 +36,23 @@ pub(super) async fn restore(
             vec![false; missing.len()]
         }
     };
-    let mut write = redis::pipe();
-    for ((hash, cutoff, expires_at), taken_back) in missing.iter().zip(taken_back) {
+    let mut lost = Vec::with_capacity(missing.len());
+    for (entry, taken_back) in missing.iter().zip(taken_back) {
+        let (hash, cutoff, expires_at) = *entry;
         if taken_back {
-            view.remove(*hash);
+            view.remove(hash);
             continue;
         }
         // Seen, in this round: it stands. Strengthened and not put, because it may have been revoked anew meanwhile.
-        view.strengthen(*hash, *cutoff, *expires_at);
-        let command = write.cmd("SET").arg(StoredKey::restored(*hash));
-        command.arg(format::restored_value(*cutoff)).arg("NX");
-        if *expires_at != Timestamp::NEVER {
-            let life = expires_at.since(clock.now()).as_millis().max(1);
-            let life = u64::try_from(life).unwrap_or(LONGEST_LIFE);
-            command.arg("PX").arg(life.min(LONGEST_LIFE));
-        }
+        view.strengthen(hash, cutoff, expires_at);
+        lost.push(*entry);
     }
     let mut written = 0;
-    if !write.is_empty() {
-        match write.query_async::<Vec<Option<String>>>(connection).await {
-            Ok(answers) => written = answers.iter().flatten().count() as u64,
-            Err(error) => {
-                refused(error)?;
-                refused_any = true;
-            }
+    match link.write_back(&lost, clock.now()).await {
+        Ok(count) => written = count,
+        Err(error) => {
+            refused(error)?;
+            refused_any = true;
         }
     }
     Ok(Restored {
@@ -74,15 +62,8 @@ pub(super) async fn restore(
 }
 
 /// Deletes restored revocations that have been taken back since.
-pub(super) async fn delete(
-    connection: &mut MultiplexedConnection,
-    taken_back: &[KeyHash],
-) -> RedisResult<()> {
-    if taken_back.is_empty() {
-        return Ok(());
-    }
-    let names: Vec<_> = taken_back.iter().map(|h| StoredKey::restored(*h)).collect();
-    match redis::cmd("DEL").arg(names).exec_async(connection).await {
+pub(super) async fn delete(link: &mut Link, taken_back: &[KeyHash]) -> RedisResult<()> {
+    match link.delete_restored(taken_back).await {
         Ok(()) => Ok(()),
         Err(error) => refused(error),
     }

@@ -3,24 +3,19 @@
 //! Every wait has a bound. Where one is exceeded, or anything fails, the session is over: what it had taken in and not
 //! acted upon is read again with the next.
 
-use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use redis::Value;
-use redis::aio::MultiplexedConnection;
 use tokio::time::timeout;
 
-use super::connector::Driver;
 use super::feed::FeedEnd;
+use super::link::Link;
 use super::pushes::Pushes;
 use super::reconcile::Reconciliation;
-use super::server;
 
 /// One connection's life.
 pub(super) struct Session {
     pub reconciliation: Reconciliation,
-    pub connection: MultiplexedConnection,
-    pub _driver: Driver,
+    pub link: Link,
     pub pushes: Pushes,
     pub patience: Duration,
 }
@@ -44,7 +39,7 @@ impl Session {
     }
 
     async fn scan_step(&mut self) -> Result<bool, FeedEnd> {
-        let step = self.reconciliation.step(&mut self.connection, &self.pushes);
+        let step = self.reconciliation.step(&mut self.link, &self.pushes);
         match timeout(self.patience * 10, step).await {
             Ok(done) => Ok(done?),
             Err(_) => Err(FeedEnd::Broken("no answer in time".to_owned())),
@@ -57,7 +52,7 @@ impl Session {
         if pending.closed {
             return Err(FeedEnd::Broken("connection closed".to_owned()));
         }
-        let act = self.reconciliation.apply(&mut self.connection, pending);
+        let act = self.reconciliation.apply(&mut self.link, pending);
         match timeout(self.patience * 10, act).await {
             Ok(Ok(true)) => {}
             Ok(Ok(false)) => {
@@ -77,14 +72,9 @@ impl Session {
     /// Proves that everything that was acknowledged before now is in the view, and tells when that was asked.
     pub(super) async fn heartbeat(&mut self) -> Result<Instant, FeedEnd> {
         let asked = Instant::now();
-        let hello = redis::cmd("HELLO");
-        let hello = hello.query_async::<HashMap<String, Value>>(&mut self.connection);
-        let answer = match timeout(self.patience, hello).await {
+        match timeout(self.patience, self.link.heartbeat()).await {
             Ok(answer) => answer?,
             Err(_) => return Err(FeedEnd::Broken("no answer to a heartbeat".to_owned())),
-        };
-        if !server::says_primary(&answer) {
-            return Err(FeedEnd::NotPrimary);
         }
         self.act_on_pushes().await?;
         Ok(asked)

@@ -8,8 +8,7 @@
 //!
 //! The braces keep the last two of a hash in one slot of a cluster.
 
-use redis::aio::MultiplexedConnection;
-use redis::{Pipeline, RedisResult, Value};
+use redis::RedisResult;
 
 use crate::clock::Timestamp;
 
@@ -17,6 +16,7 @@ use super::super::key::{PREFIX, RevocationKey};
 use super::super::statement::Cutoff;
 use super::super::view::KeyHash;
 use super::format;
+use super::link::{Link, Reading};
 
 const RESTORED: &str = "restored:{";
 const UNREVOKED: &str = "unrevoked:{";
@@ -92,65 +92,30 @@ impl Stored {
     }
 }
 
-/// Reads keys: values in one command, remaining lives in the same pipeline.
-///
-/// The two may not be of the same moment. A write between them is pushed, and the key read again.
+/// Reads keys of ours.
 pub(super) async fn read(
-    connection: &mut MultiplexedConnection,
+    link: &mut Link,
     keys: &[Vec<u8>],
     now: impl Fn() -> Timestamp,
 ) -> RedisResult<Vec<Stored>> {
-    if keys.is_empty() {
-        return Ok(Vec::new());
-    }
-    let answers: Vec<Value> = query(keys).query_async(connection).await?;
-    interpret(&answers, keys.len(), now())
+    let readings = link.read(keys).await?;
+    let now = now();
+    Ok(readings.iter().map(|r| interpret(r, now)).collect())
 }
 
-fn query(keys: &[Vec<u8>]) -> Pipeline {
-    let mut pipeline = redis::pipe();
-    pipeline.cmd("MGET").arg(keys);
-    for key in keys {
-        pipeline.cmd("PTTL").arg(key);
-    }
-    pipeline
-}
-
-fn interpret(answers: &[Value], count: usize, now: Timestamp) -> RedisResult<Vec<Stored>> {
-    let wrong =
-        || redis::RedisError::from((redis::ErrorKind::UnexpectedReturnType, "unexpected answer"));
-    let (Some(Value::Array(values)), lives) =
-        (answers.first(), answers.get(1..).unwrap_or_default())
-    else {
-        return Err(wrong());
-    };
-    if values.len() != count || lives.len() != count {
-        return Err(wrong());
-    }
-    let stored = values.iter().zip(lives).map(|(value, life)| {
-        let Value::Int(life) = life else {
-            return Err(wrong());
-        };
-        // -2: there is no such key. A key without a string value is one of another type: it is there, so it revokes.
-        if *life == -2 {
-            return Ok(Stored::Nothing);
+/// A key without a string value is one of another type: it is there, so it revokes.
+fn interpret(reading: &Reading, now: Timestamp) -> Stored {
+    match reading {
+        Reading::Nothing => Stored::Nothing,
+        Reading::Key { value, life } => {
+            let (cutoff, written_at) = format::cutoff_and_time(value.as_deref().unwrap_or(b""));
+            Stored::Revocation {
+                cutoff,
+                expires_at: life.map_or(Timestamp::NEVER, |life| now.plus(life)),
+                written_at,
+            }
         }
-        let value = match value {
-            Value::BulkString(value) => value.as_slice(),
-            _ => b"",
-        };
-        let expires_at = match u64::try_from(*life) {
-            Ok(millis) => now.plus(std::time::Duration::from_millis(millis)),
-            Err(_) => Timestamp::NEVER,
-        };
-        let (cutoff, written_at) = format::cutoff_and_time(value);
-        Ok(Stored::Revocation {
-            cutoff,
-            expires_at,
-            written_at,
-        })
-    });
-    stored.collect()
+    }
 }
 
 #[cfg(test)]
@@ -190,29 +155,22 @@ mod tests {
 
     #[test]
     fn a_key_of_another_type_revokes_and_a_missing_one_does_not() {
-        let answers = [
-            Value::Array(vec![
-                Value::Nil,
-                Value::Nil,
-                Value::BulkString(b"".to_vec()),
-            ]),
-            Value::Int(-2),
-            Value::Int(-1),
-            Value::Int(5000),
-        ];
-        let stored = interpret(&answers, 3, Timestamp::from_secs(10)).unwrap();
+        let now = Timestamp::from_secs(10);
+        let key = |value: Option<&[u8]>, life| Reading::Key {
+            value: value.map(<[u8]>::to_vec),
+            life,
+        };
         let all = |expires_at| Stored::Revocation {
             cutoff: Cutoff::All,
             expires_at,
             written_at: None,
         };
+        assert_eq!(interpret(&Reading::Nothing, now), Stored::Nothing);
+        assert_eq!(interpret(&key(None, None), now), all(Timestamp::NEVER));
+        let five = Some(std::time::Duration::from_secs(5));
         assert_eq!(
-            stored,
-            [
-                Stored::Nothing,
-                all(Timestamp::NEVER),
-                all(Timestamp::from_secs(15))
-            ]
+            interpret(&key(Some(b""), five), now),
+            all(Timestamp::from_secs(15))
         );
     }
 }
