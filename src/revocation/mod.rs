@@ -12,6 +12,7 @@ mod checker;
 mod foreign;
 mod key;
 mod memory;
+mod migrations;
 mod redis;
 mod registry;
 mod sqlite;

@@ -2,12 +2,16 @@
 
 use std::sync::Arc;
 
-use revoxy::clock::{SystemClock, Timestamp};
-use revoxy::revocation::{Cutoff, KeyKind, RevocationKey, SqliteStore, StoreError};
+use revoxy::clock::{Clock as _, SystemClock, Timestamp};
+use revoxy::revocation::{
+    Cutoff, KeyKind, RevocationKey, RevocationStore as _, SqliteStore, StoreError,
+};
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{ConnectOptions as _, Connection as _};
 
 use super::contract::{HOUR, find, key, list, revocation};
 use super::fixture::{Fixture as _, InRedis};
-use crate::support::Scratch;
+use crate::support::{Scratch, eventually};
 
 #[tokio::test]
 async fn one_line_of_redis_cli_revokes() {
@@ -98,6 +102,68 @@ async fn an_sqlite_file_that_is_open_elsewhere_is_refused() {
         .unwrap();
     let second = SqliteStore::open(&path, Arc::new(SystemClock)).await;
     assert!(matches!(second.err(), Some(StoreError::Unavailable(_))));
+}
+
+/// The schema as the first version made it.
+const FIRST_SCHEMA: &str = "
+    CREATE TABLE revocations (
+        key        TEXT PRIMARY KEY NOT NULL,
+        not_before INTEGER,
+        expires_at INTEGER NOT NULL,
+        reason     TEXT,
+        actor      TEXT,
+        revoked_at INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE INDEX revocations_by_expiry ON revocations (expires_at);
+    INSERT INTO revocations VALUES ('revoxy:jti:shop:old', NULL, 9223372036854775807, 'why', 'who', 1700000000000);
+";
+
+#[tokio::test]
+async fn an_sqlite_file_of_the_first_version_opens_with_all_that_it_holds() {
+    let scratch = Scratch::new();
+    let path = scratch.file("revoxy.db");
+    let options = SqliteConnectOptions::new().filename(&path);
+    let mut file = options.create_if_missing(true).connect().await.unwrap();
+    sqlx::raw_sql(FIRST_SCHEMA)
+        .execute(&mut file)
+        .await
+        .unwrap();
+    file.close().await.unwrap();
+    // Twice: made current, and found so.
+    for _ in 0..2 {
+        let store = eventually("an unlocked file", async || {
+            SqliteStore::open(&path, Arc::new(SystemClock)).await.ok()
+        })
+        .await;
+        let old = store.get(&key("old")).await.unwrap().unwrap();
+        assert_eq!(old.reason.as_deref(), Some("why"));
+        assert_eq!(old.expires_at, Timestamp::NEVER);
+        let view = store.view().unwrap();
+        assert_eq!(
+            view.lookup(&key("old"), SystemClock.now()),
+            Some(Cutoff::All)
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_sqlite_file_of_a_later_version_is_refused_and_left_alone() {
+    let scratch = Scratch::new();
+    let path = scratch.file("revoxy.db");
+    drop(SqliteStore::open(&path, Arc::new(SystemClock)).await);
+    let write = async |sql: &'static str| {
+        let options = SqliteConnectOptions::new().filename(&path);
+        let mut file = options.connect().await.ok()?;
+        let done = sqlx::raw_sql(sql).execute(&mut file).await.ok();
+        file.close().await.ok().and(done)
+    };
+    eventually("a step of the future", async || {
+        write("INSERT INTO revoxy_migrations VALUES (99, 'later', 0, TRUE, x'00', 0)").await
+    })
+    .await;
+    let refused = SqliteStore::open(&path, Arc::new(SystemClock)).await;
+    let said = refused.err().unwrap().to_string();
+    assert!(said.contains("a later version of revoxy"), "{said}");
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::Row as _;
+use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqlitePool, SqlitePoolOptions,
     SqliteRow, SqliteSynchronous,
@@ -19,21 +20,16 @@ use tokio::sync::Mutex;
 use crate::clock::{Clock, Timestamp};
 
 use super::key::RevocationKey;
+use super::migrations::{self, Step};
 use super::statement::{Cutoff, Revocation};
 use super::view::View;
 use super::{Page, RevocationStore, StoreError};
 
-const SCHEMA: &str = "
-    CREATE TABLE IF NOT EXISTS revocations (
-        key        TEXT PRIMARY KEY NOT NULL,
-        not_before INTEGER,          -- ms since the epoch; NULL: every token
-        expires_at INTEGER NOT NULL, -- ms since the epoch
-        reason     TEXT,
-        actor      TEXT,
-        revoked_at INTEGER NOT NULL  -- ms since the epoch
-    ) WITHOUT ROWID;
-    CREATE INDEX IF NOT EXISTS revocations_by_expiry ON revocations (expires_at);
-";
+const STEPS: [Step; 1] = [(
+    1,
+    "revocations",
+    include_str!("migrations/1_revocations.sql"),
+)];
 const COLUMNS: &str = "key, not_before, expires_at, reason, actor, revoked_at";
 /// How many expired rows one statement deletes, so that a revocation never waits long behind it.
 const PRUNE_BATCH: i64 = 1000;
@@ -68,7 +64,13 @@ impl SqliteStore {
             .connect_with(options)
             .await
             .map_err(failed)?;
-        sqlx::raw_sql(SCHEMA).execute(&pool).await.map_err(failed)?;
+        let migrated = migrations::migrator(&STEPS).run(&pool).await;
+        migrated.map_err(|error| match error {
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+                failed(error)
+            }
+            other => StoreError::Failed(migrations::explain(&other)),
+        })?;
         let store = Inner {
             clock,
             pool,
