@@ -51,7 +51,8 @@ fn verifier() -> Verifier {
     let (keys, _) = parse_set(jwks.as_bytes(), &allowed).unwrap();
     let profile = IssuerProfile {
         name: Arc::from("shop"),
-        issuer: "https://auth.shop.example".to_owned(),
+        issuer: Some("https://auth.shop.example".to_owned()),
+        missing_iss: false,
         audiences: vec!["shop".to_owned()],
         algorithms: allowed,
         leeway: Duration::from_secs(30),

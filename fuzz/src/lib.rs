@@ -50,7 +50,8 @@ fn algorithms() -> Vec<Algorithm> {
 fn profile(name: &str, iss: &str) -> IssuerProfile {
     IssuerProfile {
         name: Arc::from(name),
-        issuer: iss.to_owned(),
+        issuer: Some(iss.to_owned()),
+        missing_iss: false,
         audiences: vec!["shop".to_owned()],
         algorithms: algorithms(),
         leeway: Duration::from_secs(LEEWAY.unsigned_abs()),

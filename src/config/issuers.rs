@@ -41,6 +41,7 @@ pub(super) fn read(
         ));
     }
     let (mut names, mut values) = (HashSet::new(), HashSet::new());
+    let mut without_iss = false;
     let mut issuers = Vec::new();
     for (index, raw) in raw.into_iter().enumerate() {
         let path = format!("issuers.{index}");
@@ -55,8 +56,16 @@ pub(super) fn read(
         if !names.insert(issuer.profile.name.to_string()) {
             reader.problem("name", "another issuer has the same name");
         }
-        if !values.insert(issuer.profile.issuer.clone()) {
+        if let Some(iss) = &issuer.profile.issuer
+            && !values.insert(iss.clone())
+        {
             reader.problem("issuer", "another issuer has the same `iss`");
+        }
+        if issuer.profile.missing_iss && std::mem::replace(&mut without_iss, true) {
+            reader.problem(
+                "allow_missing_iss",
+                "another issuer has it: a token without `iss` would belong to both",
+            );
         }
         issuers.push(issuer);
     }
@@ -77,16 +86,31 @@ impl Reader<'_> {
 
     fn read(&mut self, raw: RawIssuer) -> Option<IssuerConfig> {
         let name = self.name(raw.name);
-        let issuer = match raw.issuer {
-            Some(issuer) if !issuer.is_empty() => Some(issuer),
-            _ => {
-                self.problem(
-                    "issuer",
-                    "missing: the value of `iss` in the issuer's tokens",
-                );
-                None
-            }
-        };
+        let issuer = raw.issuer.filter(|issuer| !issuer.is_empty());
+        if issuer.is_none() && !raw.allow_missing_iss {
+            self.problem(
+                "issuer",
+                "missing: the value of `iss` in the issuer's tokens; if they have none, say `allow_missing_iss: true`",
+            );
+        }
+        if raw.allow_missing_iss && raw.profile == TokenForm::Rfc9068 {
+            self.problem(
+                "allow_missing_iss",
+                "the profile rfc9068 demands `iss` (RFC 9068 §2.2)",
+            );
+        }
+        if raw.allow_missing_iss && raw.verification == RawWho::EnvoyMetadata {
+            self.problem(
+                "allow_missing_iss",
+                "goes with keys of its own: what Envoy has verified is told apart by `iss`",
+            );
+        }
+        if issuer.is_none() && raw.allow_missing_iss && raw.keys.discovery {
+            self.problem(
+                "keys.discovery",
+                "needs `issuer`: the document is found under it",
+            );
+        }
         let audiences = raw.audiences.clone().unwrap_or_default();
         if raw.audiences.is_some() && audiences.is_empty() {
             self.problem(
@@ -135,7 +159,8 @@ impl Reader<'_> {
         Some(IssuerConfig {
             profile: IssuerProfile {
                 name: Arc::from(name?),
-                issuer: issuer?,
+                issuer,
+                missing_iss: raw.allow_missing_iss,
                 audiences,
                 algorithms,
                 leeway,

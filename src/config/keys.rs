@@ -90,7 +90,7 @@ fn remote(raw: &RawKeys, issuer: Option<&str>) -> Result<RemoteKeys, Mistakes> {
     let timeout = span("timeout", raw.timeout, TIMEOUT, SECOND / 10..=MINUTE);
     let (key, location) = match &raw.jwks_url {
         Some(url) => ("keys.jwks_url", Url::parse(url).ok().map(Location::Jwks)),
-        // Without an `iss` there is a mistake already.
+        // Without an `issuer` there is a mistake already.
         None => match issuer {
             Some(issuer) => ("keys.discovery", Location::discovery(issuer)),
             None => return Err(mistakes),

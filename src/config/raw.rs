@@ -59,6 +59,7 @@ pub(super) struct RawIssuer {
     pub leeway: Option<Span>,
     pub token_type: RawTokenType,
     pub required_claims: Vec<ClaimPath>,
+    pub allow_missing_iss: bool,
     pub profile: TokenForm,
     pub verification: RawWho,
     pub metadata_key: Option<String>,

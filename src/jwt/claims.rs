@@ -167,8 +167,8 @@ const MAX_NUMERIC_DATE: f64 = 253_402_300_800.0; // the year 10000
 
 impl UnverifiedClaims<'_> {
     /// The claimed issuer, to choose whose keys to verify with. Nothing else may be read before the signature.
-    pub fn issuer(&self) -> Result<&str, Rejection> {
-        self.text("iss")?.ok_or(Rejection::MissingClaim)
+    pub fn issuer(&self) -> Result<Option<&str>, Rejection> {
+        self.text("iss")
     }
 
     /// Judges the claims against the issuer's profile. To be called only when the signature has been verified.

@@ -15,8 +15,11 @@ use super::key::KeySet;
 pub struct IssuerProfile {
     /// Our alias for the issuer: metric label and part of store keys.
     pub name: Arc<str>,
-    /// The value of `iss`, compared as it stands (RFC 7519 §4.1.1).
-    pub issuer: String,
+    /// The value of `iss`, compared as it stands (RFC 7519 §4.1.1); `None` where none of its tokens has one.
+    pub issuer: Option<String>,
+    /// Whether a token without `iss` is one of its own. Such a token names nobody whose keys to try, so of all issuers
+    /// of a verifier one at most may say so.
+    pub missing_iss: bool,
     /// One of these must be in `aud`; where there are none, `aud` is not looked at.
     pub audiences: Vec<String>,
     /// The algorithms that the issuer signs with.

@@ -34,8 +34,8 @@ impl Verifier {
     /// Whether these claims, found under `key`, are of an issuer whose tokens the proxy verifies and puts there.
     pub fn is_proxied(&self, payload: &Map<String, Value>, key: &str) -> bool {
         let issuer = payload.get("iss").and_then(Value::as_str);
-        let issuer = issuer.and_then(|iss| self.issuer(iss));
-        issuer.is_some_and(|issuer| issuer.proxy_key() == Some(key))
+        let issuer = issuer.map(|iss| self.issuer(Some(iss)));
+        matches!(issuer, Some(Ok(issuer)) if issuer.proxy_key() == Some(key))
     }
 
     /// Judges claims that the proxy has verified.
@@ -45,10 +45,10 @@ impl Verifier {
         now: Timestamp,
     ) -> Result<(VerifiedClaims, Arc<Issuer>), VerifyError> {
         let claims = UnverifiedClaims(proxied.payload);
-        let issuer = self
-            .issuer(claims.issuer()?)
-            .filter(|issuer| issuer.proxy_key().is_some())
-            .ok_or(Rejection::UnknownIssuer)?;
+        let issuer = self.issuer(claims.issuer()?)?;
+        if issuer.proxy_key().is_none() {
+            return Err(Rejection::UnknownIssuer.into());
+        }
         let profile = issuer.profile();
         let token = proxied.token.map(CompactToken::parse).transpose()?;
         let verified = match &token {

@@ -25,25 +25,38 @@ pub const MAX_KEY_FETCHES: usize = 2;
 #[derive(Debug)]
 pub struct Verifier {
     issuers: HashMap<String, Arc<Issuer>>,
+    /// Whose the tokens without `iss` are.
+    without_iss: Option<Arc<Issuer>>,
 }
 
 impl Verifier {
-    /// A verifier for these issuers, each found by its `iss`.
+    /// A verifier for these issuers, each found by its `iss`; one of them may own the tokens that have none.
     pub fn new(issuers: impl IntoIterator<Item = Arc<Issuer>>) -> Self {
-        Self {
-            issuers: issuers
-                .into_iter()
-                .map(|issuer| (issuer.profile().issuer.clone(), issuer))
-                .collect(),
+        let mut verifier = Self {
+            issuers: HashMap::new(),
+            without_iss: None,
+        };
+        for issuer in issuers {
+            if issuer.profile().missing_iss {
+                verifier.without_iss = Some(Arc::clone(&issuer));
+            }
+            if let Some(iss) = issuer.profile().issuer.clone() {
+                verifier.issuers.insert(iss, issuer);
+            }
         }
+        verifier
     }
 
     pub(super) fn issuers(&self) -> impl Iterator<Item = &Arc<Issuer>> {
         self.issuers.values()
     }
 
-    pub(super) fn issuer(&self, iss: &str) -> Option<&Arc<Issuer>> {
-        self.issuers.get(iss)
+    /// Whose token it is that says this, or nothing, in `iss`.
+    pub(super) fn issuer(&self, iss: Option<&str>) -> Result<&Arc<Issuer>, Rejection> {
+        match iss {
+            Some(iss) => self.issuers.get(iss).ok_or(Rejection::UnknownIssuer),
+            None => self.without_iss.as_ref().ok_or(Rejection::MissingClaim),
+        }
     }
 
     /// Verifies a token as it stands at `now`.
@@ -115,9 +128,7 @@ impl Verifier {
         trace.passed(Stage::Header, || header.to_string());
 
         let claims = UnverifiedClaims(&token.payload);
-        let issuer = self
-            .issuer(claims.issuer()?)
-            .ok_or(Rejection::UnknownIssuer)?;
+        let issuer = self.issuer(claims.issuer()?)?;
         if issuer.proxy_key().is_some() {
             return Err(Rejection::NotVerifiedByProxy.into());
         }

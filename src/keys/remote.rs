@@ -169,8 +169,8 @@ impl Refresher {
             Location::Jwks(url) => url.clone(),
             Location::Discovery(url) => {
                 let metadata = self.fetcher.get(url).await?;
-                jwks_uri(&metadata.body, &self.issuer.profile().issuer)
-                    .map_err(FetchError::Invalid)?
+                let iss = self.issuer.profile().issuer.as_deref();
+                jwks_uri(&metadata.body, iss.unwrap_or_default()).map_err(FetchError::Invalid)?
             }
         };
         let fetched = self.fetcher.get(&jwks).await?;

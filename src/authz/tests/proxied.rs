@@ -37,7 +37,7 @@ impl ProxyClaims for Request {
 fn authorizer() -> Authorizer {
     let own = IssuerProfile {
         name: Arc::from("own"),
-        issuer: "https://own.example".to_owned(),
+        issuer: Some("https://own.example".to_owned()),
         ..testing::profile()
     };
     let proxied = Issuer::proxied(testing::profile(), "jwt_payload".to_owned());

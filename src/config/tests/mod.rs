@@ -184,3 +184,58 @@ fn what_is_left_out_has_its_default() {
         [header("authorization", Some("Bearer")), header("x-t", None)]
     );
 }
+
+#[test]
+fn tokens_without_iss_can_belong_to_one_issuer_only() {
+    let parse = |issuers: &[&str]| {
+        let entry = |more: &&str| {
+            format!("  - {{ algorithms: [HS256], keys: {{ secret_file: s }}, {more} }}\n")
+        };
+        let entries: String = issuers.iter().map(entry).collect();
+        let config = Config::parse("revoxy.yaml", &format!("issuers:\n{entries}"), []);
+        config.map_err(|problems| problems.to_string())
+    };
+    let config = parse(&["name: a, allow_missing_iss: true", "name: b, issuer: b"]).unwrap();
+    let profiles: Vec<_> = config.issuers.iter().map(|i| &i.profile).collect();
+    assert_eq!(
+        (&profiles[0].issuer, profiles[0].missing_iss),
+        (&None, true)
+    );
+    assert_eq!(profiles[1].issuer.as_deref(), Some("b"));
+    assert!(!profiles[1].missing_iss);
+    parse(&["name: a, issuer: a, allow_missing_iss: true"]).unwrap();
+    for (issuers, expected) in [
+        (&["name: a"][..], "issuers.0.issuer: missing"),
+        (
+            &[
+                "name: a, allow_missing_iss: true",
+                "name: b, issuer: b, allow_missing_iss: true",
+            ],
+            "issuers.1.allow_missing_iss: another issuer has it",
+        ),
+        (
+            &["name: a, issuer: a, audiences: [a], profile: rfc9068, allow_missing_iss: true"],
+            "issuers.0.allow_missing_iss: the profile",
+        ),
+    ] {
+        let problems = parse(issuers).unwrap_err();
+        assert!(problems.contains(expected), "{issuers:?}: {problems}");
+        assert_eq!(problems.lines().count(), 1, "{problems}");
+    }
+    for (issuer, expected) in [
+        (
+            "keys: { discovery: true }, algorithms: [ES256]",
+            "keys.discovery: needs `issuer`",
+        ),
+        (
+            "verification: envoy_metadata, metadata_key: p",
+            "allow_missing_iss: goes with keys",
+        ),
+    ] {
+        let text = format!("issuers:\n  - {{ name: a, allow_missing_iss: true, {issuer} }}\n");
+        let problems = Config::parse("revoxy.yaml", &text, [])
+            .unwrap_err()
+            .to_string();
+        assert!(problems.contains(expected), "{issuer}: {problems}");
+    }
+}

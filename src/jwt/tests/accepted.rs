@@ -102,7 +102,7 @@ async fn an_expired_token_still_proves_possession_but_a_forged_one_does_not() {
 fn the_same_token_id_of_two_issuers_is_two_tokens() {
     let other = IssuerProfile {
         name: Arc::from("other"),
-        issuer: "https://other.example".to_owned(),
+        issuer: Some("https://other.example".to_owned()),
         ..profile()
     };
     let issuers = [

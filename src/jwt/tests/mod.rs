@@ -40,7 +40,8 @@ fn at(offset: i64) -> Timestamp {
 pub(crate) fn profile() -> IssuerProfile {
     IssuerProfile {
         name: Arc::from("shop"),
-        issuer: ISS.to_owned(),
+        issuer: Some(ISS.to_owned()),
+        missing_iss: false,
         audiences: vec!["shop".to_owned()],
         algorithms: Algorithm::ALL.to_vec(),
         leeway: Duration::from_secs(30),

@@ -306,7 +306,7 @@ fn the_examples_of_the_rfcs_are_refused_for_what_they_are() {
     );
     let key = json!({ "kty": "oct", "k": "AyM1SysPpbyDfgZld3umj1qzKObwVMkoqQ-EstJQLr_T-1qS0gZH75aKtMN3Yj0iPS4hcgUuTwjAzZr1Z9CAow" });
     let joe = IssuerProfile {
-        issuer: "joe".to_owned(),
+        issuer: Some("joe".to_owned()),
         audiences: Vec::new(),
         ..profile()
     };

@@ -98,3 +98,69 @@ fn without_configured_audiences_any_will_do_but_it_must_be_one() {
     let wrong = verdict(&claims_but("aud", json!(1)));
     assert_eq!(wrong, Some(Rejection::InvalidClaim.into()));
 }
+
+#[test]
+fn a_token_without_iss_belongs_to_the_one_issuer_that_takes_such() {
+    let key = Signer::of("HS256");
+    let other = key_set(&[Signer::of("ES256").jwk(Some("p256"))]);
+    let issuers = |iss: Option<&str>| {
+        let app = IssuerProfile {
+            name: Arc::from("app"),
+            issuer: iss.map(str::to_owned),
+            missing_iss: true,
+            ..profile()
+        };
+        let keys = key_set(&[key.jwk(Some("secret"))]);
+        Verifier::new([
+            issuer_with(app, keys),
+            issuer_with(profile(), other.clone()),
+        ])
+    };
+    let bare = token("HS256", &claims_without("iss"));
+    let named = token("HS256", &claims_but("iss", json!("app")));
+    let verdict = |verifier: &Verifier, token: &str| {
+        let verified = verifier.verify(token, now());
+        verified.map(|claims| claims.issuer().to_string())
+    };
+    let with = issuers(Some("app"));
+    assert_eq!(verdict(&with, &bare), Ok("app".to_owned()));
+    assert_eq!(verdict(&with, &named), Ok("app".to_owned()));
+    let without = issuers(None);
+    assert_eq!(verdict(&without, &bare), Ok("app".to_owned()));
+    assert_eq!(
+        verdict(&without, &named),
+        Err(Rejection::UnknownIssuer.into())
+    );
+    for verifier in [&with, &without] {
+        // Only its own keys count for it, and it takes nothing from the others.
+        let stranger = token("ES256", &claims_without("iss"));
+        assert_eq!(
+            verdict(verifier, &stranger),
+            Err(Rejection::UnknownKey.into())
+        );
+        assert_eq!(
+            verdict(verifier, &good_token("ES256")),
+            Ok("shop".to_owned())
+        );
+        assert_eq!(
+            verdict(verifier, &good_token("HS256")),
+            Err(Rejection::UnknownKey.into())
+        );
+        // To say something else than a text is not to say nothing.
+        for iss in [json!(null), json!([]), json!({}), json!(1)] {
+            let token = token("HS256", &claims_but("iss", iss.clone()));
+            let expected = Err(Rejection::InvalidClaim.into());
+            assert_eq!(verdict(verifier, &token), expected, "{iss}");
+        }
+        let token = token("HS256", &claims_but("iss", json!("")));
+        assert_eq!(
+            verdict(verifier, &token),
+            Err(Rejection::UnknownIssuer.into())
+        );
+    }
+    let neither = verifier_with(profile(), all_keys());
+    assert_eq!(
+        verdict(&neither, &bare),
+        Err(Rejection::MissingClaim.into())
+    );
+}

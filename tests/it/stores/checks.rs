@@ -28,7 +28,8 @@ fn verified(token: Token) -> VerifiedClaims {
     let (keys, _) = KeyFile::Pem(path.into()).load(&algorithms).unwrap();
     let profile = IssuerProfile {
         name: Arc::from("shop"),
-        issuer: ISSUER.to_owned(),
+        issuer: Some(ISSUER.to_owned()),
+        missing_iss: false,
         audiences: vec![AUDIENCE.to_owned()],
         algorithms,
         leeway: PATIENCE,
