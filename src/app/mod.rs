@@ -10,6 +10,7 @@ mod shutdown;
 mod store;
 mod workers;
 
+use std::fmt;
 use std::sync::Arc;
 
 use tokio::task::JoinSet;
@@ -37,6 +38,17 @@ pub enum StartError {
     /// Something else.
     Other(anyhow::Error),
 }
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(problems) => problems.fmt(f),
+            Self::Other(error) => write!(f, "{error:#}"),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
 
 impl From<Problems> for StartError {
     fn from(problems: Problems) -> Self {
@@ -97,8 +109,21 @@ pub async fn diagnose(config: &Config) -> Result<Vec<String>, StartError> {
     }
 }
 
-/// Serves until a signal says to end.
+/// Serves with the configured store until a signal says to end.
 pub async fn serve(config: Config) -> Result<(), StartError> {
+    serve_from(config, None).await
+}
+
+/// Serves with a store of the caller's own until a signal says to end: checks, the API, metrics and probes, as the
+/// program itself does.
+///
+/// What `revocation.store` says is not looked at. A store whose view follows a feed is to be passed in when the view
+/// has been complete once: the service is ready as soon as it runs.
+pub async fn serve_with(config: Config, store: Arc<dyn RevocationStore>) -> Result<(), StartError> {
+    serve_from(config, Some(store)).await
+}
+
+async fn serve_from(config: Config, own: Option<Store>) -> Result<(), StartError> {
     install_crypto().map_err(|e| other(anyhow::Error::msg(e)))?;
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let mut problems = Problems::default();
@@ -112,7 +137,10 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
         Some(listeners) => listeners.serve_operations(operations.clone(), &stages),
         None => JoinSet::new(),
     };
-    let store = store::open(&config, Arc::clone(&clock), &metrics.feed, &mut problems).await;
+    let store = match own {
+        Some(store) => Some(store),
+        None => store::open(&config, Arc::clone(&clock), &metrics.feed, &mut problems).await,
+    };
     let (Some(store), Some(listeners), true) = (store, listeners, problems.is_empty()) else {
         return Err(problems.into());
     };

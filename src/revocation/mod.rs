@@ -6,6 +6,8 @@
 //!
 //! To add a store: implement the trait in a file of its own here, add it to the configuration
 //! (`config/revocation.rs`), open it in `app/store.rs`, and let the contract suite run over it (`tests/it/stores`).
+//! A user of the library implements it anywhere and passes it to [`crate::app::serve_with`], or to a [`Checker`]:
+//! `examples/custom_store.rs` does so.
 
 mod breaker;
 mod checker;
@@ -40,8 +42,39 @@ pub use view::View;
 
 /// Where revocations are kept.
 ///
-/// Every call may take as long as it likes: callers set the deadline. An implementation never answers "not
-/// revoked" for what it could not read: that is an error.
+/// # What a store has to keep
+///
+/// - **Keys** are opaque: store [`RevocationKey::rendered`], read it back with [`RevocationKey::parse`]. Values come from
+///   tokens and may be any Unicode text: empty, long, with line ends, NUL, colons, braces, wildcards. Two keys are the
+///   same if their bytes are; neither case nor form is folded.
+/// - **Times** are wall-clock milliseconds since 1970, UTC. A revocation stands while `now < expires_at`; from then on
+///   every call acts as if it had never been there, whether it was swept or not. [`Timestamp::NEVER`] never comes.
+///   `revoked_at` is the caller's word and is only kept.
+/// - **Never "not revoked" without knowing.** What could not be read, or not understood, is a [`StoreError`], never
+///   `None`: a check refuses with 503 then. Whatever is too strong errs on the safe side, whatever is too weak does not.
+/// - **Atomic** are [`revoke`](Self::revoke), which reads what stands, strengthens it and writes it as one step, and
+///   [`unrevoke`](Self::unrevoke): of two at once on one key, one comes after the other.
+/// - **Errors** say only that nobody knows. A `revoke` that failed may have taken effect all the same, then or later; who
+///   wants to be sure repeats it. [`StoreError::Unavailable`] is for a connection that broke or could not be made: a
+///   check then tries once more within its deadline. An error names no key, value or credential.
+/// - **Deadlines and cancellation.** A call may take as long as it likes: callers set the deadline, and drop the future
+///   when it is over, at whichever `.await`. A change that has begun must still come to its end then, or leave nothing
+///   behind: where store and view are two things, run it in a task of its own.
+/// - Calls come from many threads at once and must not block them: what waits for a disk belongs on another one.
+///
+/// # The view
+///
+/// A store that can keep a [`View`] should: checks then cost no call. It promises two things then, and everything that
+/// Revoxy promises rests on them:
+///
+/// - A change is in the view before the call that made it returns, and changes come into it in the order in which the
+///   store has them.
+/// - The view is no younger than it says. With this process as the only writer it is exact at every moment:
+///   [`View::always_fresh`]. Where others write too, it follows a feed, which says as of when it was complete:
+///   [`View::set_fresh_as_of`] shows how.
+///
+/// A view that grows too old does no harm: checks call `lookup` then, and refuse if that fails. Without a view, every
+/// check calls `lookup`.
 #[async_trait]
 pub trait RevocationStore: Send + Sync + 'static {
     /// The exact copy in this process' memory, where the store keeps one: checks then ask it and not the store.
@@ -49,7 +82,8 @@ pub trait RevocationStore: Send + Sync + 'static {
         None
     }
 
-    /// For each key, in order: the cutoff of the live revocation under it, if there is one.
+    /// For each key, in order: the cutoff of the live revocation under it, if there is one. As many answers as keys, from
+    /// where writes are acknowledged, not from a copy that may lag behind.
     async fn lookup(&self, keys: &[RevocationKey]) -> Result<Vec<Option<Cutoff>>, StoreError>;
 
     /// For each key that an application writes, in order: what stands under it. [`Cutoff::NoToken`] means that there is
@@ -69,22 +103,27 @@ pub trait RevocationStore: Send + Sync + 'static {
     }
 
     /// Records a revocation. What is already recorded under the key is only ever strengthened: see
-    /// [`Revocation::strengthened_by`]. One that means no token changes nothing. When this returns, the revocation is durable as far as the store can make
-    /// it, and a `lookup` that starts now finds it.
+    /// [`Revocation::strengthened_by`]. When this returns, the revocation is durable as far as the store can make
+    /// it, and a `lookup` that starts now finds it. One that has expired already, or [means no
+    /// token](Revocation::means_nothing), is no error and changes nothing that stands.
     async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError>;
 
-    /// Takes a revocation back. Tells whether there was one.
+    /// Takes a revocation back. Tells whether there was a live one. When this returns, that is as durable as `revoke` is,
+    /// and a `lookup` that starts now does not find it.
     async fn unrevoke(&self, key: &RevocationKey) -> Result<bool, StoreError>;
 
     /// Reads one live revocation whole.
     async fn get(&self, key: &RevocationKey) -> Result<Option<Revocation>, StoreError>;
 
-    /// Lists live revocations, about `limit` at a time; `after` is the `next` of the page before.
+    /// Lists live revocations, about `limit` at a time; `after` is the `next` of the page before, and means something to
+    /// the store only.
     ///
-    /// What is there during the whole listing is listed, what comes or goes meanwhile may be.
+    /// What is there during the whole listing is listed, what comes or goes meanwhile may be. A page may be empty and
+    /// have a `next`.
     async fn list(&self, after: Option<&str>, limit: usize) -> Result<Page, StoreError>;
 
-    /// Removes what has expired, where the store does not do so by itself. Tells how many.
+    /// Removes what has expired, where the store does not do so by itself. Tells how many. Called once a minute, and
+    /// given half of one.
     async fn prune(&self, _now: Timestamp) -> Result<u64, StoreError> {
         Ok(0)
     }

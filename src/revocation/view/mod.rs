@@ -8,13 +8,13 @@
 //! revocation: such a view is always fresh. A feed that follows a shared store says as of when it is (see
 //! [`View::set_fresh_as_of`]).
 
+mod feed;
 mod freshness;
 mod table;
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
 
 use crate::clock::Timestamp;
 
@@ -90,6 +90,9 @@ pub(super) enum Change {
 }
 
 /// The in-memory copy.
+///
+/// [`View::default`] is empty and says that it was never complete: for a store that others write too, whose feed fills
+/// it. [`View::always_fresh`] is for a store that only this process writes.
 #[derive(Debug)]
 pub struct View {
     shards: Box<[Shard]>,
@@ -128,7 +131,7 @@ impl View {
         }
     }
 
-    /// Puts a revocation in, in place of what stood under its key.
+    /// Puts a revocation in, in place of what stood under its key: whoever calls it knows what stands in the store.
     pub fn record(&self, revocation: &Revocation) {
         self.put(
             revocation.key.hash(),
@@ -215,11 +218,16 @@ impl View {
 
     /// Sweeps what has expired. Tells how many entries went.
     pub fn prune(&self, now: Timestamp) -> usize {
+        self.retain(|entry| now < entry.expires_at)
+    }
+
+    /// Takes out every entry that is not to be kept. Tells how many went.
+    fn retain(&self, keep: impl Fn(Entry) -> bool) -> usize {
         let mut gone = 0;
         for shard in &self.shards {
             let _writing = shard.lock();
             shard.table.retain(|key, entry| {
-                let kept = now < entry.expires_at;
+                let kept = keep(entry);
                 if !kept {
                     gone += 1;
                     self.present[key.kind()].fetch_sub(1, Ordering::AcqRel);
@@ -228,25 +236,6 @@ impl View {
             });
         }
         gone
-    }
-
-    /// Begins a round of comparing with the store: nothing counts as seen from now on.
-    pub(super) fn begin_round(&self) {
-        self.round.fetch_add(1, Ordering::AcqRel);
-    }
-
-    /// The live entries that have not been seen since the round began.
-    pub(super) fn unseen(&self, now: Timestamp) -> Vec<(KeyHash, Cutoff, Timestamp)> {
-        let round = self.round.load(Ordering::Acquire);
-        let mut unseen = Vec::new();
-        for shard in &self.shards {
-            shard.table.for_each(|key, entry| {
-                if entry.round != round && now < entry.expires_at {
-                    unseen.push((key, entry.cutoff, entry.expires_at));
-                }
-            });
-        }
-        unseen
     }
 
     /// How many entries are held, the expired that have not been swept among them.
@@ -262,19 +251,6 @@ impl View {
     /// The memory that the entries take, in bytes.
     pub fn bytes(&self) -> usize {
         self.shards.iter().map(|shard| shard.table.bytes()).sum()
-    }
-
-    /// Says that the view contains every revocation that was acknowledged before `at`.
-    pub(super) fn set_fresh_as_of(&self, at: Instant) {
-        self.freshness.set(at);
-    }
-
-    /// How long ago the view is known to have contained everything; `None` before it ever did.
-    ///
-    /// A reader asks this first and looks for its keys then: the other way round, the view could be brought up to
-    /// date between the two, and the look that missed would pass for a fresh one.
-    pub fn age(&self, now: Instant) -> Option<Duration> {
-        self.freshness.age(now)
     }
 }
 

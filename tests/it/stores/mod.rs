@@ -7,8 +7,10 @@ mod contract;
 mod durability;
 mod fixture;
 mod foreign;
+mod journal;
 
 use fixture::{Fixture as _, InMemory, InRedis, InSqlite};
+use journal::InJournal;
 
 /// Makes a module of tests for a store: the contract, and with `durable` that it outlives a restart.
 macro_rules! contract {
@@ -69,3 +71,4 @@ macro_rules! contract {
 contract!(memory, InMemory);
 contract!(sqlite, InSqlite, durable);
 contract!(redis, InRedis, durable);
+contract!(custom, InJournal, durable);

@@ -114,7 +114,12 @@ pub struct Revoxy {
 impl Revoxy {
     /// Starts it and waits until it is ready.
     pub async fn start(scratch: &Scratch, config: &Config) -> Self {
-        let mut process = Process::start("revoxy", &mut serve(scratch, &config.yaml()), scratch);
+        Self::start_as(&mut serve(scratch, &config.yaml()), scratch).await
+    }
+
+    /// Starts a program that serves as Revoxy does, and waits until it is ready.
+    pub async fn start_as(command: &mut Command, scratch: &Scratch) -> Self {
+        let mut process = Process::start("revoxy", command, scratch);
         eventually("a ready Revoxy", async || {
             process.must_run();
             process

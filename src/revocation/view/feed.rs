@@ -1,0 +1,149 @@
+//! What a feed says to a view: what it has seen of the store, and as of when that is all.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crate::clock::Timestamp;
+
+use super::super::statement::Cutoff;
+use super::{KeyHash, View};
+
+impl View {
+    /// Begins a round of comparing with the store: nothing counts as seen from now on. What is recorded does.
+    pub fn begin_round(&self) {
+        self.round.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Ends a round: takes out what has not been [recorded](View::record) since it began, because the store does not have
+    /// it any more. Tells how many entries went. A view has one feed, and so one round at a time.
+    pub fn forget_unseen(&self) -> usize {
+        let round = self.round.load(Ordering::Acquire);
+        self.retain(|entry| entry.round == round)
+    }
+
+    /// The live entries that have not been seen since the round began.
+    pub(in super::super) fn unseen(&self, now: Timestamp) -> Vec<(KeyHash, Cutoff, Timestamp)> {
+        let round = self.round.load(Ordering::Acquire);
+        let mut unseen = Vec::new();
+        for shard in &self.shards {
+            shard.table.for_each(|key, entry| {
+                if entry.round != round && now < entry.expires_at {
+                    unseen.push((key, entry.cutoff, entry.expires_at));
+                }
+            });
+        }
+        unseen
+    }
+
+    /// Says that the view contains every revocation that the store acknowledged before `at`. Only ever moves forward; from
+    /// then on the view ages until this is called again.
+    ///
+    /// # A feed
+    ///
+    /// A store that others write too keeps its view with a loop like this one, in a task of its own. That it begins to
+    /// listen before it reads, and takes the time before it asks, is what makes the claim true.
+    ///
+    /// ```
+    /// use std::time::Instant;
+    /// use revoxy::revocation::{Revocation, RevocationKey, StoreError, View};
+    ///
+    /// enum Change { Stands(Revocation), Gone(RevocationKey) }
+    ///
+    /// trait Connection {
+    ///     /// The store tells of every change from now on.
+    ///     fn listen(&mut self) -> Result<(), StoreError>;
+    ///     /// All that stands.
+    ///     fn read(&mut self) -> Result<Vec<Revocation>, StoreError>;
+    ///     /// Asks for an answer that comes behind every change acknowledged before the question.
+    ///     fn ping(&mut self) -> Result<(), StoreError>;
+    ///     /// The next change in order; `None` is the answer to the ping.
+    ///     fn next(&mut self) -> Result<Option<Change>, StoreError>;
+    /// }
+    ///
+    /// /// Follows a new connection until it breaks. The view keeps what it holds then, and ages.
+    /// fn follow(mut feed: impl Connection, view: &View) -> Result<(), StoreError> {
+    ///     feed.listen()?;
+    ///     view.begin_round();
+    ///     for revocation in feed.read()? {
+    ///         view.record(&revocation);
+    ///     }
+    ///     view.forget_unseen();
+    ///     // Several times in `max_staleness`.
+    ///     loop {
+    ///         let asked_at = Instant::now();
+    ///         feed.ping()?;
+    ///         while let Some(change) = feed.next()? {
+    ///             match change {
+    ///                 Change::Stands(revocation) => view.record(&revocation),
+    ///                 Change::Gone(key) => { view.forget(&key); }
+    ///             }
+    ///         }
+    ///         view.set_fresh_as_of(asked_at);
+    /// #       break Ok(());
+    ///     }
+    /// }
+    /// # struct One(bool);
+    /// # impl Connection for One {
+    /// #     fn listen(&mut self) -> Result<(), StoreError> { Ok(()) }
+    /// #     fn read(&mut self) -> Result<Vec<Revocation>, StoreError> { Ok(Vec::new()) }
+    /// #     fn ping(&mut self) -> Result<(), StoreError> { Ok(()) }
+    /// #     fn next(&mut self) -> Result<Option<Change>, StoreError> {
+    /// #         let key = RevocationKey::new(revoxy::revocation::KeyKind::TokenId, "shop", "1");
+    /// #         Ok(std::mem::replace(&mut self.0, false).then_some(Change::Gone(key)))
+    /// #     }
+    /// # }
+    ///
+    /// let view = View::default();
+    /// assert_eq!(view.age(Instant::now()), None);
+    /// # let connection = One(true);
+    /// follow(connection, &view)?;
+    /// assert!(view.age(Instant::now()).is_some());
+    /// # Ok::<(), StoreError>(())
+    /// ```
+    pub fn set_fresh_as_of(&self, at: Instant) {
+        self.freshness.set(at);
+    }
+
+    /// How long ago the view is known to have contained everything; `None` before it ever did.
+    ///
+    /// A reader asks this first and looks for its keys then: the other way round, the view could be brought up to
+    /// date between the two, and the look that missed would pass for a fresh one.
+    pub fn age(&self, now: Instant) -> Option<Duration> {
+        self.freshness.age(now)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::key::{KeyKind, RevocationKey};
+    use super::super::super::statement::Revocation;
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1000);
+
+    fn revocation(value: &str) -> Revocation {
+        Revocation {
+            key: RevocationKey::new(KeyKind::TokenId, "shop", value),
+            cutoff: Cutoff::All,
+            expires_at: Timestamp::NEVER,
+            reason: None,
+            actor: None,
+            revoked_at: NOW,
+        }
+    }
+
+    #[test]
+    fn what_a_round_does_not_record_is_forgotten_at_its_end() {
+        let view = View::default();
+        let (kept, gone) = (revocation("kept"), revocation("gone"));
+        for entry in [&kept, &gone] {
+            view.record(entry);
+        }
+        view.begin_round();
+        view.record(&kept);
+        assert_eq!(view.forget_unseen(), 1);
+        assert_eq!(view.lookup(&kept.key, NOW), Some(Cutoff::All));
+        assert_eq!(view.lookup(&gone.key, NOW), None);
+        assert_eq!(view.forget_unseen(), 0);
+    }
+}
