@@ -10,6 +10,7 @@ mod keys;
 mod policies;
 mod problem;
 mod raw;
+mod redis;
 mod revocation;
 mod server;
 #[cfg(test)]

@@ -189,8 +189,19 @@ pub(super) struct RawRedis {
     pub url: Option<String>,
     pub username: Option<String>,
     pub password_file: Option<PathBuf>,
+    pub tls: Option<RawTls>,
     pub timeout: Option<Span>,
     pub connect_timeout: Option<Span>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawTls {
+    pub ca_file: Option<PathBuf>,
+    pub cert_file: Option<PathBuf>,
+    pub key_file: Option<PathBuf>,
+    /// What many others have, and here is none.
+    pub insecure: Option<serde_json::Value>,
 }
 
 #[derive(Default, Deserialize)]

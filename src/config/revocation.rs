@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::revocation::{CheckedTypes, Credentials, Deletions, Endpoint, RedisOptions};
+use crate::revocation::{CheckedTypes, Deletions, RedisOptions};
 
 use super::document::Document;
 use super::problem::Problems;
-use super::raw::{RawRead, RawRedis, RawRevocation, RawStore, RawTokenTypeName};
+use super::raw::{RawRead, RawRevocation, RawStore, RawTokenTypeName};
+use super::redis;
 
 /// The revocation list as configured.
 #[derive(Clone, Debug)]
@@ -41,7 +42,6 @@ pub enum StoreConfig {
 
 /// Less than Envoy's 200 ms for the whole check, with room for the network.
 const DEFAULT_TIMEOUT: Duration = Duration::from_millis(50);
-const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const DEFAULT_MAX_STALENESS: Duration = Duration::from_secs(1);
 /// Heartbeats are sent four times in this; shorter ones would be all that Redis hears.
 const LEAST_MAX_STALENESS: Duration = Duration::from_millis(100);
@@ -103,28 +103,11 @@ fn store(raw: RawStore, document: &Document, problems: &mut Problems) -> StoreCo
             Some(path) => StoreConfig::Sqlite(path),
             None => default(),
         },
-        (None, None, Some(redis)) => self::redis(redis, document, problems),
+        (None, None, Some(raw)) => StoreConfig::Redis(redis::read(raw, document, problems)),
         _ => {
             let message = "more than one store: choose one of memory, sqlite, redis";
             problems.push(document.problem("revocation.store", message));
             default()
         }
     }
-}
-
-fn redis(raw: RawRedis, document: &Document, problems: &mut Problems) -> StoreConfig {
-    let url = raw.url.unwrap_or_else(|| {
-        let message = "missing: for example redis://redis:6379/0";
-        problems.push(document.problem("revocation.store.redis.url", message));
-        String::new()
-    });
-    StoreConfig::Redis(RedisOptions {
-        endpoint: Endpoint::Url(url),
-        credentials: Credentials {
-            username: raw.username,
-            password_file: raw.password_file,
-        },
-        tls: None,
-        connect_timeout: raw.connect_timeout.map_or(DEFAULT_CONNECT_TIMEOUT, |s| s.0),
-    })
 }

@@ -24,6 +24,8 @@ mod metrics;
 mod model;
 mod outage;
 mod readiness;
+mod redis_tls;
+mod redis_users;
 mod refusal;
 mod resources;
 mod revoke;

@@ -10,6 +10,7 @@ struct Scene {
     scratch: Scratch,
     key: SigningKey,
     redis: Redis,
+    username: &'static str,
 }
 
 impl Scene {
@@ -32,13 +33,28 @@ impl Scene {
             scratch,
             key,
             redis,
+            username: "narrow",
+        }
+    }
+
+    /// With a server that lacks a command, as older ones and some proxies do.
+    async fn without(command: &str) -> Self {
+        let (scratch, key) = (Scratch::new(), SigningKey::generate(Algorithm::ES256));
+        let redis = Redis::with(&scratch, &["--rename-command", command, ""]).await;
+        let () = redis.run(&["CONFIG", "SET", "requirepass", PASSWORD]);
+        Self {
+            scratch,
+            key,
+            redis,
+            username: "default",
         }
     }
 
     fn config(&self, read: &str) -> Config {
         let (url, password) = (self.redis.url(), self.scratch.write("password", PASSWORD));
+        let username = self.username;
         let store =
-            format!("redis: {{ url: {url:?}, username: narrow, password_file: {password:?} }}");
+            format!("redis: {{ url: {url:?}, username: {username}, password_file: {password:?} }}");
         Config::trusting(&self.key, &self.scratch)
             .store(store)
             .revocation(read)
@@ -116,4 +132,24 @@ async fn a_redis_that_can_lose_revocations_is_warned_of() {
     for part in ["appendonly yes", "maxmemory-policy noeviction"] {
         assert!(said.contains(part), "{part}: {said}");
     }
+}
+
+#[tokio::test]
+async fn a_redis_that_speaks_no_resp3_is_refused_with_the_way_out() {
+    let scene = Scene::without("HELLO").await;
+    let said = scene.refused("read: view").await;
+    for part in ["revocation.store.redis", "RESP3", "read: store"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    scene.works("read: store").await;
+}
+
+#[tokio::test]
+async fn a_redis_that_cannot_track_is_refused_with_the_way_out() {
+    let scene = Scene::without("CLIENT").await;
+    let said = scene.refused("read: view").await;
+    for part in ["CLIENT TRACKING", "read: store"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    scene.works("read: store").await;
 }

@@ -160,7 +160,8 @@ impl Connector {
         let stream = open(&at, secrets.tls)
             .await
             .map_err(|why| ConnectError::Other(format!("{at}: {why}")))?;
-        let mut settings = self.0.settings.clone();
+        // The library's name is of use to nobody, and to say it is one more right that a user would need.
+        let mut settings = self.0.settings.clone().set_skip_set_lib_name();
         if let Some(username) = &self.0.credentials.username {
             settings = settings.set_username(username);
         }

@@ -217,11 +217,11 @@ impl RevocationStore for RedisStore {
         let mut take_back = redis::pipe();
         take_back.atomic();
         take_back
-            .pset_ex(
-                &tombstone,
-                "",
-                u64::try_from(life.as_millis()).map_or(LONGEST_LIFE, |ms| ms.min(LONGEST_LIFE)),
-            )
+            .cmd("SET")
+            .arg(&tombstone)
+            .arg("")
+            .arg("PX")
+            .arg(u64::try_from(life.as_millis()).map_or(LONGEST_LIFE, |ms| ms.min(LONGEST_LIFE)))
             .ignore();
         take_back.del(key.rendered()).del(&restored);
         let (native, other): (u64, u64) = self.query(&take_back).await?;

@@ -1,5 +1,6 @@
 //! What the tests start and talk to. One file a thing.
 
+pub mod authority;
 pub mod client;
 pub mod envoy;
 pub mod process;
@@ -12,6 +13,7 @@ pub mod upstream;
 
 use std::time::{Duration, Instant};
 
+pub use authority::Authority;
 pub use client::{Answer, Ask, Checks};
 pub use envoy::Envoy;
 pub use process::Process;

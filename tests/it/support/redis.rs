@@ -14,6 +14,8 @@ pub struct Redis {
     process: Process,
     port: u16,
     kind: Kind,
+    /// What it is started with beside the usual.
+    arguments: Vec<String>,
 }
 
 /// Which server, and how it keeps its data.
@@ -24,7 +26,18 @@ enum Kind {
     Valkey,
 }
 
-/// Ports below those that the kernel gives to outgoing connections: nobody takes the port of a server that is down.
+/// A port that nobody listens on. It is below those that the kernel gives to outgoing connections: nobody takes the port
+/// of a server that is down.
+pub fn free_port() -> u16 {
+    loop {
+        let port = candidate();
+        // A server that is there already would answer in the place of ours.
+        if std::net::TcpListener::bind(("127.0.0.1", port)).is_ok() {
+            return port;
+        }
+    }
+}
+
 fn candidate() -> u16 {
     const FIRST: u16 = 20_000;
     const COUNT: u16 = 12_000;
@@ -37,30 +50,33 @@ fn candidate() -> u16 {
 impl Redis {
     /// One that forgets everything when it ends.
     pub async fn start(scratch: &Scratch) -> Self {
-        Self::start_as(scratch, Kind::Forgetful).await
+        Self::start_as(scratch, Kind::Forgetful, &[]).await
     }
 
     /// One that writes everything to disk before it answers.
     pub async fn durable(scratch: &Scratch) -> Self {
-        Self::start_as(scratch, Kind::Durable).await
+        Self::start_as(scratch, Kind::Durable, &[]).await
     }
 
     /// A Valkey that forgets everything when it ends.
     pub async fn valkey(scratch: &Scratch) -> Self {
-        Self::start_as(scratch, Kind::Valkey).await
+        Self::start_as(scratch, Kind::Valkey, &[]).await
     }
 
-    async fn start_as(scratch: &Scratch, kind: Kind) -> Self {
+    /// One that writes everything to disk before it answers, with more arguments.
+    pub async fn with(scratch: &Scratch, arguments: &[&str]) -> Self {
+        Self::start_as(scratch, Kind::Durable, arguments).await
+    }
+
+    async fn start_as(scratch: &Scratch, kind: Kind, arguments: &[&str]) -> Self {
+        let arguments: Vec<_> = arguments.iter().map(|a| (*a).to_owned()).collect();
         loop {
-            let port = candidate();
-            // A server that is there already would answer in the place of ours.
-            if std::net::TcpListener::bind(("127.0.0.1", port)).is_err() {
-                continue;
-            }
+            let port = free_port();
             let mut redis = Self {
-                process: launch(scratch, port, kind),
+                process: launch(scratch, port, kind, &arguments),
                 port,
                 kind,
+                arguments: arguments.clone(),
             };
             if redis.answers().await {
                 return redis;
@@ -90,7 +106,11 @@ impl Redis {
     }
 
     pub fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}/0", self.port)
+        self.url_of_database(0)
+    }
+
+    pub fn url_of_database(&self, database: u8) -> String {
+        format!("redis://127.0.0.1:{}/{database}", self.port)
     }
 
     /// What a configuration says to use it.
@@ -116,7 +136,7 @@ impl Redis {
 
     /// A new server on the port of the killed one.
     pub async fn restart(&mut self, scratch: &Scratch) {
-        self.process = launch(scratch, self.port, self.kind);
+        self.process = launch(scratch, self.port, self.kind, &self.arguments);
         assert!(self.answers().await, "the port is taken");
     }
 
@@ -141,7 +161,7 @@ impl Redis {
     }
 }
 
-fn launch(scratch: &Scratch, port: u16, kind: Kind) -> Process {
+fn launch(scratch: &Scratch, port: u16, kind: Kind, arguments: &[String]) -> Process {
     let program = match kind {
         Kind::Valkey => program("valkey-server", "VALKEY_SERVER_BIN", &packaged_valkeys()),
         _ => program("redis-server", "REDIS_SERVER_BIN", &[]),
@@ -155,6 +175,7 @@ fn launch(scratch: &Scratch, port: u16, kind: Kind) -> Process {
     if kind == Kind::Durable {
         command.args(["--appendonly", "yes", "--appendfsync", "always"]);
     }
+    command.args(arguments);
     Process::start("redis", &mut command, scratch)
 }
 

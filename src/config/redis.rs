@@ -1,0 +1,46 @@
+//! The section `revocation.store.redis`.
+
+use std::time::Duration;
+
+use crate::revocation::{Credentials, Endpoint, RedisOptions};
+use crate::tls::TlsFiles;
+
+use super::document::Document;
+use super::problem::Problems;
+use super::raw::{RawRedis, RawTls};
+
+const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Where the section is.
+const SECTION: &str = "revocation.store.redis";
+
+pub(super) fn read(raw: RawRedis, document: &Document, problems: &mut Problems) -> RedisOptions {
+    let url = raw.url.unwrap_or_else(|| {
+        let message = "missing: for example redis://redis:6379/0";
+        problems.push(document.problem(&format!("{SECTION}.url"), message));
+        String::new()
+    });
+    RedisOptions {
+        endpoint: Endpoint::Url(url),
+        credentials: Credentials {
+            username: raw.username,
+            password_file: raw.password_file,
+        },
+        tls: raw
+            .tls
+            .map(|raw| tls(raw, &format!("{SECTION}.tls"), document, problems)),
+        connect_timeout: raw.connect_timeout.map_or(DEFAULT_CONNECT_TIMEOUT, |s| s.0),
+    }
+}
+
+fn tls(raw: RawTls, section: &str, document: &Document, problems: &mut Problems) -> TlsFiles {
+    if raw.insecure.is_some() {
+        let message = "there is no such thing here: anybody could be the server; name its certificate authority in ca_file";
+        problems.push(document.problem(&format!("{section}.insecure"), message));
+    }
+    TlsFiles {
+        ca_file: raw.ca_file,
+        cert_file: raw.cert_file,
+        key_file: raw.key_file,
+    }
+}

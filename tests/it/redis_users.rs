@@ -1,0 +1,228 @@
+//! The user that Revoxy is to Redis: the least that it must be allowed, and a password that changes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use jsonwebtoken::Algorithm;
+use revoxy::clock::{Clock as _, SystemClock};
+use revoxy::metrics::{CheckLabels, Metrics};
+use revoxy::revocation::{
+    Credentials, Cutoff, Deletions, FeedSettings, KeyKind, RedisOptions, RedisStore, Revocation,
+    RevocationKey, RevocationStore, StoreError,
+};
+
+use crate::support::{Config, PATIENCE, Redis, Revoxy, Scratch, SigningKey, Token, eventually};
+
+/// What `docs/operations.md` grants with `read: view`, and nothing that is not needed.
+const WITH_VIEW: [&str; 15] = [
+    "+ping",
+    "+info",
+    "+client|tracking",
+    "+scan",
+    "+mget",
+    "+get",
+    "+pttl",
+    "+exists",
+    "+set",
+    "+del",
+    "+evalsha",
+    "+script|load",
+    "+multi",
+    "+exec",
+    "+select",
+];
+/// The same with `read: store`.
+const WITHOUT_VIEW: [&str; 11] = [
+    "+ping",
+    "+scan",
+    "+get",
+    "+pttl",
+    "+set",
+    "+del",
+    "+evalsha",
+    "+script|load",
+    "+multi",
+    "+exec",
+    "+select",
+];
+
+fn allow(redis: &Redis, password: &str, commands: &[&str]) {
+    let head = ["ACL", "SETUSER", "revoxy", "reset", "on", password];
+    let keys = ["~revoxy:*", "resetchannels", "-@all"];
+    let () = redis.run(&[&head[..], &keys, commands].concat());
+}
+
+fn options(redis: &Redis, scratch: &Scratch) -> RedisOptions {
+    // Another database than the first, which has to be selected.
+    let mut options = RedisOptions::url(redis.url_of_database(1), PATIENCE);
+    options.credentials = Credentials {
+        username: Some("revoxy".to_owned()),
+        password_file: Some(scratch.write("password", "secret\n")),
+    };
+    options
+}
+
+fn revocation(key: &RevocationKey) -> Revocation {
+    Revocation {
+        key: key.clone(),
+        cutoff: Cutoff::All,
+        expires_at: SystemClock.now().plus(Duration::from_secs(3600)),
+        reason: None,
+        actor: None,
+        revoked_at: SystemClock.now(),
+    }
+}
+
+/// Goes through everything that a store does for others. What is not allowed is told by the server's own log.
+async fn use_everything(store: &dyn RevocationStore) -> Result<(), StoreError> {
+    let key = |value| RevocationKey::new(KeyKind::TokenId, "shop", value);
+    let (a, b) = (key("a"), key("b"));
+    store.revoke(&revocation(&a)).await?;
+    store.revoke(&revocation(&b)).await?;
+    let found = store.lookup(&[a.clone(), key("c")]).await?;
+    assert_eq!(found, [Some(Cutoff::All), None]);
+    assert!(store.get(&a).await?.is_some());
+    assert_eq!(store.list(None, 10).await?.revocations.len(), 2);
+    assert!(store.unrevoke(&b).await?);
+    assert_eq!(store.lookup(&[b]).await?, [None]);
+    Ok(())
+}
+
+/// Also has the server forget, and waits until the view has written back what was forgotten.
+async fn use_with_view(redis: &Redis, scratch: &Scratch, patience: Duration) -> Result<(), String> {
+    let labels = CheckLabels {
+        outcomes: &[],
+        policies: &[],
+    };
+    let metrics = Metrics::new(&labels, &StoreError::LABELS).map_err(|e| e.to_string())?;
+    let settings = FeedSettings {
+        max_staleness: Duration::from_millis(200),
+        deletions: Deletions::Ignore,
+        compare_every: Duration::from_secs(3600),
+    };
+    let (clock, options) = (Arc::new(SystemClock), options(redis, scratch));
+    let store = RedisStore::with_view(&options, settings, clock, metrics.feed.clone());
+    let store = store.map_err(|e| e.to_string())?;
+    store.ready(patience).await.map_err(|e| e.to_string())?;
+    use_everything(&store).await.map_err(|e| e.to_string())?;
+    let view = store.view().ok_or("no view")?;
+    let within = async |what: &str, is: &dyn Fn() -> bool| {
+        let found = eventually(what, async || is().then_some(()));
+        let late = |_| format!("not in time: {what}");
+        tokio::time::timeout(patience, found).await.map_err(late)
+    };
+    within("an entry of the view", &|| view.len() == 1).await?;
+    let () = redis.run(&["FLUSHALL"]);
+    within("a restored revocation", &|| metrics.feed.restored.get() > 0).await?;
+    let a = RevocationKey::new(KeyKind::TokenId, "shop", "a");
+    let taken_back = store.unrevoke(&a).await.map_err(|e| e.to_string())?;
+    assert!(taken_back);
+    within("an empty view", &|| view.is_empty()).await
+}
+
+async fn use_without_view(
+    redis: &Redis,
+    scratch: &Scratch,
+    patience: Duration,
+) -> Result<(), String> {
+    let store = RedisStore::new(&options(redis, scratch), Arc::new(SystemClock));
+    let store = store.map_err(|e| e.to_string())?;
+    store.ready(patience).await.map_err(|e| e.to_string())?;
+    use_everything(&store).await.map_err(|e| e.to_string())
+}
+
+/// Starts anew, without data, scripts and log.
+fn begin(redis: &Redis, commands: &[&str]) {
+    for command in [
+        &["FLUSHALL"][..],
+        &["SCRIPT", "FLUSH"],
+        &["ACL", "LOG", "RESET"],
+    ] {
+        let () = redis.run(command);
+    }
+    allow(redis, ">secret", commands);
+}
+
+/// What was asked for and not allowed.
+fn refused(redis: &Redis) -> Vec<String> {
+    let log: Vec<std::collections::HashMap<String, redis::Value>> = redis.run(&["ACL", "LOG"]);
+    let object = |entry: &std::collections::HashMap<String, redis::Value>| {
+        redis::from_redis_value::<String>(entry["object"].clone()).unwrap()
+    };
+    log.iter().map(object).collect()
+}
+
+async fn each_is_needed(redis: &Redis, scratch: &Scratch, commands: &[&str], view: bool) {
+    let exercise = async |patience| match view {
+        true => use_with_view(redis, scratch, patience).await,
+        false => use_without_view(redis, scratch, patience).await,
+    };
+    begin(redis, commands);
+    exercise(PATIENCE).await.unwrap();
+    assert_eq!(refused(redis), Vec::<String>::new());
+    for missing in commands {
+        let others: Vec<_> = commands.iter().copied().filter(|c| c != missing).collect();
+        begin(redis, &others);
+        // Much goes on without; but it was asked for.
+        let _ = exercise(Duration::from_secs(1)).await;
+        let refused = refused(redis);
+        let name = missing.trim_start_matches('+');
+        assert!(refused.iter().any(|r| r == name), "{missing}: {refused:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn with_a_view_the_least_user_suffices_and_needs_every_one_of_its_rights() {
+    let scratch = Scratch::new();
+    let redis = Redis::durable(&scratch).await;
+    each_is_needed(&redis, &scratch, &WITH_VIEW, true).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_view_the_least_user_suffices_and_needs_every_one_of_its_rights() {
+    let scratch = Scratch::new();
+    let redis = Redis::durable(&scratch).await;
+    each_is_needed(&redis, &scratch, &WITHOUT_VIEW, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_same_rights_suffice_in_valkey() {
+    let scratch = Scratch::new();
+    let valkey = Redis::valkey(&scratch).await;
+    begin(&valkey, &WITH_VIEW);
+    use_with_view(&valkey, &scratch, PATIENCE).await.unwrap();
+    begin(&valkey, &WITHOUT_VIEW);
+    use_without_view(&valkey, &scratch, PATIENCE).await.unwrap();
+    assert_eq!(refused(&valkey), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn a_password_that_changed_in_redis_and_in_its_file_is_used_by_the_next_connection() {
+    let (scratch, key) = (Scratch::new(), SigningKey::generate(Algorithm::ES256));
+    let redis = Redis::durable(&scratch).await;
+    for view in ["view", "store"] {
+        allow(&redis, ">old", &WITH_VIEW);
+        let password = scratch.write("password", "old");
+        let store = format!(
+            "redis: {{ url: {:?}, username: revoxy, password_file: {password:?} }}",
+            redis.url()
+        );
+        let config = Config::trusting(&key, &scratch)
+            .store(store)
+            .revocation(&format!("read: {view}"));
+        let revoxy = Revoxy::start(&scratch, &config).await;
+        let checks = revoxy.checks().await;
+        let () = redis.run(&["ACL", "SETUSER", "revoxy", ">new", "<old"]);
+        scratch.write("password", "new\n");
+        let killed: i64 = redis.run(&["CLIENT", "KILL", "USER", "revoxy"]);
+        assert!(killed > 0);
+        let jti = format!("after the change, {view}");
+        let token = Token::access(&jti).sign(&key);
+        let name = format!("revoxy:jti:shop:{jti}");
+        let () = redis.run(&["SET", &name, "", "EX", "3600"]);
+        eventually("a denial", async || {
+            (checks.bearer(&token).await.reason() == "revoked").then_some(())
+        })
+        .await;
+    }
+}
