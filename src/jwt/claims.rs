@@ -22,6 +22,25 @@ pub enum TokenType {
     Other,
 }
 
+impl TokenType {
+    /// Every type.
+    pub const ALL: [Self; 3] = [Self::Access, Self::Refresh, Self::Other];
+
+    /// The name in stores and answers, whatever the issuer calls it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Access => "access",
+            Self::Refresh => "refresh",
+            Self::Other => "other",
+        }
+    }
+
+    /// The type of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|t| t.as_str() == name)
+    }
+}
+
 /// Claims whose signature, times, issuer and audience have been checked.
 ///
 /// Only the [`super::Verifier`] makes them. What looks up a revocation takes this type, so that nothing can ask

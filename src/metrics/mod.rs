@@ -1,10 +1,11 @@
-//! Every metric; those of keys have a file of their own. Names follow the Prometheus conventions; each label takes values
+//! Every metric; those of keys and of known tokens have files of their own. Names follow the Prometheus conventions; each label takes values
 //! from a closed set, and every child is made at start, so that `rate()` and alerts work from the first event and no check
 //! ever takes a lock.
 //!
 //! This room imports no other: labels arrive as `&'static str`, or as names from the configuration.
 
 mod keys;
+mod tokens;
 
 use std::time::Duration;
 
@@ -15,8 +16,10 @@ use prometheus::{
 };
 
 pub use keys::KeyMetrics;
+pub use tokens::NoteMetrics;
 
 use keys::KeyVecs;
+use tokens::TokenMetrics;
 
 /// From 5 µs, where a check that needs no network lies, past 0.2 and 0.25 s, where Envoy gives up.
 const CHECK_BUCKETS: [f64; 17] = [
@@ -45,6 +48,7 @@ pub struct Metrics {
     view_bytes: IntGauge,
     view_age: Gauge,
     keys: KeyVecs,
+    tokens: TokenMetrics,
 }
 
 /// What a metric of checks is counted by.
@@ -92,6 +96,7 @@ impl Metrics {
         )?;
         let view_age = register(&registry, view_age)?;
         let keys = KeyVecs::new(&registry)?;
+        let tokens = TokenMetrics::new(&registry)?;
         build_info(&registry)?;
         #[cfg(target_os = "linux")]
         registry.register(Box::new(
@@ -107,12 +112,28 @@ impl Metrics {
             view_bytes,
             view_age,
             keys,
+            tokens,
         })
     }
 
     /// Counts a request to the revocation API.
     pub fn revocation_request(&self, result: &'static str) {
         self.revocations.with_label_values(&[result]).inc();
+    }
+
+    /// Counts a request to register a token.
+    pub fn registration_request(&self, result: &'static str) {
+        self.tokens.registration(result);
+    }
+
+    /// Counts a request without the administrator's key.
+    pub fn unauthorized(&self) {
+        self.tokens.unauthorized();
+    }
+
+    /// The metrics of tokens that were seen.
+    pub fn notes(&self) -> NoteMetrics {
+        self.tokens.notes.clone()
     }
 
     /// The metrics of an issuer's keys; refreshes can fail in these ways.

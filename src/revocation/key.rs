@@ -47,6 +47,12 @@ impl KeyKind {
         Self::Issuer,
     ];
 
+    /// The kind of this name, of those that name one token.
+    pub fn of_token(name: &str) -> Option<Self> {
+        let kinds = [Self::TokenId, Self::Digest];
+        kinds.into_iter().find(|kind| kind.as_str() == name)
+    }
+
     /// A number that stands for the kind in a view, from 1 to 7: see [`KeyHash`].
     const fn code(self) -> u8 {
         match self {

@@ -15,6 +15,8 @@ mod foreign;
 mod key;
 mod memory;
 mod migrations;
+mod noter;
+mod record;
 mod redis;
 mod registry;
 mod sqlite;
@@ -31,6 +33,8 @@ pub use checker::{CheckedTypes, Checker, CheckerSettings, Lookup};
 pub use foreign::ForeignKey;
 pub use key::{KeyKind, RevocationKey};
 pub use memory::MemoryStore;
+pub use noter::{Noter, NoterTask};
+pub use record::{NotAPlace, Place, TokenPage, TokenRecord};
 pub use redis::{
     Credentials, Deletions, Endpoint, FeedSettings, OptionsError, RedisOptions, RedisStore,
 };
@@ -122,8 +126,8 @@ pub trait RevocationStore: Send + Sync + 'static {
     /// have a `next`.
     async fn list(&self, after: Option<&str>, limit: usize) -> Result<Page, StoreError>;
 
-    /// Removes what has expired, where the store does not do so by itself. Tells how many. Called once a minute, and
-    /// given half of one.
+    /// Removes what has expired, records of tokens among it, where the store does not do so by itself. Tells how many.
+    /// Called once a minute, and given half of one.
     async fn prune(&self, _now: Timestamp) -> Result<u64, StoreError> {
         Ok(0)
     }

@@ -5,11 +5,14 @@ use std::fmt;
 use async_trait::async_trait;
 
 use super::StoreError;
-use super::key::{self, RevocationKey};
+use super::key::{self, KeyKind, RevocationKey};
+use super::record::{Place, TokenPage, TokenRecord};
 use super::view::KeyHash;
 
 /// The kind of a registration in a view: see [`KeyHash`].
 const REGISTRATION: u8 = 8;
+/// What stands between the prefix of all keys and the token's kind.
+const REGISTERED: &str = "registered:";
 
 /// Under what a token is registered.
 #[derive(Clone, PartialEq, Eq)]
@@ -29,7 +32,7 @@ impl RegistrationKey {
     /// The registration of the token that this key, its `jti` or digest, names.
     pub fn of(token: &RevocationKey) -> Self {
         let name = format!(
-            "{}registered:{}:{}:{}",
+            "{}{REGISTERED}{}:{}:{}",
             key::PREFIX,
             token.kind().as_str(),
             token.issuer(),
@@ -39,6 +42,16 @@ impl RegistrationKey {
             hash: key::hash(name.as_bytes(), REGISTRATION),
             name,
         }
+    }
+
+    /// Reads a rendered key; `None` where it is none of ours.
+    pub(super) fn parse(rendered: &str) -> Option<Self> {
+        let token = rendered
+            .strip_prefix(key::PREFIX)?
+            .strip_prefix(REGISTERED)?;
+        let token = RevocationKey::parse(&format!("{}{token}", key::PREFIX))?;
+        KeyKind::of_token(token.kind().as_str())?;
+        Some(Self::of(&token))
     }
 
     /// The key as it stands in a store.
@@ -53,8 +66,63 @@ impl RegistrationKey {
 }
 
 /// A store that knows tokens, and not only what was revoked.
+///
+/// Records go by themselves, or with [`super::RevocationStore::prune`], when their token is not accepted any more.
 #[async_trait]
 pub trait TokenRegistry: Send + Sync {
     /// Whether the token is registered and the registration has not expired.
     async fn is_registered(&self, key: &RegistrationKey) -> Result<bool, StoreError>;
+
+    /// Registers tokens: see [`TokenRecord::merged_with`] for what stands already. When this returns, it is as durable as
+    /// the store can make it, and an [`TokenRegistry::is_registered`] that starts now finds it.
+    async fn register(&self, records: &[TokenRecord]) -> Result<(), StoreError>;
+
+    /// Notes tokens that were seen. Those without a subject are in nobody's list, so there is nothing to note.
+    async fn note(&self, records: &[TokenRecord]) -> Result<(), StoreError>;
+
+    /// The live tokens of a subject, at most `limit` after this place.
+    ///
+    /// What is there during the whole listing is listed, what comes or goes meanwhile may be.
+    async fn of_subject(
+        &self,
+        issuer: &str,
+        subject: &str,
+        after: Option<Place>,
+        limit: usize,
+    ) -> Result<TokenPage, StoreError>;
+
+    /// The live record of a token; with a subject, only if the token is that one's. Without it, a store that sorts what
+    /// it has only seen by subjects finds registered tokens only.
+    async fn find(
+        &self,
+        token: &RevocationKey,
+        subject: Option<&str>,
+    ) -> Result<Option<TokenRecord>, StoreError>;
+}
+
+/// Whether a key of a view is that of a registration.
+pub(super) fn is_registration(key: KeyHash) -> bool {
+    key.kind() == usize::from(REGISTRATION)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rendered_registration_reads_back_and_nothing_else_does() {
+        for (kind, value) in [(KeyKind::TokenId, "a:b"), (KeyKind::Digest, "")] {
+            let key = RegistrationKey::of(&RevocationKey::new(kind, "shop", value));
+            assert_eq!(RegistrationKey::parse(key.rendered()), Some(key.clone()));
+            assert!(is_registration(key.hash()));
+        }
+        for other in [
+            "revoxy:jti:shop:1",
+            "revoxy:registered:sub:shop:1",
+            "revoxy:registered:jti:shop",
+            "registered:jti:shop:1",
+        ] {
+            assert_eq!(RegistrationKey::parse(other), None, "{other}");
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use redis::RedisResult;
 
+use super::super::registry::is_registration;
 use super::super::view::KeyHash;
 use super::Deletions;
 use super::link::Link;
@@ -75,8 +76,25 @@ impl Reconciliation {
         why: Why,
         pending: &Explained,
     ) -> RedisResult<()> {
-        let soon = self.clock.now().plus(EXPIRY_SLACK);
-        let missing = self.view.unseen(soon);
+        let now = self.clock.now();
+        let (registrations, mut missing): (Vec<_>, Vec<_>) = self
+            .view
+            .unseen(now)
+            .into_iter()
+            .partition(|m| is_registration(m.0));
+        // What is due anyway ends by itself.
+        missing.retain(|m| m.2 > now.plus(EXPIRY_SLACK));
+        if why == Why::Comparison {
+            let silent = pending.absences().map_or(0, |told| {
+                let all = registrations.iter().chain(&missing);
+                all.filter(|m| !told.contains(&m.0)).count()
+            });
+            self.metrics.healed.inc_by(silent as u64);
+        }
+        // Never written back: who was on a list that is lost has to be put there again.
+        for (hash, ..) in &registrations {
+            self.view.remove(*hash);
+        }
         // Owed until this pass has written everything.
         let owed = std::mem::take(&mut self.owing);
         if missing.is_empty() {
@@ -87,12 +105,6 @@ impl Reconciliation {
             || lost.is_some()
             || owed
             || self.deletions == Deletions::Ignore;
-        if why == Why::Comparison {
-            let silent = pending.absences().map_or(0, |told| {
-                missing.iter().filter(|m| !told.contains(&m.0)).count()
-            });
-            self.metrics.healed.inc_by(silent as u64);
-        }
         tracing::warn!(
             entries = missing.len(),
             ?why,

@@ -1,7 +1,7 @@
 //! The Redis store: one string key a revocation, `revoxy:<kind>:<issuer name>:<value>`, that expires by itself.
 //!
 //! So anybody can revoke with one line of `redis-cli`: `SET revoxy:jti:shop:<jti> "" EX <seconds>`. What the value may
-//! say is in `format.rs`, the other keys are in `stored.rs`.
+//! say is in `format.rs`, the other keys are in `stored.rs` and `tokens.rs`.
 //!
 //! With a view, `feed.rs` keeps a copy of all of it in memory, and the server is asked only when that is too old.
 //! Without, every check asks; that works with RESP2 and through any proxy.
@@ -15,11 +15,13 @@ mod link;
 mod options;
 mod pushes;
 mod reconcile;
+mod record;
 mod restore;
 mod script;
 mod server;
 mod session;
 mod stored;
+mod tokens;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,7 +29,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
-use redis::{FromRedisValue, Pipeline, Script};
+use redis::{FromRedisValue, Pipeline};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
@@ -37,10 +39,11 @@ use crate::metrics::FeedMetrics;
 use super::key::{PREFIX, RevocationKey};
 use super::statement::{Cutoff, Revocation};
 use super::view::View;
-use super::{Page, RevocationStore, StoreError};
+use super::{Page, RevocationStore, StoreError, TokenRegistry};
 
 use connection::{Borrowed, Connection};
 use feed::{Feed, FeedState, TrustedServer};
+use script::Scripts;
 use stored::StoredKey;
 
 pub use feed::FeedSettings;
@@ -58,7 +61,7 @@ const TOMBSTONE_LIFE: Duration = Duration::from_secs(24 * 3600);
 pub struct RedisStore {
     clock: Arc<dyn Clock>,
     connection: Connection,
-    revoke: Script,
+    scripts: Scripts,
     following: Option<Following>,
 }
 
@@ -82,7 +85,7 @@ impl RedisStore {
         Ok(Self {
             clock,
             connection: Connection::start(options, false)?,
-            revoke: Script::new(script::REVOKE),
+            scripts: Scripts::default(),
             following: None,
         })
     }
@@ -105,7 +108,7 @@ impl RedisStore {
         Ok(Self {
             clock,
             connection: Connection::start(options, true)?,
-            revoke: Script::new(script::REVOKE),
+            scripts: Scripts::default(),
             following: Some(Following {
                 view,
                 states,
@@ -162,6 +165,10 @@ impl RedisStore {
 impl RevocationStore for RedisStore {
     fn view(&self) -> Option<&View> {
         self.following.as_ref().map(|following| &*following.view)
+    }
+
+    fn registry(&self) -> Option<&dyn TokenRegistry> {
+        Some(self)
     }
 
     async fn lookup(&self, keys: &[RevocationKey]) -> Result<Vec<Option<Cutoff>>, StoreError> {
@@ -287,7 +294,7 @@ impl RedisStore {
             Ok(ms) if ms <= LONGEST_LIFE => ms.to_string(),
             _ => String::new(),
         };
-        let mut call = self.revoke.key(revocation.key.rendered());
+        let mut call = self.scripts.revoke.key(revocation.key.rendered());
         call.arg(format::cutoff_argument(revocation.cutoff))
             .arg(life)
             .arg(format::value(revocation));

@@ -34,9 +34,10 @@ impl Explained {
     /// The revocations whose keys may be gone; `None` means any.
     pub(super) fn absences(&self) -> Option<HashSet<KeyHash>> {
         let hash = |key: &Vec<u8>| match StoredKey::parse(key)? {
-            StoredKey::Native(hash) | StoredKey::Restored(hash) | StoredKey::Unrevoked(hash) => {
-                Some(hash)
-            }
+            StoredKey::Native(hash)
+            | StoredKey::Restored(hash)
+            | StoredKey::Unrevoked(hash)
+            | StoredKey::Registration(hash) => Some(hash),
         };
         (!self.everything).then(|| self.keys.iter().filter_map(hash).collect())
     }

@@ -188,7 +188,7 @@ impl Reconciliation {
         // comes last: it adds to what stands, and does not replace it.
         keys.sort_by_key(|(parsed, _)| match parsed {
             StoredKey::Unrevoked(_) => 0,
-            StoredKey::Native(_) => 1,
+            StoredKey::Native(_) | StoredKey::Registration(_) => 1,
             StoredKey::Restored(_) => 2,
         });
         for batch in keys.chunks(BATCH) {
@@ -206,7 +206,14 @@ impl Reconciliation {
                     (StoredKey::Native(hash), Stored::Nothing) => gone.push(*hash),
                     // Left to the comparison: a native key may say the same, under a name that is not known here.
                     (StoredKey::Restored(_) | StoredKey::Unrevoked(_), Stored::Nothing) => {}
-                    (StoredKey::Native(_) | StoredKey::Restored(_), Stored::Revocation { .. }) => {
+                    // At once, however it went: nobody is let in by what is no more.
+                    (StoredKey::Registration(hash), Stored::Nothing) => {
+                        self.view.remove(*hash);
+                    }
+                    (
+                        StoredKey::Native(_) | StoredKey::Restored(_) | StoredKey::Registration(_),
+                        Stored::Revocation { .. },
+                    ) => {
                         self.show(*parsed, stored, true);
                     }
                 }
@@ -279,6 +286,7 @@ impl Reconciliation {
                 _ => self.view.strengthen(hash, *cutoff, *expires_at),
             },
             StoredKey::Unrevoked(_) => Change::None,
+            StoredKey::Registration(hash) => self.put(hash, Cutoff::NoToken, *expires_at),
         }
     }
 

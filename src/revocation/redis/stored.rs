@@ -5,14 +5,16 @@
 //! | `revoxy:<kind>:<issuer>:<value>` | a revocation |
 //! | `revoxy:restored:{<hash>}` | a revocation that Redis had lost and a view still held; views know only hashes |
 //! | `revoxy:unrevoked:{<hash>}` | a revocation that was taken back through the API, and must not be restored |
+//! | `revoxy:registered:<jti or digest>:<issuer>:<value>` | a token on the allow-list |
 //!
-//! The braces keep the last two of a hash in one slot of a cluster.
+//! The braces keep the second and the third of a hash in one slot of a cluster.
 
 use redis::RedisResult;
 
 use crate::clock::Timestamp;
 
 use super::super::key::{PREFIX, RevocationKey};
+use super::super::registry::RegistrationKey;
 use super::super::statement::Cutoff;
 use super::super::view::KeyHash;
 use super::format;
@@ -27,6 +29,7 @@ pub(super) enum StoredKey {
     Native(KeyHash),
     Restored(KeyHash),
     Unrevoked(KeyHash),
+    Registration(KeyHash),
 }
 
 impl StoredKey {
@@ -45,6 +48,9 @@ impl StoredKey {
         }
         if let Some(rest) = rest.strip_prefix(UNREVOKED) {
             return hash(rest).map(Self::Unrevoked);
+        }
+        if let Some(key) = RegistrationKey::parse(text) {
+            return Some(Self::Registration(key.hash()));
         }
         RevocationKey::parse(text).map(|key| Self::Native(key.hash()))
     }
@@ -141,7 +147,13 @@ mod tests {
             StoredKey::parse(unrevoked.as_bytes()),
             Some(StoredKey::Unrevoked(hash))
         );
+        let registration = RegistrationKey::of(&RevocationKey::new(KeyKind::TokenId, "shop", "1"));
+        assert_eq!(
+            StoredKey::parse(registration.rendered().as_bytes()),
+            Some(StoredKey::Registration(registration.hash()))
+        );
         for other in [
+            "revoxy:registered:sub:shop:1",
             "revoxy:restored:{12}",
             "revoxy:x",
             "other",

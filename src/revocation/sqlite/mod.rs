@@ -4,6 +4,8 @@
 //! second process on the same file would not see what this one writes, so it is refused at start. `synchronous=FULL`
 //! makes an acknowledged revocation survive the machine's loss of power, not only ours.
 
+mod tokens;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,18 +25,21 @@ use super::key::RevocationKey;
 use super::migrations::{self, Step};
 use super::statement::{Cutoff, Revocation};
 use super::view::View;
-use super::{Page, RevocationStore, StoreError};
+use super::{Page, RevocationStore, StoreError, TokenRegistry};
 
-const STEPS: [Step; 1] = [(
-    1,
-    "revocations",
-    include_str!("migrations/1_revocations.sql"),
-)];
+const STEPS: [Step; 2] = [
+    (
+        1,
+        "revocations",
+        include_str!("migrations/1_revocations.sql"),
+    ),
+    (2, "tokens", include_str!("migrations/2_tokens.sql")),
+];
 const COLUMNS: &str = "key, not_before, expires_at, reason, actor, revoked_at";
 /// How many expired rows one statement deletes, so that a revocation never waits long behind it.
 const PRUNE_BATCH: i64 = 1000;
 
-/// Revocations in an SQLite file.
+/// Revocations and records of tokens in an SQLite file.
 pub struct SqliteStore(Arc<Inner>);
 
 struct Inner {
@@ -102,9 +107,10 @@ impl Inner {
             }
             match page.next {
                 Some(next) => after = Some(next),
-                None => return Ok(()),
+                None => break,
             }
         }
+        self.fill_view_with_registrations().await
     }
 
     async fn page(
@@ -136,6 +142,10 @@ impl Inner {
 impl RevocationStore for SqliteStore {
     fn view(&self) -> Option<&View> {
         Some(&self.0.view)
+    }
+
+    fn registry(&self) -> Option<&dyn TokenRegistry> {
+        Some(self)
     }
 
     async fn lookup(&self, keys: &[RevocationKey]) -> Result<Vec<Option<Cutoff>>, StoreError> {
@@ -252,7 +262,7 @@ impl Inner {
                 break;
             }
         }
-        Ok(pruned)
+        Ok(pruned + self.prune_tokens(now).await?)
     }
 }
 

@@ -19,6 +19,7 @@ use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use crate::clock::Timestamp;
 
 use super::key::RevocationKey;
+use super::registry::RegistrationKey;
 use super::statement::{Cutoff, Revocation};
 
 use freshness::Freshness;
@@ -59,7 +60,7 @@ impl KeyHash {
         (u128::from(self.high) << 64) | u128::from(self.low)
     }
 
-    fn kind(self) -> usize {
+    pub(super) fn kind(self) -> usize {
         usize::from(self.high.to_le_bytes()[0] & 15)
     }
 
@@ -138,6 +139,11 @@ impl View {
             revocation.cutoff,
             revocation.expires_at,
         );
+    }
+
+    /// Puts a registered token in.
+    pub fn register(&self, key: &RegistrationKey, expires_at: Timestamp) {
+        self.put(key.hash(), Cutoff::NoToken, expires_at);
     }
 
     /// Takes out what stands under a key. Tells whether there was something.

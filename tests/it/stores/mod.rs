@@ -8,11 +8,13 @@ mod durability;
 mod fixture;
 mod foreign;
 mod journal;
+mod registry;
 
 use fixture::{Fixture as _, InMemory, InRedis, InSqlite};
 use journal::InJournal;
 
-/// Makes a module of tests for a store: the contract, and with `durable` that it outlives a restart.
+/// Makes a module of tests for a store: the contract, and with `durable` that it outlives a restart. With `registry` it is
+/// that of a store that knows tokens.
 macro_rules! contract {
     ($module:ident, $fixture:ty, durable) => {
         mod $module {
@@ -29,6 +31,36 @@ macro_rules! contract {
             use super::*;
             contract!(@contract $fixture);
         }
+    };
+    ($module:ident, $fixture:ty, registry, durable) => {
+        mod $module {
+            use super::*;
+            contract!(@registry $fixture);
+            contract!(@tests $fixture, registry:
+                records_and_registrations_outlive_a_restart,
+            );
+        }
+    };
+    ($module:ident, $fixture:ty, registry) => {
+        mod $module {
+            use super::*;
+            contract!(@registry $fixture);
+        }
+    };
+    (@registry $fixture:ty) => {
+        contract!(@tests $fixture, registry:
+            a_token_that_nobody_registered_is_not_registered,
+            a_record_reads_back_as_it_was_written,
+            records_and_registrations_go_with_their_token,
+            what_has_expired_already_is_not_kept,
+            to_see_a_registered_token_takes_nothing_from_it,
+            a_token_that_was_seen_can_be_registered_later,
+            tokens_without_a_subject_are_in_nobody_s_list,
+            a_list_shows_everything_page_by_page,
+            odd_identifiers_are_identifiers_like_any_other,
+            many_tasks_may_register_note_and_list_at_once,
+            a_record_says_by_what_its_token_may_be_revoked,
+        );
     };
     (@contract $fixture:ty) => {
         contract!(@tests $fixture, contract:
@@ -71,4 +103,7 @@ macro_rules! contract {
 contract!(memory, InMemory);
 contract!(sqlite, InSqlite, durable);
 contract!(redis, InRedis, durable);
+contract!(tokens_in_memory, InMemory, registry);
+contract!(tokens_in_sqlite, InSqlite, registry, durable);
+contract!(tokens_in_redis, InRedis, registry, durable);
 contract!(custom, InJournal, durable);

@@ -1,5 +1,7 @@
 //! The memory store: for tests and for trying Revoxy out. It forgets everything when the process ends.
 
+mod tokens;
+
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,13 +13,16 @@ use crate::clock::{Clock, Timestamp};
 use super::key::RevocationKey;
 use super::statement::{Cutoff, Revocation};
 use super::view::View;
-use super::{Page, RevocationStore, StoreError};
+use super::{Page, RevocationStore, StoreError, TokenRegistry};
 
-/// Revocations in this process' memory.
+use tokens::Tokens;
+
+/// Revocations and records of tokens in this process' memory.
 pub struct MemoryStore {
     clock: Arc<dyn Clock>,
     view: View,
     entries: Mutex<BTreeMap<String, Revocation>>,
+    tokens: Mutex<Tokens>,
 }
 
 impl MemoryStore {
@@ -27,6 +32,7 @@ impl MemoryStore {
             clock,
             view: View::always_fresh(),
             entries: Mutex::default(),
+            tokens: Mutex::default(),
         }
     }
 
@@ -46,6 +52,10 @@ impl MemoryStore {
 impl RevocationStore for MemoryStore {
     fn view(&self) -> Option<&View> {
         Some(&self.view)
+    }
+
+    fn registry(&self) -> Option<&dyn TokenRegistry> {
+        Some(self)
     }
 
     async fn lookup(&self, keys: &[RevocationKey]) -> Result<Vec<Option<Cutoff>>, StoreError> {
@@ -102,6 +112,7 @@ impl RevocationStore for MemoryStore {
 
     async fn prune(&self, now: Timestamp) -> Result<u64, StoreError> {
         self.entries().retain(|_, r| r.is_live(now));
-        Ok(self.view.prune(now) as u64)
+        let tokens = self.tokens().prune(now);
+        Ok(self.view.prune(now) as u64 + tokens)
     }
 }

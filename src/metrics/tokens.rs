@@ -1,0 +1,64 @@
+//! Metrics of tokens that are known by themselves.
+
+use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+
+use super::{MetricsError, register};
+
+/// Tokens that were seen.
+#[derive(Clone)]
+pub struct NoteMetrics {
+    /// Written to the store.
+    pub noted: IntCounter,
+    /// Not written: the queue was full, or the store refused.
+    pub dropped: IntCounter,
+    /// Not written: an identifier is too long.
+    pub oversized: IntCounter,
+}
+
+/// Everything about tokens that are known by themselves.
+pub(super) struct TokenMetrics {
+    pub notes: NoteMetrics,
+    registrations: IntCounterVec,
+    unauthorized: IntCounter,
+}
+
+impl TokenMetrics {
+    pub fn new(registry: &Registry) -> Result<Self, MetricsError> {
+        let notes = Opts::new(
+            "revoxy_tokens_noted_total",
+            "Tokens seen for the first time by result: noted, dropped (no room in the queue, or the store refused) or \
+             oversized (an identifier of more than 1024 bytes).",
+        );
+        let notes = register(registry, IntCounterVec::new(notes, &["result"])?)?;
+        let registrations = Opts::new(
+            "revoxy_token_registrations_total",
+            "Requests to register a token by result: recorded, refused (the request is wrong) or failed.",
+        );
+        let registrations = register(registry, IntCounterVec::new(registrations, &["result"])?)?;
+        for result in ["recorded", "refused", "failed"] {
+            registrations.with_label_values(&[result]);
+        }
+        let unauthorized = IntCounter::new(
+            "revoxy_api_unauthorized_total",
+            "Requests to /v1 without the administrator's key.",
+        )?;
+        let note = |result| notes.with_label_values(&[result]);
+        Ok(Self {
+            notes: NoteMetrics {
+                noted: note("noted"),
+                dropped: note("dropped"),
+                oversized: note("oversized"),
+            },
+            registrations,
+            unauthorized: register(registry, unauthorized)?,
+        })
+    }
+
+    pub fn registration(&self, result: &'static str) {
+        self.registrations.with_label_values(&[result]).inc();
+    }
+
+    pub fn unauthorized(&self) {
+        self.unauthorized.inc();
+    }
+}

@@ -1,0 +1,140 @@
+//! Records of tokens in this process' memory.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
+use std::sync::{MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use crate::clock::Timestamp;
+
+use super::super::StoreError;
+use super::super::key::RevocationKey;
+use super::super::record::{Place, TokenPage, TokenRecord};
+use super::super::registry::{RegistrationKey, TokenRegistry};
+use super::MemoryStore;
+
+/// Records, and the list of each subject.
+#[derive(Default)]
+pub(super) struct Tokens {
+    records: HashMap<u128, TokenRecord>,
+    lists: BTreeMap<(String, String), BTreeSet<Place>>,
+}
+
+fn list_of(record: &TokenRecord) -> Option<(String, String)> {
+    let subject = record.subject.clone()?;
+    Some((record.token.issuer().to_owned(), subject))
+}
+
+impl Tokens {
+    /// Keeps a record, joined with the one that stands. Returns what stands now.
+    fn keep(&mut self, newer: &TokenRecord, now: Timestamp) -> TokenRecord {
+        let standing = match self.take(newer.id()) {
+            Some(old) if old.is_live(now) => old.merged_with(newer),
+            _ => newer.clone(),
+        };
+        if let Some(list) = list_of(&standing) {
+            self.lists.entry(list).or_default().insert(standing.place());
+        }
+        self.records.insert(standing.id(), standing.clone());
+        standing
+    }
+
+    fn take(&mut self, id: u128) -> Option<TokenRecord> {
+        let record = self.records.remove(&id)?;
+        if let Some(list) = list_of(&record)
+            && let Some(places) = self.lists.get_mut(&list)
+        {
+            places.remove(&record.place());
+            if places.is_empty() {
+                self.lists.remove(&list);
+            }
+        }
+        Some(record)
+    }
+
+    /// Takes out what has expired. Tells how many records that were.
+    pub(super) fn prune(&mut self, now: Timestamp) -> u64 {
+        let expired = |(id, record): (&u128, &TokenRecord)| (!record.is_live(now)).then_some(*id);
+        let expired: Vec<_> = self.records.iter().filter_map(expired).collect();
+        for id in &expired {
+            self.take(*id);
+        }
+        expired.len() as u64
+    }
+}
+
+impl MemoryStore {
+    pub(super) fn tokens(&self) -> MutexGuard<'_, Tokens> {
+        // A panic can only come from running out of memory; at worst a record is in no list then.
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[async_trait]
+impl TokenRegistry for MemoryStore {
+    async fn is_registered(&self, key: &RegistrationKey) -> Result<bool, StoreError> {
+        Ok(self.view.find(key.hash(), self.clock.now()).is_some())
+    }
+
+    async fn register(&self, records: &[TokenRecord]) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let mut tokens = self.tokens();
+        for record in records.iter().filter(|r| r.is_live(now)) {
+            let registered = TokenRecord {
+                registered: true,
+                ..record.clone()
+            };
+            let standing = tokens.keep(&registered, now);
+            let key = RegistrationKey::of(&standing.token);
+            self.view.register(&key, standing.expires_at);
+        }
+        Ok(())
+    }
+
+    async fn note(&self, records: &[TokenRecord]) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        let mut tokens = self.tokens();
+        for record in records.iter().filter(|r| r.is_live(now)) {
+            if record.subject.is_some() {
+                tokens.keep(record, now);
+            }
+        }
+        Ok(())
+    }
+
+    async fn of_subject(
+        &self,
+        issuer: &str,
+        subject: &str,
+        after: Option<Place>,
+        limit: usize,
+    ) -> Result<TokenPage, StoreError> {
+        let now = self.clock.now();
+        let tokens = self.tokens();
+        let list = (issuer.to_owned(), subject.to_owned());
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let places = tokens.lists.get(&list).into_iter();
+        let records = places
+            .flat_map(|places| places.range((start, Bound::Unbounded)))
+            .filter_map(|place| tokens.records.get(&place.id))
+            .filter(|record| record.is_live(now))
+            .take(limit.saturating_add(1))
+            .cloned()
+            .collect();
+        Ok(TokenPage::of(records, limit))
+    }
+
+    async fn find(
+        &self,
+        token: &RevocationKey,
+        subject: Option<&str>,
+    ) -> Result<Option<TokenRecord>, StoreError> {
+        let now = self.clock.now();
+        let tokens = self.tokens();
+        let found = tokens.records.get(&token.hash().to_u128()).cloned();
+        Ok(found.filter(|record| {
+            record.is_live(now) && (subject.is_none() || record.subject.as_deref() == subject)
+        }))
+    }
+}
