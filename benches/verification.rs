@@ -59,6 +59,7 @@ fn verifier() -> Verifier {
         token_type: TokenTypeNames::default(),
         required_claims: Vec::new(),
         form: TokenForm::Jwt,
+        kept_claims: Arc::default(),
     };
     Verifier::new([Arc::new(Issuer::new(profile, keys))])
 }

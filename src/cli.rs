@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::app::{self, StartError};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
 use crate::config::{Config, Problems};
-use crate::explain::Explanation;
+use crate::explain::{Explanation, Terms};
 use crate::jwt::MAX_TOKEN_BYTES;
 use crate::logging::{self, LogFormat};
 
@@ -118,6 +118,9 @@ impl Cli {
                 runtime()?.block_on(app::check(&config, connect))?;
                 #[expect(clippy::print_stdout, reason = "the command's result")]
                 {
+                    for note in app::notes(&config) {
+                        println!("{}: note: {note}", path.display());
+                    }
                     println!("{}: no mistakes found", path.display());
                 }
                 Ok(())
@@ -125,6 +128,10 @@ impl Cli {
             Command::Doctor { config } => {
                 let config = config.load()?;
                 let warnings = runtime()?.block_on(app::diagnose(&config))?;
+                #[expect(clippy::print_stdout, reason = "the command's result")]
+                for note in app::notes(&config) {
+                    println!("note: {note}");
+                }
                 if warnings.is_empty() {
                     #[expect(clippy::print_stdout, reason = "the command's result")]
                     {
@@ -145,8 +152,13 @@ impl Explain {
         let token = token_from(std::io::stdin().lock()).map_err(Failure::Other)?;
         let now = self.at.unwrap_or_else(|| SystemClock.now());
         let verifier = runtime()?.block_on(app::verifier(&config, self.fetch))?;
-        let policy = self.policy.as_deref();
-        let explanation = Explanation::of(&token, verifier, config.policies, policy, now);
+        let terms = Terms {
+            policies: config.policies,
+            policy: self.policy.as_deref(),
+            types: config.revocation.types,
+            lookups: &config.revocation.lookups,
+        };
+        let explanation = Explanation::of(&token, verifier, terms, now);
         #[expect(clippy::print_stdout, reason = "the command's result")]
         {
             println!("{explanation}");

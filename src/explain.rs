@@ -6,10 +6,23 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::authz::{Authorizer, AuthzRequest, Outcome, Policies, RequestHeaders, Step};
+use crate::authz::{Authorizer, AuthzRequest, DenyReason, Outcome, Policies, RequestHeaders, Step};
 use crate::clock::{ManualClock, Timestamp};
 use crate::jwt::{CachingVerifier, Verifier};
-use crate::revocation::TokenKeys;
+use crate::revocation::{CheckedTypes, ForeignKey, Lookups, TokenKeys};
+
+/// What a verdict depends on beside the token.
+#[derive(Debug)]
+pub struct Terms<'c> {
+    /// The policies.
+    pub policies: Policies,
+    /// The policy to judge under; `default` if there is no name.
+    pub policy: Option<&'c str>,
+    /// Which token types are looked up.
+    pub types: CheckedTypes,
+    /// The keys of applications that are looked up.
+    pub lookups: &'c Lookups,
+}
 
 /// What was found out about a token.
 #[derive(Debug)]
@@ -19,19 +32,14 @@ pub struct Explanation {
 }
 
 impl Explanation {
-    /// Explains the verdict on `token` at `now` under the policy of this name (`default` if none is given).
-    pub fn of(
-        token: &str,
-        verifier: Verifier,
-        policies: Policies,
-        policy: Option<&str>,
-        now: Timestamp,
-    ) -> Self {
+    /// Explains the verdict on `token` at `now`.
+    pub fn of(token: &str, verifier: Verifier, terms: Terms<'_>, now: Timestamp) -> Self {
         let (verified, passed) = verifier.explain(token, now);
         let mut steps: Vec<_> = passed
             .passed()
             .map(|(stage, what)| (stage.as_str(), "ok", what.to_owned()))
             .collect();
+        let mut unidentified = false;
         match &verified {
             Err(error) => {
                 let stage = passed.failed().map_or("", |s| s.as_str());
@@ -39,22 +47,32 @@ impl Explanation {
             }
             Ok(claims) => {
                 let keys = TokenKeys::of(claims);
+                let keys = terms.lookups.add_to(keys, claims, Some(token));
                 for key in keys.keys() {
                     let what = format!("not asked; would be under {:?}", key.rendered());
                     steps.push(("revocation", "--", what));
+                }
+                for key in keys.foreign() {
+                    let what = format!("not asked; would be {}", place(key));
+                    steps.push(("lookup", "--", what));
+                }
+                if !keys.is_identified() {
+                    let why = "lacks a claim of which a lookup makes its key, or has one that no key can be made of";
+                    steps.push(("lookup", "no", why.to_owned()));
+                    unidentified = terms.types.includes(claims.token_type());
                 }
             }
         }
         // The verdict itself comes from where checks have theirs.
         let authorizer = Authorizer::new(
-            policies,
+            terms.policies,
             CachingVerifier::new(Arc::new(verifier), 0, |claims, _| TokenKeys::of(claims)),
             None,
             Arc::new(ManualClock::at(now)),
         );
         let headers = Bearer(format!("Bearer {token}"));
         let request = AuthzRequest {
-            policy: Some(policy.unwrap_or(crate::authz::DEFAULT_POLICY)),
+            policy: Some(terms.policy.unwrap_or(crate::authz::DEFAULT_POLICY)),
             method: "GET",
             host: "",
             path: "/",
@@ -65,6 +83,10 @@ impl Explanation {
             Step::Done(verdict) => verdict.outcome,
             Step::AwaitKeys { otherwise, .. } => otherwise.outcome,
             Step::AskStore { unless_revoked, .. } => unless_revoked.outcome,
+        };
+        let outcome = match outcome {
+            Outcome::Allow(_) if unidentified => DenyReason::Unidentified.into(),
+            outcome => outcome,
         };
         Self { steps, outcome }
     }
@@ -90,6 +112,19 @@ impl fmt::Display for Explanation {
     }
 }
 
+/// Where an application's key would be. A name that is made of the token's text or signature is not shown.
+fn place(key: &ForeignKey) -> String {
+    let rule = key.rule();
+    if rule.needs_signature() {
+        return format!("under {:?}", rule.key.as_str());
+    }
+    let name = key.name().escape_ascii();
+    match key.member() {
+        [] => format!("under \"{name}\""),
+        member => format!("\"{}\" under \"{name}\"", member.escape_ascii()),
+    }
+}
+
 struct Bearer(String);
 
 impl RequestHeaders for Bearer {
@@ -105,6 +140,7 @@ mod tests {
     use super::*;
     use crate::authz::{OnUnavailable, Policy, TokenDemand, TypeDemand};
     use crate::jwt::testing::{self, Signer};
+    use crate::revocation::{KeyRule, Match, WithoutClaim};
 
     fn explain(token: &str, now: Timestamp, policy: &str) -> Explanation {
         let policies = ["default", "refresh"];
@@ -116,7 +152,65 @@ mod tests {
             token_type: [TypeDemand::Access, TypeDemand::Refresh][index],
         });
         let policies = Policies::new(policies.collect(), Vec::new()).unwrap();
-        Explanation::of(token, testing::verifier(), policies, Some(policy), now)
+        let terms = Terms {
+            policies,
+            policy: Some(policy),
+            types: CheckedTypes {
+                access: true,
+                refresh: true,
+            },
+            lookups: &lookups(),
+        };
+        Explanation::of(token, testing::verifier(), terms, now)
+    }
+
+    fn lookups() -> Lookups {
+        let skipping = KeyRule {
+            without_claim: WithoutClaim::Skip,
+            ..KeyRule::named("session:{sid}", Match::Exists).unwrap()
+        };
+        let of = |key| KeyRule::named(key, Match::Exists).unwrap();
+        Lookups::new(vec![of("bl:{jti}"), of("{token_sha256_hex}"), skipping])
+    }
+
+    #[test]
+    fn the_keys_of_applications_are_shown_but_none_that_is_made_of_the_token_s_text() {
+        let token = testing::token_of(Signer::of("EdDSA"), "EdDSA", "ed25519");
+        let text = explain(&token, testing::now(), "default").to_string();
+        let lookups: Vec<_> = text.lines().filter(|l| l.starts_with("lookup")).collect();
+        let expected = [
+            "lookup     --  not asked; would be under \"bl:t1\"",
+            "lookup     --  not asked; would be under \"{token_sha256_hex}\"",
+        ];
+        assert_eq!(lookups, expected);
+    }
+
+    #[test]
+    fn a_token_that_cannot_be_looked_up_is_said_to_be_refused() {
+        let policy = Policy {
+            name: "default".to_owned(),
+            index: 0,
+            token: TokenDemand::Required,
+            on_unavailable: OnUnavailable::default(),
+            token_type: TypeDemand::Access,
+        };
+        let policies = Policies::new(vec![policy], Vec::new()).unwrap();
+        let lookups = Lookups::new(vec![KeyRule::named("{sid}", Match::Exists).unwrap()]);
+        let types = CheckedTypes {
+            access: true,
+            refresh: false,
+        };
+        let terms = Terms {
+            policies,
+            policy: None,
+            types,
+            lookups: &lookups,
+        };
+        let token = testing::token_of(Signer::of("EdDSA"), "EdDSA", "ed25519");
+        let explanation = Explanation::of(&token, testing::verifier(), terms, testing::now());
+        let text = explanation.to_string();
+        assert!(text.ends_with("deny: unidentified"), "{text}");
+        assert!(!explanation.allows());
     }
 
     #[test]

@@ -58,6 +58,7 @@ fn profile(name: &str, iss: &str) -> IssuerProfile {
         token_type: TokenTypeNames::default(),
         required_claims: Vec::new(),
         form: TokenForm::Jwt,
+        kept_claims: Arc::default(),
     }
 }
 

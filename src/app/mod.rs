@@ -24,7 +24,7 @@ use crate::jwt::{CachingVerifier, Verifier, install_crypto};
 use crate::metrics::{CheckLabels, Metrics};
 use crate::operations::{Operations, Readiness};
 use crate::revocation::{
-    CheckedTypes, Checker, CheckerSettings, RevocationStore, StoreError, TokenKeys,
+    CheckedTypes, Checker, CheckerSettings, KeyRule, RevocationStore, StoreError, TokenKeys,
 };
 
 use listeners::Listeners;
@@ -109,6 +109,20 @@ pub async fn diagnose(config: &Config) -> Result<Vec<String>, StartError> {
     }
 }
 
+/// What is no mistake, and yet worth knowing.
+pub fn notes(config: &Config) -> Vec<String> {
+    let rules = config.revocation.lookups.rules();
+    let asking = rules.filter(|rule| config.revocation.view && !rule.fits_in_view());
+    let note = |rule: &KeyRule| {
+        format!(
+            "the keys {:?} of revocation.lookups cannot be kept in the view: Redis is asked on every check of a token \
+             that has one",
+            rule.key.as_str()
+        )
+    };
+    asking.map(note).collect()
+}
+
 /// Serves with the configured store until a signal says to end.
 pub async fn serve(config: Config) -> Result<(), StartError> {
     serve_from(config, None).await
@@ -145,6 +159,9 @@ async fn serve_from(config: Config, own: Option<Store>) -> Result<(), StartError
         return Err(problems.into());
     };
     operations.opened(Arc::clone(&store));
+    for note in notes(&config) {
+        tracing::warn!("{note}");
+    }
 
     let verifier = Arc::new(Verifier::new(issuers.all()));
     let (_upkeep, keys_loaded) = issuers.keep_current(&clock, &metrics);
@@ -156,12 +173,13 @@ async fn serve_from(config: Config, own: Option<Store>) -> Result<(), StartError
         };
         Checker::new(Arc::clone(&store), settings, metrics.store.clone())
     });
+    let lookups = config.revocation.lookups.clone();
     let authorizer = Authorizer::new(
         config.policies.clone(),
         CachingVerifier::new(
             Arc::clone(&verifier),
             config.verification.cache_entries,
-            |claims, _| TokenKeys::of(claims),
+            move |claims, token| lookups.add_to(TokenKeys::of(claims), claims, token),
         ),
         checker,
         Arc::clone(&clock),

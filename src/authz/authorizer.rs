@@ -221,6 +221,7 @@ impl Authorizer {
         match lookup {
             Lookup::Clear => done(Outcome::Allow(AllowReason::Ok)),
             Lookup::Revoked(_) => done(DenyReason::Revoked.into()),
+            Lookup::Unidentified => done(DenyReason::Unidentified.into()),
             Lookup::Ask => Step::AskStore {
                 unless_revoked: verdict(
                     Outcome::Allow(AllowReason::Ok),

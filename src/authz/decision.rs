@@ -59,6 +59,8 @@ pub enum DenyReason {
     WrongTokenType,
     /// The token is revoked.
     Revoked,
+    /// It cannot be looked up whether the token is revoked: it lacks a claim of which an application's key is made.
+    Unidentified,
     /// The path is spelled in a way that routes could be evaded with.
     AmbiguousPath,
 }
@@ -81,7 +83,7 @@ pub enum ErrorReason {
 }
 
 impl Outcome {
-    const OTHERS: [Self; 16] = [
+    const OTHERS: [Self; 17] = [
         Self::Allow(AllowReason::Ok),
         Self::Allow(AllowReason::Anonymous),
         Self::Allow(AllowReason::Public),
@@ -91,6 +93,7 @@ impl Outcome {
         Self::Deny(DenyReason::AmbiguousToken),
         Self::Deny(DenyReason::WrongTokenType),
         Self::Deny(DenyReason::Revoked),
+        Self::Deny(DenyReason::Unidentified),
         Self::Deny(DenyReason::AmbiguousPath),
         Self::Error(ErrorReason::RevocationUnavailable),
         Self::Error(ErrorReason::RevocationDelegated),
@@ -153,6 +156,7 @@ impl DenyReason {
             Self::Rejected(rejection) => rejection.as_str(),
             Self::WrongTokenType => "wrong_token_type",
             Self::Revoked => "revoked",
+            Self::Unidentified => "unidentified",
             Self::AmbiguousPath => "ambiguous_path",
         }
     }
@@ -165,6 +169,7 @@ impl DenyReason {
             Self::Rejected(rejection) => rejection.to_string(),
             Self::WrongTokenType => "a token of another type is needed here".to_owned(),
             Self::Revoked => "the token has been revoked".to_owned(),
+            Self::Unidentified => "the token lacks what it could be revoked by".to_owned(),
             Self::AmbiguousPath => "the path is not in normal form".to_owned(),
         }
     }

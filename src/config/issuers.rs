@@ -167,6 +167,8 @@ impl Reader<'_> {
                 token_type: token_type(raw.token_type),
                 required_claims: raw.required_claims,
                 form: raw.profile,
+                // Set where it is known which lookups there are.
+                kept_claims: Arc::default(),
             },
             keys: keys?,
             keys_path: format!("{}.keys", self.path),

@@ -7,6 +7,7 @@
 mod document;
 mod issuers;
 mod keys;
+mod lookups;
 mod policies;
 mod problem;
 mod raw;
@@ -70,15 +71,23 @@ impl Config {
     ) -> Result<Self, Problems> {
         let document = Document::parse(name, text, environment)?;
         let mut problems = Problems::default();
-        let (raw, spoiled) = document.decode(&mut problems);
+        let (mut raw, spoiled) = document.decode(&mut problems);
         let found = problems.len();
         let server = server::read(raw.server, &document, &mut problems);
         let answers = server::read_answers(raw.responses, &document, &mut problems);
-        let issuers = issuers::read(raw.issuers, &document, &mut problems);
+        let mut issuers = issuers::read(raw.issuers, &document, &mut problems);
         let on_unavailable = raw.revocation.on_unavailable;
         let verification = verification::read(&raw.verification, &document, &mut problems);
         let token_sources = token_sources::read(raw.token_sources, &document, &mut problems);
-        let revocation = revocation::read(raw.revocation, &document, &mut problems);
+        let lookups = std::mem::take(&mut raw.revocation.lookups);
+        let mut revocation = revocation::read(raw.revocation, &document, &mut problems);
+        revocation.lookups = lookups::read(
+            lookups,
+            &revocation.store,
+            &mut issuers,
+            &document,
+            &mut problems,
+        );
         let policies = policies::read(
             raw.policies,
             raw.routes,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Deserializer};
 use crate::authz::{OnUnavailable, TokenDemand, TypeDemand};
 use crate::ext_authz::BodyFormat;
 use crate::jwt::{Algorithm, ClaimPath, TokenForm};
-use crate::revocation::Deletions;
+use crate::revocation::{Deletions, KeyEncoding, TimeUnit, WithoutClaim};
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -127,6 +127,39 @@ pub(super) struct RawRevocation {
     pub deletions: Deletions,
     pub compare_every: Option<Span>,
     pub on_unavailable: RawOnUnavailable,
+    pub lookups: Vec<Option<RawLookup>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawLookup {
+    pub preset: Option<String>,
+    pub prefix: Option<String>,
+    pub key: Option<String>,
+    #[serde(rename = "match")]
+    pub matching: Option<RawMatch>,
+    pub missing: Option<RawMissing>,
+    pub without_claim: WithoutClaim,
+    pub key_encoding: Option<KeyEncoding>,
+    pub issuers: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawMatch {
+    Exists,
+    Never,
+    Equals(Vec<String>),
+    IssuedBefore(TimeUnit),
+    Member(String),
+}
+
+/// What it means that a token has no key.
+#[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum RawMissing {
+    NotRevoked,
+    Revoked,
 }
 
 #[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq)]

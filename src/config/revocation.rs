@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::revocation::{CheckedTypes, Deletions, RedisOptions};
+use crate::revocation::{CheckedTypes, Deletions, Lookups, RedisOptions};
 
 use super::document::Document;
 use super::problem::Problems;
@@ -27,6 +27,8 @@ pub struct RevocationConfig {
     pub deletions: Deletions,
     /// How often the view is compared with the store, to find what the store kept silent about.
     pub compare_every: Duration,
+    /// The keys of applications that are looked up beside our own.
+    pub lookups: Lookups,
 }
 
 /// Where revocations are kept.
@@ -88,6 +90,7 @@ pub(super) fn read(
         max_staleness,
         deletions: raw.deletions,
         compare_every,
+        lookups: Lookups::default(),
         types,
         store: store(raw.store, document, problems),
         timeout,

@@ -79,9 +79,10 @@ impl Answers {
             // RFC 6750 §3.1: a request without credentials is told no error code.
             DenyReason::NoToken => (Code::Unauthenticated, 401, None),
             DenyReason::AmbiguousToken => (Code::Unauthenticated, 401, Some("invalid_request")),
-            DenyReason::Rejected(_) | DenyReason::WrongTokenType | DenyReason::Revoked => {
-                (Code::Unauthenticated, 401, Some("invalid_token"))
-            }
+            DenyReason::Rejected(_)
+            | DenyReason::WrongTokenType
+            | DenyReason::Revoked
+            | DenyReason::Unidentified => (Code::Unauthenticated, 401, Some("invalid_token")),
             DenyReason::AmbiguousPath => (Code::PermissionDenied, 403, Some("invalid_request")),
         };
         let mut headers = Vec::with_capacity(2);
@@ -147,9 +148,10 @@ fn flask_message(reason: DenyReason) -> String {
         DenyReason::Revoked => "Token has been revoked".to_owned(),
         DenyReason::Rejected(Rejection::Expired) => "Token has expired".to_owned(),
         DenyReason::WrongTokenType => "Only tokens of another type are allowed".to_owned(),
-        DenyReason::Rejected(_) | DenyReason::AmbiguousToken | DenyReason::AmbiguousPath => {
-            reason.description()
-        }
+        DenyReason::Rejected(_)
+        | DenyReason::AmbiguousToken
+        | DenyReason::Unidentified
+        | DenyReason::AmbiguousPath => reason.description(),
     }
 }
 

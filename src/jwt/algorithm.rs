@@ -87,6 +87,26 @@ impl Algorithm {
         }
     }
 
+    /// Whether anybody who has a token can write its signature in another way that verifies too.
+    ///
+    /// An ECDSA signature (r, s) has the twin (r, n - s). A MAC and an RSA signature are one number, read only at full
+    /// length and below the modulus; the S of EdDSA must be below the order of the group (RFC 8032 §5.1.7).
+    pub const fn is_malleable(self) -> bool {
+        match self {
+            Self::ES256 | Self::ES384 => true,
+            Self::HS256
+            | Self::HS384
+            | Self::HS512
+            | Self::RS256
+            | Self::RS384
+            | Self::RS512
+            | Self::PS256
+            | Self::PS384
+            | Self::PS512
+            | Self::EdDSA => false,
+        }
+    }
+
     /// The least length of an HMAC secret: that of the hash (RFC 7518 §3.2).
     pub(super) const fn min_secret_bytes(self) -> usize {
         match self {

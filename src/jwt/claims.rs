@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 use crate::clock::Timestamp;
 
 use super::error::Rejection;
-use super::issuer::{IssuerProfile, TokenTypeNames};
+use super::issuer::{ClaimPath, IssuerProfile, TokenTypeNames};
+use super::kept::{ClaimText, KeptClaims};
 
 /// Of which type a token is (flask-jwt-extended's `type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -61,6 +62,7 @@ pub struct VerifiedClaims {
     leeway: Duration,
     /// The instant at which the token is refused as expired: `exp` and the leeway.
     dies_at: Timestamp,
+    kept: KeptClaims,
 }
 
 impl fmt::Debug for VerifiedClaims {
@@ -126,6 +128,11 @@ impl VerifiedClaims {
         self.expires_at
     }
 
+    /// A claim beyond these, where the token has it and the issuer's profile keeps it.
+    pub fn claim(&self, name: &ClaimPath) -> Option<&ClaimText> {
+        self.kept.find(name)
+    }
+
     /// Judges the times. What was in order once may not be later, or when the clock was set back.
     pub(super) fn judge_times(&self, now: Timestamp, times: Times) -> Result<(), Rejection> {
         if times == Times::Ignored {
@@ -179,6 +186,8 @@ pub(super) struct UnverifiedClaims<'t>(pub &'t Map<String, Value>);
 pub(super) struct Provenance<'t> {
     pub digest: [u8; 32],
     pub kid: Option<&'t str>,
+    /// Whether the claims come from the proxy, which makes a double of every number.
+    pub proxied: bool,
 }
 
 /// Seconds that no honest clock shows: far beyond it a NumericDate loses precision and arithmetic its meaning.
@@ -214,6 +223,7 @@ impl UnverifiedClaims<'_> {
             expires_at,
             leeway: profile.leeway,
             dies_at: expires_at.plus(profile.leeway),
+            kept: KeptClaims::of(self.0, &profile.kept_claims, provenance.proxied),
         };
         claims.judge_times(now, times)?;
         self.check_audience(&profile.audiences)?;

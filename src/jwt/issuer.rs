@@ -32,6 +32,8 @@ pub struct IssuerProfile {
     pub required_claims: Vec<ClaimPath>,
     /// What else the form of its tokens follows.
     pub form: TokenForm,
+    /// Which claims verified tokens keep, see [`VerifiedClaims::claim`](super::VerifiedClaims::claim).
+    pub kept_claims: Arc<[ClaimPath]>,
 }
 
 /// What a token looks like.

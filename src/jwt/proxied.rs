@@ -60,6 +60,7 @@ impl Verifier {
                 let provenance = Provenance {
                     digest: [0; 32],
                     kid: None,
+                    proxied: true,
                 };
                 claims.judge(profile, &provenance, now, Times::Judged)?
             }
@@ -74,6 +75,7 @@ impl Verifier {
                 let provenance = Provenance {
                     digest: sha256(token.signing_input.as_bytes()),
                     kid: header.kid,
+                    proxied: true,
                 };
                 claims.judge(profile, &provenance, now, Times::Judged)?
             }

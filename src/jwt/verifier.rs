@@ -160,6 +160,7 @@ impl Verifier {
         let provenance = Provenance {
             digest: sha256(token.signing_input.as_bytes()),
             kid: header.kid,
+            proxied: false,
         };
         let claims = claims.judge(profile, &provenance, now, times)?;
         trace.passed(Stage::Claims, || claims.describe(now));

@@ -50,6 +50,8 @@ pub enum Lookup {
     Revoked(RevokedBy),
     /// Only the store can tell.
     Ask,
+    /// Nobody can tell: it lacks something of which a key has to be made.
+    Unidentified,
 }
 
 /// How the checker is to behave.
@@ -95,6 +97,9 @@ impl Checker {
     pub fn check(&self, token_type: TokenType, keys: &TokenKeys, now: Timestamp) -> Lookup {
         if !self.settings.types.includes(token_type) {
             return Lookup::Clear;
+        }
+        if !keys.is_identified() {
+            return Lookup::Unidentified;
         }
         let Some(view) = self.store.view() else {
             return Lookup::Ask;

@@ -1,8 +1,12 @@
 //! A key that an application writes for itself, and that says something about a token.
 
+#![cfg_attr(not(test), allow(dead_code, reason = "no feed follows these keys yet"))]
+
 use std::fmt;
+use std::sync::Arc;
 
 use super::key;
+use super::lookups::KeyRule;
 use super::view::KeyHash;
 
 /// What the kinds of [`KeyHash`] say beyond those of our own revocations (`key.rs`).
@@ -12,8 +16,9 @@ pub(super) const APPLICATION_ALLOWS: u8 = 10;
 /// The key of an application, rendered for one token.
 #[derive(Clone)]
 pub struct ForeignKey {
+    rule: Arc<KeyRule>,
     name: Vec<u8>,
-    required: bool,
+    member: Vec<u8>,
     hash: Option<KeyHash>,
 }
 
@@ -21,25 +26,35 @@ impl fmt::Debug for ForeignKey {
     /// Without the name, which identifies a token or a person.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ForeignKey")
-            .field("required", &self.required)
+            .field("template", &self.rule.key.as_str())
             .field("in_view", &self.hash.is_some())
             .finish_non_exhaustive()
     }
 }
 
+/// The hash, in a view, of the key of this name with this meaning. Two applications may read one key differently.
+pub(super) fn hash(name: &[u8], meaning: &str, required: bool) -> KeyHash {
+    let kind = if required {
+        APPLICATION_ALLOWS
+    } else {
+        APPLICATION_DENIES
+    };
+    // Meanings hold no NUL.
+    key::hash(&[meaning.as_bytes(), b"\0", name].concat(), kind)
+}
+
 impl ForeignKey {
-    /// A key of this name. Where it is `required`, a token without it is revoked; `in_view` says whether a view can
-    /// hold what stands under it.
-    pub fn new(name: Vec<u8>, required: bool, in_view: bool) -> Self {
-        let kind = if required {
-            APPLICATION_ALLOWS
-        } else {
-            APPLICATION_DENIES
-        };
+    pub(super) fn new(
+        rule: Arc<KeyRule>,
+        name: Vec<u8>,
+        member: Vec<u8>,
+        hash: Option<KeyHash>,
+    ) -> Self {
         Self {
-            hash: in_view.then(|| key::hash(&name, kind)),
+            rule,
             name,
-            required,
+            member,
+            hash,
         }
     }
 
@@ -48,9 +63,19 @@ impl ForeignKey {
         &self.name
     }
 
+    /// Of which lookup it is.
+    pub fn rule(&self) -> &KeyRule {
+        &self.rule
+    }
+
+    /// What is looked for under the key, where the lookup says so.
+    pub fn member(&self) -> &[u8] {
+        &self.member
+    }
+
     /// Whether a token without this key is revoked.
     pub fn is_required(&self) -> bool {
-        self.required
+        self.rule.required
     }
 
     /// The key as it stands in a view; `None` where no view can hold what it says.

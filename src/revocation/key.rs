@@ -10,8 +10,8 @@ use crate::jwt::VerifiedClaims;
 
 use super::view::KeyHash;
 
-/// The prefix of every key in a store.
-pub(super) const PREFIX: &str = "revoxy:";
+/// The prefix of every key of ours in a store.
+pub const PREFIX: &str = "revoxy:";
 
 /// The value in the key that revokes a whole issuer: there is nothing more to name.
 pub(super) const WHOLE_ISSUER: &str = "all";

@@ -40,6 +40,7 @@ pub struct TokenKeys {
     foreign: Vec<ForeignKey>,
     registration: Option<RegistrationKey>,
     issued_at: Option<Timestamp>,
+    identified: bool,
 }
 
 impl TokenKeys {
@@ -61,7 +62,21 @@ impl TokenKeys {
             foreign: Vec::new(),
             registration: None,
             issued_at: claims.issued_at(),
+            identified: true,
         }
+    }
+
+    /// The same, of a token of which a key cannot be made that it needs.
+    pub(super) fn unidentified(self) -> Self {
+        Self {
+            identified: false,
+            ..self
+        }
+    }
+
+    /// Whether there is every key that has to be asked about. Otherwise nobody can tell whether the token is revoked.
+    pub fn is_identified(&self) -> bool {
+        self.identified
     }
 
     /// The same, with the keys that applications write about the token.
@@ -104,7 +119,13 @@ impl TokenKeys {
             if held.is_some_and(|cutoff| cutoff.matches(self.issued_at)) {
                 return InView::Revoked(RevokedBy::Application);
             }
-            complete &= key.hash().is_some() && !(key.is_required() && held.is_none());
+            complete &= match (key.hash(), held) {
+                (None, _) => false,
+                (Some(_), None) => !key.is_required(),
+                // A key that is there and does not revoke yet may do so at any moment.
+                (Some(_), Some(Cutoff::NoToken)) => key.is_required(),
+                (Some(_), Some(_)) => true,
+            };
         }
         if let Some(key) = &self.registration {
             complete &= find(key.hash()).is_some();
@@ -148,6 +169,10 @@ impl TokenKeys {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::foreign;
+    use super::super::lookups::{KeyRule, Match};
     use super::*;
 
     const NATIVE: &str = "native";
@@ -161,11 +186,18 @@ mod tests {
             foreign,
             registration: None,
             issued_at: Some(LOGIN),
+            identified: true,
         }
     }
 
     fn foreign(required: bool, in_view: bool) -> ForeignKey {
-        ForeignKey::new(b"blacklist:1".to_vec(), required, in_view)
+        let name = b"blacklist:1";
+        let rule = KeyRule {
+            required,
+            ..KeyRule::named("blacklist:{jti}", Match::Exists).unwrap()
+        };
+        let hash = in_view.then(|| foreign::hash(name, "exists", required));
+        ForeignKey::new(Arc::new(rule), name.to_vec(), Vec::new(), hash)
     }
 
     /// A view that holds `cutoff` under the one key.
@@ -180,7 +212,8 @@ mod tests {
         let key = foreign(false, true);
         let (hash, keys) = (key.hash(), keys(vec![key]));
         assert_eq!(keys.in_view(holding(hash, Cutoff::All)), BY_APPLICATION);
-        assert_eq!(keys.in_view(holding(hash, Cutoff::NoToken)), InView::Clear);
+        let not_yet = holding(hash, Cutoff::NoToken);
+        assert_eq!(keys.in_view(not_yet), InView::Open);
         assert_eq!(
             keys.in_view(holding(hash, Cutoff::IssuedUpTo(LOGIN))),
             BY_APPLICATION

@@ -6,7 +6,7 @@ use crate::support::server::{revoxy, run};
 use crate::support::{Config, Revoxy, Scratch, SigningKey};
 
 /// Starts with `yaml`, which must fail; returns what was said beside the log.
-pub async fn mistakes(scratch: &Scratch, yaml: &str) -> Vec<String> {
+pub(crate) async fn mistakes(scratch: &Scratch, yaml: &str) -> Vec<String> {
     mistakes_with(scratch, yaml, &[]).await
 }
 

@@ -20,6 +20,7 @@ mod envoy;
 mod forgetting;
 mod keys;
 mod lifecycle;
+mod lookups;
 mod metrics;
 mod model;
 mod outage;

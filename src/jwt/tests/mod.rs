@@ -48,6 +48,7 @@ pub(crate) fn profile() -> IssuerProfile {
         token_type: TokenTypeNames::default(),
         required_claims: Vec::new(),
         form: TokenForm::Jwt,
+        kept_claims: Arc::default(),
     }
 }
 

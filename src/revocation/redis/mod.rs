@@ -6,6 +6,7 @@
 //! With a view, `feed.rs` keeps a copy of all of it in memory, and the server is asked only when that is too old.
 //! Without, every check asks; that works with RESP2 and through any proxy.
 
+mod applications;
 mod connection;
 mod connector;
 mod feed;
@@ -36,6 +37,7 @@ use tokio::task::AbortHandle;
 use crate::clock::{Clock, Timestamp};
 use crate::metrics::FeedMetrics;
 
+use super::foreign::ForeignKey;
 use super::key::{PREFIX, RevocationKey};
 use super::statement::{Cutoff, Revocation};
 use super::view::View;
@@ -175,19 +177,39 @@ impl RevocationStore for RedisStore {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let mut connection = self.connection.current().await?;
-        match self.look_up(&mut connection, keys).await {
-            Ok(Some(cutoffs)) => {
-                connection.answered();
-                Ok(cutoffs)
-            }
-            Ok(None) => Err(connection.unfit("the server has become a replica")),
-            // A connection made anew asks again whose data it has met.
-            Err(LookupError::Untrusted) => Err(connection.unfit(
-                "not the Redis process, or not the history, that the view was last complete with",
-            )),
-            Err(LookupError::Redis(error)) => Err(connection.failed(&error)),
+        // GET and not MGET: MGET answers "nothing" for a key of another type, GET says that something is wrong.
+        let mut pipeline = redis::pipe();
+        for key in keys {
+            pipeline
+                .get(key.rendered())
+                .get(StoredKey::restored(key.hash()));
         }
+        self.look_up(pipeline, |answers| {
+            let values = answers.map(Option::<Vec<u8>>::from_redis_value);
+            let values = values.collect::<Result<Vec<_>, _>>()?;
+            let cutoff = |value: &Option<Vec<u8>>| value.as_deref().map(format::cutoff);
+            let pairs = values.chunks_exact(2);
+            let both = pairs.map(|pair| cutoff(&pair[0]).max(cutoff(&pair[1])));
+            Ok(both.collect())
+        })
+        .await
+    }
+
+    async fn lookup_foreign(&self, keys: &[ForeignKey]) -> Result<Vec<Option<Cutoff>>, StoreError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut pipeline = redis::pipe();
+        for key in keys {
+            applications::ask(&mut pipeline, key);
+        }
+        let now = self.clock.now();
+        self.look_up(pipeline, |mut answers| {
+            let keys = keys.iter();
+            keys.map(|key| applications::answer(&mut answers, key, now))
+                .collect()
+        })
+        .await
     }
 
     async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError> {
@@ -280,12 +302,6 @@ enum LookupError {
     Untrusted,
 }
 
-impl From<redis::RedisError> for LookupError {
-    fn from(error: redis::RedisError) -> Self {
-        Self::Redis(error)
-    }
-}
-
 impl RedisStore {
     /// Writes a revocation that stands for another `life` ms.
     async fn record(&self, revocation: &Revocation, life: u128) -> Result<(), StoreError> {
@@ -305,19 +321,36 @@ impl RedisStore {
         self.query(redis::pipe().del(tombstone).ignore()).await
     }
 
-    /// Asks for the cutoffs under `keys`; `None` from a server that is not the primary.
-    async fn look_up(
+    /// Asks, and reads the answers; only of the server that the view was last complete with, where there is a view.
+    async fn look_up<T>(
+        &self,
+        pipeline: Pipeline,
+        read: impl FnOnce(std::vec::IntoIter<redis::Value>) -> Result<T, redis::ParsingError>,
+    ) -> Result<T, StoreError> {
+        let mut connection = self.connection.current().await?;
+        match self.send(&mut connection, pipeline).await {
+            Ok(Some(answers)) => match read(answers.into_iter()) {
+                Ok(answer) => {
+                    connection.answered();
+                    Ok(answer)
+                }
+                Err(error) => Err(connection.failed(&error.into())),
+            },
+            Ok(None) => Err(connection.unfit("the server has become a replica")),
+            // A connection made anew asks again whose data it has met.
+            Err(LookupError::Untrusted) => Err(connection.unfit(
+                "not the Redis process, or not the history, that the view was last complete with",
+            )),
+            Err(LookupError::Redis(error)) => Err(connection.failed(&error)),
+        }
+    }
+
+    /// Sends a pipeline; `None` from a server that is not the primary.
+    async fn send(
         &self,
         connection: &mut Borrowed<'_>,
-        keys: &[RevocationKey],
-    ) -> Result<Option<Vec<Option<Cutoff>>>, LookupError> {
-        // GET and not MGET: MGET answers "nothing" for a key of another type, GET says that something is wrong.
-        let mut pipeline = redis::pipe();
-        for key in keys {
-            pipeline
-                .get(key.rendered())
-                .get(StoredKey::restored(key.hash()));
-        }
+        mut pipeline: Pipeline,
+    ) -> Result<Option<Vec<redis::Value>>, LookupError> {
         if let Some(following) = &self.following {
             if !following.trusted.is(&connection.identity) {
                 return Err(LookupError::Untrusted);
@@ -325,23 +358,17 @@ impl RedisStore {
             // The role in the same breath: a replica answers readily, and may be behind or somebody else's.
             pipeline.cmd("HELLO");
         }
-        let mut answers: Vec<redis::Value> = pipeline.query_async(&mut connection.inner).await?;
+        let asked = pipeline.query_async::<Vec<redis::Value>>(&mut connection.inner);
+        let mut answers = asked.await.map_err(LookupError::Redis)?;
         if self.following.is_some() {
             let hello = answers.pop().unwrap_or(redis::Value::Nil);
-            let hello = HashMap::from_redis_value(hello).map_err(redis::RedisError::from)?;
+            let hello = HashMap::from_redis_value(hello);
+            let hello = hello.map_err(|e| LookupError::Redis(e.into()))?;
             if !server::says_primary(&hello) {
                 return Ok(None);
             }
         }
-        let values = answers.into_iter().map(Option::<Vec<u8>>::from_redis_value);
-        let values = values
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(redis::RedisError::from)?;
-        let cutoff = |value: &Option<Vec<u8>>| value.as_deref().map(format::cutoff);
-        let both = values
-            .chunks_exact(2)
-            .map(|pair| cutoff(&pair[0]).max(cutoff(&pair[1])));
-        Ok(Some(both.collect()))
+        Ok(Some(answers))
     }
 
     /// Reads the live revocations under `keys`, values and expiries in one transaction.

@@ -36,6 +36,7 @@ fn verified(token: Token) -> VerifiedClaims {
         token_type: TokenTypeNames::default(),
         required_claims: Vec::new(),
         form: TokenForm::Jwt,
+        kept_claims: Arc::default(),
     };
     let verifier = Verifier::new([Arc::new(Issuer::new(profile, keys))]);
     verifier
@@ -69,6 +70,7 @@ async fn revoked_by(f: &impl Fixture, claims: &VerifiedClaims) -> Option<KeyKind
     let revoked_by = match checker.check(claims.token_type(), &keys, f.now()) {
         Lookup::Clear => None,
         Lookup::Revoked(by) => Some(by),
+        Lookup::Unidentified => panic!("nothing is lacking"),
         Lookup::Ask => checker.ask(&keys).await.unwrap(),
     };
     revoked_by.map(|by| match by {

@@ -1,0 +1,259 @@
+//! The template of a key: text with variables in braces, `blacklist:{jti}`. A literal brace is written twice.
+
+use std::fmt::Write as _;
+
+use aws_lc_rs::digest;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use crate::jwt::{ClaimPath, ClaimText, VerifiedClaims};
+
+/// The longest claim in a key. What is longer names nothing, but would fill the store's and our own memory.
+const MAX_CLAIM: usize = 1024;
+
+/// What a variable stands for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Variable {
+    TokenId,
+    Subject,
+    Session,
+    Client,
+    /// A claim that the issuer's profile keeps.
+    Claim(ClaimPath),
+    Token,
+    TokenSha256Hex,
+    TokenSha256Base64Url,
+    Signature,
+}
+
+/// The variables that stand for a claim of this name.
+const PLAIN_CLAIMS: [&str; 3] = ["iss", "iat", "exp"];
+const VARIABLES: &str = "{jti}, {sub}, {iss}, {iat}, {exp}, {sid}, {client}, {claim:NAME}, {token}, \
+                         {token_sha256_hex}, {token_sha256_base64url}, {signature}";
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Part {
+    Literal(String),
+    Variable(Variable),
+}
+
+/// A key with places for what a token says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Template {
+    text: String,
+    parts: Vec<Part>,
+}
+
+/// What a template makes of a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Rendering {
+    /// This.
+    Text(String),
+    /// Nothing: the token has no such claim.
+    Lacking,
+    /// Nothing: what it has cannot be part of a key.
+    Impossible,
+}
+
+impl Template {
+    /// Reads a template; the error says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let (mut parts, mut literal) = (Vec::new(), String::new());
+        let mut rest = text;
+        while let Some(at) = rest.find(['{', '}']) {
+            literal.push_str(&rest[..at]);
+            let (brace, behind) = rest[at..].split_at(1);
+            if let Some(behind) = behind.strip_prefix(brace) {
+                literal.push_str(brace);
+                rest = behind;
+                continue;
+            }
+            if brace == "}" {
+                return Err("a `}` that closes nothing; a literal one is written `}}`".to_owned());
+            }
+            let Some((name, behind)) = behind.split_once('}') else {
+                return Err("a `{` that is not closed; a literal one is written `{{`".to_owned());
+            };
+            if !literal.is_empty() {
+                parts.push(Part::Literal(std::mem::take(&mut literal)));
+            }
+            parts.push(Part::Variable(Variable::parse(name)?));
+            rest = behind;
+        }
+        literal.push_str(rest);
+        if !literal.is_empty() {
+            parts.push(Part::Literal(literal));
+        }
+        Ok(Self {
+            text: text.to_owned(),
+            parts,
+        })
+    }
+
+    /// The template of a claim alone.
+    pub fn of_claim(name: &str) -> Self {
+        Self {
+            text: format!("{{claim:{name}}}"),
+            parts: vec![Part::Variable(Variable::Claim(ClaimPath(name.to_owned())))],
+        }
+    }
+
+    /// As it is written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// What every text made of it begins with.
+    pub fn prefix(&self) -> &str {
+        match self.parts.first() {
+            Some(Part::Literal(text)) => text,
+            _ => "",
+        }
+    }
+
+    /// What every text made of it ends with.
+    fn suffix(&self) -> &str {
+        match self.parts.last() {
+            Some(Part::Literal(text)) => text,
+            _ => "",
+        }
+    }
+
+    fn variables(&self) -> impl Iterator<Item = &Variable> {
+        self.parts.iter().filter_map(|part| match part {
+            Part::Variable(variable) => Some(variable),
+            Part::Literal(_) => None,
+        })
+    }
+
+    /// Whether it says the same about every token.
+    pub fn is_constant(&self) -> bool {
+        self.variables().next().is_none()
+    }
+
+    /// Whether it needs the token's signature, of which there can be two for one token.
+    pub fn needs_signature(&self) -> bool {
+        self.variables().any(|variable| match variable {
+            Variable::Token
+            | Variable::TokenSha256Hex
+            | Variable::TokenSha256Base64Url
+            | Variable::Signature => true,
+            Variable::TokenId
+            | Variable::Subject
+            | Variable::Session
+            | Variable::Client
+            | Variable::Claim(_) => false,
+        })
+    }
+
+    /// The claims that verified tokens have to keep for it.
+    pub fn claims(&self) -> impl Iterator<Item = &ClaimPath> {
+        self.variables().filter_map(|variable| match variable {
+            Variable::Claim(path) => Some(path),
+            _ => None,
+        })
+    }
+
+    /// Whether it may have made this text. One that it could not have made need not be remembered.
+    pub(super) fn may_have_made(&self, text: &str) -> bool {
+        let middle = text.strip_prefix(self.prefix());
+        if self.is_constant() {
+            return middle == Some("");
+        }
+        let middle = middle.and_then(|rest| rest.strip_suffix(self.suffix()));
+        middle.is_some_and(|middle| !middle.is_empty() && !middle.chars().any(char::is_control))
+    }
+
+    /// Makes the text of a token.
+    pub(super) fn render(&self, claims: &VerifiedClaims, token: Option<&str>) -> Rendering {
+        let mut text = String::new();
+        for part in &self.parts {
+            match part {
+                Part::Literal(literal) => text.push_str(literal),
+                Part::Variable(variable) => match variable.render(claims, token) {
+                    Rendering::Text(value) => text.push_str(&value),
+                    other => return other,
+                },
+            }
+        }
+        Rendering::Text(text)
+    }
+}
+
+impl Variable {
+    fn parse(name: &str) -> Result<Self, String> {
+        let claim = |name: &str| Self::Claim(ClaimPath(name.to_owned()));
+        Ok(match name {
+            "jti" => Self::TokenId,
+            "sub" => Self::Subject,
+            "sid" => Self::Session,
+            "client" => Self::Client,
+            "token" => Self::Token,
+            "token_sha256_hex" => Self::TokenSha256Hex,
+            "token_sha256_base64url" => Self::TokenSha256Base64Url,
+            "signature" => Self::Signature,
+            name if PLAIN_CLAIMS.contains(&name) => claim(name),
+            _ => match name.strip_prefix("claim:") {
+                Some("" | "/") => return Err("`{claim:}` without the name of a claim".to_owned()),
+                Some(name) => claim(name),
+                None => return Err(format!("no variable `{{{name}}}`; there are {VARIABLES}")),
+            },
+        })
+    }
+
+    fn render(&self, claims: &VerifiedClaims, token: Option<&str>) -> Rendering {
+        // Where the proxy has verified the token, its signature may have been spelled anew since.
+        let of_token = |make: fn(&str) -> String| {
+            token.map_or(Rendering::Impossible, |token| Rendering::Text(make(token)))
+        };
+        match self {
+            Self::TokenId => claim(claims.token_id()),
+            Self::Subject => claim(claims.subject()),
+            Self::Session => claim(claims.session()),
+            Self::Client => claim(claims.client()),
+            Self::Claim(path) => match claims.claim(path) {
+                Some(ClaimText::Text(text)) => claim(Some(text)),
+                Some(ClaimText::Unspellable) => Rendering::Impossible,
+                None => Rendering::Lacking,
+            },
+            Self::Token => of_token(str::to_owned),
+            Self::TokenSha256Hex => of_token(sha256_hex),
+            Self::TokenSha256Base64Url => of_token(|token| URL_SAFE_NO_PAD.encode(sha256(token))),
+            Self::Signature => of_token(|token| {
+                let signature = token
+                    .rsplit_once('.')
+                    .map_or("", |(_, signature)| signature);
+                signature.to_owned()
+            }),
+        }
+    }
+}
+
+/// A claim as a part of a key. An empty one would be everybody's, one with control characters is no name, and neither
+/// can be told from what an application makes of it.
+fn claim(text: Option<&str>) -> Rendering {
+    match text {
+        None => Rendering::Lacking,
+        Some(text)
+            if text.is_empty() || text.len() > MAX_CLAIM || text.chars().any(char::is_control) =>
+        {
+            Rendering::Impossible
+        }
+        Some(text) => Rendering::Text(text.to_owned()),
+    }
+}
+
+fn sha256(token: &str) -> digest::Digest {
+    digest::digest(&digest::SHA256, token.as_bytes())
+}
+
+fn sha256_hex(token: &str) -> String {
+    sha256(token)
+        .as_ref()
+        .iter()
+        .fold(String::new(), |mut hex, byte| {
+            // Writing to a text cannot fail.
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+}

@@ -1,0 +1,139 @@
+//! What applications write under their keys, where more is to be read than one word.
+
+use serde::Deserialize;
+
+use crate::clock::Timestamp;
+
+/// In what a number counts the time since 1970.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TimeUnit {
+    /// Seconds or milliseconds, as the size of the number tells; or RFC 3339.
+    #[default]
+    Auto,
+    /// Seconds.
+    Seconds,
+    /// Milliseconds.
+    Milliseconds,
+}
+
+impl TimeUnit {
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Seconds => "seconds",
+            Self::Milliseconds => "milliseconds",
+        }
+    }
+}
+
+/// As seconds it would be the year 5138, as milliseconds it is 1973: no time of a token is on the other side.
+const FIRST_MILLISECONDS: f64 = 1e11;
+/// The year 10000, in milliseconds.
+const END_OF_TIME: f64 = 253_402_300_800_000.0;
+
+/// Reads an instant; `None` where there is none.
+pub(super) fn instant(text: &str, unit: TimeUnit) -> Option<Timestamp> {
+    let Ok(number) = text.trim().parse::<f64>() else {
+        return match unit {
+            TimeUnit::Auto => rfc3339(text.trim()),
+            TimeUnit::Seconds | TimeUnit::Milliseconds => None,
+        };
+    };
+    let millis = match unit {
+        TimeUnit::Milliseconds => number,
+        TimeUnit::Auto if number >= FIRST_MILLISECONDS => number,
+        TimeUnit::Auto | TimeUnit::Seconds => number * 1000.0,
+    };
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the range has been checked"
+    )]
+    // Upwards: a fraction of a millisecond must not spare a token.
+    (0.0..END_OF_TIME)
+        .contains(&millis)
+        .then(|| Timestamp::from_millis(millis.ceil() as i64))
+}
+
+fn rfc3339(text: &str) -> Option<Timestamp> {
+    let time = humantime::parse_rfc3339_weak(text).ok()?;
+    let since = time.duration_since(std::time::UNIX_EPOCH).ok()?;
+    Some(Timestamp::from_secs(0).plus(since))
+}
+
+/// From when on a token is refused, as Laravel's cache serializes what jwt-auth says: an array with `valid_until`, or
+/// the word `forever`. `None` where it says neither.
+pub(super) fn valid_until(value: &str) -> Option<Timestamp> {
+    if value == r#"s:7:"forever";"# {
+        return Some(Timestamp::from_secs(0));
+    }
+    let number = value
+        .strip_prefix(r#"a:1:{s:11:"valid_until";"#)?
+        .strip_suffix(";}")?;
+    let digits = match number.strip_prefix("i:") {
+        Some(digits) => digits,
+        // The first versions wrote a text.
+        None => {
+            let (length, text) = number.strip_prefix("s:")?.split_once(':')?;
+            let digits = text.strip_prefix('"')?.strip_suffix('"')?;
+            (length.parse() == Ok(digits.len())).then_some(digits)?
+        }
+    };
+    instant(digits, TimeUnit::Seconds)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_instant_is_read_in_every_unit() {
+        let auto = |text| instant(text, TimeUnit::Auto);
+        let expected = Some(Timestamp::from_secs(1_700_000_000));
+        for text in [
+            "1700000000",
+            " 1700000000\n",
+            "1700000000000",
+            "1700000000.0",
+            "2023-11-14T22:13:20Z",
+        ] {
+            assert_eq!(auto(text), expected, "{text}");
+        }
+        let seconds = instant("1700000000", TimeUnit::Seconds);
+        assert_eq!(seconds, expected);
+        let millis = instant("1700000000", TimeUnit::Milliseconds);
+        assert_eq!(millis, Some(Timestamp::from_millis(1_700_000_000)));
+        let fraction = Some(Timestamp::from_millis(1_700_000_000_001));
+        assert_eq!(auto("1700000000000.5"), fraction);
+    }
+
+    #[test]
+    fn what_is_no_instant_is_not_read() {
+        for text in ["", "x", "NaN", "inf", "-1", "1e30", "true", "{}"] {
+            for unit in [TimeUnit::Auto, TimeUnit::Seconds, TimeUnit::Milliseconds] {
+                assert_eq!(instant(text, unit), None, "{text}");
+            }
+        }
+        assert_eq!(instant("2023-11-14T22:13:20Z", TimeUnit::Seconds), None);
+    }
+
+    #[test]
+    fn what_laravel_serializes_is_read() {
+        let at = Some(Timestamp::from_secs(1_700_000_000));
+        assert_eq!(valid_until(r#"a:1:{s:11:"valid_until";i:1700000000;}"#), at);
+        let text = r#"a:1:{s:11:"valid_until";s:10:"1700000000";}"#;
+        assert_eq!(valid_until(text), at);
+        let forever = Some(Timestamp::from_secs(0));
+        assert_eq!(valid_until(r#"s:7:"forever";"#), forever);
+        for other in [
+            "",
+            "forever",
+            "1700000000",
+            "a:0:{}",
+            r#"a:1:{s:11:"valid_until";s:9:"1700000000";}"#,
+            r#"a:1:{s:11:"valid_until";i:1700000000;}x"#,
+        ] {
+            assert_eq!(valid_until(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! Direct reads of keys that applications write.
+
+use redis::{FromRedisValue as _, ParsingError, Pipeline, Value};
+
+use crate::clock::Timestamp;
+
+use super::super::foreign::ForeignKey;
+use super::super::lookups::{Content, Match, issued_among};
+use super::super::statement::Cutoff;
+use super::format;
+use super::stored::StoredKey;
+
+/// Asks about a key: one command, and one more where the key may have been lost and restored.
+///
+/// No command answers "nothing" for a key of another type than it expects: `EXISTS` knows none, the others say that
+/// something is wrong.
+pub(super) fn ask(pipeline: &mut Pipeline, key: &ForeignKey) {
+    match &key.rule().matching {
+        Match::Exists | Match::Never => pipeline.exists(key.name()),
+        Match::Equals(_) | Match::IssuedBefore(_) | Match::ValidUntil => pipeline.get(key.name()),
+        Match::Member(_) => pipeline.sismember(key.name(), key.member()),
+        Match::IssuedAmong(_) => pipeline.hmget(key.name(), &["revoke", "purge"]),
+    };
+    if let Some(restored) = restored(key) {
+        pipeline.get(restored);
+    }
+}
+
+/// Takes the answers about a key from the front of `answers`.
+pub(super) fn answer(
+    answers: &mut impl Iterator<Item = Value>,
+    key: &ForeignKey,
+    now: Timestamp,
+) -> Result<Option<Cutoff>, ParsingError> {
+    let mut next = || answers.next().unwrap_or(Value::Nil);
+    let rule = key.rule();
+    let meaning = |content: Content<'_>| rule.meaning(content, now).cutoff;
+    let cutoff = match &rule.matching {
+        Match::Exists | Match::Never => bool::from_redis_value(next())?
+            .then(|| meaning(Content::OtherType))
+            .flatten(),
+        Match::Equals(_) | Match::IssuedBefore(_) | Match::ValidUntil => {
+            let value = Option::<Vec<u8>>::from_redis_value(next())?;
+            value.and_then(|value| meaning(Content::Text(&value)))
+        }
+        Match::Member(_) => bool::from_redis_value(next())?.then_some(Cutoff::All),
+        Match::IssuedAmong(_) => {
+            type Text = Option<Vec<u8>>;
+            let (revoke, purge) = <(Text, Text)>::from_redis_value(next())?;
+            issued_among(revoke.as_deref(), purge.as_deref(), key.member())
+        }
+    };
+    if restored(key).is_none() {
+        return Ok(cutoff);
+    }
+    let restored = Option::<Vec<u8>>::from_redis_value(next())?;
+    Ok(cutoff.max(restored.as_deref().map(format::cutoff)))
+}
+
+/// Under what the key stands if it was lost and restored. Entries of allow-lists never are.
+fn restored(key: &ForeignKey) -> Option<String> {
+    let hash = key.hash().filter(|_| !key.is_required())?;
+    Some(StoredKey::restored(hash))
+}
