@@ -68,7 +68,7 @@ advisories: ## known vulnerabilities among the dependencies; needs a network tha
 	@scripts/setup lint
 	cargo deny check advisories
 
-clean: ## remove what was built and what the demo left behind; .venv and .tools stay
+clean: ## remove what was built and what the demo left behind; .venv, .tools and node_modules stay
 	cargo clean
 	rm -rf fuzz/target fuzz/corpus fuzz/artifacts
 	rm -rf .demo

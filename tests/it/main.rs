@@ -12,6 +12,7 @@
 )]
 
 mod answers;
+mod applications;
 mod check;
 mod config;
 mod cutoffs;

@@ -6,7 +6,6 @@ mod checks;
 mod contract;
 mod durability;
 mod fixture;
-mod followed;
 mod foreign;
 mod journal;
 mod registry;

@@ -101,7 +101,18 @@ impl Envoy {
 
     /// `GET path` with these headers, one after the other.
     pub async fn send(&self, path: &str, headers: &[(&str, &str)]) -> Seen {
-        let mut request = self.http.get(format!("http://{}{path}", self.edge));
+        self.call(reqwest::Method::GET, path, headers).await
+    }
+
+    /// A request with any method, and these headers, one after the other.
+    pub async fn call(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Seen {
+        let url = format!("http://{}{path}", self.edge);
+        let mut request = self.http.request(method, url);
         for (name, value) in headers {
             request = request.header(*name, *value);
         }

@@ -1,5 +1,6 @@
 //! What the tests start and talk to. One file a thing.
 
+pub mod application;
 pub mod authority;
 pub mod client;
 pub mod envoy;
