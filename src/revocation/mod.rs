@@ -72,14 +72,14 @@ pub use view::View;
 ///
 /// # The view
 ///
-/// A store that can keep a [`View`] should: checks then cost no call. It promises two things then, and everything that
-/// Revoxy promises rests on them:
+/// A store that can keep a [`View`] should: checks then cost no call. It promises that the view is no younger than it says, and
+/// everything that Revoxy promises rests on that.
 ///
-/// - A change is in the view before the call that made it returns, and changes come into it in the order in which the
-///   store has them.
-/// - The view is no younger than it says. With this process as the only writer it is exact at every moment:
-///   [`View::always_fresh`]. Where others write too, it follows a feed, which says as of when it was complete:
-///   [`View::set_fresh_as_of`] shows how.
+/// - With this process as the only writer the view is exact at every moment ([`View::always_fresh`]): a change is in it before
+///   the call that made it returns, and changes come into it in the order in which the store has them.
+/// - Where others write too, it follows a feed, which brings every change in the store's order, and says as of when that is all:
+///   [`View::set_fresh_as_of`] shows how. Nobody but the feed [records](View::record) or [forgets](View::forget);
+///   what was revoked here can be refused here at once, by [`View::record_at_least`].
 ///
 /// A view that grows too old does no harm: checks call `lookup` then, and refuse if that fails. Without a view, every
 /// check calls `lookup`.

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock::Timestamp;
 
-use super::super::statement::Cutoff;
+use super::super::statement::{Cutoff, Revocation};
 use super::{KeyHash, View};
 
 impl View {
@@ -19,6 +19,16 @@ impl View {
     pub fn forget_unseen(&self) -> usize {
         let round = self.round.load(Ordering::Acquire);
         self.retain(|entry| entry.round == round)
+    }
+
+    /// Makes what stands under its key at least as strong as this revocation. For a store that has just recorded it, and
+    /// whose feed has not told of it yet: to [record](View::record) it here could weaken what others have said since.
+    pub fn record_at_least(&self, revocation: &Revocation) {
+        self.strengthen(
+            revocation.key.hash(),
+            revocation.cutoff,
+            revocation.expires_at,
+        );
     }
 
     /// The live entries that have not been seen since the round began.
@@ -116,7 +126,6 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::super::super::key::{KeyKind, RevocationKey};
-    use super::super::super::statement::Revocation;
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_secs(1000);
@@ -130,6 +139,20 @@ mod tests {
             actor: None,
             revoked_at: NOW,
         }
+    }
+
+    #[test]
+    fn what_was_recorded_here_does_not_weaken_what_the_feed_has_told_since() {
+        let view = View::default();
+        let mine = Revocation {
+            cutoff: Cutoff::IssuedUpTo(NOW),
+            ..revocation("a")
+        };
+        view.record_at_least(&mine);
+        assert_eq!(view.lookup(&mine.key, NOW), Some(mine.cutoff));
+        view.record(&revocation("a"));
+        view.record_at_least(&mine);
+        assert_eq!(view.lookup(&mine.key, NOW), Some(Cutoff::All));
     }
 
     #[test]

@@ -132,7 +132,8 @@ impl View {
         }
     }
 
-    /// Puts a revocation in, in place of what stood under its key: whoever calls it knows what stands in the store.
+    /// Puts a revocation in, in place of what stood under its key. For those who know what stands in the store: its only
+    /// writer, or the feed.
     pub fn record(&self, revocation: &Revocation) {
         self.put(
             revocation.key.hash(),

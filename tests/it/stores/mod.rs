@@ -6,6 +6,7 @@ mod checks;
 mod contract;
 mod durability;
 mod fixture;
+mod followed;
 mod foreign;
 mod journal;
 mod registry;
