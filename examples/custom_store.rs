@@ -24,13 +24,13 @@ use revoxy::revocation::{
 use serde::{Deserialize, Serialize};
 
 #[tokio::main]
-async fn main() -> Result<(), Box<dyn std::error::Error>> {
+async fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
     let (Some(config), Some(journal)) = (arguments.next(), arguments.next()) else {
-        return Err("usage: custom_store REVOXY.YAML JOURNAL".into());
+        anyhow::bail!("usage: custom_store REVOXY.YAML JOURNAL");
     };
     logging::init(LogFormat::default());
-    let config = Config::load(Path::new(&config), std::env::vars()).map_err(|p| p.to_string())?;
+    let config = Config::load(Path::new(&config), std::env::vars()).map_err(anyhow::Error::msg)?;
     let store = Journal::open(Path::new(&journal), Arc::new(SystemClock))?;
     Ok(revoxy::app::serve_with(config, Arc::new(store)).await?)
 }

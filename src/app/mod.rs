@@ -131,8 +131,9 @@ pub async fn serve(config: Config) -> Result<(), StartError> {
 /// Serves with a store of the caller's own until a signal says to end: checks, the API, metrics and probes, as the
 /// program itself does.
 ///
-/// What `revocation.store` says is not looked at. A store whose view follows a feed is to be passed in when the view
-/// has been complete once: the service is ready as soon as it runs.
+/// What `revocation.store` says is not looked at; what else the configuration wants of a store, this one must be able to
+/// do. A store whose view follows a feed is to be passed in when the view has been complete once: the service is ready
+/// as soon as it runs.
 pub async fn serve_with(config: Config, store: Arc<dyn RevocationStore>) -> Result<(), StartError> {
     serve_from(config, Some(store)).await
 }
@@ -152,7 +153,10 @@ async fn serve_from(config: Config, own: Option<Store>) -> Result<(), StartError
         None => JoinSet::new(),
     };
     let store = match own {
-        Some(store) => Some(store),
+        Some(store) => {
+            store::suffices(&store, &config, &mut problems).await;
+            Some(store)
+        }
         None => store::open(&config, Arc::clone(&clock), &metrics.feed, &mut problems).await,
     };
     let (Some(store), Some(listeners), true) = (store, listeners, problems.is_empty()) else {

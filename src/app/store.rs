@@ -44,6 +44,19 @@ pub(super) async fn open(
     }
 }
 
+/// Whether a store that was not opened here can do what is configured.
+pub(super) async fn suffices(store: &Store, config: &Config, problems: &mut Problems) {
+    if config.revocation.lookups.is_empty() {
+        return;
+    }
+    if let Err(error) = store.lookup_foreign(&[]).await {
+        let problem = config
+            .document
+            .problem("revocation.lookups", error.to_string());
+        problems.push(problem);
+    }
+}
+
 /// Looks at what can be wrong with a store without opening it.
 pub(super) fn check(config: &Config, problems: &mut Problems) {
     if let StoreConfig::Redis(redis) = &config.revocation.store {

@@ -95,7 +95,7 @@ pub trait RevocationStore: Send + Sync + 'static {
     async fn lookup(&self, keys: &[RevocationKey]) -> Result<Vec<Option<Cutoff>>, StoreError>;
 
     /// For each key that an application writes, in order: what stands under it. [`Cutoff::NoToken`] means that there is
-    /// something, and that it refuses nobody.
+    /// something, and that it refuses nobody. A store that cannot do this says so also when it is asked about no key.
     async fn lookup_foreign(
         &self,
         _keys: &[ForeignKey],

@@ -16,6 +16,7 @@ use revoxy::revocation::StoreError;
 use super::contract::{HOUR, find, key, list, revocation};
 use super::fixture::{Durable, Fixture, Store};
 use crate::support::process::root;
+use crate::support::server::run;
 use crate::support::{Config, Revoxy, Scratch, SigningKey, Token};
 use custom_store::Journal;
 
@@ -150,6 +151,23 @@ fn example(name: &str) -> Command {
 fn target() -> &'static Path {
     let binary = Path::new(env!("CARGO_BIN_EXE_revoxy"));
     binary.parent().and_then(Path::parent).unwrap()
+}
+
+#[tokio::test]
+async fn the_example_does_not_serve_what_it_cannot() {
+    let (scratch, signer) = (Scratch::new(), SigningKey::generate(Algorithm::ES256));
+    let mut config =
+        Config::trusting(&signer, &scratch).revocation("lookups: [{ preset: flask-jwt-extended }]");
+    config.store = "redis: { url: redis://127.0.0.1:1/0 }".to_owned();
+    let mut program = example("custom_store");
+    program
+        .arg(scratch.write("revoxy.yaml", config.yaml()))
+        .arg(scratch.file("journal"));
+    let (status, said) = run(&scratch, &mut program).await;
+    assert!(!status.success());
+    let problem =
+        "revocation.lookups: the revocation store refused or answered wrongly: this store";
+    assert!(said.contains(problem), "{said}");
 }
 
 #[tokio::test]
