@@ -8,7 +8,8 @@ use crate::clock::Clock;
 use crate::config::{Config, Problems, StoreConfig};
 use crate::metrics::FeedMetrics;
 use crate::revocation::{
-    FeedSettings, MemoryStore, RedisOptions, RedisStore, SqliteStore, StoreError,
+    FeedSettings, MemoryStore, PostgresOptions, PostgresStore, RedisOptions, RedisStore,
+    SqliteStore, StoreError,
 };
 
 use super::Store;
@@ -32,6 +33,12 @@ pub(super) async fn open(
                 return None;
             }
             open_redis(config, redis, clock, metrics).await
+        }
+        StoreConfig::Postgres(postgres) => {
+            if !is_usable_postgres(config, postgres, problems) {
+                return None;
+            }
+            open_postgres(config, postgres, clock, metrics).await
         }
     };
     match opened {
@@ -59,8 +66,14 @@ pub(super) async fn suffices(store: &Store, config: &Config, problems: &mut Prob
 
 /// Looks at what can be wrong with a store without opening it.
 pub(super) fn check(config: &Config, problems: &mut Problems) {
-    if let StoreConfig::Redis(redis) = &config.revocation.store {
-        is_usable(config, redis, problems);
+    match &config.revocation.store {
+        StoreConfig::Redis(redis) => {
+            is_usable(config, redis, problems);
+        }
+        StoreConfig::Postgres(postgres) => {
+            is_usable_postgres(config, postgres, problems);
+        }
+        StoreConfig::Memory | StoreConfig::Sqlite(_) => {}
     }
 }
 
@@ -69,6 +82,7 @@ fn store_path(store: &StoreConfig) -> &'static str {
         StoreConfig::Memory => "revocation.store.memory",
         StoreConfig::Sqlite(_) => "revocation.store.sqlite",
         StoreConfig::Redis(_) => "revocation.store.redis",
+        StoreConfig::Postgres(_) => "revocation.store.postgres",
     }
 }
 
@@ -89,14 +103,8 @@ async fn open_redis(
     clock: Arc<dyn Clock>,
     metrics: &FeedMetrics,
 ) -> Result<Store, StoreError> {
-    let revocation = &config.revocation;
-    let store = if revocation.view {
-        let settings = FeedSettings {
-            max_staleness: revocation.max_staleness,
-            deletions: revocation.deletions,
-            compare_every: revocation.compare_every,
-        };
-        RedisStore::with_view(options, settings, clock, metrics.clone())?
+    let store = if config.revocation.view {
+        RedisStore::with_view(options, feed_settings(config), clock, metrics.clone())?
     } else {
         RedisStore::new(options, clock)?
     };
@@ -104,27 +112,58 @@ async fn open_redis(
     Ok(Arc::new(store))
 }
 
+async fn open_postgres(
+    config: &Config,
+    options: &PostgresOptions,
+    clock: Arc<dyn Clock>,
+    metrics: &FeedMetrics,
+) -> Result<Store, StoreError> {
+    let store = if config.revocation.view {
+        let (settings, metrics) = (feed_settings(config), metrics.clone());
+        PostgresStore::with_view(options, settings, PATIENCE, clock, metrics).await?
+    } else {
+        PostgresStore::open(options, PATIENCE, clock).await?
+    };
+    Ok(Arc::new(store))
+}
+
+fn feed_settings(config: &Config) -> FeedSettings {
+    FeedSettings {
+        max_staleness: config.revocation.max_staleness,
+        deletions: config.revocation.deletions,
+        compare_every: config.revocation.compare_every,
+    }
+}
+
 /// Why the configured store could lose revocations.
 pub(super) async fn diagnose(config: &Config, problems: &mut Problems) -> Vec<String> {
-    match &config.revocation.store {
-        StoreConfig::Memory => {
-            vec!["the memory store forgets everything when the process ends".to_owned()]
+    let diagnosed = match &config.revocation.store {
+        StoreConfig::Memory => Ok(vec![
+            "the memory store forgets everything when the process ends".to_owned(),
+        ]),
+        StoreConfig::Sqlite(_) => Ok(Vec::new()),
+        StoreConfig::Redis(redis) if !is_usable(config, redis, problems) => Ok(Vec::new()),
+        StoreConfig::Redis(redis) => redis.diagnose().await,
+        StoreConfig::Postgres(postgres) if !is_usable_postgres(config, postgres, problems) => {
+            Ok(Vec::new())
         }
-        StoreConfig::Sqlite(_) => Vec::new(),
-        StoreConfig::Redis(redis) => {
-            if !is_usable(config, redis, problems) {
-                return Vec::new();
-            }
-            match redis.diagnose().await {
-                Ok(warnings) => warnings,
-                Err(error) => {
-                    let path = store_path(&config.revocation.store);
-                    problems.push(config.document.problem(path, error.to_string()));
-                    Vec::new()
-                }
-            }
-        }
-    }
+        StoreConfig::Postgres(postgres) => postgres.diagnose().await,
+    };
+    diagnosed.unwrap_or_else(|error| {
+        let path = store_path(&config.revocation.store);
+        problems.push(config.document.problem(path, error.to_string()));
+        Vec::new()
+    })
+}
+
+/// Whether the URL is right; what is not is reported.
+fn is_usable_postgres(config: &Config, options: &PostgresOptions, problems: &mut Problems) -> bool {
+    let Err(error) = options.validate() else {
+        return true;
+    };
+    let at = format!("revocation.store.postgres.{}", error.key);
+    problems.push(config.document.problem(&at, error.why));
+    false
 }
 
 /// Whether the options are right, and the files that they name; what is not is reported.

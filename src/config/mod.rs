@@ -9,6 +9,7 @@ mod issuers;
 mod keys;
 mod lookups;
 mod policies;
+mod postgres;
 mod problem;
 mod raw;
 mod redis;

@@ -204,6 +204,7 @@ pub(super) struct RawStore {
     pub memory: Option<RawMemory>,
     pub sqlite: Option<RawSqlite>,
     pub redis: Option<RawRedis>,
+    pub postgres: Option<RawPostgres>,
 }
 
 #[derive(Default, Deserialize)]
@@ -235,6 +236,16 @@ pub(super) struct RawTls {
     pub key_file: Option<PathBuf>,
     /// What many others have, and here is none.
     pub insecure: Option<serde_json::Value>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawPostgres {
+    pub url: Option<String>,
+    pub password_file: Option<PathBuf>,
+    pub max_connections: Option<usize>,
+    pub timeout: Option<Span>,
+    pub connect_timeout: Option<Span>,
 }
 
 #[derive(Default, Deserialize)]

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::revocation::{CheckedTypes, Deletions, Lookups, RedisOptions};
+use crate::revocation::{CheckedTypes, Deletions, Lookups, PostgresOptions, RedisOptions};
 
 use super::document::Document;
+use super::postgres;
 use super::problem::Problems;
 use super::raw::{RawRead, RawRevocation, RawStore, RawTokenTypeName};
 use super::redis;
@@ -40,12 +41,14 @@ pub enum StoreConfig {
     Sqlite(PathBuf),
     /// In Redis.
     Redis(RedisOptions),
+    /// In PostgreSQL.
+    Postgres(PostgresOptions),
 }
 
 /// Less than Envoy's 200 ms for the whole check, with room for the network.
 const DEFAULT_TIMEOUT: Duration = Duration::from_millis(50);
 const DEFAULT_MAX_STALENESS: Duration = Duration::from_secs(1);
-/// Heartbeats are sent four times in this; shorter ones would be all that Redis hears.
+/// Heartbeats are sent four times in this; shorter ones would be all that the store hears.
 const LEAST_MAX_STALENESS: Duration = Duration::from_millis(100);
 const DEFAULT_COMPARE_EVERY: Duration = Duration::from_secs(300);
 const DEFAULT_SQLITE_PATH: &str = "revoxy.db";
@@ -70,15 +73,10 @@ pub(super) fn read(
     } else {
         CheckedTypes::NONE
     };
-    let timeout = raw.store.redis.as_ref().and_then(|r| r.timeout);
-    let timeout = timeout.map_or(DEFAULT_TIMEOUT, |s| s.0);
-    if timeout.is_zero() {
-        let message = "zero: no store could ever answer";
-        problems.push(document.problem("revocation.store.redis.timeout", message));
-    }
+    let timeout = timeout(&raw.store, document, problems);
     let max_staleness = raw.max_staleness.map_or(DEFAULT_MAX_STALENESS, |s| s.0);
     if max_staleness < LEAST_MAX_STALENESS {
-        let message = "less than 100ms: heartbeats would be all that Redis hears; say `read: store` to ask it always";
+        let message = "less than 100ms: heartbeats would be all that the store hears; say `read: store` to ask it always";
         problems.push(document.problem("revocation.max_staleness", message));
     }
     let compare_every = raw.compare_every.map_or(DEFAULT_COMPARE_EVERY, |s| s.0);
@@ -92,23 +90,48 @@ pub(super) fn read(
         compare_every,
         lookups: Lookups::default(),
         types,
-        store: store(raw.store, document, problems),
+        store: store(raw.store, raw.deletions, document, problems),
         timeout,
     }
 }
 
-fn store(raw: RawStore, document: &Document, problems: &mut Problems) -> StoreConfig {
+fn timeout(raw: &RawStore, document: &Document, problems: &mut Problems) -> Duration {
+    let (redis, postgres) = (raw.redis.as_ref(), raw.postgres.as_ref());
+    let (store, timeout) = match (redis, postgres) {
+        (_, Some(postgres)) => ("postgres", postgres.timeout),
+        (redis, None) => ("redis", redis.and_then(|r| r.timeout)),
+    };
+    let timeout = timeout.map_or(DEFAULT_TIMEOUT, |s| s.0);
+    if timeout.is_zero() {
+        let (at, message) = (
+            format!("revocation.store.{store}.timeout"),
+            "zero: no store could ever answer",
+        );
+        problems.push(document.problem(&at, message));
+    }
+    timeout
+}
+
+fn store(
+    raw: RawStore,
+    deletions: Deletions,
+    document: &Document,
+    problems: &mut Problems,
+) -> StoreConfig {
     let default = || StoreConfig::Sqlite(DEFAULT_SQLITE_PATH.into());
-    match (raw.memory, raw.sqlite, raw.redis) {
-        (None, None, None) => default(),
-        (Some(_), None, None) => StoreConfig::Memory,
-        (None, Some(sqlite), None) => match sqlite.path {
+    match (raw.memory, raw.sqlite, raw.redis, raw.postgres) {
+        (None, None, None, None) => default(),
+        (Some(_), None, None, None) => StoreConfig::Memory,
+        (None, Some(sqlite), None, None) => match sqlite.path {
             Some(path) => StoreConfig::Sqlite(path),
             None => default(),
         },
-        (None, None, Some(raw)) => StoreConfig::Redis(redis::read(raw, document, problems)),
+        (None, None, Some(raw), None) => StoreConfig::Redis(redis::read(raw, document, problems)),
+        (None, None, None, Some(raw)) => {
+            StoreConfig::Postgres(postgres::read(raw, deletions, document, problems))
+        }
         _ => {
-            let message = "more than one store: choose one of memory, sqlite, redis";
+            let message = "more than one store: choose one of memory, sqlite, redis, postgres";
             problems.push(document.problem("revocation.store", message));
             default()
         }

@@ -66,6 +66,12 @@ impl KeyKind {
         }
     }
 
+    /// The hash, in a view, of a key of this kind with this SHA-256; `None` for what is no SHA-256.
+    pub(super) fn hash_of(self, digest: &[u8]) -> Option<KeyHash> {
+        let digest: &[u8; 32] = digest.try_into().ok()?;
+        Some(KeyHash::of_digest(digest, self.code()))
+    }
+
     /// The name in store keys, answers and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -157,14 +163,22 @@ impl RevocationKey {
     pub(super) fn hash(&self) -> KeyHash {
         hash(self.rendered.as_bytes(), self.kind.code())
     }
+
+    /// The SHA-256 of the key as it stands in a store.
+    pub(super) fn digest(&self) -> [u8; 32] {
+        sha256(self.rendered.as_bytes())
+    }
 }
 
 /// The hash of a store key, of this kind, in a view.
 pub(super) fn hash(name: &[u8], kind: u8) -> KeyHash {
-    let digest = digest::digest(&digest::SHA256, name);
-    let mut head = [0; 16];
-    head.copy_from_slice(&digest.as_ref()[..16]);
-    KeyHash::new(u128::from_le_bytes(head), kind)
+    KeyHash::of_digest(&sha256(name), kind)
+}
+
+fn sha256(name: &[u8]) -> [u8; 32] {
+    let mut bytes = [0; 32];
+    bytes.copy_from_slice(digest::digest(&digest::SHA256, name).as_ref());
+    bytes
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod lookups;
 mod memory;
 mod migrations;
 mod noter;
+mod postgres;
 mod record;
 mod redis;
 mod registry;
@@ -38,6 +39,7 @@ pub use lookups::{
 };
 pub use memory::MemoryStore;
 pub use noter::{Noter, NoterTask};
+pub use postgres::{PostgresOptions, PostgresStore};
 pub use record::{NotAPlace, Place, TokenPage, TokenRecord};
 pub use redis::{
     Credentials, Deletions, Endpoint, FeedSettings, OptionsError, RedisOptions, RedisStore,

@@ -3,7 +3,7 @@
 use jsonwebtoken::Algorithm;
 
 use crate::support::server::{revoxy, run};
-use crate::support::{Config, Redis, Scratch, SigningKey};
+use crate::support::{Config, Postgres, Redis, Revoxy, Scratch, SigningKey};
 
 async fn doctor(scratch: &Scratch, store: String) -> (Option<i32>, String) {
     let key = SigningKey::generate(Algorithm::ES256);
@@ -60,6 +60,44 @@ async fn a_replica_is_no_place_to_write_revocations() {
     let (status, said) = doctor(&scratch, redis.store()).await;
     assert_eq!(status, Some(1), "{said}");
     assert!(said.contains("connect to the primary"), "{said}");
+}
+
+#[tokio::test]
+async fn a_postgres_that_loses_or_keeps_silent_is_named_with_what_to_do() {
+    let scratch = Scratch::new();
+    let postgres = Postgres::start(&scratch).await;
+    let key = SigningKey::generate(Algorithm::ES256);
+    let config = Config::trusting(&key, &scratch).store(postgres.store());
+    drop(Revoxy::start(&scratch, &config).await);
+    postgres
+        .run(
+            "ALTER ROLE postgres SET synchronous_commit = off; \
+             ALTER TABLE revocations DISABLE TRIGGER revocation_changed; \
+             ALTER TABLE revocations SET UNLOGGED",
+        )
+        .await;
+    let (status, said) = doctor(&scratch, postgres.store()).await;
+    assert_eq!(status, Some(1), "{said}");
+    for part in [
+        "fsync = on",
+        "synchronous_commit = on",
+        "ENABLE ALWAYS TRIGGER revocation_changed",
+        "SET LOGGED",
+    ] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    // And nothing where nothing is wrong, before the first start as well.
+    let (scratch, settings) = (Scratch::new(), ["fsync=on"]);
+    let sound = Postgres::start_with(&scratch, &settings).await;
+    let (status, said) = doctor(&scratch, sound.store()).await;
+    assert_eq!(status, Some(0), "{said}");
+    assert!(said.contains("nothing found"), "{said}");
+    assert_eq!(
+        sound
+            .ask("SELECT (to_regclass('revocations') IS NULL)::text")
+            .await,
+        "true"
+    );
 }
 
 #[tokio::test]

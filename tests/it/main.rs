@@ -25,6 +25,7 @@ mod lookups;
 mod metrics;
 mod model;
 mod outage;
+mod postgres;
 mod readiness;
 mod redis_tls;
 mod redis_users;

@@ -48,6 +48,18 @@ impl KeyHash {
         }
     }
 
+    /// From a SHA-256.
+    pub(super) fn of_digest(digest: &[u8; 32], kind: u8) -> Self {
+        let mut head = [0; 16];
+        head.copy_from_slice(&digest[..16]);
+        Self::new(u128::from_le_bytes(head), kind)
+    }
+
+    /// The first bytes of the digest, as far as no kind has been written over them.
+    pub(super) fn head(self) -> [u8; 8] {
+        self.low.to_le_bytes()
+    }
+
     /// From what [`KeyHash::to_u128`] gave; `None` for what no key hashes to.
     pub(super) fn from_u128(bits: u128) -> Option<Self> {
         let [low, high] = halves(bits);

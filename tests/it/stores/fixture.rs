@@ -34,7 +34,7 @@ pub struct InMemory {
     store: Store,
 }
 
-fn manual() -> Arc<ManualClock> {
+pub fn manual() -> Arc<ManualClock> {
     Arc::new(ManualClock::at(SystemClock.now()))
 }
 

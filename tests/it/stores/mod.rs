@@ -8,10 +8,12 @@ mod durability;
 mod fixture;
 mod followed;
 mod foreign;
+mod in_postgres;
 mod journal;
 mod registry;
 
 use fixture::{Fixture as _, InMemory, InRedis, InSqlite};
+use in_postgres::{InFollowedPostgres, InPostgres};
 use journal::InJournal;
 
 /// Makes a module of tests for a store: the contract, and with `durable` that it outlives a restart. With `registry` it is
@@ -108,3 +110,5 @@ contract!(tokens_in_memory, InMemory, registry);
 contract!(tokens_in_sqlite, InSqlite, registry, durable);
 contract!(tokens_in_redis, InRedis, registry, durable);
 contract!(custom, InJournal, durable);
+contract!(postgres, InPostgres, durable);
+contract!(postgres_view, InFollowedPostgres, durable);

@@ -1,0 +1,71 @@
+//! What PostgreSQL and the library report, as a store says it. Their messages name users, tables and SQL, never bound
+//! values: those stand in the detail of a message, which is left out.
+
+use std::io::ErrorKind;
+
+use sqlx::Error;
+
+use super::super::StoreError;
+
+/// SQLSTATE classes and codes that mean that this server, or this connection, will not answer just now.
+const UNAVAILABLE: [&str; 6] = [
+    "08",    // connection exceptions
+    "57P",   // shut down, crashed, starting
+    "53300", // too many connections
+    "25006", // read only: it has become a standby
+    "40",    // rolled back, to be tried again
+    "58",    // the system around it
+];
+const CANCELLED: &str = "57014";
+
+/// The SQLSTATE, where the server has answered.
+pub(super) fn code(error: &Error) -> Option<String> {
+    Some(error.as_database_error()?.code()?.into_owned())
+}
+
+/// Whether the server refuses for want of a privilege.
+pub(super) fn is_forbidden(error: &Error) -> bool {
+    code(error).is_some_and(|code| code == "42501")
+}
+
+/// In our words.
+pub(super) fn describe(error: &Error) -> String {
+    match error {
+        Error::Database(error) => error.message().to_owned(),
+        Error::Io(error) => error.to_string(),
+        Error::Tls(error) => format!("TLS: {}", with_causes(&**error)),
+        other => other.to_string(),
+    }
+}
+
+/// A library's error with what it says of its causes.
+fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// As a store answers it.
+pub(super) fn store_error(error: &Error) -> StoreError {
+    let why = describe(error);
+    match error {
+        Error::Database(_) => match code(error).unwrap_or_default() {
+            code if code == CANCELLED => StoreError::Timeout,
+            code if UNAVAILABLE.iter().any(|u| code.starts_with(u)) => StoreError::Unavailable(why),
+            _ => StoreError::Failed(why),
+        },
+        // So a handshake of TLS says that it cannot be.
+        Error::Io(error) if error.kind() == ErrorKind::InvalidData => {
+            StoreError::Failed(format!("TLS: {why}"))
+        }
+        Error::Io(_) | Error::Protocol(_) | Error::WorkerCrashed => StoreError::Unavailable(why),
+        _ => StoreError::Failed(why),
+    }
+}

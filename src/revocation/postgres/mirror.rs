@@ -1,0 +1,140 @@
+//! Bringing the view in line with the table: what was told and what was read.
+//!
+//! Only what makes the view stronger, or is new to it, is taken over at once. What would weaken it is put down as
+//! doubtful and read again, so that a late message, or one that somebody else has sent (PostgreSQL lets every user of
+//! the database notify), never takes a revocation back.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::metrics::FeedMetrics;
+
+use super::super::view::{Change, KeyHash, View};
+use super::row::{Entry, Told};
+
+/// By how much clocks may differ: what ends within it is left to end by itself.
+const EXPIRY_SLACK: Duration = Duration::from_secs(60);
+
+/// The view, and what is to be read again for it.
+pub(super) struct Mirror {
+    pub view: Arc<View>,
+    clock: Arc<dyn Clock>,
+    metrics: FeedMetrics,
+    doubtful: HashSet<KeyHash>,
+    /// Whether everything is gone, so that everything has to be read again.
+    emptied: bool,
+}
+
+impl Mirror {
+    pub(super) fn new(view: Arc<View>, clock: Arc<dyn Clock>, metrics: FeedMetrics) -> Self {
+        Self {
+            view,
+            clock,
+            metrics,
+            doubtful: HashSet::new(),
+            emptied: false,
+        }
+    }
+
+    /// Acts on a message.
+    pub(super) fn hear(&mut self, told: Told) {
+        self.metrics.pushes.inc();
+        match told {
+            Told::Put(entry, revoked_at) => {
+                self.metrics.propagation(self.clock.now().since(revoked_at));
+                self.take(entry);
+            }
+            Told::Gone(hash) => {
+                if self.view.entry(hash).is_some() {
+                    self.doubtful.insert(hash);
+                }
+            }
+            Told::All => self.emptied = true,
+        }
+    }
+
+    /// Takes over what was read or told, unless the view says more.
+    pub(super) fn take(&mut self, entry: Entry) {
+        let Entry {
+            hash,
+            cutoff,
+            expires_at,
+        } = entry;
+        match self.view.entry(hash) {
+            Some((held, until)) if held > cutoff || until > expires_at => {
+                self.doubtful.insert(hash);
+            }
+            // Late, and swept already.
+            None if !self.is_live(&entry) => {}
+            _ => {
+                self.view.put(hash, cutoff, expires_at);
+            }
+        }
+    }
+
+    /// Takes over what was read, if the view says the same; else it is to be read again.
+    pub(super) fn compare(&mut self, entry: Entry) {
+        let same = Some((entry.cutoff, entry.expires_at));
+        if self.view.entry(entry.hash) == same {
+            self.view.put(entry.hash, entry.cutoff, entry.expires_at);
+        } else {
+            self.doubtful.insert(entry.hash);
+        }
+    }
+
+    /// Takes over the present state of these keys: `found` is all that there is. Tells how much that changed.
+    pub(super) fn settle(&self, keys: &[KeyHash], found: &[Entry]) -> u64 {
+        let mut changes = 0;
+        let mut there = HashSet::with_capacity(found.len());
+        for entry in found {
+            there.insert(entry.hash);
+            let change = self.view.put(entry.hash, entry.cutoff, entry.expires_at);
+            changes += u64::from(change != Change::None);
+        }
+        for key in keys.iter().filter(|key| !there.contains(key)) {
+            changes += u64::from(self.view.remove(*key));
+        }
+        changes
+    }
+
+    /// Whether an entry stands by our clock.
+    pub(super) fn is_live(&self, entry: &Entry) -> bool {
+        self.clock.now() < entry.expires_at
+    }
+
+    /// How many keys are to be read again.
+    pub(super) fn doubts(&self) -> usize {
+        self.doubtful.len()
+    }
+
+    /// The keys that are to be read again.
+    pub(super) fn take_doubtful(&mut self) -> Vec<KeyHash> {
+        self.doubtful.drain().collect()
+    }
+
+    /// Whether everything has to be read again, asked once.
+    pub(super) fn take_emptied(&mut self) -> bool {
+        std::mem::take(&mut self.emptied)
+    }
+
+    /// Everything has been read: what has not been met is to be read again too.
+    pub(super) fn doubt_unseen(&mut self) {
+        let soon = self.clock.now().plus(EXPIRY_SLACK);
+        let unseen = self.view.unseen(soon);
+        self.doubtful
+            .extend(unseen.into_iter().map(|(hash, ..)| hash));
+    }
+
+    /// A comparison has changed so much.
+    pub(super) fn healed(&self, changes: u64) {
+        if changes > 0 {
+            self.metrics.healed.inc_by(changes);
+            tracing::warn!(
+                entries = changes,
+                "a comparison with PostgreSQL found what no notification had told of"
+            );
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! The PostgreSQL store: one row a revocation, in the table `revocations` of the schema that the URL's search path names.
+//!
+//! So anybody can revoke with one line of `psql`: `INSERT INTO revocations VALUES ('revoxy:jti:shop:<jti>')`. What the
+//! columns mean is told in `migrations/1_revocations.sql`.
+//!
+//! With a view, `feed.rs` keeps a copy of all of it in memory, and the server is asked only when that is too old.
+//! Without, every check asks, in one statement; that works through any pooler.
+
+mod doctor;
+mod ear;
+mod error;
+mod feed;
+mod mirror;
+mod options;
+mod pool;
+mod row;
+mod schema;
+mod session;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use sqlx::postgres::PgRow;
+use sqlx::{AssertSqlSafe, PgConnection, Row as _};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use crate::clock::{Clock, Timestamp};
+use crate::metrics::FeedMetrics;
+
+use super::key::RevocationKey;
+use super::statement::{Cutoff, Revocation};
+use super::view::View;
+use super::{FeedSettings, Page, RevocationStore, StoreError};
+
+use feed::{Feed, FeedState};
+use pool::Pool;
+use row::{COLUMNS, from_hex, hex};
+
+pub use options::PostgresOptions;
+
+/// How many expired rows one statement deletes, so that a revocation never waits long behind it.
+const PRUNE_BATCH: i64 = 1000;
+/// Between two attempts to connect at start.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What is there is only ever strengthened; what has expired is not there. A lower durability than the server's own is
+/// raised: an acknowledgement is to survive a crash, whatever this user's sessions are set to.
+const REVOKE: &str = "
+    INSERT INTO revocations AS r (key, not_before, expires_at, reason, actor, revoked_at)
+    VALUES ($1, revocation_time($2), revocation_time($3), $4, $5, revocation_time($6))
+    ON CONFLICT (id) DO UPDATE SET
+        not_before = CASE
+            WHEN r.expires_at <= revocation_time($7) THEN excluded.not_before
+            WHEN r.not_before IS NULL OR excluded.not_before IS NULL THEN NULL
+            ELSE greatest(r.not_before, excluded.not_before)
+        END,
+        expires_at = greatest(r.expires_at, excluded.expires_at),
+        reason = excluded.reason,
+        actor = excluded.actor,
+        revoked_at = excluded.revoked_at
+    RETURNING CASE WHEN current_setting('synchronous_commit') IN ('off', 'local')
+        THEN set_config('synchronous_commit', 'on', true) END";
+
+/// At least one row, that says whether the server may be believed; then what there is.
+const LOOKUP: &str = "
+    SELECT pg_is_in_recovery(), r.id, revocation_millis(r.not_before) FROM (SELECT) AS once
+    LEFT JOIN revocations r ON r.id = ANY ($1) AND r.expires_at > revocation_time($2)";
+
+const PRUNE: &str = "
+    DELETE FROM revocations WHERE id IN (
+        SELECT id FROM revocations WHERE expires_at <= revocation_time($1)
+        LIMIT $2 FOR UPDATE SKIP LOCKED)";
+
+/// Revocations in PostgreSQL.
+pub struct PostgresStore {
+    clock: Arc<dyn Clock>,
+    pool: Pool,
+    following: Option<Following>,
+}
+
+/// The view and the task that keeps it.
+struct Following {
+    view: Arc<View>,
+    states: watch::Receiver<FeedState>,
+    task: AbortHandle,
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl PostgresStore {
+    /// A store that is asked on every check. Makes the schema current, waiting for the server for as long as `patience`.
+    pub async fn open(
+        options: &PostgresOptions,
+        patience: Duration,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, StoreError> {
+        let deadline = Instant::now() + patience;
+        loop {
+            let migrated = match pool::connect(options).await {
+                Ok(connection) => schema::migrate(connection).await,
+                Err(error) => Err(error),
+            };
+            match migrated {
+                Ok(()) => break,
+                Err(StoreError::Unavailable(_)) if Instant::now() < deadline => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(Self {
+            clock,
+            pool: Pool::new(options.clone()),
+            following: None,
+        })
+    }
+
+    /// A store with a view that is kept in the background, and complete when this returns. When the server cannot be
+    /// followed the error says why; reading a large list may take longer than `patience`.
+    pub async fn with_view(
+        options: &PostgresOptions,
+        settings: FeedSettings,
+        patience: Duration,
+        clock: Arc<dyn Clock>,
+        metrics: FeedMetrics,
+    ) -> Result<Self, StoreError> {
+        let mut store = Self::open(options, patience, Arc::clone(&clock)).await?;
+        let view = Arc::<View>::default();
+        let (feed, states) = Feed::new(options, settings, Arc::clone(&view), clock, metrics);
+        let following = Following {
+            view,
+            states,
+            task: tokio::spawn(feed.run()).abort_handle(),
+        };
+        following.complete(patience).await?;
+        store.following = Some(following);
+        Ok(store)
+    }
+
+    async fn write(&self, revocation: &Revocation) -> Result<(), StoreError> {
+        let not_before = match revocation.cutoff {
+            Cutoff::IssuedUpTo(cutoff) => Some(cutoff.millis()),
+            Cutoff::All | Cutoff::NoToken => None,
+        };
+        let row = sqlx::query(REVOKE)
+            .bind(revocation.key.rendered().as_bytes())
+            .bind(not_before)
+            .bind(revocation.expires_at.millis())
+            .bind(without_nul(revocation.reason.as_deref()))
+            .bind(without_nul(revocation.actor.as_deref()))
+            .bind(revocation.revoked_at.millis())
+            .bind(self.clock.now().millis());
+        let written = async |c: &mut PgConnection| row.execute(c).await.map(drop);
+        self.pool.run(written).await
+    }
+}
+
+impl Following {
+    /// Waits for the first complete view.
+    async fn complete(&self, patience: Duration) -> Result<(), StoreError> {
+        let mut states = self.states.clone();
+        let settled = |s: &FeedState| !matches!(s, FeedState::Starting(_));
+        loop {
+            let waited = tokio::time::timeout(patience, states.wait_for(settled))
+                .await
+                .map(drop);
+            match (states.borrow().clone(), waited) {
+                (FeedState::Complete, _) => return Ok(()),
+                (FeedState::Refused(why), _) => return Err(StoreError::Failed(why)),
+                // An attempt that has met nothing wrong yet is reading a large list.
+                (FeedState::Starting(why), Err(_)) if why.is_empty() => {}
+                (FeedState::Starting(why), _) => return Err(StoreError::Unavailable(why)),
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl RevocationStore for PostgresStore {
+    fn view(&self) -> Option<&View> {
+        self.following.as_ref().map(|following| &*following.view)
+    }
+
+    async fn lookup(&self, keys: &[RevocationKey]) -> Result<Vec<Option<Cutoff>>, StoreError> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ids: Vec<_> = keys.iter().map(RevocationKey::digest).collect();
+        let query = sqlx::query(LOOKUP)
+            .bind(&ids)
+            .bind(self.clock.now().millis());
+        let look = async |c: &mut PgConnection| {
+            let rows = query.fetch_all(c).await?;
+            let mut cutoffs = HashMap::with_capacity(rows.len());
+            for row in &rows {
+                if row.try_get(0)? {
+                    return Ok(None);
+                }
+                if let Some(id) = row.try_get::<Option<Vec<u8>>, _>(1)? {
+                    cutoffs.insert(id, row::cutoff(row.try_get(2)?));
+                }
+            }
+            Ok((!rows.is_empty()).then_some(cutoffs))
+        };
+        match self.pool.run(look).await? {
+            Some(cutoffs) => Ok(ids.iter().map(|id| cutoffs.get(&id[..]).copied()).collect()),
+            None => {
+                self.pool.forget();
+                Err(StoreError::Unavailable(pool::STANDBY.to_owned()))
+            }
+        }
+    }
+
+    async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError> {
+        if revocation.means_nothing() || !revocation.is_live(self.clock.now()) {
+            return Ok(());
+        }
+        // A connection that died while idle is only noticed by the statement that meets it. To say the same twice is
+        // to say it once.
+        match self.write(revocation).await {
+            Err(StoreError::Unavailable(_)) => self.write(revocation).await?,
+            written => written?,
+        }
+        if let Some(view) = self.view() {
+            // The notification is under way; whoever revoked here is to be denied here at once.
+            view.strengthen(
+                revocation.key.hash(),
+                revocation.cutoff,
+                revocation.expires_at,
+            );
+        }
+        Ok(())
+    }
+
+    async fn unrevoke(&self, key: &RevocationKey) -> Result<bool, StoreError> {
+        let query = sqlx::query(
+            "DELETE FROM revocations WHERE id = $1 RETURNING expires_at > revocation_time($2)",
+        );
+        let query = query.bind(key.digest()).bind(self.clock.now().millis());
+        let row = self
+            .pool
+            .run(async |c: &mut PgConnection| query.fetch_optional(c).await)
+            .await?;
+        // The view hears of it in order with whatever others say of the same key. To take the entry out here could
+        // undo a revocation that came after.
+        row.map_or(Ok(false), |row| {
+            row.try_get(0).map_err(|e| error::store_error(&e))
+        })
+    }
+
+    async fn get(&self, key: &RevocationKey) -> Result<Option<Revocation>, StoreError> {
+        let query = format!(
+            "SELECT {COLUMNS} FROM revocations r WHERE r.id = $1 AND r.expires_at > revocation_time($2)"
+        );
+        let query = sqlx::query(AssertSqlSafe(query))
+            .bind(key.digest())
+            .bind(self.clock.now().millis());
+        let read = async |c: &mut PgConnection| {
+            let row = query.fetch_optional(c).await?;
+            row.as_ref().map_or(Ok(None), row::revocation)
+        };
+        self.pool.run(read).await
+    }
+
+    async fn list(&self, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
+        let after = match after {
+            Some(text) => from_hex(text)
+                .ok_or_else(|| StoreError::Failed("`after` is none of our cursors".to_owned()))?,
+            None => Vec::new(),
+        };
+        let query = format!(
+            "SELECT {COLUMNS} FROM revocations r WHERE r.id > $1 AND r.expires_at > revocation_time($2) \
+             AND r.kind IS NOT NULL ORDER BY r.id LIMIT $3"
+        );
+        let query = sqlx::query(AssertSqlSafe(query))
+            .bind(after)
+            .bind(self.clock.now().millis())
+            .bind(i64::try_from(limit).unwrap_or(i64::MAX));
+        let read = async |c: &mut PgConnection| page(&query.fetch_all(c).await?, limit);
+        self.pool.run(read).await
+    }
+
+    async fn prune(&self, now: Timestamp) -> Result<u64, StoreError> {
+        if let Some(view) = self.view() {
+            view.prune(now);
+        }
+        let mut pruned = 0;
+        loop {
+            let query = sqlx::query(PRUNE).bind(now.millis()).bind(PRUNE_BATCH);
+            let sweep = async |c: &mut PgConnection| Ok(query.execute(c).await?.rows_affected());
+            let deleted = self.pool.run(sweep).await?;
+            pruned += deleted;
+            if deleted == 0 {
+                return Ok(pruned);
+            }
+        }
+    }
+}
+
+fn page(rows: &[PgRow], limit: usize) -> sqlx::Result<Page> {
+    let next = match rows.last() {
+        Some(last) if rows.len() == limit => Some(hex(&last.try_get::<Vec<u8>, _>("id")?)),
+        _ => None,
+    };
+    let revocations = rows
+        .iter()
+        .filter_map(|row| row::revocation(row).transpose());
+    Ok(Page {
+        revocations: revocations.collect::<sqlx::Result<_>>()?,
+        next,
+    })
+}
+
+/// PostgreSQL's text holds everything but NUL, which is replaced.
+fn without_nul(text: Option<&str>) -> Option<String> {
+    text.map(|text| text.replace('\0', "\u{fffd}"))
+}

@@ -1,0 +1,158 @@
+//! How to reach a PostgreSQL server.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use sqlx::postgres::PgConnectOptions;
+use url::Url;
+
+use super::super::StoreError;
+
+/// Parameters of the URL that are understood. Another would be passed over in silence, and with it what it was for.
+const PARAMETERS: [&str; 18] = [
+    "sslmode",
+    "ssl-mode",
+    "sslrootcert",
+    "ssl-root-cert",
+    "ssl-ca",
+    "sslcert",
+    "ssl-cert",
+    "sslkey",
+    "ssl-key",
+    "statement-cache-capacity",
+    "host",
+    "hostaddr",
+    "port",
+    "dbname",
+    "user",
+    "password",
+    "options",
+    "application_name",
+];
+
+/// How to reach the server.
+#[derive(Clone)]
+pub struct PostgresOptions {
+    /// `postgres://user@host:port/database?sslmode=verify-full`. A schema is chosen by `options=-csearch_path%3Dname`.
+    pub url: String,
+    /// A file with the password, read for every connection that is made.
+    pub password_file: Option<PathBuf>,
+    /// How many connections are open at once, besides the two that keep a view.
+    pub max_connections: usize,
+    /// How long a connection may take to be made, or waited for.
+    pub connect_timeout: Duration,
+}
+
+impl fmt::Debug for PostgresOptions {
+    /// Without the URL, which may hold a password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresOptions").finish_non_exhaustive()
+    }
+}
+
+/// An option that cannot be used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnusableOption {
+    /// Its name in the configuration.
+    pub key: &'static str,
+    /// What is wrong with it. Never its value.
+    pub why: String,
+}
+
+impl From<UnusableOption> for StoreError {
+    fn from(option: UnusableOption) -> Self {
+        match option.key {
+            // It may be about to be replaced.
+            "password_file" => Self::Unavailable(option.why),
+            _ => Self::Failed(option.why),
+        }
+    }
+}
+
+impl PostgresOptions {
+    /// Whether the options can be used, without connecting.
+    pub fn validate(&self) -> Result<(), UnusableOption> {
+        self.connect_options().map(drop)
+    }
+
+    /// For one connection, with the password as the file has it now.
+    pub(super) fn connect_options(&self) -> Result<PgConnectOptions, UnusableOption> {
+        let wrong = |why: &str| UnusableOption {
+            key: "url",
+            why: format!("cannot be used: {why}"),
+        };
+        let url = Url::parse(&self.url).map_err(|e| wrong(&e.to_string()))?;
+        if !matches!(url.scheme(), "postgres" | "postgresql") {
+            return Err(wrong(
+                "it does not begin with postgres://, as in postgres://revoxy@db:5432/revoxy",
+            ));
+        }
+        for (name, _) in url.query_pairs() {
+            let known = PARAMETERS.contains(&&*name) || name.starts_with("options[");
+            if !known {
+                return Err(wrong(&format!(
+                    "the parameter `{name}` is not known; a schema is chosen by `options=-csearch_path%3Dname`"
+                )));
+            }
+        }
+        // Its own words may repeat what it could not read, which may be a password.
+        let options = PgConnectOptions::from_str(&self.url)
+            .map_err(|_| wrong("a parameter has a value that cannot be"))?;
+        let options = match options.get_application_name() {
+            Some(_) => options,
+            None => options.application_name("revoxy"),
+        };
+        // Poolers refuse what the library would send along by default, and no number is a float here.
+        let options = options.extra_float_digits(None);
+        let Some(path) = &self.password_file else {
+            return Ok(options);
+        };
+        let password = std::fs::read_to_string(path).map_err(|error| UnusableOption {
+            key: "password_file",
+            why: format!("cannot read {}: {error}", path.display()),
+        })?;
+        Ok(options.password(password.trim_end_matches(['\r', '\n'])))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(url: &str) -> Result<(), String> {
+        let options = PostgresOptions {
+            url: url.to_owned(),
+            password_file: None,
+            max_connections: 1,
+            connect_timeout: Duration::from_secs(1),
+        };
+        options.validate().map_err(|e| e.why)
+    }
+
+    #[test]
+    fn a_parameter_that_would_be_passed_over_is_a_mistake() {
+        assert_eq!(
+            check("postgres://u@db/revoxy?sslmode=verify-full&options=-csearch_path%3Da"),
+            Ok(())
+        );
+        let error = check("postgres://u@db/revoxy?search_path=a").unwrap_err();
+        assert!(
+            error.contains("`search_path`") && error.contains("options="),
+            "{error}"
+        );
+        for (url, part) in [
+            ("redis://db", "postgres://"),
+            ("no url", "cannot be used"),
+            (
+                "postgres://u:secret@db/x?sslmode=secret",
+                "a value that cannot be",
+            ),
+        ] {
+            let error = check(url).unwrap_err();
+            assert!(error.contains(part), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+}

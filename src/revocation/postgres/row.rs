@@ -1,0 +1,175 @@
+//! Rows and messages: the columns of a revocation as they come from a statement, or in a notification.
+
+use sqlx::Row as _;
+use sqlx::postgres::PgRow;
+
+use crate::clock::Timestamp;
+
+use super::super::key::{KeyKind, RevocationKey};
+use super::super::statement::{Cutoff, Revocation};
+use super::super::view::KeyHash;
+
+/// The columns that a view needs, of the table `r`.
+pub(super) const VIEW_COLUMNS: &str =
+    "r.id, r.kind, revocation_millis(r.not_before), revocation_millis(r.expires_at)";
+/// All columns, of the table `r`.
+pub(super) const COLUMNS: &str = "r.id, r.key, revocation_millis(r.not_before) AS not_before, \
+    revocation_millis(r.expires_at) AS expires_at, r.reason, r.actor, revocation_millis(r.revoked_at) AS revoked_at";
+
+/// What a view holds of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub hash: KeyHash,
+    pub cutoff: Cutoff,
+    pub expires_at: Timestamp,
+}
+
+/// A message of the trigger.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Told {
+    /// A row is there, new or changed, and says when it was written.
+    Put(Entry, Timestamp),
+    /// A row is gone.
+    Gone(KeyHash),
+    /// All rows are.
+    All,
+}
+
+impl Told {
+    /// From the payload of a notification; `None` for what is no message of ours, or of a key that is none of ours.
+    pub(super) fn read(payload: &str) -> Option<Self> {
+        let mut words = payload.split(' ');
+        match words.next()? {
+            "all" => Some(Self::All),
+            what @ ("put" | "gone") => {
+                let _place = words.next()?;
+                let (kind, id) = (words.next()?, unhex(words.next()?)?);
+                let hash = hash(&id, kind)?;
+                if what == "gone" {
+                    return Some(Self::Gone(hash));
+                }
+                let cutoff = match words.next()? {
+                    "all" => Cutoff::All,
+                    millis => Cutoff::IssuedUpTo(Timestamp::from_millis(millis.parse().ok()?)),
+                };
+                let mut time = || words.next()?.parse().ok().map(Timestamp::from_millis);
+                let (expires_at, revoked_at) = (time()?, time()?);
+                let entry = Entry {
+                    hash,
+                    cutoff,
+                    expires_at,
+                };
+                Some(Self::Put(entry, revoked_at))
+            }
+            _ => None,
+        }
+    }
+}
+
+/// A row of [`VIEW_COLUMNS`]; `None` where the key is none of ours.
+pub(super) fn entry(row: &PgRow) -> sqlx::Result<Option<Entry>> {
+    let (id, kind): (Vec<u8>, Option<String>) = (row.try_get(0)?, row.try_get(1)?);
+    let Some(hash) = kind.and_then(|kind| hash(&id, &kind)) else {
+        return Ok(None);
+    };
+    Ok(Some(Entry {
+        hash,
+        cutoff: cutoff(row.try_get(2)?),
+        expires_at: Timestamp::from_millis(row.try_get(3)?),
+    }))
+}
+
+/// A row of [`COLUMNS`]; `None` where the key is none of ours.
+pub(super) fn revocation(row: &PgRow) -> sqlx::Result<Option<Revocation>> {
+    let key: Vec<u8> = row.try_get("key")?;
+    let Some(key) = str::from_utf8(&key).ok().and_then(RevocationKey::parse) else {
+        return Ok(None);
+    };
+    Ok(Some(Revocation {
+        key,
+        cutoff: cutoff(row.try_get("not_before")?),
+        expires_at: Timestamp::from_millis(row.try_get("expires_at")?),
+        reason: row.try_get("reason")?,
+        actor: row.try_get("actor")?,
+        revoked_at: Timestamp::from_millis(row.try_get("revoked_at")?),
+    }))
+}
+
+pub(super) fn cutoff(not_before: Option<i64>) -> Cutoff {
+    not_before.map_or(Cutoff::All, |millis| {
+        Cutoff::IssuedUpTo(Timestamp::from_millis(millis))
+    })
+}
+
+fn hash(id: &[u8], kind: &str) -> Option<KeyHash> {
+    let kind = KeyKind::ALL.into_iter().find(|k| k.as_str() == kind)?;
+    kind.hash_of(id)
+}
+
+fn unhex(text: &str) -> Option<Vec<u8>> {
+    let digits = text.as_bytes().chunks(2);
+    let byte = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok();
+    digits.map(byte).collect()
+}
+
+/// As `encode(…, 'hex')` does.
+pub(super) fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write as _;
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// From what [`hex`] gave.
+pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
+    (text.len().is_multiple_of(2) && text.is_ascii()).then(|| unhex(text))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_names_the_key_as_the_view_does() {
+        let key = RevocationKey::new(KeyKind::TokenId, "shop", "abc");
+        let head = "(0,1) jti ab8ec213021c224876c8aa3fd50d9edec55aba64eb338c5bde7f920849506712";
+        let entry = Entry {
+            hash: key.hash(),
+            cutoff: Cutoff::All,
+            expires_at: Timestamp::NEVER,
+        };
+        assert_eq!(
+            Told::read(&format!("put {head} all 9223372036854775807 1700000000000")),
+            Some(Told::Put(entry, Timestamp::from_secs(1_700_000_000)))
+        );
+        assert_eq!(
+            Told::read(&format!("gone {head}")),
+            Some(Told::Gone(key.hash()))
+        );
+        assert_eq!(Told::read("all"), Some(Told::All));
+    }
+
+    #[test]
+    fn what_is_no_message_of_ours_is_passed_over() {
+        for payload in [
+            "",
+            "put",
+            "gone (0,1) jti",
+            "gone (0,1) jti zz",
+            "gone (0,1) jti é0",
+            "gone (0,1) jti ab",
+            "gone (0,1) unheard ab8ec213021c224876c8aa3fd50d9edec55aba64eb338c5bde7f920849506712",
+            "put (0,1) jti ab8ec213021c224876c8aa3fd50d9edec55aba64eb338c5bde7f920849506712 x 1 1",
+        ] {
+            assert_eq!(Told::read(payload), None, "{payload}");
+        }
+    }
+
+    #[test]
+    fn hexadecimal_reads_back() {
+        assert_eq!(from_hex(&hex(&[0, 15, 255])), Some(vec![0, 15, 255]));
+        assert_eq!(from_hex("abc"), None);
+        assert_eq!(from_hex("é"), None);
+    }
+}
