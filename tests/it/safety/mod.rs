@@ -14,11 +14,13 @@
 mod backing;
 mod faults;
 mod history;
+mod over_postgres;
 mod over_redis;
 mod scene;
 
 use backing::Backing;
 use faults::Faults;
+use over_postgres::OverPostgres;
 use over_redis::{OverRedis, OverRedisIgnoringDeletions};
 use scene::Scene;
 
@@ -59,4 +61,9 @@ async fn no_revoked_token_is_allowed_whatever_happens_to_redis() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_revoked_token_is_allowed_even_where_keys_are_deleted() {
     keeps_the_promise::<OverRedisIgnoringDeletions>(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_revoked_token_is_allowed_whatever_happens_to_postgres() {
+    keeps_the_promise::<OverPostgres>(3).await;
 }
