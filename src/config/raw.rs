@@ -221,11 +221,23 @@ pub(super) struct RawSqlite {
 #[serde(default)]
 pub(super) struct RawRedis {
     pub url: Option<String>,
+    pub sentinel: Option<RawSentinel>,
     pub username: Option<String>,
     pub password_file: Option<PathBuf>,
     pub tls: Option<RawTls>,
     pub timeout: Option<Span>,
     pub connect_timeout: Option<Span>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawSentinel {
+    pub master: String,
+    pub nodes: Vec<String>,
+    pub username: Option<String>,
+    pub password_file: Option<PathBuf>,
+    pub tls: Option<RawTls>,
+    pub database: u16,
 }
 
 #[derive(Default, Deserialize)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::revocation::{Credentials, Endpoint, RedisOptions};
+use crate::revocation::{Credentials, Endpoint, RedisOptions, SentinelOptions};
 use crate::tls::TlsFiles;
 
 use super::document::Document;
@@ -14,14 +14,40 @@ const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// Where the section is.
 const SECTION: &str = "revocation.store.redis";
 
-pub(super) fn read(raw: RawRedis, document: &Document, problems: &mut Problems) -> RedisOptions {
-    let url = raw.url.unwrap_or_else(|| {
-        let message = "missing: for example redis://redis:6379/0";
-        problems.push(document.problem(&format!("{SECTION}.url"), message));
-        String::new()
-    });
+pub(super) fn read(
+    raw: RawRedis,
+    max_staleness: Duration,
+    document: &Document,
+    problems: &mut Problems,
+) -> RedisOptions {
+    let endpoint = match (raw.url, raw.sentinel) {
+        (Some(url), None) => Endpoint::Url(url),
+        (None, Some(sentinel)) => Endpoint::Sentinel(SentinelOptions {
+            master: sentinel.master,
+            nodes: sentinel.nodes,
+            credentials: Credentials {
+                username: sentinel.username,
+                password_file: sentinel.password_file,
+            },
+            tls: sentinel
+                .tls
+                .map(|raw| tls(raw, &format!("{SECTION}.sentinel.tls"), document, problems)),
+            database: i64::from(sentinel.database),
+            confirmed_within: max_staleness,
+        }),
+        (None, None) => {
+            let message = "missing: for example redis://redis:6379/0, or a section `sentinel`";
+            problems.push(document.problem(&format!("{SECTION}.url"), message));
+            Endpoint::Url(String::new())
+        }
+        (Some(_), Some(_)) => {
+            let message = "beside `url`: the Sentinels say where the server is";
+            problems.push(document.problem(&format!("{SECTION}.sentinel"), message));
+            Endpoint::Url(String::new())
+        }
+    };
     RedisOptions {
-        endpoint: Endpoint::Url(url),
+        endpoint,
         credentials: Credentials {
             username: raw.username,
             password_file: raw.password_file,

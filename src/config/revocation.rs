@@ -40,7 +40,7 @@ pub enum StoreConfig {
     /// In an SQLite file.
     Sqlite(PathBuf),
     /// In Redis.
-    Redis(RedisOptions),
+    Redis(Box<RedisOptions>),
     /// In PostgreSQL.
     Postgres(PostgresOptions),
 }
@@ -90,7 +90,7 @@ pub(super) fn read(
         compare_every,
         lookups: Lookups::default(),
         types,
-        store: store(raw.store, raw.deletions, document, problems),
+        store: store(raw.store, max_staleness, raw.deletions, document, problems),
         timeout,
     }
 }
@@ -114,6 +114,7 @@ fn timeout(raw: &RawStore, document: &Document, problems: &mut Problems) -> Dura
 
 fn store(
     raw: RawStore,
+    max_staleness: Duration,
     deletions: Deletions,
     document: &Document,
     problems: &mut Problems,
@@ -126,7 +127,10 @@ fn store(
             Some(path) => StoreConfig::Sqlite(path),
             None => default(),
         },
-        (None, None, Some(raw), None) => StoreConfig::Redis(redis::read(raw, document, problems)),
+        (None, None, Some(raw), None) => {
+            let options = redis::read(raw, max_staleness, document, problems);
+            StoreConfig::Redis(Box::new(options))
+        }
         (None, None, None, Some(raw)) => {
             StoreConfig::Postgres(postgres::read(raw, deletions, document, problems))
         }

@@ -43,6 +43,7 @@ pub use postgres::{PostgresOptions, PostgresStore};
 pub use record::{NotAPlace, Place, TokenPage, TokenRecord};
 pub use redis::{
     Credentials, Deletions, Endpoint, FeedSettings, OptionsError, RedisOptions, RedisStore,
+    SentinelOptions,
 };
 pub use registry::{RegistrationKey, TokenRegistry};
 pub use sqlite::SqliteStore;

@@ -33,6 +33,7 @@ mod refusal;
 mod resources;
 mod revoke;
 mod safety;
+mod sentinel;
 mod stores;
 mod successor;
 mod support;

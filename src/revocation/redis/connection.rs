@@ -13,8 +13,8 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use super::super::StoreError;
-use super::RedisOptions;
-use super::connector::{Connector, Driver, Protocol};
+use super::connector::{Connected, Connector, Driver, Protocol};
+use super::sentinel::Standing;
 use super::server::{Identity, ServerInfo};
 
 /// Pauses between attempts to connect: from the first to the longest. Short, so that a server that is back is in use
@@ -39,6 +39,7 @@ struct Live {
     identity: Identity,
     connection: MultiplexedConnection,
     driver: Arc<Driver>,
+    standing: Standing,
 }
 
 /// What callers have met on the present connection.
@@ -71,23 +72,23 @@ pub(super) struct Borrowed<'c> {
 
 impl Connection {
     /// Starts to connect. With `identify` each new connection first asks which server it has met.
-    pub fn start(options: &RedisOptions, identify: bool) -> Result<Self, StoreError> {
+    pub fn start(connector: Connector, identify: bool) -> Self {
         let (sender, live) = watch::channel(None);
         let (doubts, last_error) = (Arc::<Doubts>::default(), Arc::<Mutex<String>>::default());
         let keeper = Keeper {
-            connector: Connector::new(options)?,
+            connect_timeout: connector.connect_timeout(),
+            connector,
             identify,
-            connect_timeout: options.connect_timeout,
             sender,
             doubts: Arc::clone(&doubts),
             last_error: Arc::clone(&last_error),
         };
-        Ok(Self {
+        Self {
             live,
             doubts,
             last_error,
             keeper: tokio::spawn(keeper.run()).abort_handle(),
-        })
+        }
     }
 
     /// The connection, as soon as there is one: the caller sets the deadline.
@@ -103,6 +104,10 @@ impl Connection {
         let Some(live) = live else {
             return Err(StoreError::Unavailable("not connected".to_owned()));
         };
+        if !live.standing.is_good() {
+            let why = "no majority of the Sentinels has lately named this server";
+            return Err(StoreError::Unavailable(why.to_owned()));
+        }
         Ok(Borrowed {
             inner: live.connection,
             identity: live.identity,
@@ -220,17 +225,24 @@ impl Keeper {
         let mut generation = 0;
         loop {
             match self.connect().await {
-                Ok((connection, driver, identity)) => {
+                Ok((made, identity)) => {
                     generation += 1;
                     pause = FIRST_PAUSE;
-                    tracing::info!("connected to Redis");
+                    tracing::info!(server = %made.at, "connected to Redis");
+                    let standing = self.connector.standing(&made.at);
                     self.sender.send_replace(Some(Live {
                         generation,
                         identity,
-                        connection: connection.clone(),
-                        driver: Arc::new(driver),
+                        connection: made.connection.clone(),
+                        driver: Arc::new(made.driver),
+                        standing: standing.clone(),
                     }));
-                    self.until_broken(generation, connection).await;
+                    tokio::select! {
+                        () = self.until_broken(generation, made.connection) => {}
+                        () = standing.superseded() => {
+                            tracing::warn!("the Sentinels name another Redis server");
+                        }
+                    }
                     self.sender.send_replace(None);
                     tracing::warn!("lost the connection to Redis");
                 }
@@ -250,20 +262,20 @@ impl Keeper {
         }
     }
 
-    async fn connect(&self) -> Result<(MultiplexedConnection, Driver, Identity), String> {
+    async fn connect(&self) -> Result<(Connected, Identity), String> {
         let made = self.connector.connect(Protocol::Resp2).await;
-        let made = made.map_err(|e| e.to_string())?;
-        let mut connection = made.connection;
+        let mut made = made.map_err(|e| e.to_string())?;
+        let connection = &mut made.connection;
         let greet = async {
-            let _: String = redis::cmd("PING").query_async(&mut connection).await?;
+            let _: String = redis::cmd("PING").query_async(connection).await?;
             let server = match self.identify {
-                true => ServerInfo::read(&mut connection).await?,
+                true => ServerInfo::read(connection).await?,
                 false => ServerInfo::default(),
             };
             Ok(server.identity)
         };
         match tokio::time::timeout(self.connect_timeout, greet).await {
-            Ok(Ok(identity)) => Ok((connection, made.driver, identity)),
+            Ok(Ok(identity)) => Ok((made, identity)),
             Ok(Err(error)) => Err(describe(&error)),
             Err(_) => Err("no answer in time".to_owned()),
         }

@@ -2,33 +2,29 @@
 //!
 //! What may change while the process runs is found out anew for each connection: where the server is, the password, the
 //! certificates. So the next connection follows a rotation without a restart.
-//!
-//! The stream is made here and not by the library, which would read the system's certificate authorities even where a file
-//! names others, and which hides why a handshake failed.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use futures_util::future::select_ok;
 use redis::aio::MultiplexedConnection;
 use redis::{
     AsyncConnectionConfig, ConnectionAddr, IntoConnectionInfo as _, ProtocolVersion, PushInfo,
     RedisConnectionInfo, RedisError,
 };
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::{TcpStream, UnixStream};
 use tokio::task::AbortHandle;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::ClientConfig;
-use tokio_rustls::rustls::pki_types::ServerName;
 
 use crate::tls::{self, TlsFiles};
 
 use super::connection::describe;
-use super::options::{Credentials, Endpoint, OptionsError, RedisOptions};
+use super::options::{Credentials, Endpoint, OptionsError, RedisOptions, SentinelOptions};
 use super::pushes::Pushes;
+use super::sentinel::{Sentinels, Standing};
+use super::stream::open;
+
+pub(super) use super::stream::Address;
 
 /// Makes connections.
 #[derive(Clone)]
@@ -48,13 +44,24 @@ struct Plan {
 /// How it is found out where the server is.
 enum Server {
     Fixed(Address),
+    Sentinel(Watched),
 }
 
-/// Where a server is.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Address {
-    Tcp(String, u16),
-    Unix(PathBuf),
+/// A primary that Sentinels watch.
+struct Watched {
+    nodes: Vec<(String, Connector)>,
+    master: String,
+    confirmed_within: Duration,
+    /// From the first connection on.
+    sentinels: OnceLock<Sentinels>,
+}
+
+impl Watched {
+    fn sentinels(&self) -> &Sentinels {
+        self.sentinels.get_or_init(|| {
+            Sentinels::ask_from_now_on(&self.nodes, &self.master, self.confirmed_within)
+        })
+    }
 }
 
 /// What is spoken on a connection.
@@ -68,7 +75,6 @@ pub(super) enum Protocol {
 pub(super) struct Connected {
     pub connection: MultiplexedConnection,
     /// Which server it is to.
-    #[expect(dead_code, reason = "asked for by what follows a primary")]
     pub at: Address,
     /// What reads and writes it: the connection ends when this is dropped.
     pub driver: Driver,
@@ -115,20 +121,27 @@ pub(super) struct Secrets {
     tls: Option<Arc<ClientConfig>>,
 }
 
-trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
-impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
-
 impl Connector {
     pub(super) fn new(options: &RedisOptions) -> Result<Self, OptionsError> {
-        let Endpoint::Url(url) = &options.endpoint;
-        let (address, tls, settings) = parse(url)?;
-        if options.tls.is_some() && !tls {
-            return Err(mistake("tls", "goes with a rediss:// URL"));
-        }
+        let (server, tls, settings) = match &options.endpoint {
+            Endpoint::Url(url) => {
+                let (address, tls, settings) = parse(url)?;
+                if options.tls.is_some() && !tls {
+                    return Err(mistake("tls", "goes with a rediss:// URL"));
+                }
+                let files = tls.then(|| options.tls.clone().unwrap_or_default());
+                (Server::Fixed(address), files, settings)
+            }
+            Endpoint::Sentinel(sentinel) => (
+                Server::Sentinel(Watched::by(sentinel, options.connect_timeout)?),
+                options.tls.clone(),
+                RedisConnectionInfo::default().set_db(sentinel.database),
+            ),
+        };
         Ok(Self(Arc::new(Plan {
-            server: Server::Fixed(address),
+            server,
             credentials: options.credentials.clone(),
-            tls: tls.then(|| options.tls.clone().unwrap_or_default()),
+            tls,
             settings,
             connect_timeout: options.connect_timeout,
         })))
@@ -136,8 +149,30 @@ impl Connector {
 
     /// A connection to the server, wherever that is now.
     pub(super) async fn connect(&self, protocol: Protocol) -> Result<Connected, ConnectError> {
-        let Server::Fixed(address) = &self.0.server;
-        self.to(address.clone(), protocol).await
+        let at = match &self.0.server {
+            Server::Fixed(address) => address.clone(),
+            Server::Sentinel(watched) => {
+                let sentinels = watched.sentinels();
+                let found = tokio::time::timeout(self.0.connect_timeout, sentinels.primary()).await;
+                let found = found.unwrap_or_else(|_| Err(sentinels.votes().borrow().describe()));
+                found.map_err(ConnectError::Other)?
+            }
+        };
+        self.to(at, protocol).await
+    }
+
+    pub(super) fn connect_timeout(&self) -> Duration {
+        self.0.connect_timeout
+    }
+
+    /// Whether the server at an address is the one to be asked, now and from now on.
+    pub(super) fn standing(&self, at: &Address) -> Standing {
+        match &self.0.server {
+            Server::Fixed(_) => Standing::undoubted(),
+            Server::Sentinel(watched) => {
+                Standing::watched(at.clone(), watched.sentinels(), watched.confirmed_within)
+            }
+        }
     }
 
     /// A connection to the server at an address, with the same credentials and certificates.
@@ -203,7 +238,55 @@ impl Connector {
             }
             None => None,
         };
+        if let Server::Sentinel(watched) = &self.0.server {
+            // Read for the sake of the error: each connection to a Sentinel reads its own.
+            let wrong = |e: OptionsError| mistake(format!("sentinel.{}", e.key), e.why);
+            for (_, sentinel) in &watched.nodes {
+                sentinel.read_files().map_err(wrong)?;
+            }
+        }
         Ok(Secrets { password, tls })
+    }
+}
+
+impl Watched {
+    fn by(options: &SentinelOptions, connect_timeout: Duration) -> Result<Self, OptionsError> {
+        if options.master.is_empty() {
+            return Err(mistake(
+                "sentinel.master",
+                "missing: the name in `sentinel monitor`",
+            ));
+        }
+        if options.nodes.is_empty() {
+            return Err(mistake(
+                "sentinel.nodes",
+                "missing: all Sentinels, as host:port",
+            ));
+        }
+        let mut nodes: Vec<(String, Connector)> = Vec::new();
+        for node in &options.nodes {
+            let address = Address::parse(node)
+                .ok_or_else(|| mistake("sentinel.nodes", format!("`{node}` is not host:port")))?;
+            let name = address.to_string();
+            if nodes.iter().any(|(other, _)| *other == name) {
+                let twice = format!("{name} is named twice: it would have two votes");
+                return Err(mistake("sentinel.nodes", twice));
+            }
+            let plan = Plan {
+                server: Server::Fixed(address),
+                credentials: options.credentials.clone(),
+                tls: options.tls.clone(),
+                settings: RedisConnectionInfo::default(),
+                connect_timeout,
+            };
+            nodes.push((name, Connector(Arc::new(plan))));
+        }
+        Ok(Self {
+            nodes,
+            master: options.master.clone(),
+            confirmed_within: options.confirmed_within,
+            sentinels: OnceLock::new(),
+        })
     }
 }
 
@@ -238,51 +321,5 @@ fn password(path: &Path) -> Result<String, String> {
     match std::fs::read_to_string(path) {
         Ok(text) => Ok(text.trim_end_matches(['\r', '\n']).to_owned()),
         Err(error) => Err(format!("cannot read {}: {error}", path.display())),
-    }
-}
-
-async fn open(at: &Address, tls: Option<Arc<ClientConfig>>) -> Result<Box<dyn Stream>, String> {
-    let (host, port) = match at {
-        Address::Unix(path) => {
-            let stream = UnixStream::connect(path).await.map_err(|e| said(&e))?;
-            return Ok(Box::new(stream));
-        }
-        Address::Tcp(host, port) => (host, *port),
-    };
-    let found = tokio::net::lookup_host((host.as_str(), port)).await;
-    let attempts: Vec<_> = found
-        .map_err(|e| format!("no address: {e}"))?
-        .map(|address| Box::pin(TcpStream::connect(address)))
-        .collect();
-    if attempts.is_empty() {
-        return Err("no address".to_owned());
-    }
-    // All at once: one that is not routed must not cost the time of the others.
-    let (stream, _) = select_ok(attempts).await.map_err(|e| said(&e))?;
-    stream.set_nodelay(true).map_err(|e| said(&e))?;
-    let Some(config) = tls else {
-        return Ok(Box::new(stream));
-    };
-    let name = ServerName::try_from(host.clone()).map_err(|e| format!("TLS: {e}"))?;
-    let handshake = TlsConnector::from(config).connect(name, stream);
-    let stream = handshake.await.map_err(|e| format!("TLS: {e}"))?;
-    Ok(Box::new(stream))
-}
-
-/// An error of the system, in the words that are used for it elsewhere.
-fn said(error: &std::io::Error) -> String {
-    match error.kind() {
-        std::io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
-        _ => error.to_string(),
-    }
-}
-
-impl fmt::Display for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Tcp(host, port) if host.contains(':') => write!(f, "[{host}]:{port}"),
-            Self::Tcp(host, port) => write!(f, "{host}:{port}"),
-            Self::Unix(path) => write!(f, "{}", path.display()),
-        }
     }
 }

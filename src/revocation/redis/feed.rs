@@ -38,16 +38,16 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::clock::Clock;
 use crate::metrics::FeedMetrics;
 
-use super::super::StoreError;
 use super::super::view::View;
+use super::Deletions;
 use super::connection;
 use super::connector::{ConnectError, Connector};
 use super::link::{Link, refusal};
 use super::pushes::Pushes;
 use super::reconcile::{Reconciliation, Server};
+use super::sentinel::Standing;
 use super::server::{Identity, ServerInfo};
 use super::session::Session;
-use super::{Deletions, RedisOptions};
 
 /// Pauses between attempts: from the first to the longest, each shortened at random by up to half.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
@@ -119,6 +119,8 @@ pub(super) enum FeedEnd {
     Refused(String),
     /// It is a replica, from the start or since a moment ago.
     NotPrimary,
+    /// Another server has taken its place.
+    Superseded,
     /// The connection broke, or the server answered wrongly.
     Broken(String),
 }
@@ -158,17 +160,17 @@ impl From<ConnectError> for FeedEnd {
 
 impl Feed {
     pub(super) fn new(
-        options: &RedisOptions,
+        connector: Connector,
         settings: FeedSettings,
         view: Arc<View>,
         clock: Arc<dyn Clock>,
         metrics: FeedMetrics,
-    ) -> Result<(Self, watch::Receiver<FeedState>, TrustedServer), StoreError> {
+    ) -> (Self, watch::Receiver<FeedState>, TrustedServer) {
         let (state, states) = watch::channel(FeedState::Starting(String::new()));
         let trusted = TrustedServer::default();
         let feed = Self {
-            connector: Connector::new(options)?,
-            connect_timeout: options.connect_timeout,
+            connect_timeout: connector.connect_timeout(),
+            connector,
             view,
             clock,
             settings,
@@ -178,7 +180,7 @@ impl Feed {
             known: None,
             another_met: false,
         };
-        Ok((feed, states, trusted))
+        (feed, states, trusted)
     }
 
     pub(super) async fn run(mut self) {
@@ -192,7 +194,7 @@ impl Feed {
             };
             self.metrics.following(false);
             self.metrics.reconnects.inc();
-            if matches!(end, FeedEnd::NotPrimary) {
+            if matches!(end, FeedEnd::NotPrimary | FeedEnd::Superseded) {
                 // What it holds when it is a primary again is another's.
                 self.trusted.set(None);
             }
@@ -201,6 +203,10 @@ impl Feed {
                 FeedEnd::Refused(why) => (why.clone(), FeedState::Refused(why)),
                 FeedEnd::NotPrimary => {
                     let why = "the server is a replica, not a primary".to_owned();
+                    (why.clone(), FeedState::Starting(why))
+                }
+                FeedEnd::Superseded => {
+                    let why = "the Sentinels name another server".to_owned();
                     (why.clone(), FeedState::Starting(why))
                 }
                 FeedEnd::Broken(why) => (why.clone(), FeedState::Starting(why)),
@@ -241,6 +247,7 @@ impl Feed {
             self.another_met || !known.is_some_and(|k| k.identity.is_surely(&server.identity));
         self.another_met = changed;
         let settling = self.settling(&server, changed);
+        let mut standing = self.connector.standing(&link.at);
         let mut session = Session {
             reconciliation: Reconciliation::new(
                 Arc::clone(&self.view),
@@ -273,14 +280,20 @@ impl Feed {
         let mut comparisons = interval(COMPARISON_PACE);
         comparisons.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut compare_at = Instant::now() + jittered(self.settings.compare_every);
+        let mut proved = None;
         loop {
             tokio::select! {
                 biased;
                 _ = beats.tick() => {
-                    let as_of = session.heartbeat().await?;
-                    if Instant::now() >= settled {
-                        self.complete(&server, as_of, &session.reconciliation);
+                    standing.ask();
+                    proved = Some(session.heartbeat().await?);
+                    self.claim(proved, &standing, settled, &server, &session.reconciliation);
+                }
+                superseded = standing.changed() => {
+                    if superseded {
+                        return Err(FeedEnd::Superseded);
                     }
+                    self.claim(proved, &standing, settled, &server, &session.reconciliation);
                 }
                 () = session.pushes.arrived() => session.act_on_pushes().await?,
                 _ = comparisons.tick(), if Instant::now() >= compare_at => {
@@ -300,6 +313,22 @@ impl Feed {
             settling
         } else {
             Duration::ZERO
+        }
+    }
+
+    /// The view is complete as of the last heartbeat, or as of when it was last known that this is the server to follow.
+    fn claim(
+        &mut self,
+        proved: Option<Instant>,
+        standing: &Standing,
+        settled: Instant,
+        server: &ServerInfo,
+        done: &Reconciliation,
+    ) {
+        if let (Some(proved), Some(since)) = (proved, standing.since())
+            && Instant::now() >= settled
+        {
+            self.complete(server, proved.min(since), done);
         }
     }
 

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 
 use super::super::key::PREFIX;
 use super::super::view::KeyHash;
-use super::connector::{Connector, Driver, Protocol};
+use super::connector::{Address, Connector, Driver, Protocol};
 use super::feed::FeedEnd;
 use super::pushes::Pushes;
 use super::reconcile::BATCH;
@@ -25,6 +25,8 @@ use super::{LONGEST_LIFE, connection, format};
 pub(super) struct Link {
     connection: MultiplexedConnection,
     _driver: Driver,
+    /// The server.
+    pub at: Address,
 }
 
 /// What stands under a key.
@@ -61,6 +63,7 @@ impl Link {
         Ok(Self {
             connection,
             _driver: made.driver,
+            at: made.at,
         })
     }
 

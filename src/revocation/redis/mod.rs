@@ -19,9 +19,11 @@ mod reconcile;
 mod record;
 mod restore;
 mod script;
+mod sentinel;
 mod server;
 mod session;
 mod stored;
+mod stream;
 mod tokens;
 
 use std::collections::HashMap;
@@ -44,12 +46,13 @@ use super::view::View;
 use super::{Page, RevocationStore, StoreError, TokenRegistry};
 
 use connection::{Borrowed, Connection};
+use connector::Connector;
 use feed::{Feed, FeedState, TrustedServer};
 use script::Scripts;
 use stored::StoredKey;
 
 pub use feed::FeedSettings;
-pub use options::{Credentials, Deletions, Endpoint, OptionsError, RedisOptions};
+pub use options::{Credentials, Deletions, Endpoint, OptionsError, RedisOptions, SentinelOptions};
 
 /// The longest expiry to give a key, in ms: what a Lua number holds exactly.
 const LONGEST_LIFE: u64 = 1 << 53;
@@ -86,7 +89,7 @@ impl RedisStore {
     pub fn new(options: &RedisOptions, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         Ok(Self {
             clock,
-            connection: Connection::start(options, false)?,
+            connection: Connection::start(Connector::new(options)?, false),
             scripts: Scripts::default(),
             following: None,
         })
@@ -100,16 +103,17 @@ impl RedisStore {
         metrics: FeedMetrics,
     ) -> Result<Self, StoreError> {
         let view = Arc::<View>::default();
+        let connector = Connector::new(options)?;
         let (feed, states, trusted) = Feed::new(
-            options,
+            connector.clone(),
             settings,
             Arc::clone(&view),
             Arc::clone(&clock),
             metrics,
-        )?;
+        );
         Ok(Self {
             clock,
-            connection: Connection::start(options, true)?,
+            connection: Connection::start(connector, true),
             scripts: Scripts::default(),
             following: Some(Following {
                 view,

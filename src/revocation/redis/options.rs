@@ -20,7 +20,7 @@ pub struct RedisOptions {
     pub endpoint: Endpoint,
     /// Who we are to it.
     pub credentials: Credentials,
-    /// Certificates. Only with TLS, which `rediss://` switches on.
+    /// Certificates. A URL says itself whether TLS is spoken; elsewhere this being there says so.
     pub tls: Option<TlsFiles>,
     /// How long a connection may take to be made, from the name of the server to its first answer.
     pub connect_timeout: Duration,
@@ -31,6 +31,26 @@ pub struct RedisOptions {
 pub enum Endpoint {
     /// `redis://host:port/db`, `rediss://host:port/db` for TLS, or `unix:///path`. It may hold user and password.
     Url(String),
+    /// Where Sentinels say that the primary is.
+    Sentinel(SentinelOptions),
+}
+
+/// Sentinels, and what they are asked.
+#[derive(Clone)]
+pub struct SentinelOptions {
+    /// What they call the primary: the name in `sentinel monitor`.
+    pub master: String,
+    /// All of them, as `host:port`: what counts is what a majority of these says.
+    pub nodes: Vec<String>,
+    /// Who we are to the Sentinels. To the servers it is [`RedisOptions::credentials`].
+    pub credentials: Credentials,
+    /// TLS towards the Sentinels, where it is to be spoken. Towards the servers it is [`RedisOptions::tls`].
+    pub tls: Option<TlsFiles>,
+    /// The database on the servers.
+    pub database: i64,
+    /// How long ago, at most, a majority must have been asked for a server to be believed. With a view, its
+    /// [`FeedSettings::max_staleness`](super::FeedSettings).
+    pub confirmed_within: Duration,
 }
 
 /// Who we are to a server, unless the URL says so.

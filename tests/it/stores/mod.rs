@@ -11,10 +11,12 @@ mod foreign;
 mod in_postgres;
 mod journal;
 mod registry;
+mod watched;
 
 use fixture::{Fixture as _, InMemory, InRedis, InSqlite};
 use in_postgres::{InFollowedPostgres, InPostgres};
 use journal::InJournal;
+use watched::{InSentinel, InValkey};
 
 /// Makes a module of tests for a store: the contract, and with `durable` that it outlives a restart. With `registry` it is
 /// that of a store that knows tokens.
@@ -112,3 +114,5 @@ contract!(tokens_in_redis, InRedis, registry, durable);
 contract!(custom, InJournal, durable);
 contract!(postgres, InPostgres, durable);
 contract!(postgres_view, InFollowedPostgres, durable);
+contract!(sentinel, InSentinel);
+contract!(valkey, InValkey);

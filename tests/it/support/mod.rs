@@ -9,6 +9,7 @@ pub mod process;
 pub mod proxy;
 pub mod redis;
 pub mod scratch;
+pub mod sentinel;
 pub mod server;
 pub mod tokens;
 pub mod upstream;

@@ -130,6 +130,12 @@ impl Redis {
         call.query(&mut self.connect().unwrap()).unwrap()
     }
 
+    /// The same, where the server may be away, or answer with an error.
+    pub fn try_run<T: redis::FromRedisValue>(&self, command: &[&str]) -> Option<T> {
+        let mut connection = self.connect()?;
+        redis::Cmd::new().arg(command).query(&mut connection).ok()
+    }
+
     pub fn kill(&mut self) {
         self.process.kill();
     }

@@ -1,0 +1,76 @@
+//! Whether the server of a connection is still the one to be asked.
+
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use super::super::connector::Address;
+use super::{Sentinels, Votes};
+
+/// What is known of one server, now and from now on.
+#[derive(Clone)]
+pub(crate) struct Standing(Option<Watched>);
+
+#[derive(Clone)]
+struct Watched {
+    at: Address,
+    votes: watch::Receiver<Votes>,
+    questions: watch::Sender<()>,
+    confirmed_within: Duration,
+}
+
+impl Standing {
+    /// Of a server that nobody watches: it is what it says.
+    pub(crate) fn undoubted() -> Self {
+        Self(None)
+    }
+
+    pub(crate) fn watched(at: Address, by: &Sentinels, confirmed_within: Duration) -> Self {
+        Self(Some(Watched {
+            at,
+            votes: by.votes(),
+            questions: by.questions.clone(),
+            confirmed_within,
+        }))
+    }
+
+    /// Has the Sentinels asked now.
+    pub(crate) fn ask(&self) {
+        if let Some(watched) = &self.0 {
+            watched.questions.send_replace(());
+        }
+    }
+
+    /// As of when it is known that this is the server.
+    pub(crate) fn since(&self) -> Option<Instant> {
+        let now = Instant::now();
+        match &self.0 {
+            None => Some(now),
+            Some(watched) => watched.votes.borrow().confirmed(&watched.at, now),
+        }
+    }
+
+    /// Whether it was known lately enough to be asked.
+    pub(crate) fn is_good(&self) -> bool {
+        let Some(watched) = &self.0 else { return true };
+        self.since()
+            .is_some_and(|since| since.elapsed() <= watched.confirmed_within)
+    }
+
+    /// Waits until something more is known. Tells whether it is another server that is to be asked.
+    pub(crate) async fn changed(&mut self) -> bool {
+        let Some(watched) = &mut self.0 else {
+            return std::future::pending().await;
+        };
+        if watched.votes.changed().await.is_err() {
+            // Nobody asks any more: nothing is ever known again.
+            return true;
+        }
+        watched.votes.borrow_and_update().supersede(&watched.at)
+    }
+
+    /// Waits until another server is to be asked.
+    pub(crate) async fn superseded(mut self) {
+        while !self.changed().await {}
+    }
+}

@@ -1,0 +1,89 @@
+//! Redis found through Sentinels, and Valkey in its place.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use revoxy::clock::{Clock as _, SystemClock, Timestamp};
+use revoxy::revocation::{RedisOptions, RedisStore};
+
+use super::fixture::{Fixture, Store};
+use crate::support::sentinel::Trio;
+use crate::support::{PATIENCE, Redis, Scratch, eventually};
+
+/// How long a Sentinel may be silent while the machine is busy with other tests.
+const LONG: Duration = Duration::from_secs(5);
+
+pub struct InSentinel {
+    store: Store,
+    _trio: Trio,
+}
+
+pub struct InValkey {
+    store: Store,
+    _valkey: Redis,
+    _scratch: Scratch,
+}
+
+async fn open(options: &RedisOptions) -> Store {
+    let store = RedisStore::new(options, Arc::new(SystemClock)).unwrap();
+    store.ready(PATIENCE).await.unwrap();
+    let store = Arc::new(store) as Store;
+    // The first answers of the Sentinels come a moment after the first connection.
+    eventually("a listing", async || store.list(None, 1).await.ok()).await;
+    store
+}
+
+async fn pass(moment: Duration) {
+    // Redis expires a key once its last millisecond is over.
+    let end = SystemClock.now().plus(moment + Duration::from_millis(2));
+    eventually("the end of a moment", async || {
+        (SystemClock.now() > end).then_some(())
+    })
+    .await;
+}
+
+impl Fixture for InSentinel {
+    async fn start() -> Self {
+        let trio = Trio::without_replicas().await;
+        Self {
+            store: open(&trio.options(LONG)).await,
+            _trio: trio,
+        }
+    }
+
+    fn store(&self) -> Store {
+        Arc::clone(&self.store)
+    }
+
+    fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
+
+    async fn pass_a_moment(&self) {
+        pass(self.moment()).await;
+    }
+}
+
+impl Fixture for InValkey {
+    async fn start() -> Self {
+        let scratch = Scratch::new();
+        let valkey = Redis::valkey(&scratch).await;
+        Self {
+            store: open(&valkey.options()).await,
+            _valkey: valkey,
+            _scratch: scratch,
+        }
+    }
+
+    fn store(&self) -> Store {
+        Arc::clone(&self.store)
+    }
+
+    fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
+
+    async fn pass_a_moment(&self) {
+        pass(self.moment()).await;
+    }
+}

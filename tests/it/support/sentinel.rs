@@ -1,0 +1,253 @@
+//! A primary, two replicas, and three Sentinels that watch them, which can each be killed, paused and brought back.
+
+use std::process::Command;
+use std::time::Duration;
+
+use revoxy::revocation::{Credentials, Endpoint, RedisOptions, SentinelOptions};
+use rustix::process::Signal;
+
+use super::process::program;
+use super::redis::free_port;
+use super::{PATIENCE, Process, Redis, Scratch, eventually};
+
+/// What the Sentinels call the primary.
+pub const MASTER: &str = "shop";
+/// The user that the Sentinels are to the servers.
+const WATCHER: [&str; 6] = ["--user", "watcher", "on", ">watching", "&*", "~*"];
+/// How long a server must be silent to be down: on a busy machine even one that is well is silent for a while.
+const DOWN_AFTER: Duration = Duration::from_secs(2);
+
+pub struct Trio {
+    pub servers: Vec<Member>,
+    pub sentinels: Vec<Sentinel>,
+}
+
+/// A server, with a directory of its own.
+pub struct Member {
+    pub redis: Redis,
+    scratch: Scratch,
+}
+
+impl Member {
+    async fn start(replica_of: Option<u16>) -> Self {
+        let scratch = Scratch::new();
+        let mut arguments = WATCHER.to_vec();
+        // Full synchronisations that are waited for would be most of a test.
+        arguments.extend(["+@all", "--repl-diskless-sync-delay", "0"]);
+        let primary = replica_of.map(|port| port.to_string());
+        if let Some(port) = &primary {
+            arguments.extend(["--replicaof", "127.0.0.1", port]);
+        }
+        Self {
+            redis: Redis::with(&scratch, &arguments).await,
+            scratch,
+        }
+    }
+
+    pub async fn restart(&mut self) {
+        self.redis.restart(&self.scratch).await;
+    }
+
+    /// `master` or `slave`; nothing where it is away.
+    pub fn role(&self) -> Option<String> {
+        let role: Vec<redis::Value> = self.redis.try_run(&["ROLE"])?;
+        redis::from_redis_value(role[0].clone()).ok()
+    }
+}
+
+pub struct Sentinel {
+    process: Process,
+    port: u16,
+    _scratch: Scratch,
+}
+
+impl Sentinel {
+    fn start(primary: u16) -> Self {
+        let (scratch, port) = (Scratch::new(), free_port());
+        let config = format!(
+            "port {port}
+bind 127.0.0.1
+protected-mode no
+dir {dir}
+sentinel monitor {MASTER} 127.0.0.1 {primary} 2
+sentinel auth-user {MASTER} watcher
+sentinel auth-pass {MASTER} watching
+sentinel down-after-milliseconds {MASTER} {down}
+sentinel failover-timeout {MASTER} 3000
+sentinel parallel-syncs {MASTER} 2
+",
+            dir = scratch.path().display(),
+            down = DOWN_AFTER.as_millis()
+        );
+        let path = scratch.write("sentinel.conf", config);
+        let mut command = Command::new(program("redis-server", "REDIS_SERVER_BIN", &[]));
+        command.arg(path).arg("--sentinel");
+        Self {
+            process: Process::start("sentinel", &mut command, &scratch),
+            port,
+            _scratch: scratch,
+        }
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// What redis-cli would do; `None` where there is no answer.
+    pub fn run<T: redis::FromRedisValue>(&self, command: &[&str]) -> Option<T> {
+        let url = format!("redis://127.0.0.1:{}", self.port);
+        let client = redis::Client::open(url).ok()?;
+        let wait = Duration::from_millis(300);
+        let mut connection = client.get_connection_with_timeout(wait).ok()?;
+        connection.set_read_timeout(Some(wait)).ok()?;
+        redis::Cmd::new().arg(command).query(&mut connection).ok()
+    }
+
+    /// The port of the primary that it names.
+    pub fn names(&self) -> Option<u16> {
+        let command = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER];
+        self.run::<(String, u16)>(&command).map(|(_, port)| port)
+    }
+
+    pub fn pause(&self) {
+        self.process.signal(Signal::STOP);
+    }
+
+    pub fn resume(&self) {
+        self.process.signal(Signal::CONT);
+    }
+}
+
+impl Trio {
+    /// A primary alone, with its Sentinels: where nothing becomes of it, that is enough.
+    pub async fn without_replicas() -> Self {
+        let primary = Member::start(None).await;
+        let port = primary.redis.port();
+        let sentinels: Vec<_> = (0..3).map(|_| Sentinel::start(port)).collect();
+        let servers = vec![primary];
+        let trio = Self { servers, sentinels };
+        eventually("three Sentinels that name it", async || {
+            let named = trio.sentinels.iter().filter_map(Sentinel::names);
+            (named.count() == 3).then_some(())
+        })
+        .await;
+        trio
+    }
+
+    /// Starts all, and waits until every Sentinel knows every other and both replicas, which are in step.
+    pub async fn start() -> Self {
+        let first = Member::start(None).await;
+        let port = first.redis.port();
+        let mut servers = vec![first];
+        for _ in 0..2 {
+            servers.push(Member::start(Some(port)).await);
+        }
+        eventually("two replicas in step", async || {
+            let info: String = servers[0].redis.run(&["INFO", "replication"]);
+            (info.matches("state=online").count() == 2).then_some(())
+        })
+        .await;
+        let sentinels: Vec<_> = (0..3).map(|_| Sentinel::start(port)).collect();
+        let trio = Self { servers, sentinels };
+        trio.is_whole().await;
+        trio
+    }
+
+    /// Waits until every Sentinel sees everything up.
+    pub async fn is_whole(&self) {
+        eventually(
+            "Sentinels that know each other and both replicas",
+            async || self.sentinels.iter().all(Sentinel::sees_all).then_some(()),
+        )
+        .await;
+    }
+
+    /// Which server all running Sentinels name, once they do.
+    pub async fn primary(&self) -> usize {
+        self.primary_but(None).await
+    }
+
+    /// The same, once it is another than this.
+    pub async fn successor_of(&self, before: usize) -> usize {
+        self.primary_but(Some(before)).await
+    }
+
+    async fn primary_but(&self, before: Option<usize>) -> usize {
+        eventually("a primary that the Sentinels agree upon", async || {
+            let named: Vec<_> = self.sentinels.iter().filter_map(Sentinel::names).collect();
+            let port = named.first().filter(|p| named.iter().all(|n| n == *p))?;
+            let index = self.servers.iter().position(|s| s.redis.port() == *port)?;
+            (Some(index) != before).then_some(index)
+        })
+        .await
+    }
+
+    /// Has the Sentinels replace the primary, although nothing is wrong with it.
+    pub async fn fail_over(&self) {
+        eventually("a failover that begins", async || {
+            self.sentinels[0].run::<String>(&["SENTINEL", "FAILOVER", MASTER])
+        })
+        .await;
+    }
+
+    /// From now on the Sentinels cannot make this server a replica: as if it were cut off from them, but not from us.
+    pub fn cut_off(&self, server: usize) {
+        let () = self.servers[server].redis.run(&[
+            "ACL",
+            "SETUSER",
+            "watcher",
+            "-slaveof",
+            "-replicaof",
+        ]);
+    }
+
+    pub fn reconnect(&self, server: usize) {
+        let () = self.servers[server]
+            .redis
+            .run(&["ACL", "SETUSER", "watcher", "+@all"]);
+    }
+
+    fn nodes(&self) -> Vec<String> {
+        let node = |s: &Sentinel| format!("127.0.0.1:{}", s.port);
+        self.sentinels.iter().map(node).collect()
+    }
+
+    /// What a configuration says to use it.
+    pub fn store(&self) -> String {
+        format!(
+            "redis: {{ sentinel: {{ master: {MASTER}, nodes: {:?} }} }}",
+            self.nodes()
+        )
+    }
+
+    /// How a store of the library reaches it.
+    pub fn options(&self, confirmed_within: Duration) -> RedisOptions {
+        RedisOptions {
+            endpoint: Endpoint::Sentinel(SentinelOptions {
+                master: MASTER.to_owned(),
+                nodes: self.nodes(),
+                credentials: Credentials::default(),
+                tls: None,
+                database: 0,
+                confirmed_within,
+            }),
+            credentials: Credentials::default(),
+            tls: None,
+            connect_timeout: PATIENCE,
+        }
+    }
+}
+
+impl Sentinel {
+    fn sees_all(&self) -> bool {
+        type State = std::collections::HashMap<String, String>;
+        let Some(state) = self.run::<State>(&["SENTINEL", "MASTER", MASTER]) else {
+            return false;
+        };
+        let replicas = self.run::<Vec<State>>(&["SENTINEL", "REPLICAS", MASTER]);
+        let up = |s: &State| s["flags"] == "slave" && s["master-link-status"] == "ok";
+        state["flags"] == "master"
+            && state["num-other-sentinels"] == "2"
+            && replicas.is_some_and(|r| r.iter().filter(|s| up(s)).count() == 2)
+    }
+}
