@@ -3,7 +3,7 @@
 
 use reqwest::Method;
 
-use super::{Application, Kind, Read, SECRET, Scene, jti};
+use super::{Application, Kind, Read, SECRET, Scene, Session, jti};
 
 const PRESET: &str = "{ preset: flask-jwt-extended-3 }";
 
@@ -23,7 +23,8 @@ async fn log_in_use_log_out(read: Read) {
     scene.may_use(&other).await;
     scene.knows_by(read).await;
 
-    scene.app.post(&format!("/unrevoke/{name}")).await;
+    let path = format!("/unrevoke/{name}");
+    scene.app.call(Method::POST, &path, None).await;
     scene.allows_soon(&session).await;
     scene.may_use(&session).await;
 
@@ -57,12 +58,7 @@ async fn a_token_that_another_instance_has_issued_is_refused() {
     let elsewhere = scene.redis.url().replace("/0", "/1");
     let (mine, scratch) = (scene.log_in().await, &scene.scratch);
     let stranger = Application::start(Kind::Flask3, SECRET, &elsewhere, scratch).await;
-    let http = reqwest::Client::new();
-    let url = format!("http://{}/login", stranger.address);
-    let answer = http.post(url).send().await.unwrap();
-    let body: serde_json::Value = answer.json().await.unwrap();
-    let token = body["access_token"].as_str().unwrap();
-    let path = "/protected";
-    scene.refuses(Method::GET, path, token, "default").await;
+    let session = Session::of(&stranger.call(Method::POST, "/login", None).await);
+    scene.refuses_access(&session).await;
     scene.may_use(&mine).await;
 }

@@ -2,10 +2,12 @@
 
 use reqwest::Method;
 
-use super::{Kind, Read, Scene, jti};
+use super::{Kind, Read, Scene, Session, jti, started};
+
+const PRESET: &str = "{ preset: flask-jwt-extended }";
 
 async fn log_in_use_log_out(read: Read) {
-    let scene = Scene::set(Kind::Flask4, read, "{ preset: flask-jwt-extended }").await;
+    let scene = Scene::set(Kind::Flask4, read, PRESET).await;
     let (session, other) = (scene.log_in().await, scene.log_in().await);
     scene.may_use(&session).await;
     scene.may_use(&other).await;
@@ -40,4 +42,16 @@ async fn who_logs_out_in_flask_is_refused_by_the_view() {
 #[tokio::test]
 async fn who_logs_out_in_flask_is_refused_by_the_store() {
     log_in_use_log_out(Read::Store).await;
+}
+
+#[tokio::test]
+async fn who_logged_out_before_there_was_a_revoxy_stays_logged_out() {
+    let (app, redis, scratch) = started(Kind::Flask4).await;
+    let gone = Session::of(&app.call(Method::POST, "/login", None).await);
+    let here = Session::of(&app.call(Method::POST, "/login", None).await);
+    let token = Some(gone.access.as_str());
+    app.call(Method::DELETE, "/logout", token).await;
+    let scene = Scene::around(app, redis, scratch, Read::View, PRESET).await;
+    scene.refuses_access(&gone).await;
+    scene.may_use(&here).await;
 }

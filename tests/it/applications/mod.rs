@@ -38,16 +38,25 @@ struct Scene {
 impl Scene {
     /// With these `revocation.lookups`.
     async fn set(kind: Kind, read: Read, lookups: &str) -> Self {
-        let scratch = Scratch::new();
-        let redis = Redis::start(&scratch).await;
-        let app = Application::start(kind, SECRET, &redis.url(), &scratch).await;
+        let (app, redis, scratch) = started(kind).await;
+        Self::around(app, redis, scratch, read, lookups).await
+    }
+
+    /// Puts an application behind Envoy and Revoxy.
+    async fn around(
+        app: Application,
+        redis: Redis,
+        scratch: Scratch,
+        read: Read,
+        lookups: &str,
+    ) -> Self {
         let secret = scratch.write("secret", SECRET);
         let read = match read {
             Read::View => "view",
             Read::Store => "store",
         };
         // Where a key dies with its token, no later moment may be one at which the token is good.
-        let leeway = if kind == Kind::Node { "0s" } else { "30s" };
+        let leeway = if app.kind == Kind::Node { "0s" } else { "30s" };
         // Nothing in it asks the application for anything: its tokens have neither `iss` nor `aud`.
         let yaml = format!(
             "server:
@@ -92,11 +101,7 @@ policies:
     async fn log_in(&self) -> Session {
         let seen = self.envoy.call(Method::POST, "/login", &[]).await;
         assert!(matches!(seen.status, 200 | 201), "{seen:?}");
-        let token = |name: &str| seen.body[name].as_str().unwrap_or_default().to_owned();
-        Session {
-            access: token("access_token"),
-            refresh: token("refresh_token"),
-        }
+        Session::of(&seen.body)
     }
 
     /// The application's answer, which it gave itself.
@@ -172,9 +177,28 @@ policies:
     }
 }
 
+/// An application without Envoy and Revoxy.
+async fn started(kind: Kind) -> (Application, Redis, Scratch) {
+    let scratch = Scratch::new();
+    let redis = Redis::start(&scratch).await;
+    let app = Application::start(kind, SECRET, &redis.url(), &scratch).await;
+    (app, redis, scratch)
+}
+
 struct Session {
     access: String,
     refresh: String,
+}
+
+impl Session {
+    /// From the answer to a login.
+    fn of(body: &Value) -> Self {
+        let token = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
+        Self {
+            access: token("access_token"),
+            refresh: token("refresh_token"),
+        }
+    }
 }
 
 /// The `jti` of a token.

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 
+use reqwest::Method;
 use serde_json::Value;
 
 use super::process::{program, root};
@@ -21,6 +22,7 @@ pub enum Kind {
 }
 
 pub struct Application {
+    pub kind: Kind,
     pub address: SocketAddr,
     _process: Process,
     http: reqwest::Client,
@@ -44,6 +46,7 @@ impl Application {
         })
         .await;
         Self {
+            kind,
             address,
             _process: process,
             http: reqwest::Client::new(),
@@ -52,24 +55,20 @@ impl Application {
 
     /// How many requests for this path have reached it.
     pub async fn served(&self, path: &str) -> u64 {
-        let url = format!("http://{}/served", self.address);
-        let counts: Value = self
-            .http
-            .get(url)
-            .send()
-            .await
-            .unwrap()
-            .json()
-            .await
-            .unwrap();
+        let counts = self.call(Method::GET, "/served", None).await;
         counts[path].as_u64().unwrap_or_default()
     }
 
-    /// `POST path`, past Envoy; it must succeed.
-    pub async fn post(&self, path: &str) {
+    /// A request past Envoy and Revoxy, which must succeed: what was answered.
+    pub async fn call(&self, method: Method, path: &str, token: Option<&str>) -> Value {
         let url = format!("http://{}{path}", self.address);
-        let answer = self.http.post(url).send().await.unwrap();
+        let mut request = self.http.request(method, url);
+        if let Some(token) = token {
+            request = request.bearer_auth(token);
+        }
+        let answer = request.send().await.unwrap();
         assert!(answer.status().is_success(), "{path}: {answer:?}");
+        answer.json().await.unwrap()
     }
 }
 
