@@ -4,22 +4,17 @@
 //! be revoked with it. 200 means that the token is not accepted any more, whether it was recorded as revoked now or was
 //! no good anyway (§2.2); 503 means that it may still be accepted.
 
-use std::time::Duration;
-
-use axum::Json;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, State};
-use axum::http::{StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
-use serde_json::json;
 
 use crate::jwt::{Rejection, VerifiedClaims, VerifyError};
 use crate::revocation::{Cutoff, Revocation, RevocationKey, StoreError};
 
-use super::{Api, STORE_DEADLINE};
+use super::answer::error;
+use super::{Api, CLOCK_MARGIN, STORE_DEADLINE, answer};
 
-/// By how much a revocation outlives the token, on top of the leeway: the clocks of replicas and of the store differ.
-const CLOCK_MARGIN: Duration = Duration::from_secs(60);
 /// Who revoked, in the store.
 const ACTOR: &str = "token holder";
 
@@ -119,16 +114,5 @@ fn single(parameters: Vec<(String, String)>, name: &str) -> Result<String, Strin
 
 /// RFC 7009 §2.2.1: the client must assume that the token still exists.
 fn unavailable() -> Response {
-    let why = "the revocation could not be recorded; the token may still be accepted";
-    let answer = error(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "temporarily_unavailable",
-        why,
-    );
-    ([(header::RETRY_AFTER, "1")], answer).into_response()
-}
-
-fn error(status: StatusCode, code: &str, description: &str) -> Response {
-    let body = json!({ "error": code, "error_description": description });
-    (status, Json(body)).into_response()
+    answer::unavailable("the revocation could not be recorded; the token may still be accepted")
 }

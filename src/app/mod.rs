@@ -2,12 +2,14 @@
 //!
 //! The only room that names concrete stores and listeners. Nothing imports it but the command line.
 
+mod admin;
 mod http;
 mod issuers;
 mod listeners;
 mod maintenance;
 mod shutdown;
 mod store;
+mod tokens;
 mod workers;
 
 use std::fmt;
@@ -18,7 +20,7 @@ use tokio::task::JoinSet;
 use crate::api::Api;
 use crate::authz::{Authorizer, Outcome};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Problems};
+use crate::config::{Config, Mode, Problems};
 use crate::ext_authz::ExtAuthz;
 use crate::jwt::{CachingVerifier, Verifier, install_crypto};
 use crate::metrics::{CheckLabels, Metrics};
@@ -66,6 +68,7 @@ pub async fn check(config: &Config, connect: bool) -> Result<(), StartError> {
     let mut problems = Problems::default();
     let issuers = issuers::load(config, &mut problems);
     store::check(config, &mut problems);
+    admin::key(config, &mut problems);
     if connect && problems.is_empty() {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = metrics(config).map_err(other)?;
@@ -143,6 +146,7 @@ async fn serve_from(config: Config, own: Option<Store>) -> Result<(), StartError
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let mut problems = Problems::default();
     let issuers = issuers::load(&config, &mut problems);
+    let admin = admin::key(&config, &mut problems);
     let metrics = Arc::new(metrics(&config).map_err(other)?);
     let (stage, mut stages) = shutdown::stages();
     let readiness = Readiness::default();
@@ -163,6 +167,10 @@ async fn serve_from(config: Config, own: Option<Store>) -> Result<(), StartError
         return Err(problems.into());
     };
     operations.opened(Arc::clone(&store));
+    let (tokens, noting) = tokens::start(&config, &store, &clock, &metrics, &mut problems);
+    if !problems.is_empty() {
+        return Err(problems.into());
+    }
     for note in notes(&config) {
         tracing::warn!("{note}");
     }
@@ -183,7 +191,10 @@ async fn serve_from(config: Config, own: Option<Store>) -> Result<(), StartError
         CachingVerifier::new(
             Arc::clone(&verifier),
             config.verification.cache_entries,
-            move |claims, token| lookups.add_to(TokenKeys::of(claims), claims, token),
+            move |claims, token| {
+                let keys = tokens.see(claims, TokenKeys::of(claims));
+                lookups.add_to(keys, claims, token)
+            },
         ),
         checker,
         Arc::clone(&clock),
@@ -200,7 +211,10 @@ async fn serve_from(config: Config, own: Option<Store>) -> Result<(), StartError
         config.revocation.types,
         Arc::clone(&clock),
         metrics,
-    );
+    )
+    .with_admin(admin)
+    .on_allow_list(config.revocation.mode == Mode::AllowList)
+    .enforced_within(tokens::enforced_within(&config, &store));
 
     let maintenance = tokio::spawn(maintenance::run(store, clock));
     listeners.serve(check, api, &stages, &mut servers);
@@ -226,6 +240,7 @@ async fn serve_from(config: Config, own: Option<Store>) -> Result<(), StartError
         }
     }
     shutdown::drained(servers, config.server.shutdown.drain).await;
+    noting.finish().await;
     maintenance.abort();
     stages
         .wait_for(|s| *s == Stage::Ending)

@@ -20,12 +20,12 @@ mod tests;
 mod token_sources;
 mod verification;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use document::{Document, ENV_PREFIX};
 pub use issuers::IssuerConfig;
 pub use problem::{Problem, Problems};
-pub use revocation::{RevocationConfig, StoreConfig};
+pub use revocation::{Mode, RevocationConfig, StoreConfig};
 pub use server::{Listen, ServerConfig, ShutdownConfig};
 pub use verification::VerificationConfig;
 
@@ -47,6 +47,8 @@ pub struct Config {
     pub token_sources: Vec<TokenSource>,
     /// The revocation list.
     pub revocation: RevocationConfig,
+    /// A file with the key of the API's administrator.
+    pub admin_key_file: Option<PathBuf>,
     /// Policies and routes.
     pub policies: Policies,
     /// Where each value stands, for problems that show later.
@@ -105,6 +107,7 @@ impl Config {
                 verification,
                 token_sources,
                 revocation,
+                admin_key_file: raw.api.admin_key_file,
                 policies,
                 document,
             }),

@@ -12,6 +12,8 @@ use crate::ext_authz::BodyFormat;
 use crate::jwt::{Algorithm, ClaimPath, TokenForm};
 use crate::revocation::{Deletions, KeyEncoding, TimeUnit, WithoutClaim};
 
+use super::revocation::Mode;
+
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct RawConfig {
@@ -21,6 +23,7 @@ pub(super) struct RawConfig {
     pub verification: RawVerification,
     pub token_sources: Option<Vec<Option<RawTokenSource>>>,
     pub revocation: RawRevocation,
+    pub api: RawApi,
     pub policies: BTreeMap<String, Option<RawPolicy>>,
     pub routes: Vec<Option<RawRoute>>,
 }
@@ -118,8 +121,16 @@ pub(super) struct RawKeys {
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
+pub(super) struct RawApi {
+    pub admin_key_file: Option<PathBuf>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
 pub(super) struct RawRevocation {
     pub enabled: Option<bool>,
+    pub mode: Mode,
+    pub note_tokens: bool,
     pub token_types: Option<Vec<RawTokenTypeName>>,
     pub store: RawStore,
     pub read: RawRead,

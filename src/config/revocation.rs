@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::Deserialize;
+
 use crate::revocation::{CheckedTypes, Deletions, Lookups, PostgresOptions, RedisOptions};
 
 use super::document::Document;
@@ -11,9 +13,24 @@ use super::problem::Problems;
 use super::raw::{RawRead, RawRevocation, RawStore, RawTokenTypeName};
 use super::redis;
 
+/// What a token counts as that nobody has said anything about.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Not revoked.
+    #[default]
+    DenyList,
+    /// Revoked: only registered tokens count.
+    AllowList,
+}
+
 /// The revocation list as configured.
 #[derive(Clone, Debug)]
 pub struct RevocationConfig {
+    /// What an unknown token counts as.
+    pub mode: Mode,
+    /// Whether tokens that are seen are noted.
+    pub note_tokens: bool,
     /// Which token types are checked; none where revocation is switched off.
     pub types: CheckedTypes,
     /// Where revocations are kept.
@@ -83,7 +100,19 @@ pub(super) fn read(
     if compare_every < Duration::from_secs(1) {
         problems.push(document.problem("revocation.compare_every", "less than 1s"));
     }
+    if types == CheckedTypes::NONE {
+        let switched_on = [
+            ("mode", raw.mode == Mode::AllowList),
+            ("note_tokens", raw.note_tokens),
+        ];
+        for (key, _) in switched_on.into_iter().filter(|(_, on)| *on) {
+            let message = "has no effect with `enabled: false`: no token is looked up";
+            problems.push(document.problem(&format!("revocation.{key}"), message));
+        }
+    }
     RevocationConfig {
+        mode: raw.mode,
+        note_tokens: raw.note_tokens,
         view: raw.read == RawRead::View,
         max_staleness,
         deletions: raw.deletions,

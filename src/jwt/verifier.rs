@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_lc_rs::digest;
 
@@ -49,6 +50,13 @@ impl Verifier {
 
     pub(super) fn issuers(&self) -> impl Iterator<Item = &Arc<Issuer>> {
         self.issuers.values()
+    }
+
+    /// The leeway of the issuer of this configured name; `None` where there is none of the name.
+    pub fn leeway_of(&self, name: &str) -> Option<Duration> {
+        let mut issuers = self.issuers.values().chain(&self.without_iss);
+        let issuer = issuers.find(|issuer| &*issuer.profile().name == name)?;
+        Some(issuer.profile().leeway)
     }
 
     /// Whose token it is that says this, or nothing, in `iss`.

@@ -37,6 +37,7 @@ mod sentinel;
 mod stores;
 mod successor;
 mod support;
+mod tokens;
 mod unavailable;
 mod verification;
 mod verification_envoy;

@@ -23,6 +23,10 @@ impl Freshness {
         Self(AtomicU64::new(ALWAYS))
     }
 
+    pub(super) fn is_always(&self) -> bool {
+        self.0.load(Ordering::Acquire) == ALWAYS
+    }
+
     /// Complete as of `at`. Only ever moves forward.
     pub(super) fn set(&self, at: Instant) {
         // Release: whoever sees this instant sees the entries that were put in before it was set.

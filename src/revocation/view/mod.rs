@@ -267,6 +267,11 @@ impl View {
         self.len() == 0
     }
 
+    /// Whether it is exact at every moment: see [`View::always_fresh`].
+    pub fn is_always_fresh(&self) -> bool {
+        self.freshness.is_always()
+    }
+
     /// The memory that the entries take, in bytes.
     pub fn bytes(&self) -> usize {
         self.shards.iter().map(|shard| shard.table.bytes()).sum()

@@ -1,5 +1,6 @@
 //! What the tests start and talk to. One file a thing.
 
+pub mod admin;
 pub mod application;
 pub mod authority;
 pub mod client;
@@ -16,6 +17,7 @@ pub mod upstream;
 
 use std::time::{Duration, Instant};
 
+pub use admin::Admin;
 pub use authority::Authority;
 pub use client::{Answer, Ask, Checks};
 pub use envoy::Envoy;

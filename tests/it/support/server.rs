@@ -107,7 +107,8 @@ pub struct Revoxy {
     /// Where the check service listens.
     pub check: String,
     operations: String,
-    api: String,
+    /// Where the API listens.
+    pub api: String,
     http: reqwest::Client,
 }
 

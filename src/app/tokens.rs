@@ -1,0 +1,97 @@
+//! Whether and how tokens are known by themselves: an allow-list, notes of those that are seen.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::clock::Clock;
+use crate::config::{Config, Mode, Problems};
+use crate::jwt::VerifiedClaims;
+use crate::metrics::Metrics;
+use crate::revocation::{Noter, NoterTask, RegistrationKey, TokenKeys};
+
+use super::Store;
+
+/// For what is still to be noted when the service ends.
+const LAST_NOTES: Duration = Duration::from_secs(2);
+
+/// What is done with a token that was verified for the first time.
+pub(super) struct Tokens {
+    allow_list: bool,
+    noter: Option<Noter>,
+}
+
+/// The task that writes notes, if there is one.
+pub(super) struct Notes(Option<NoterTask>);
+
+/// Begins as the configuration says; what the store cannot do is reported.
+pub(super) fn start(
+    config: &Config,
+    store: &Store,
+    clock: &Arc<dyn Clock>,
+    metrics: &Metrics,
+    problems: &mut Problems,
+) -> (Tokens, Notes) {
+    let revocation = &config.revocation;
+    let allow_list = revocation.mode == Mode::AllowList;
+    if store.registry().is_none() {
+        let wanted = [
+            ("mode", allow_list),
+            ("note_tokens", revocation.note_tokens),
+        ];
+        for (key, _) in wanted.into_iter().filter(|(_, wanted)| *wanted) {
+            let message = "this store keeps no records of tokens";
+            problems.push(
+                config
+                    .document
+                    .problem(&format!("revocation.{key}"), message),
+            );
+        }
+    }
+    if allow_list && config.admin_key_file.is_none() {
+        tracing::warn!(
+            "an allow-list without `api.admin_key_file`: tokens can be registered in the store itself only"
+        );
+    }
+    let (noter, task) = match revocation.note_tokens && problems.is_empty() {
+        true => {
+            let (store, clock) = (Arc::clone(store), Arc::clone(clock));
+            let (noter, task) = Noter::start(store, revocation.types, clock, metrics.notes());
+            (Some(noter), Some(task))
+        }
+        false => (None, None),
+    };
+    (Tokens { allow_list, noter }, Notes(task))
+}
+
+impl Tokens {
+    /// Takes note of the token, and says under what it has to be registered, if it has to be.
+    pub fn see(&self, claims: &VerifiedClaims, keys: TokenKeys) -> TokenKeys {
+        if let Some(noter) = &self.noter {
+            noter.see(claims, &keys);
+        }
+        match (self.allow_list, keys.keys().first()) {
+            (true, Some(token)) => {
+                let registration = RegistrationKey::of(token);
+                keys.on_allow_list(registration)
+            }
+            _ => keys,
+        }
+    }
+}
+
+impl Notes {
+    /// Has the last notes written.
+    pub async fn finish(self) {
+        if let Some(task) = self.0 {
+            task.finish(LAST_NOTES).await;
+        }
+    }
+}
+
+/// Within what time every replica knows what the store has acknowledged.
+pub(super) fn enforced_within(config: &Config, store: &Store) -> Duration {
+    match store.view() {
+        Some(view) if !view.is_always_fresh() => config.revocation.max_staleness,
+        _ => Duration::ZERO,
+    }
+}
