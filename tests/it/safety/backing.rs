@@ -3,6 +3,7 @@
 //! To try another: implement [`Backing`] in a file of its own, and add a test in `mod.rs`.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use revoxy::revocation::RevocationStore;
 
@@ -31,6 +32,11 @@ pub trait Backing: Sized {
     fn set_mood(&self, replica: usize, mood: Mood);
 
     fn writer(&self) -> Self::Writer;
+
+    /// How long a writer waits after each revocation, so that there are some left for the last fault.
+    fn pace(&self) -> Duration {
+        Duration::from_millis(15)
+    }
 
     /// The store as a library's user reaches it, past the proxies and without a view.
     async fn direct(&self) -> Arc<dyn RevocationStore>;

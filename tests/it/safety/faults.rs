@@ -32,6 +32,12 @@ pub enum Fault {
     FlushAll,
     /// Somebody swaps it for another database, without a push.
     SwapDb,
+    /// Sentinels replace the primary, although it is well.
+    FailOver,
+    /// Sentinels replace the primary, which goes on as one for this time.
+    Usurp(Duration),
+    /// Most Sentinels say nothing.
+    Silence(Duration),
 }
 
 /// A fault without its particulars.
@@ -51,6 +57,9 @@ pub enum Kind {
     Evict,
     FlushAll,
     SwapDb,
+    FailOver,
+    Usurp,
+    Silence,
 }
 
 /// An endless schedule.
@@ -124,6 +133,9 @@ impl Iterator for Faults {
             Kind::Evict => Fault::Evict,
             Kind::FlushAll => Fault::FlushAll,
             Kind::SwapDb => Fault::SwapDb,
+            Kind::FailOver => Fault::FailOver,
+            Kind::Usurp => Fault::Usurp(longer),
+            Kind::Silence => Fault::Silence(longer),
         })
     }
 }

@@ -16,12 +16,14 @@ mod faults;
 mod history;
 mod over_postgres;
 mod over_redis;
+mod over_sentinel;
 mod scene;
 
 use backing::Backing;
 use faults::Faults;
 use over_postgres::OverPostgres;
 use over_redis::{OverRedis, OverRedisIgnoringDeletions};
+use over_sentinel::OverSentinel;
 use scene::Scene;
 
 fn setting(name: &str, default: u64) -> u64 {
@@ -66,4 +68,9 @@ async fn no_revoked_token_is_allowed_even_where_keys_are_deleted() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_revoked_token_is_allowed_whatever_happens_to_postgres() {
     keeps_the_promise::<OverPostgres>(3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_revoked_token_is_allowed_whatever_happens_to_sentinels_and_primaries() {
+    keeps_the_promise::<OverSentinel>(4).await;
 }

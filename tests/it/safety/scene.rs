@@ -92,7 +92,7 @@ impl<B: Backing> Scene<B> {
         let mut tasks = JoinSet::new();
         for _ in 0..2 {
             tasks.spawn(write(
-                self.backing.writer(),
+                (self.backing.writer(), self.backing.pace()),
                 Arc::clone(&self.history),
                 Arc::clone(&self.next),
                 (self.rest.subscribe(), Arc::clone(&self.writing)),
@@ -235,7 +235,7 @@ impl<B: Backing> Scene<B> {
 
 /// Revokes token after token, and notes each acknowledgement.
 async fn write(
-    mut writer: impl Writer,
+    (mut writer, pace): (impl Writer, Duration),
     history: Arc<History>,
     next: Arc<AtomicUsize>,
     (mut rest, writing): (watch::Receiver<bool>, Arc<AtomicUsize>),
@@ -255,7 +255,7 @@ async fn write(
             }
         }
         writing.fetch_sub(1, Ordering::SeqCst);
-        tokio::time::sleep(Duration::from_millis(15)).await;
+        tokio::time::sleep(pace).await;
     }
 }
 
