@@ -14,6 +14,8 @@ pub enum Fault {
     Cut(usize, Duration),
     /// The connections of one replica stay open and carry nothing.
     Hang(usize, Duration),
+    /// So do every other of them.
+    HangHalf(usize, bool, Duration),
     /// Everything to and from one replica is late by the second time.
     Delay(usize, Duration, Duration),
     /// The server closes every connection.
@@ -48,6 +50,7 @@ pub enum Kind {
     KillAndForget,
     Cut,
     Hang,
+    HangHalf,
     Delay,
     ClientKill,
     Flood,
@@ -124,6 +127,7 @@ impl Iterator for Faults {
             Kind::KillAndForget => Fault::KillAndForget(time / 4),
             Kind::Cut => Fault::Cut(replica, time),
             Kind::Hang => Fault::Hang(replica, longer),
+            Kind::HangHalf => Fault::HangHalf(replica, self.draw(2) == 1, longer),
             Kind::Delay => Fault::Delay(replica, longer, self.millis(1, 300)),
             Kind::ClientKill => Fault::ClientKill,
             Kind::Flood => Fault::Flood,

@@ -35,7 +35,10 @@ impl Backing for OverPostgres {
 
     fn kinds(&self) -> Vec<Kind> {
         use Kind::*;
-        vec![Pause, Kill, Cut, Hang, Delay, ClientKill, Flood, Restart]
+        // One connection of a feed hears and one asks: half of them hanging is one of the two.
+        vec![
+            Pause, Kill, Cut, Hang, HangHalf, HangHalf, Delay, ClientKill, Flood, Restart,
+        ]
     }
 
     fn store(&self, replica: usize) -> String {

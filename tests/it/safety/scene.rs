@@ -118,6 +118,9 @@ impl<B: Backing> Scene<B> {
         match fault {
             Fault::Cut(replica, time) => self.mood(replica, Mood::Cutting, time).await,
             Fault::Hang(replica, time) => self.mood(replica, Mood::Hanging, time).await,
+            Fault::HangHalf(replica, odd, time) => {
+                self.mood(replica, Mood::HangingHalf { odd }, time).await;
+            }
             Fault::Delay(replica, time, by) => self.mood(replica, Mood::Delaying(by), time).await,
             Fault::Flood => self.backing.flood(3000).await,
             Fault::Restart(replica) => {

@@ -16,6 +16,10 @@ pub enum Mood {
     Passing,
     /// Connections stay open, and nothing comes through: half open.
     Hanging,
+    /// So are every other connection, the odd ones or the even ones, while the rest passes.
+    HangingHalf {
+        odd: bool,
+    },
     /// Everything comes through this much later.
     Delaying(Duration),
     /// Connections are refused, open ones closed.
@@ -36,8 +40,10 @@ impl Proxy {
         let mood = Arc::new(watch::channel(Mood::Passing).0);
         let moods = Arc::clone(&mood);
         let task = tokio::spawn(async move {
+            let mut odd = false;
             while let Ok((client, _)) = listener.accept().await {
-                tokio::spawn(pass(client, port, moods.subscribe()));
+                odd = !odd;
+                tokio::spawn(pass(client, port, odd, moods.subscribe()));
             }
         });
         Self {
@@ -68,7 +74,18 @@ impl Drop for Proxy {
     }
 }
 
-async fn pass(client: TcpStream, port: u16, mood: watch::Receiver<Mood>) {
+impl Mood {
+    /// Whether nothing comes through on such a connection.
+    fn hangs(self, is_odd: bool) -> bool {
+        match self {
+            Self::Hanging => true,
+            Self::HangingHalf { odd } => odd == is_odd,
+            Self::Passing | Self::Delaying(_) | Self::Cutting => false,
+        }
+    }
+}
+
+async fn pass(client: TcpStream, port: u16, odd: bool, mood: watch::Receiver<Mood>) {
     let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else {
         return;
     };
@@ -77,20 +94,25 @@ async fn pass(client: TcpStream, port: u16, mood: watch::Receiver<Mood>) {
         (client.into_split(), server.into_split());
     let mut cut = mood.clone();
     tokio::select! {
-        () = copy(from_client, to_server, mood.clone()) => {}
-        () = copy(from_server, to_client, mood) => {}
+        () = copy(from_client, to_server, odd, mood.clone()) => {}
+        () = copy(from_server, to_client, odd, mood) => {}
         _ = cut.wait_for(|m| *m == Mood::Cutting) => {}
     }
 }
 
-async fn copy(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mood: watch::Receiver<Mood>) {
+async fn copy(
+    mut from: OwnedReadHalf,
+    mut to: OwnedWriteHalf,
+    odd: bool,
+    mut mood: watch::Receiver<Mood>,
+) {
     let mut buffer = vec![0; 1 << 14];
     while let Ok(n @ 1..) = from.read(&mut buffer).await {
         let now = *mood.borrow();
         if let Mood::Delaying(by) = now {
             tokio::time::sleep(by).await;
         }
-        if mood.wait_for(|m| *m != Mood::Hanging).await.is_err() {
+        if mood.wait_for(|m| !m.hangs(odd)).await.is_err() {
             return;
         }
         if to.write_all(&buffer[..n]).await.is_err() {
