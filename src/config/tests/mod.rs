@@ -239,3 +239,34 @@ fn tokens_without_iss_can_belong_to_one_issuer_only() {
         assert!(problems.contains(expected), "{issuer}: {problems}");
     }
 }
+
+#[test]
+fn a_mistake_about_postgres_is_named_with_its_key() {
+    let of_store = |store: &str| format!("revocation: {{ store: {{ {store} }} }}");
+    for (more, expected) in [
+        (
+            of_store("postgres: {}"),
+            "revocation.store.postgres.url: missing: for example postgres://",
+        ),
+        (
+            of_store("postgres: { url: \"postgres://db\", max_connections: 0 }"),
+            "revocation.store.postgres.max_connections: 0",
+        ),
+        (
+            of_store("postgres: { url: \"postgres://db\", timeout: 0s }"),
+            "revocation.store.postgres.timeout: zero",
+        ),
+        (
+            of_store("postgres: { url: \"postgres://db\" }, memory: {}"),
+            "revocation.store: more than one store",
+        ),
+        (
+            "revocation: { deletions: ignore, store: { postgres: { url: \"postgres://db\" } } }"
+                .to_owned(),
+            "revocation.deletions: `ignore` is for Redis",
+        ),
+    ] {
+        let found = mistake(KEYS, &more);
+        assert!(found.contains(&format!(": {expected}")), "{more}: {found}");
+    }
+}

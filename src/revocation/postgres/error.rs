@@ -17,6 +17,8 @@ const UNAVAILABLE: [&str; 6] = [
     "58",    // the system around it
 ];
 const CANCELLED: &str = "57014";
+/// A prepared statement is there that should not be, or not there: it was prepared on another connection.
+const STATEMENTS_MIXED_UP: [&str; 2] = ["42P05", "26000"];
 
 /// The SQLSTATE, where the server has answered.
 pub(super) fn code(error: &Error) -> Option<String> {
@@ -57,6 +59,11 @@ pub(super) fn store_error(error: &Error) -> StoreError {
     let why = describe(error);
     match error {
         Error::Database(_) => match code(error).unwrap_or_default() {
+            code if STATEMENTS_MIXED_UP.contains(&&*code) => StoreError::Failed(format!(
+                "{why}: this is a pooler that lends a connection for one transaction and knows no prepared statements; \
+                 connect past it, let it lend connections for a session, or let it follow prepared statements \
+                 (pgbouncer 1.21 and later, max_prepared_statements)"
+            )),
             code if code == CANCELLED => StoreError::Timeout,
             code if UNAVAILABLE.iter().any(|u| code.starts_with(u)) => StoreError::Unavailable(why),
             _ => StoreError::Failed(why),

@@ -4,7 +4,7 @@
 //! columns mean is told in `migrations/1_revocations.sql`.
 //!
 //! With a view, `feed.rs` keeps a copy of all of it in memory, and the server is asked only when that is too old.
-//! Without, every check asks, in one statement; that works through any pooler.
+//! Without, every check asks, in one statement; that works through a pooler that follows prepared statements.
 
 mod doctor;
 mod ear;

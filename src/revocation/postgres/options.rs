@@ -11,7 +11,7 @@ use url::Url;
 use super::super::StoreError;
 
 /// Parameters of the URL that are understood. Another would be passed over in silence, and with it what it was for.
-const PARAMETERS: [&str; 18] = [
+const PARAMETERS: [&str; 17] = [
     "sslmode",
     "ssl-mode",
     "sslrootcert",
@@ -21,7 +21,6 @@ const PARAMETERS: [&str; 18] = [
     "ssl-cert",
     "sslkey",
     "ssl-key",
-    "statement-cache-capacity",
     "host",
     "hostaddr",
     "port",

@@ -4,6 +4,7 @@ mod by_hand;
 mod following;
 mod refused;
 mod schema;
+mod service;
 mod tls;
 
 use std::sync::Arc;
