@@ -34,6 +34,7 @@ mod resources;
 mod revoke;
 mod safety;
 mod sentinel;
+mod sentinel_tls;
 mod stores;
 mod successor;
 mod support;

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use jsonwebtoken::Algorithm;
 use revoxy::clock::{Clock as _, SystemClock};
+use revoxy::jwt::TokenType;
 use revoxy::metrics::{CheckLabels, Metrics};
 use revoxy::revocation::{
-    Credentials, Cutoff, Deletions, FeedSettings, KeyKind, RedisOptions, RedisStore, Revocation,
-    RevocationKey, RevocationStore, StoreError,
+    Credentials, Cutoff, Deletions, FeedSettings, KeyKind, RedisOptions, RedisStore,
+    RegistrationKey, Revocation, RevocationKey, RevocationStore, StoreError, TokenRecord,
 };
 
 use crate::support::{Config, PATIENCE, Redis, Revoxy, Scratch, SigningKey, Token, eventually};
@@ -44,6 +45,21 @@ const WITHOUT_VIEW: [&str; 11] = [
     "+multi",
     "+exec",
     "+select",
+];
+/// What comes on top where tokens are recorded.
+const FOR_TOKENS: [&str; 12] = [
+    "~revoxy-tokens:*",
+    "+exists",
+    "+zadd",
+    "+zrange",
+    "+zrangebyscore",
+    "+zrem",
+    "+zscore",
+    "+hset",
+    "+hget",
+    "+hmget",
+    "+hdel",
+    "+pexpireat",
 ];
 
 fn allow(redis: &Redis, password: &str, commands: &[&str]) {
@@ -152,15 +168,61 @@ fn refused(redis: &Redis) -> Vec<String> {
     log.iter().map(object).collect()
 }
 
-async fn each_is_needed(redis: &Redis, scratch: &Scratch, commands: &[&str], view: bool) {
-    let exercise = async |patience| match view {
-        true => use_with_view(redis, scratch, patience).await,
-        false => use_without_view(redis, scratch, patience).await,
+/// Registers and notes tokens, lists and finds them, and meets one that has expired.
+async fn use_tokens(redis: &Redis, scratch: &Scratch, patience: Duration) -> Result<(), String> {
+    let store = RedisStore::new(&options(redis, scratch), Arc::new(SystemClock));
+    let store = store.map_err(|e| e.to_string())?;
+    store.ready(patience).await.map_err(|e| e.to_string())?;
+    let failed = |e: StoreError| e.to_string();
+    let record = |jti: &str, life: Duration| TokenRecord {
+        token: RevocationKey::new(KeyKind::TokenId, "shop", jti),
+        subject: Some("alice".to_owned()),
+        session: None,
+        client: None,
+        kid: None,
+        token_type: TokenType::Access,
+        issued_at: None,
+        expires_at: SystemClock.now().plus(life),
+        registered: false,
+        noted_at: SystemClock.now(),
     };
+    let hour = Duration::from_secs(3600);
+    let (brief, long) = (
+        record("brief", Duration::from_millis(50)),
+        record("long", hour),
+    );
+    let registry = store.registry().ok_or("no registry")?;
+    registry
+        .note(std::slice::from_ref(&brief))
+        .await
+        .map_err(failed)?;
+    eventually("the end of a token", async || {
+        (SystemClock.now() > brief.expires_at).then_some(())
+    })
+    .await;
+    let records = std::slice::from_ref(&long);
+    registry.register(records).await.map_err(failed)?;
+    registry.note(records).await.map_err(failed)?;
+    let key = RegistrationKey::of(&long.token);
+    assert!(registry.is_registered(&key).await.map_err(failed)?);
+    let page = registry.of_subject("shop", "alice", None, 10).await;
+    assert_eq!(page.map_err(failed)?.records.len(), 1);
+    for subject in [Some("alice"), None] {
+        let found = registry.find(&long.token, subject).await.map_err(failed)?;
+        assert!(found.is_some_and(|f| f.registered));
+    }
+    Ok(())
+}
+
+async fn each_is_needed(
+    redis: &Redis,
+    commands: &[&str],
+    exercise: impl AsyncFn(Duration) -> Result<(), String>,
+) {
     begin(redis, commands);
     exercise(PATIENCE).await.unwrap();
     assert_eq!(refused(redis), Vec::<String>::new());
-    for missing in commands {
+    for missing in commands.iter().filter(|c| c.starts_with('+')) {
         let others: Vec<_> = commands.iter().copied().filter(|c| c != missing).collect();
         begin(redis, &others);
         // Much goes on without; but it was asked for.
@@ -175,14 +237,34 @@ async fn each_is_needed(redis: &Redis, scratch: &Scratch, commands: &[&str], vie
 async fn with_a_view_the_least_user_suffices_and_needs_every_one_of_its_rights() {
     let scratch = Scratch::new();
     let redis = Redis::durable(&scratch).await;
-    each_is_needed(&redis, &scratch, &WITH_VIEW, true).await;
+    let exercise = async |patience| use_with_view(&redis, &scratch, patience).await;
+    each_is_needed(&redis, &WITH_VIEW, exercise).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_view_the_least_user_suffices_and_needs_every_one_of_its_rights() {
     let scratch = Scratch::new();
     let redis = Redis::durable(&scratch).await;
-    each_is_needed(&redis, &scratch, &WITHOUT_VIEW, false).await;
+    let exercise = async |patience| use_without_view(&redis, &scratch, patience).await;
+    each_is_needed(&redis, &WITHOUT_VIEW, exercise).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_tokens_are_recorded_a_few_rights_more_suffice() {
+    let scratch = Scratch::new();
+    let redis = Redis::durable(&scratch).await;
+    // Of the others, those that every connection and every script needs.
+    let common = [
+        "+ping",
+        "+get",
+        "+pttl",
+        "+set",
+        "+evalsha",
+        "+script|load",
+        "+select",
+    ];
+    let exercise = async |patience| use_tokens(&redis, &scratch, patience).await;
+    each_is_needed(&redis, &[&common[..], &FOR_TOKENS].concat(), exercise).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
