@@ -112,7 +112,7 @@ impl RedisOptions {
                 .await
                 .map_err(|e| StoreError::Unavailable(connection::describe(&e)))
         };
-        match tokio::time::timeout(self.connect_timeout * 2, asked).await {
+        match tokio::time::timeout(self.connect_timeout * 3, asked).await {
             Ok(server) => Ok(server?.warnings()),
             Err(_) => Err(StoreError::Timeout),
         }
