@@ -3,15 +3,9 @@
 use jsonwebtoken::Algorithm;
 
 use crate::common::{fill, pid_in, pin, setting};
-use crate::load::Server;
-use crate::support::{Config, Redis, Revoxy, Scratch, SigningKey};
+use crate::support::sentinel::Trio;
+use crate::support::{Config, Postgres, Redis, Revoxy, Scratch, SigningKey};
 use crate::{LOAD_CORE, compare, do_nothing, revoxy, server, token};
-
-/// A Revoxy over some store.
-struct Subject {
-    revoxy: Revoxy,
-    server: Server,
-}
 
 pub async fn run() {
     let entries = setting("BENCH_ENTRIES", 1_000_000);
@@ -19,39 +13,69 @@ pub async fn run() {
     let key = SigningKey::generate(Algorithm::RS256);
     let token = token(&key);
     let redis = Redis::start(&scratch).await;
-    let info: String = redis.run(&["INFO", "server"]);
-    pin(pid_in(&info), LOAD_CORE);
-    fill(&redis.url(), entries);
+    let trio = Trio::without_replicas().await;
+    let postgres = Postgres::start(&scratch).await;
+    pin(postmaster(&postgres), LOAD_CORE);
+    for redis in [&redis, &trio.servers[0].redis] {
+        let info: String = redis.run(&["INFO", "server"]);
+        pin(pid_in(&info), LOAD_CORE);
+        fill(&redis.url(), entries);
+    }
 
     let config = Config::trusting(&key, &scratch);
+    // It makes the tables.
+    let start = |store: &str| config.clone().store(store);
+    drop(Revoxy::start(&scratch, &start(&postgres.store())).await);
+    fill_postgres(&postgres, entries).await;
+
     let sqlite = format!("sqlite: {{ path: {:?} }}", scratch.name("bench.db"));
-    // At full load an answer takes longer than a check would wait in production.
-    let redis = format!("redis: {{ url: {:?}, timeout: 5s }}", redis.url());
     let idle = do_nothing::start(&scratch, &[]).await;
-    let mut subjects = Vec::new();
-    for (name, store, read) in [
-        ("memory", "memory: {}", "view"),
-        ("SQLite", &sqlite, "view"),
-        ("Redis", &redis, "view"),
-        ("Redis", &redis, "store"),
-    ] {
-        let config = config
-            .clone()
-            .store(store)
-            .revocation(&format!("read: {read}"));
-        let revoxy = revoxy(&scratch, &config, &token).await;
-        let server = server(&format!("{name}, read: {read}"), &revoxy);
-        subjects.push(Subject { revoxy, server });
-    }
     let mut servers = vec![(0, idle.server("do nothing"))];
-    let (revoxies, loaded): (Vec<_>, Vec<_>) =
-        subjects.into_iter().map(|s| (s.revoxy, s.server)).unzip();
-    servers.extend(loaded.into_iter().map(|server| (0, server)));
-    let title = format!("stores with {entries} revocations in each that is shared");
+    let mut subjects = Vec::new();
+    for (name, store, reads) in [
+        ("memory", "memory: {}".to_owned(), &["view"][..]),
+        ("SQLite", sqlite, &["view"]),
+        ("Redis", patient(redis.store()), &["view", "store"]),
+        ("Sentinel", patient(trio.store()), &["view", "store"]),
+        ("PostgreSQL", patient(postgres.store()), &["view", "store"]),
+    ] {
+        for read in reads {
+            let read_it = format!("read: {read}");
+            let revoxy = revoxy(&scratch, &start(&store).revocation(&read_it), &token).await;
+            servers.push((0, server(&format!("{name}, {read_it}"), &revoxy)));
+            subjects.push(revoxy);
+        }
+    }
+    let title = format!("stores, {entries} revocations in each that is shared");
     compare(&title, &scratch, &token, &servers);
-    for revoxy in &revoxies {
+    for revoxy in &subjects {
         must_have_allowed(revoxy).await;
     }
+}
+
+/// At full load an answer takes longer than a check would wait in production.
+fn patient(store: String) -> String {
+    let open = store.strip_suffix(" }").expect("a map in braces");
+    format!("{open}, timeout: 5s }}")
+}
+
+/// The process that all others of a PostgreSQL come from.
+fn postmaster(postgres: &Postgres) -> u32 {
+    let file = std::fs::read_to_string(postgres.data().join("postmaster.pid")).unwrap();
+    file.lines().next().unwrap().trim().parse().unwrap()
+}
+
+/// Revokes so many tokens, without telling anybody.
+async fn fill_postgres(postgres: &Postgres, entries: usize) {
+    let rows = format!(
+        "SET session_replication_role = replica;
+         INSERT INTO revocations (key, expires_at)
+         SELECT convert_to('revoxy:jti:shop:' || lpad(n::text, 8, '0') || '-5a61-4f3e-9d0f-2f6c1f0b8a11', 'UTF8'),
+                now() + interval '1 day'
+         FROM generate_series(1, {entries}) AS n;
+         ANALYZE revocations"
+    );
+    postgres.run(&rows).await;
 }
 
 /// h2load counts an error as a success too.
