@@ -8,8 +8,8 @@ use crate::clock::Clock;
 use crate::config::{Config, Problems, StoreConfig};
 use crate::metrics::FeedMetrics;
 use crate::revocation::{
-    FeedSettings, MemoryStore, PostgresOptions, PostgresStore, RedisOptions, RedisStore,
-    SqliteStore, StoreError,
+    Endpoint, FeedSettings, MemoryStore, PostgresOptions, PostgresStore, RedisClusterStore,
+    RedisOptions, RedisStore, SqliteStore, StoreError,
 };
 
 use super::Store;
@@ -103,10 +103,20 @@ async fn open_redis(
     clock: Arc<dyn Clock>,
     metrics: &FeedMetrics,
 ) -> Result<Store, StoreError> {
-    let store = if config.revocation.view {
-        RedisStore::with_view(options, feed_settings(config), clock, metrics.clone())?
-    } else {
-        RedisStore::new(options, clock)?
+    let settings = config.revocation.view.then(|| feed_settings(config));
+    if matches!(options.endpoint, Endpoint::Cluster(_)) {
+        let store = match settings {
+            Some(settings) => {
+                RedisClusterStore::with_view(options, settings, clock, metrics.clone())?
+            }
+            None => RedisClusterStore::new(options, clock)?,
+        };
+        store.ready(PATIENCE).await?;
+        return Ok(Arc::new(store));
+    }
+    let store = match settings {
+        Some(settings) => RedisStore::with_view(options, settings, clock, metrics.clone())?,
+        None => RedisStore::new(options, clock)?,
     };
     store.ready(PATIENCE).await?;
     Ok(Arc::new(store))

@@ -233,6 +233,7 @@ pub(super) struct RawSqlite {
 pub(super) struct RawRedis {
     pub url: Option<String>,
     pub sentinel: Option<RawSentinel>,
+    pub cluster: Option<RawCluster>,
     pub username: Option<String>,
     pub password_file: Option<PathBuf>,
     pub tls: Option<RawTls>,
@@ -249,6 +250,14 @@ pub(super) struct RawSentinel {
     pub password_file: Option<PathBuf>,
     pub tls: Option<RawTls>,
     pub database: u16,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawCluster {
+    pub nodes: Vec<String>,
+    /// Other ways to reach Redis have one, a cluster has not.
+    pub database: Option<serde_json::Value>,
 }
 
 #[derive(Default, Deserialize)]

@@ -7,7 +7,7 @@ use crate::tls::TlsFiles;
 
 use super::document::Document;
 use super::problem::Problems;
-use super::raw::{RawRedis, RawTls};
+use super::raw::{RawCluster, RawRedis, RawTls};
 
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -20,9 +20,10 @@ pub(super) fn read(
     document: &Document,
     problems: &mut Problems,
 ) -> RedisOptions {
-    let endpoint = match (raw.url, raw.sentinel) {
-        (Some(url), None) => Endpoint::Url(url),
-        (None, Some(sentinel)) => Endpoint::Sentinel(SentinelOptions {
+    let endpoint = match (raw.url, raw.sentinel, raw.cluster) {
+        (Some(url), None, None) => Endpoint::Url(url),
+        (None, None, Some(cluster)) => self::cluster(cluster, document, problems),
+        (None, Some(sentinel), None) => Endpoint::Sentinel(SentinelOptions {
             master: sentinel.master,
             nodes: sentinel.nodes,
             credentials: Credentials {
@@ -35,12 +36,18 @@ pub(super) fn read(
             database: i64::from(sentinel.database),
             confirmed_within: max_staleness,
         }),
-        (None, None) => {
-            let message = "missing: for example redis://redis:6379/0, or a section `sentinel`";
+        (None, None, None) => {
+            let message =
+                "missing: for example redis://redis:6379/0, or a section `sentinel` or `cluster`";
             problems.push(document.problem(&format!("{SECTION}.url"), message));
             Endpoint::Url(String::new())
         }
-        (Some(_), Some(_)) => {
+        (_, _, Some(_)) => {
+            let message = "beside `url` or `sentinel`: its nodes say where the servers are";
+            problems.push(document.problem(&format!("{SECTION}.cluster"), message));
+            Endpoint::Url(String::new())
+        }
+        (Some(_), Some(_), None) => {
             let message = "beside `url`: the Sentinels say where the server is";
             problems.push(document.problem(&format!("{SECTION}.sentinel"), message));
             Endpoint::Url(String::new())
@@ -57,6 +64,14 @@ pub(super) fn read(
             .map(|raw| tls(raw, &format!("{SECTION}.tls"), document, problems)),
         connect_timeout: raw.connect_timeout.map_or(DEFAULT_CONNECT_TIMEOUT, |s| s.0),
     }
+}
+
+fn cluster(raw: RawCluster, document: &Document, problems: &mut Problems) -> Endpoint {
+    if raw.database.is_some_and(|database| database != 0) {
+        let message = "a cluster has one database, 0";
+        problems.push(document.problem(&format!("{SECTION}.cluster.database"), message));
+    }
+    Endpoint::Cluster(raw.nodes)
 }
 
 fn tls(raw: RawTls, section: &str, document: &Document, problems: &mut Problems) -> TlsFiles {

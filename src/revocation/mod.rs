@@ -42,8 +42,8 @@ pub use noter::{Noter, NoterTask};
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use record::{NotAPlace, Place, TokenPage, TokenRecord};
 pub use redis::{
-    Credentials, Deletions, Endpoint, FeedSettings, OptionsError, RedisOptions, RedisStore,
-    SentinelOptions,
+    Credentials, Deletions, Endpoint, FeedSettings, OptionsError, RedisClusterStore, RedisOptions,
+    RedisStore, SentinelOptions,
 };
 pub use registry::{RegistrationKey, TokenRegistry};
 pub use sqlite::SqliteStore;

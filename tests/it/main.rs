@@ -14,6 +14,7 @@
 mod answers;
 mod applications;
 mod check;
+mod cluster;
 mod config;
 mod cutoffs;
 mod doctor;

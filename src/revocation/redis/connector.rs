@@ -18,6 +18,7 @@ use tokio_rustls::rustls::ClientConfig;
 
 use crate::tls::{self, TlsFiles};
 
+use super::cluster::Seeds;
 use super::connection::describe;
 use super::options::{Credentials, Endpoint, OptionsError, RedisOptions, SentinelOptions};
 use super::pushes::Pushes;
@@ -45,6 +46,8 @@ struct Plan {
 enum Server {
     Fixed(Address),
     Sentinel(Watched),
+    /// Many servers.
+    Cluster(Seeds),
 }
 
 /// A primary that Sentinels watch.
@@ -137,6 +140,21 @@ impl Connector {
                 options.tls.clone(),
                 RedisConnectionInfo::default().set_db(sentinel.database),
             ),
+            Endpoint::Cluster(nodes) => {
+                if nodes.is_empty() {
+                    return Err(mistake(
+                        "cluster.nodes",
+                        "missing: name at least one node, as host:port",
+                    ));
+                }
+                let parse = |node: &String| {
+                    let why = || mistake("cluster.nodes", format!("`{node}` is not host:port"));
+                    Address::parse(node).ok_or_else(why)
+                };
+                let nodes = nodes.iter().map(parse).collect::<Result<_, _>>()?;
+                let server = Server::Cluster(Seeds::new(nodes));
+                (server, options.tls.clone(), RedisConnectionInfo::default())
+            }
         };
         Ok(Self(Arc::new(Plan {
             server,
@@ -151,6 +169,7 @@ impl Connector {
     pub(super) async fn connect(&self, protocol: Protocol) -> Result<Connected, ConnectError> {
         let at = match &self.0.server {
             Server::Fixed(address) => address.clone(),
+            Server::Cluster(seeds) => seeds.first()?,
             Server::Sentinel(watched) => {
                 let sentinels = watched.sentinels();
                 let found = tokio::time::timeout(self.0.connect_timeout, sentinels.primary()).await;
@@ -168,11 +187,31 @@ impl Connector {
     /// Whether the server at an address is the one to be asked, now and from now on.
     pub(super) fn standing(&self, at: &Address) -> Standing {
         match &self.0.server {
-            Server::Fixed(_) => Standing::undoubted(),
+            // Of a cluster, the nodes know.
+            Server::Fixed(_) | Server::Cluster(_) => Standing::undoubted(),
             Server::Sentinel(watched) => {
                 Standing::watched(at.clone(), watched.sentinels(), watched.confirmed_within)
             }
         }
+    }
+
+    /// Where to ask for the primaries of a cluster, where there is one.
+    pub(super) fn seeds(&self) -> Option<&Seeds> {
+        match &self.0.server {
+            Server::Cluster(seeds) => Some(seeds),
+            Server::Fixed(_) | Server::Sentinel(_) => None,
+        }
+    }
+
+    /// Makes connections to the server at this address only, and otherwise as this one does.
+    pub(super) fn at(&self, address: Address) -> Self {
+        Self(Arc::new(Plan {
+            server: Server::Fixed(address),
+            credentials: self.0.credentials.clone(),
+            tls: self.0.tls.clone(),
+            settings: self.0.settings.clone(),
+            connect_timeout: self.0.connect_timeout,
+        }))
     }
 
     /// A connection to the server at an address, with the same credentials and certificates.

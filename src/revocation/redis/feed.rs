@@ -46,7 +46,7 @@ use super::link::{Link, refusal};
 use super::pushes::Pushes;
 use super::reconcile::{Reconciliation, Server};
 use super::sentinel::Standing;
-use super::server::{Identity, ServerInfo};
+use super::server::{Identity, Servers};
 use super::session::Session;
 
 /// Pauses between attempts: from the first to the longest, each shortened at random by up to half.
@@ -54,6 +54,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 /// Between two steps of the slow comparison: it must not be felt on the server.
 const COMPARISON_PACE: Duration = Duration::from_millis(10);
+/// How soon everything is compared when slots have changed hands.
+const COMPARE_AFTER_MOVES: Duration = Duration::from_secs(5);
 /// The least that other replicas are given to write back what a server has lost.
 const LEAST_SETTLING: Duration = Duration::from_secs(1);
 
@@ -79,21 +81,30 @@ pub(super) enum FeedState {
     Complete,
 }
 
-/// The server that the view was last complete with. Direct reads from another are not believed: it may lack what the
-/// view, or that of another replica of ours, holds.
+/// The server, or the primaries, that the view was last complete with. Direct reads from another are not believed: it
+/// may lack what the view, or that of another replica of ours, holds.
 #[derive(Clone, Default)]
-pub(super) struct TrustedServer(Arc<Mutex<Option<Identity>>>);
+pub(super) struct TrustedServers(Arc<Mutex<Vec<Identity>>>);
 
-impl TrustedServer {
-    fn set(&self, identity: Option<Identity>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = identity;
+impl TrustedServers {
+    fn set(&self, identities: Vec<Identity>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = identities;
     }
 
-    /// Whether `identity` is the trusted one's.
-    pub(super) fn is(&self, identity: &Identity) -> bool {
+    /// Whether `identity` is that of a trusted one.
+    pub(super) fn include(&self, identity: &Identity) -> bool {
         let trusted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        trusted.as_ref() == Some(identity)
+        trusted.contains(identity)
     }
+}
+
+/// Whom the view was last complete with.
+struct Known {
+    identities: Vec<Identity>,
+    /// How many keys they had evicted.
+    evictions: u64,
+    /// Which of them had which slots.
+    slots: u64,
 }
 
 /// The task.
@@ -105,9 +116,9 @@ pub(super) struct Feed {
     settings: FeedSettings,
     metrics: FeedMetrics,
     state: watch::Sender<FeedState>,
-    trusted: TrustedServer,
-    /// Run id and evictions of the server that the view was last complete with.
-    known: Option<ServerInfo>,
+    trusted: TrustedServers,
+    /// The server that the view was last complete with.
+    known: Option<Known>,
     /// Whether another server has been read from since then: the view may hold what only that one had.
     another_met: bool,
 }
@@ -121,6 +132,8 @@ pub(super) enum FeedEnd {
     NotPrimary,
     /// Another server has taken its place.
     Superseded,
+    /// The primaries of the cluster are others than before, or do something else.
+    Topology(String),
     /// The connection broke, or the server answered wrongly.
     Broken(String),
 }
@@ -165,9 +178,9 @@ impl Feed {
         view: Arc<View>,
         clock: Arc<dyn Clock>,
         metrics: FeedMetrics,
-    ) -> (Self, watch::Receiver<FeedState>, TrustedServer) {
+    ) -> (Self, watch::Receiver<FeedState>, TrustedServers) {
         let (state, states) = watch::channel(FeedState::Starting(String::new()));
-        let trusted = TrustedServer::default();
+        let trusted = TrustedServers::default();
         let feed = Self {
             connect_timeout: connector.connect_timeout(),
             connector,
@@ -196,7 +209,7 @@ impl Feed {
             self.metrics.reconnects.inc();
             if matches!(end, FeedEnd::NotPrimary | FeedEnd::Superseded) {
                 // What it holds when it is a primary again is another's.
-                self.trusted.set(None);
+                self.trusted.set(Vec::new());
             }
             let complete = *self.state.borrow() == FeedState::Complete;
             let (why, state) = match end {
@@ -209,7 +222,9 @@ impl Feed {
                     let why = "the Sentinels name another server".to_owned();
                     (why.clone(), FeedState::Starting(why))
                 }
-                FeedEnd::Broken(why) => (why.clone(), FeedState::Starting(why)),
+                FeedEnd::Topology(why) | FeedEnd::Broken(why) => {
+                    (why.clone(), FeedState::Starting(why))
+                }
             };
             if !complete {
                 self.state.send_replace(state);
@@ -235,19 +250,23 @@ impl Feed {
         let patience = self.connect_timeout;
         let late = |_| FeedEnd::Broken("no answer in time".to_owned());
         let mut link = Link::open(&self.connector, patience, &pushes).await?;
-        let server = timeout(patience, link.server()).await.map_err(late)??;
-        if !server.primary {
+        let servers = timeout(patience, link.servers()).await.map_err(late)??;
+        if !servers.are_primaries() {
             return Err(FeedEnd::NotPrimary);
         }
         if *self.state.borrow() != FeedState::Complete {
             self.state.send_replace(FeedState::Starting(String::new()));
         }
         let known = self.known.as_ref();
-        let changed =
-            self.another_met || !known.is_some_and(|k| k.identity.is_surely(&server.identity));
+        let same = |k: &Known| servers.are_surely(&k.identities) && k.slots == link.slots();
+        let changed = self.another_met || !known.is_some_and(same);
         self.another_met = changed;
-        let settling = self.settling(&server, changed);
-        let mut standing = self.connector.standing(&link.at);
+        let settling = self.settling(&servers, changed);
+        let mut standing = match link.at() {
+            Some(at) => self.connector.standing(at),
+            None => Standing::undoubted(),
+        };
+        let beats = if link.is_cluster() { 8 } else { 4 };
         let mut session = Session {
             reconciliation: Reconciliation::new(
                 Arc::clone(&self.view),
@@ -255,10 +274,10 @@ impl Feed {
                 self.metrics.clone(),
                 self.settings.deletions,
                 Server {
-                    identity: server.identity.clone(),
+                    identities: servers.identities(),
                     evictions: match &self.known {
-                        Some(known) if !changed => known.evicted_keys,
-                        _ => server.evicted_keys,
+                        Some(known) if !changed => known.evictions,
+                        _ => servers.evicted_keys(),
                     },
                     changed: changed && self.known.is_some(),
                 },
@@ -266,6 +285,7 @@ impl Feed {
             link,
             pushes,
             patience: self.settings.max_staleness.max(LEAST_SETTLING),
+            proven: None,
         };
         session.read_all().await?;
         if !settling.is_zero() {
@@ -275,7 +295,8 @@ impl Feed {
             );
         }
         let settled = Instant::now() + settling;
-        let mut beats = interval((self.settings.max_staleness / 4).max(Duration::from_millis(10)));
+        let mut beats =
+            interval((self.settings.max_staleness / beats).max(Duration::from_millis(10)));
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut comparisons = interval(COMPARISON_PACE);
         comparisons.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -286,14 +307,18 @@ impl Feed {
                 biased;
                 _ = beats.tick() => {
                     standing.ask();
-                    proved = Some(session.heartbeat().await?);
-                    self.claim(proved, &standing, settled, &server, &session.reconciliation);
+                    proved = session.heartbeat().await?;
+                    if session.reconciliation.moving.has_moved() {
+                        // Until it has been compared, what is deleted by hand counts as lost.
+                        compare_at = compare_at.min(Instant::now() + COMPARE_AFTER_MOVES);
+                    }
+                    self.claim(proved, &standing, settled, &servers, &session);
                 }
                 superseded = standing.changed() => {
                     if superseded {
                         return Err(FeedEnd::Superseded);
                     }
-                    self.claim(proved, &standing, settled, &server, &session.reconciliation);
+                    self.claim(proved, &standing, settled, &servers, &session);
                 }
                 () = session.pushes.arrived() => session.act_on_pushes().await?,
                 _ = comparisons.tick(), if Instant::now() >= compare_at => {
@@ -306,9 +331,9 @@ impl Feed {
     }
 
     /// How long to wait, after everything was read, before the view counts as fresh.
-    fn settling(&self, server: &ServerInfo, changed: bool) -> Duration {
+    fn settling(&self, servers: &Servers, changed: bool) -> Duration {
         let settling = self.settings.max_staleness.max(LEAST_SETTLING);
-        let just_started = server.uptime <= settling.as_secs() + 1;
+        let just_started = servers.uptime() <= settling.as_secs() + 1;
         if changed && (self.known.is_some() || just_started) {
             settling
         } else {
@@ -322,32 +347,34 @@ impl Feed {
         proved: Option<Instant>,
         standing: &Standing,
         settled: Instant,
-        server: &ServerInfo,
-        done: &Reconciliation,
+        servers: &Servers,
+        session: &Session,
     ) {
         if let (Some(proved), Some(since)) = (proved, standing.since())
             && Instant::now() >= settled
         {
-            self.complete(server, proved.min(since), done);
+            self.complete(servers, proved.min(since), session);
         }
     }
 
-    fn complete(&mut self, server: &ServerInfo, as_of: Instant, done: &Reconciliation) {
-        self.trusted.set(Some(server.identity.clone()));
+    fn complete(&mut self, servers: &Servers, as_of: Instant, session: &Session) {
+        let done = &session.reconciliation;
+        let now = Known {
+            identities: servers.identities(),
+            evictions: done.evictions(),
+            slots: session.link.slots(),
+        };
+        self.trusted.set(now.identities.clone());
         self.view.set_fresh_as_of(as_of);
         // What this server lacks and would not take back is not deleted, after a reconnection either.
-        self.another_met = done.is_owing();
-        if let Some(known) = &mut self.known
-            && known.identity == server.identity
-        {
-            known.evicted_keys = done.evictions();
-            self.metrics.following(true);
+        self.another_met = done.is_owing() || done.moving.has_moved();
+        self.metrics.following(true);
+        let before = self.known.replace(now);
+        if before.is_some_and(|k| k.identities == servers.identities()) {
             return;
         }
-        self.known = Some(server.clone());
-        self.metrics.following(true);
         tracing::info!(entries = self.view.len(), "the revocation view is complete");
-        for warning in server.warnings() {
+        for warning in servers.warnings() {
             tracing::warn!(warning, "this Redis can lose revocations");
         }
         self.state.send_replace(FeedState::Complete);

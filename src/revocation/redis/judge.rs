@@ -23,27 +23,31 @@ impl Reconciliation {
     pub(super) async fn judge_gone(
         &mut self,
         link: &mut Link,
-        gone: &[KeyHash],
+        gone: &[(KeyHash, &Vec<u8>)],
     ) -> RedisResult<()> {
         let soon = self.clock.now().plus(EXPIRY_SLACK);
-        let held = |hash: &KeyHash| {
+        let held = |(hash, name): &(KeyHash, &Vec<u8>)| {
             let (cutoff, expires_at) = self.view.entry(*hash)?;
-            Some((*hash, cutoff, expires_at))
+            Some(((*hash, cutoff, expires_at), (*name).clone()))
         };
         // What is due anyway ends by itself, by our own clock.
-        let early: Vec<Missing> = gone
+        let early: Vec<(Missing, Vec<u8>)> = gone
             .iter()
             .filter_map(held)
-            .filter(|m| m.2 > soon)
+            .filter(|(m, _)| m.2 > soon)
             .collect();
         let names: Vec<_> = early
             .iter()
-            .map(|m| StoredKey::restored(m.0).into_bytes())
+            .map(|(m, _)| StoredKey::restored(m.0).into_bytes())
             .collect();
         let stored = stored::read(link, &names, || self.clock.now()).await?;
         let mut missing = Vec::new();
-        for (entry, stored) in early.into_iter().zip(stored) {
+        for ((entry, name), stored) in early.into_iter().zip(stored) {
             match stored {
+                Stored::Unknown => {
+                    let key = StoredKey::Native(entry.0);
+                    self.moving.not_known(&self.view, &name, key);
+                }
                 Stored::Revocation {
                     cutoff, expires_at, ..
                 } => {
@@ -65,7 +69,10 @@ impl Reconciliation {
             );
             return Ok(());
         }
-        let forgotten = lost.is_some() || self.owing || self.deletions == Deletions::Ignore;
+        let forgotten = lost.is_some()
+            || self.owing
+            || self.moving.has_moved()
+            || self.deletions == Deletions::Ignore;
         self.keep_or_drop(link, missing, forgotten).await
     }
 
@@ -104,6 +111,7 @@ impl Reconciliation {
         let forgotten = why == Why::ServerChanged
             || lost.is_some()
             || owed
+            || self.moving.has_moved()
             || self.deletions == Deletions::Ignore;
         tracing::warn!(
             entries = missing.len(),
@@ -116,11 +124,12 @@ impl Reconciliation {
 
     /// Whether the server has lost keys that nobody deleted, since all was well.
     async fn has_lost(&mut self, link: &mut Link) -> RedisResult<Option<Loss>> {
-        let now = link.server().await?;
-        let evicted = now.evicted_keys != self.server.evictions;
-        if now.identity != self.server.identity {
+        let now = link.servers().await?;
+        let evicted = now.evicted_keys() != self.server.evictions;
+        let identities = now.identities();
+        if identities != self.server.identities {
             // It has been somebody's replica meanwhile, and taken over that one's data.
-            self.server.identity = now.identity;
+            self.server.identities = identities;
             self.another_history = true;
             return Ok(Some(Loss::History));
         }

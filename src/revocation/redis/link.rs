@@ -5,28 +5,27 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{RedisResult, Value};
+use redis::{Cmd, RedisResult, Value};
 use tokio::time::timeout;
 
 use crate::clock::Timestamp;
 
 use super::super::key::PREFIX;
 use super::super::view::KeyHash;
+use super::cluster::{Beat, Primaries};
 use super::connector::{Address, Connector, Driver, Protocol};
 use super::feed::FeedEnd;
 use super::pushes::Pushes;
 use super::reconcile::BATCH;
 use super::restore::Missing;
-use super::server::{self, ServerInfo};
+use super::server::{self, ServerInfo, Servers};
 use super::stored::StoredKey;
 use super::{LONGEST_LIFE, connection, format};
 
-/// A connection that tracks changes.
-pub(super) struct Link {
-    connection: MultiplexedConnection,
-    _driver: Driver,
-    /// The server.
-    pub at: Address,
+/// To one server, or to all primaries of a cluster.
+pub(super) enum Link {
+    One(One),
+    Cluster(Primaries),
 }
 
 /// What stands under a key.
@@ -34,6 +33,8 @@ pub(super) struct Link {
 pub(super) enum Reading {
     /// There is no such key.
     Nothing,
+    /// Nobody could say: the slot of the key is changing hands.
+    Unknown,
     /// There is one.
     Key {
         /// `None` where it is not a string.
@@ -43,9 +44,22 @@ pub(super) enum Reading {
     },
 }
 
-/// How far a reading of all keys has come.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Position(u64);
+/// How far a reading of all keys has come: on each server a cursor, or `None` where it is through.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Position(pub Vec<Option<u64>>);
+
+/// Some names of keys, and where the next are; nowhere when all have been read.
+pub(super) struct Batch {
+    pub names: Vec<Vec<u8>>,
+    pub position: Option<Position>,
+}
+
+/// A connection that tracks changes.
+pub(super) struct One {
+    connection: MultiplexedConnection,
+    _driver: Driver,
+    at: Address,
+}
 
 impl Link {
     /// Connects, and has every change pushed from now on. No step takes longer than `patience`.
@@ -54,62 +68,89 @@ impl Link {
         patience: Duration,
         pushes: &Pushes,
     ) -> Result<Self, FeedEnd> {
+        if connector.seeds().is_some() {
+            let primaries = Primaries::open(connector, patience, pushes).await?;
+            return Ok(Self::Cluster(primaries));
+        }
         let late = |_| FeedEnd::Broken("no answer in time".to_owned());
         let made = connector.connect(Protocol::Resp3(pushes.clone())).await?;
         let mut connection = made.connection;
         timeout(patience, track(&mut connection))
             .await
             .map_err(late)??;
-        Ok(Self {
+        Ok(Self::One(One {
             connection,
             _driver: made.driver,
             at: made.at,
-        })
+        }))
+    }
+
+    /// Where the server is, where it is one.
+    pub(super) fn at(&self) -> Option<&Address> {
+        match self {
+            Self::One(one) => Some(&one.at),
+            Self::Cluster(_) => None,
+        }
+    }
+
+    /// Whether a key can move from one server to another.
+    pub(super) fn is_cluster(&self) -> bool {
+        matches!(self, Self::Cluster(_))
+    }
+
+    /// A number that stands for who has which slots, as far as is known.
+    pub(super) fn slots(&self) -> u64 {
+        match self {
+            Self::One(_) => 0,
+            Self::Cluster(primaries) => primaries.slots(),
+        }
     }
 
     /// Asks who holds the data.
-    pub(super) async fn server(&mut self) -> RedisResult<ServerInfo> {
-        ServerInfo::read(&mut self.connection).await
+    pub(super) async fn servers(&mut self) -> RedisResult<Servers> {
+        Ok(Servers(match self {
+            Self::One(one) => vec![ServerInfo::read(&mut one.connection).await?],
+            Self::Cluster(primaries) => primaries.servers().await?,
+        }))
     }
 
     /// Asks whether who holds the data may still be asked. When this has returned, everything is here that was
     /// pushed before it was called.
-    pub(super) async fn heartbeat(&mut self) -> Result<(), FeedEnd> {
-        match server::is_primary(&mut self.connection).await? {
-            true => Ok(()),
-            false => Err(FeedEnd::NotPrimary),
+    pub(super) async fn heartbeat(&mut self) -> Result<Beat, FeedEnd> {
+        match self {
+            Self::One(one) => match server::is_primary(&mut one.connection).await? {
+                true => Ok(Beat {
+                    proven: true,
+                    moved: false,
+                }),
+                false => Err(FeedEnd::NotPrimary),
+            },
+            Self::Cluster(primaries) => primaries.heartbeat().await,
         }
     }
 
-    /// Reads the names of some more keys; without a position all have been read.
-    pub(super) async fn scan(
-        &mut self,
-        from: Position,
-    ) -> RedisResult<(Vec<Vec<u8>>, Option<Position>)> {
-        let mut scan = redis::cmd("SCAN");
-        scan.arg(from.0)
-            .arg("MATCH")
-            .arg(format!("{PREFIX}*"))
-            .arg("COUNT")
-            .arg(BATCH);
-        let (next, keys): (u64, Vec<Vec<u8>>) = scan.query_async(&mut self.connection).await?;
-        Ok((keys, (next != 0).then_some(Position(next))))
+    /// Reads the names of some more keys.
+    pub(super) async fn scan(&mut self, from: &Position) -> RedisResult<Batch> {
+        match self {
+            Self::One(one) => {
+                let cursor = from.0.first().copied().flatten().unwrap_or_default();
+                let (next, names) = scan(&mut one.connection, cursor).await?;
+                let position = (next != 0).then(|| Position(vec![Some(next)]));
+                Ok(Batch { names, position })
+            }
+            Self::Cluster(primaries) => primaries.scan(from).await,
+        }
     }
 
-    /// Reads keys: values in one command, remaining lives in the same pipeline.
+    /// Reads keys: values, and remaining lives.
     ///
     /// The two may not be of the same moment. A write between them is pushed, and the key read again.
     pub(super) async fn read(&mut self, keys: &[Vec<u8>]) -> RedisResult<Vec<Reading>> {
-        if keys.is_empty() {
-            return Ok(Vec::new());
+        match self {
+            _ if keys.is_empty() => Ok(Vec::new()),
+            Self::One(one) => one.read(keys).await,
+            Self::Cluster(primaries) => primaries.read(keys).await,
         }
-        let mut pipeline = redis::pipe();
-        pipeline.cmd("MGET").arg(keys);
-        for key in keys {
-            pipeline.cmd("PTTL").arg(key);
-        }
-        let answers = pipeline.query_async(&mut self.connection).await?;
-        readings(answers, keys.len())
     }
 
     /// For each hash: whether it has been taken back through the API.
@@ -117,11 +158,14 @@ impl Link {
         &mut self,
         hashes: impl Iterator<Item = KeyHash>,
     ) -> RedisResult<Vec<bool>> {
-        let mut exist = redis::pipe();
-        for hash in hashes {
-            exist.exists(StoredKey::unrevoked(hash));
-        }
-        exist.query_async(&mut self.connection).await
+        let exist = hashes.map(|hash| {
+            let name = StoredKey::unrevoked(hash);
+            let mut exists = redis::cmd("EXISTS");
+            exists.arg(&name);
+            (name, exists)
+        });
+        let answers = self.run(exist.collect()).await?;
+        Ok(answers.iter().map(|a| *a == Value::Int(1)).collect())
     }
 
     /// Writes restored revocations where there are none. Tells how many.
@@ -130,35 +174,79 @@ impl Link {
         entries: &[Missing],
         now: Timestamp,
     ) -> RedisResult<u64> {
-        if entries.is_empty() {
-            return Ok(0);
-        }
-        let mut write = redis::pipe();
-        for (hash, cutoff, expires_at) in entries {
-            let command = write.cmd("SET").arg(StoredKey::restored(*hash));
-            command.arg(format::restored_value(*cutoff)).arg("NX");
+        let writes = entries.iter().map(|(hash, cutoff, expires_at)| {
+            let name = StoredKey::restored(*hash);
+            let mut write = redis::cmd("SET");
+            write
+                .arg(&name)
+                .arg(format::restored_value(*cutoff))
+                .arg("NX");
             if *expires_at != Timestamp::NEVER {
                 let life = expires_at.since(now).as_millis().max(1);
                 let life = u64::try_from(life).unwrap_or(LONGEST_LIFE);
-                command.arg("PX").arg(life.min(LONGEST_LIFE));
+                write.arg("PX").arg(life.min(LONGEST_LIFE));
             }
-        }
-        let answers: Vec<Option<String>> = write.query_async(&mut self.connection).await?;
-        Ok(answers.iter().flatten().count() as u64)
+            (name, write)
+        });
+        let answers = self.run(writes.collect()).await?;
+        Ok(answers.iter().filter(|a| **a == Value::Okay).count() as u64)
     }
 
     /// Deletes restored revocations.
     pub(super) async fn delete_restored(&mut self, hashes: &[KeyHash]) -> RedisResult<()> {
-        if hashes.is_empty() {
-            return Ok(());
+        let deletes = hashes.iter().map(|hash| {
+            let name = StoredKey::restored(*hash);
+            let mut delete = redis::cmd("DEL");
+            delete.arg(&name);
+            (name, delete)
+        });
+        self.run(deletes.collect()).await.map(drop)
+    }
+
+    /// Runs commands, each with the key that it is about. All of them were carried out, or it fails.
+    async fn run(&mut self, commands: Vec<(String, Cmd)>) -> RedisResult<Vec<Value>> {
+        match self {
+            _ if commands.is_empty() => Ok(Vec::new()),
+            Self::One(one) => {
+                let mut pipeline = redis::pipe();
+                for (_, command) in commands {
+                    pipeline.add_command(command);
+                }
+                pipeline.query_async(&mut one.connection).await
+            }
+            Self::Cluster(primaries) => primaries.run(commands).await,
         }
-        let names: Vec<_> = hashes.iter().map(|h| StoredKey::restored(*h)).collect();
-        let mut delete = redis::cmd("DEL");
-        delete.arg(names).exec_async(&mut self.connection).await
     }
 }
 
-async fn track(connection: &mut MultiplexedConnection) -> Result<(), FeedEnd> {
+/// One step of reading all names of keys on one server.
+pub(super) async fn scan(
+    connection: &mut MultiplexedConnection,
+    cursor: u64,
+) -> RedisResult<(u64, Vec<Vec<u8>>)> {
+    let mut scan = redis::cmd("SCAN");
+    scan.arg(cursor)
+        .arg("MATCH")
+        .arg(format!("{PREFIX}*"))
+        .arg("COUNT")
+        .arg(BATCH);
+    scan.query_async(connection).await
+}
+
+impl One {
+    async fn read(&mut self, keys: &[Vec<u8>]) -> RedisResult<Vec<Reading>> {
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("MGET").arg(keys);
+        for key in keys {
+            pipeline.cmd("PTTL").arg(key);
+        }
+        let answers = pipeline.query_async(&mut self.connection).await?;
+        readings(answers, keys.len())
+    }
+}
+
+/// Has every change of a key of ours pushed on this connection from now on.
+pub(super) async fn track(connection: &mut MultiplexedConnection) -> Result<(), FeedEnd> {
     let mut tracking = redis::cmd("CLIENT");
     tracking
         .arg("TRACKING")
@@ -195,22 +283,28 @@ fn readings(answers: Vec<Value>, count: usize) -> RedisResult<Vec<Reading>> {
     if values.len() != count || answers.len() != count {
         return Err(wrong());
     }
-    let read = values.into_iter().zip(answers).map(|(value, life)| {
+    let read = values.into_iter().zip(answers);
+    read.map(|(value, life)| Reading::of(value, &life).ok_or_else(wrong))
+        .collect()
+}
+
+impl Reading {
+    /// From the value that `MGET` gives, and what `PTTL` says.
+    pub(super) fn of(value: Value, life: &Value) -> Option<Self> {
         let Value::Int(life) = life else {
-            return Err(wrong());
+            return None;
         };
         // -2: there is no such key; -1: it has no end.
-        if life == -2 {
-            return Ok(Reading::Nothing);
+        if *life == -2 {
+            return Some(Self::Nothing);
         }
         let value = match value {
             Value::BulkString(value) => Some(value),
             _ => None,
         };
-        let life = u64::try_from(life).ok().map(Duration::from_millis);
-        Ok(Reading::Key { value, life })
-    });
-    read.collect()
+        let life = u64::try_from(*life).ok().map(Duration::from_millis);
+        Some(Self::Key { value, life })
+    }
 }
 
 #[cfg(test)]

@@ -7,12 +7,15 @@
 //! Without, every check asks; that works with RESP2 and through any proxy.
 
 mod applications;
+mod cluster;
 mod connection;
 mod connector;
 mod feed;
+mod following;
 mod format;
 mod judge;
 mod link;
+mod moving;
 mod options;
 mod pushes;
 mod reconcile;
@@ -33,8 +36,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use redis::aio::MultiplexedConnection;
 use redis::{FromRedisValue, Pipeline};
-use tokio::sync::watch;
-use tokio::task::AbortHandle;
 
 use crate::clock::{Clock, Timestamp};
 use crate::metrics::FeedMetrics;
@@ -47,15 +48,19 @@ use super::{Page, RevocationStore, StoreError, TokenRegistry};
 
 use connection::{Borrowed, Connection};
 use connector::Connector;
-use feed::{Feed, FeedState, TrustedServer};
+use following::Following;
 use script::Scripts;
 use stored::StoredKey;
 
+pub use cluster::RedisClusterStore;
 pub use feed::FeedSettings;
 pub use options::{Credentials, Deletions, Endpoint, OptionsError, RedisOptions, SentinelOptions};
 
 /// The longest expiry to give a key, in ms: what a Lua number holds exactly.
 const LONGEST_LIFE: u64 = 1 << 53;
+/// What is said of a server that has only some of the keys.
+const IN_A_CLUSTER: &str =
+    "the server is a node of a cluster: name some nodes in `cluster` instead of `url`";
 /// How many keys a step of `SCAN` looks at.
 const SCAN_COUNT: usize = 1000;
 
@@ -68,20 +73,6 @@ pub struct RedisStore {
     connection: Connection,
     scripts: Scripts,
     following: Option<Following>,
-}
-
-/// The view and the task that keeps it.
-struct Following {
-    view: Arc<View>,
-    states: watch::Receiver<FeedState>,
-    trusted: TrustedServer,
-    task: AbortHandle,
-}
-
-impl Drop for Following {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
 }
 
 impl RedisStore {
@@ -102,25 +93,13 @@ impl RedisStore {
         clock: Arc<dyn Clock>,
         metrics: FeedMetrics,
     ) -> Result<Self, StoreError> {
-        let view = Arc::<View>::default();
         let connector = Connector::new(options)?;
-        let (feed, states, trusted) = Feed::new(
-            connector.clone(),
-            settings,
-            Arc::clone(&view),
-            Arc::clone(&clock),
-            metrics,
-        );
+        let following = Following::start(connector.clone(), settings, Arc::clone(&clock), metrics);
         Ok(Self {
             clock,
             connection: Connection::start(connector, true),
             scripts: Scripts::default(),
-            following: Some(Following {
-                view,
-                states,
-                trusted,
-                task: tokio::spawn(feed.run()).abort_handle(),
-            }),
+            following: Some(following),
         })
     }
 
@@ -128,22 +107,14 @@ impl RedisStore {
     /// connection, or when the server cannot be followed, the error says why; reading a large list may take longer.
     pub async fn ready(&self, patience: Duration) -> Result<(), StoreError> {
         self.connection.ready(patience).await?;
-        let Some(following) = &self.following else {
-            return Ok(());
-        };
-        let mut states = following.states.clone();
-        let settled = |s: &FeedState| !matches!(s, FeedState::Starting(_));
-        loop {
-            let waited = tokio::time::timeout(patience, states.wait_for(settled))
-                .await
-                .map(drop);
-            match (states.borrow().clone(), waited) {
-                (FeedState::Complete, _) => return Ok(()),
-                (FeedState::Refused(why), _) => return Err(StoreError::Failed(why)),
-                // An attempt that has met nothing wrong yet is reading a large list.
-                (FeedState::Starting(why), Err(_)) if why.is_empty() => {}
-                (FeedState::Starting(why), _) => return Err(StoreError::Unavailable(why)),
-            }
+        // A proxy that knows no such question is no node either.
+        let asked = self.run(async |connection| server::is_in_cluster(connection).await);
+        if let Ok(Ok(true)) = tokio::time::timeout(patience, asked).await {
+            return Err(StoreError::Failed(IN_A_CLUSTER.to_owned()));
+        }
+        match &self.following {
+            Some(following) => following.ready(patience).await,
+            None => Ok(()),
         }
     }
 
@@ -356,7 +327,7 @@ impl RedisStore {
         mut pipeline: Pipeline,
     ) -> Result<Option<Vec<redis::Value>>, LookupError> {
         if let Some(following) = &self.following {
-            if !following.trusted.is(&connection.identity) {
+            if !following.trusted.include(&connection.identity) {
                 return Err(LookupError::Untrusted);
             }
             // The role in the same breath: a replica answers readily, and may be behind or somebody else's.

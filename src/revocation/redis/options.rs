@@ -9,6 +9,8 @@ use serde::Deserialize;
 use crate::tls::TlsFiles;
 
 use super::super::StoreError;
+use super::IN_A_CLUSTER;
+use super::cluster;
 use super::connection;
 use super::connector::{Connector, Protocol};
 use super::server::ServerInfo;
@@ -33,6 +35,8 @@ pub enum Endpoint {
     Url(String),
     /// Where Sentinels say that the primary is.
     Sentinel(SentinelOptions),
+    /// Some nodes of a cluster, as `host:port`, from which the others are learnt.
+    Cluster(Vec<String>),
 }
 
 /// Sentinels, and what they are asked.
@@ -95,6 +99,14 @@ impl RedisOptions {
         }
     }
 
+    /// Through some nodes of a cluster, without credentials.
+    pub fn cluster(nodes: Vec<String>, connect_timeout: Duration) -> Self {
+        Self {
+            endpoint: Endpoint::Cluster(nodes),
+            ..Self::url("", connect_timeout)
+        }
+    }
+
     /// Whether these can be used, without connecting. Reads the files that they name.
     pub fn validate(&self) -> Result<(), OptionsError> {
         Connector::new(self)?.read_files().map(drop)
@@ -103,6 +115,9 @@ impl RedisOptions {
     /// Connects once and tells why a revocation list would not be safe with this server.
     pub async fn diagnose(&self) -> Result<Vec<String>, StoreError> {
         let connector = Connector::new(self)?;
+        if connector.seeds().is_some() {
+            return cluster::diagnose(&connector).await;
+        }
         let asked = async {
             let mut server = connector
                 .connect(Protocol::Resp2)
@@ -113,6 +128,9 @@ impl RedisOptions {
                 .map_err(|e| StoreError::Unavailable(connection::describe(&e)))
         };
         match tokio::time::timeout(self.connect_timeout * 3, asked).await {
+            Ok(Ok(server)) if server.is_in_cluster() => {
+                Err(StoreError::Failed(IN_A_CLUSTER.to_owned()))
+            }
             Ok(server) => Ok(server?.warnings()),
             Err(_) => Err(StoreError::Timeout),
         }

@@ -11,6 +11,7 @@ use redis::{PushInfo, PushKind, Value};
 use tokio::sync::Notify;
 
 use super::super::view::KeyHash;
+use super::moving::Unknown;
 use super::stored::StoredKey;
 
 /// More changed keys than this at once: read everything again.
@@ -78,6 +79,17 @@ impl Pushes {
             _ => return,
         }
         self.0.arrived.notify_one();
+    }
+
+    /// Keys that could not be read are to be read again, with what is pushed next.
+    pub(super) fn again(&self, unknown: Unknown) {
+        let mut pending = self
+            .0
+            .pending
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        pending.overflowed |= unknown.overflowed;
+        pending.keys.extend(unknown.keys);
     }
 
     /// Takes what is pending.

@@ -1,6 +1,7 @@
 //! Bringing the view in line with the server: by what was pushed, and by reading everything. What it means that
 //! something is missing is judged in `judge.rs`.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use redis::RedisResult;
@@ -11,7 +12,8 @@ use crate::metrics::FeedMetrics;
 use super::super::statement::Cutoff;
 use super::super::view::{Change, KeyHash, View};
 use super::Deletions;
-use super::link::{Link, Position};
+use super::link::{Batch, Link, Position};
+use super::moving::Moving;
 use super::pushes::{Pending, Pushes};
 use super::restore;
 use super::server::Identity;
@@ -35,11 +37,13 @@ pub(super) struct Reconciliation {
     pub(super) owing: bool,
     /// The server holds another's data since a moment ago: the connection must be made anew, as with a new server.
     pub(super) another_history: bool,
+    /// What can move between servers.
+    pub(super) moving: Moving,
 }
 
-/// The server at the other end.
+/// Who is at the other end: one server, or several.
 pub(super) struct Server {
-    pub identity: Identity,
+    pub identities: Vec<Identity>,
     /// Its count of evictions when everything was last begun to be read and what was missing was judged: until then,
     /// what is gone may have been evicted.
     pub evictions: u64,
@@ -51,6 +55,8 @@ pub(super) struct Server {
 struct Scan {
     position: Position,
     why: Why,
+    /// How often slots had moved when this began.
+    moves: u64,
     /// The server's count of evictions when this began; asked for in the first step.
     evictions: Option<u64>,
 }
@@ -83,6 +89,7 @@ impl Reconciliation {
             scan: None,
             owing: false,
             another_history: false,
+            moving: Moving::default(),
         }
     }
 
@@ -102,9 +109,12 @@ impl Reconciliation {
 
     fn start(&mut self, why: Why) {
         self.view.begin_round();
+        // Read anew, with all others.
+        self.moving.take_unknown();
         self.scan = Some(Scan {
             position: Position::default(),
             why,
+            moves: self.moving.moves(),
             evictions: None,
         });
     }
@@ -126,51 +136,56 @@ impl Reconciliation {
         self.server.evictions
     }
 
-    /// Reads the next batch. Tells whether everything has been read and what is missing been judged.
+    /// Reads the next batch. Tells whether everything has been read.
     pub(super) async fn step(&mut self, link: &mut Link, pushes: &Pushes) -> RedisResult<bool> {
-        let Some(Scan {
-            position,
-            why,
-            evictions,
-        }) = self.scan
-        else {
+        let Some(scan) = &mut self.scan else {
             return Ok(true);
         };
-        let evictions = match evictions {
-            Some(evictions) => evictions,
-            None => link.server().await?.evicted_keys,
-        };
-        let (keys, next) = link.scan(position).await?;
-        let mut stored = stored::read(link, &keys, || self.clock.now()).await?;
-        let parsed: Vec<_> = keys.iter().map(|key| StoredKey::parse(key)).collect();
+        let why = scan.why;
+        if scan.evictions.is_none() {
+            scan.evictions = Some(link.servers().await?.evicted_keys());
+        }
+        let Batch { names, position } = link.scan(&scan.position).await?;
+        let through = position.is_none();
+        if let Some(position) = position {
+            scan.position = position;
+        }
+        let mut stored = stored::read(link, &names, || self.clock.now()).await?;
+        let parsed: Vec<_> = names.iter().map(|key| StoredKey::parse(key)).collect();
         self.join_restored(link, &parsed, &mut stored).await?;
         // What was pushed meanwhile explains a difference, and is acted upon with its own reading.
         let pending = pushes.peek();
-        let read = || keys.iter().zip(&parsed).zip(&stored);
+        let read = || names.iter().zip(&parsed).zip(&stored);
         let is_restored = |key: &Option<StoredKey>| matches!(key, Some(StoredKey::Restored(_)));
         // What was restored comes last: it adds to what stands, and does not replace it.
         let natives = read().filter(|((_, parsed), _)| !is_restored(parsed));
         let restored = read().filter(|((_, parsed), _)| is_restored(parsed));
         for ((key, parsed), stored) in natives.chain(restored) {
             let Some(parsed) = *parsed else { continue };
+            if *stored == Stored::Unknown {
+                self.moving.not_known(&self.view, key, parsed);
+                continue;
+            }
             let change = self.show(parsed, stored, false);
             if why == Why::Comparison && change != Change::None && !pending.explains(key) {
                 self.metrics.healed.inc();
             }
         }
-        if let Some(position) = next {
-            self.scan = Some(Scan {
-                position,
-                why,
-                evictions: Some(evictions),
-            });
-            return Ok(false);
+        Ok(through)
+    }
+
+    /// Judges what is missing, when everything has been read.
+    pub(super) async fn finish(&mut self, link: &mut Link, pushes: &Pushes) -> RedisResult<()> {
+        let Some(scan) = self.scan.take() else {
+            return Ok(());
+        };
+        self.judge_missing(link, scan.why, &pushes.peek()).await?;
+        if let Some(evictions) = scan.evictions {
+            self.server.evictions = evictions;
         }
-        self.judge_missing(link, why, &pending).await?;
-        self.scan = None;
-        self.server.evictions = evictions;
         self.server.changed = false;
-        Ok(true)
+        self.moving.judged(scan.moves);
+        Ok(())
     }
 
     /// Acts on pushes. `false` means that everything must be read again.
@@ -197,13 +212,13 @@ impl Reconciliation {
             let parsed: Vec<_> = batch.iter().map(|(parsed, _)| Some(*parsed)).collect();
             self.join_restored(link, &parsed, &mut stored).await?;
             let (mut gone, mut taken_back) = (Vec::new(), Vec::new());
-            for ((parsed, _), stored) in batch.iter().zip(&stored) {
+            for ((parsed, key), stored) in batch.iter().zip(&stored) {
                 match (parsed, stored) {
+                    (_, Stored::Unknown) => self.moving.not_known(&self.view, key, *parsed),
                     (StoredKey::Unrevoked(hash), Stored::Revocation { .. }) => {
-                        self.view.remove(*hash);
                         taken_back.push(*hash);
                     }
-                    (StoredKey::Native(hash), Stored::Nothing) => gone.push(*hash),
+                    (StoredKey::Native(hash), Stored::Nothing) => gone.push((*hash, key)),
                     // Left to the comparison: a native key may say the same, under a name that is not known here.
                     (StoredKey::Restored(_) | StoredKey::Unrevoked(_), Stored::Nothing) => {}
                     // At once, however it went: nobody is let in by what is no more.
@@ -213,15 +228,41 @@ impl Reconciliation {
                     (
                         StoredKey::Native(_) | StoredKey::Restored(_) | StoredKey::Registration(_),
                         Stored::Revocation { .. },
-                    ) => {
-                        self.show(*parsed, stored, true);
-                    }
+                    ) => {}
+                }
+            }
+            self.take_back(link, &mut taken_back).await?;
+            for ((parsed, key), stored) in batch.iter().zip(&stored) {
+                self.show(*parsed, stored, true);
+                if let (true, StoredKey::Native(hash)) = (link.is_cluster(), parsed) {
+                    self.moving.named(*hash, key);
                 }
             }
             restore::delete(link, &taken_back).await?;
             self.judge_gone(link, &gone).await?;
         }
         Ok(true)
+    }
+
+    /// Takes out what was taken back through the API, unless it has been revoked again since: where revocation and
+    /// tombstone are on two servers, the later may be heard of first.
+    async fn take_back(&self, link: &mut Link, taken_back: &mut Vec<KeyHash>) -> RedisResult<()> {
+        let named = taken_back.iter().map(|hash| self.moving.name_of(*hash));
+        let names: Vec<Vec<u8>> = named.flatten().cloned().collect();
+        let stored = stored::read(link, &names, || self.clock.now()).await?;
+        let standing = names.iter().zip(stored);
+        let standing: HashSet<&Vec<u8>> = standing
+            .filter_map(|(name, stored)| (stored != Stored::Nothing).then_some(name))
+            .collect();
+        let stands = |hash| {
+            let name = self.moving.name_of(hash);
+            name.is_some_and(|name| standing.contains(name))
+        };
+        taken_back.retain(|hash| !stands(*hash));
+        for hash in taken_back {
+            self.view.remove(*hash);
+        }
+        Ok(())
     }
 
     /// A revocation that was restored and then written again, under its own name, stands twice: the stronger counts,
@@ -252,7 +293,11 @@ impl Reconciliation {
             .collect();
         let restored = stored::read(link, &names, || self.clock.now()).await?;
         for ((index, _), restored) in weaker.into_iter().zip(&restored) {
-            stored[index].strengthen(restored);
+            match restored {
+                // What stands may not be made less on half the word.
+                Stored::Unknown => stored[index] = Stored::Unknown,
+                known => stored[index].strengthen(known),
+            }
         }
         Ok(())
     }

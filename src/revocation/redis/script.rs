@@ -24,7 +24,7 @@ impl Default for Scripts {
 /// `ARGV[2]`: how long it stands, in ms, or empty for ever. `ARGV[3]`: the value as JSON, without the cutoff.
 ///
 /// A script and not MULTI, because what to write depends on what is read. It reads a value as `format.rs` does.
-const REVOKE: &str = r"
+pub(super) const REVOKE: &str = r"
     local old = redis.call('GET', KEYS[1])
     local cutoff, life = tonumber(ARGV[1]), tonumber(ARGV[2])
     if old then

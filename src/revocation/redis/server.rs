@@ -30,6 +30,10 @@ pub(super) struct ServerInfo {
     pub evicted_keys: u64,
     /// How long it has been running, in seconds.
     pub uptime: u64,
+    /// Of several: which one it is.
+    named: String,
+    /// Whether keys can be there: not on a primary of a cluster that has no slots.
+    holds_keys: bool,
     fields: HashMap<String, String>,
 }
 
@@ -43,6 +47,7 @@ impl ServerInfo {
                 Ok(Self {
                     primary: is_primary(connection).await?,
                     uptime: u64::MAX,
+                    holds_keys: true,
                     ..Self::default()
                 })
             }
@@ -65,8 +70,24 @@ impl ServerInfo {
             primary: fields.get("role").is_none_or(|role| role == "master"),
             evicted_keys: number("evicted_keys").unwrap_or_default(),
             uptime: number("uptime_in_seconds").unwrap_or(u64::MAX),
+            named: String::new(),
+            holds_keys: true,
             fields,
         }
+    }
+
+    /// One of several.
+    pub(super) fn of_several(self, named: String, holds_keys: bool) -> Self {
+        Self {
+            named,
+            holds_keys,
+            ..self
+        }
+    }
+
+    /// Whether it is a node of a cluster.
+    pub(super) fn is_in_cluster(&self) -> bool {
+        self.says("cluster_enabled", "1")
     }
 
     fn says(&self, name: &str, value: &str) -> bool {
@@ -112,17 +133,71 @@ impl ServerInfo {
     }
 }
 
+/// The servers that hold the data together: one, or all primaries of a cluster.
+#[derive(Clone, Debug)]
+pub(super) struct Servers(pub Vec<ServerInfo>);
+
+impl Servers {
+    /// Who they are.
+    pub(super) fn identities(&self) -> Vec<Identity> {
+        self.0.iter().map(|s| s.identity.clone()).collect()
+    }
+
+    /// How many keys they have evicted.
+    pub(super) fn evicted_keys(&self) -> u64 {
+        self.0.iter().map(|s| s.evicted_keys).sum()
+    }
+
+    pub(super) fn are_primaries(&self) -> bool {
+        self.0.iter().all(|s| s.primary)
+    }
+
+    /// How long the youngest with data has been running, in seconds.
+    pub(super) fn uptime(&self) -> u64 {
+        let holding = self.0.iter().filter(|s| s.holds_keys);
+        holding.map(|s| s.uptime).min().unwrap_or(u64::MAX)
+    }
+
+    /// Whether all data is where it was with those of before: each of them is still there, and no other holds any.
+    pub(super) fn are_surely(&self, before: &[Identity]) -> bool {
+        let now = self.identities();
+        let is_in = |of: &[Identity], one: &Identity| of.iter().any(|i| i.is_surely(one));
+        let holding = self.0.iter().filter(|s| s.holds_keys);
+        before.iter().all(|one| is_in(&now, one))
+            && holding.map(|s| &s.identity).all(|one| is_in(before, one))
+    }
+
+    /// Why a revocation list is not safe with them.
+    pub(super) fn warnings(&self) -> Vec<String> {
+        let of_one = |s: &ServerInfo| {
+            let named = s.named.clone();
+            s.warnings().into_iter().map(move |w| format!("{named}{w}"))
+        };
+        self.0.iter().flat_map(of_one).collect()
+    }
+}
+
 /// Asks for the role. `HELLO` without arguments tells it and, unlike `ROLE` and `INFO`, is allowed to every user.
 pub(super) async fn is_primary(connection: &mut MultiplexedConnection) -> RedisResult<bool> {
     let hello: HashMap<String, Value> = redis::cmd("HELLO").query_async(connection).await?;
     Ok(says_primary(&hello))
 }
 
+/// Asks whether it is a node of a cluster, in the same way.
+pub(super) async fn is_in_cluster(connection: &mut MultiplexedConnection) -> RedisResult<bool> {
+    let hello: HashMap<String, Value> = redis::cmd("HELLO").query_async(connection).await?;
+    Ok(says(&hello, "mode", "cluster"))
+}
+
 /// Reads the role from the answer to `HELLO`.
 pub(super) fn says_primary(hello: &HashMap<String, Value>) -> bool {
-    match hello.get("role") {
-        Some(Value::BulkString(role)) => role == b"master",
-        Some(Value::SimpleString(role)) => role == "master",
+    says(hello, "role", "master")
+}
+
+fn says(hello: &HashMap<String, Value>, name: &str, value: &str) -> bool {
+    match hello.get(name) {
+        Some(Value::BulkString(said)) => said == value.as_bytes(),
+        Some(Value::SimpleString(said)) => said == value,
         _ => false,
     }
 }

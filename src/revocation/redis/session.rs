@@ -1,12 +1,14 @@
-//! One connection of the feed, from the first reading to its end.
+//! One connection of the feed, or one to each primary of a cluster, from the first reading to its end.
 //!
 //! Every wait has a bound. Where one is exceeded, or anything fails, the session is over: what it had taken in and not
 //! acted upon is read again with the next.
 
 use std::time::{Duration, Instant};
 
+use redis::RedisResult;
 use tokio::time::timeout;
 
+use super::cluster::Beat;
 use super::feed::FeedEnd;
 use super::link::Link;
 use super::pushes::Pushes;
@@ -18,16 +20,34 @@ pub(super) struct Session {
     pub link: Link,
     pub pushes: Pushes,
     pub patience: Duration,
+    /// Of a cluster: when the last heartbeat was sent that proved something.
+    pub proven: Option<Instant>,
+}
+
+/// How a step of reading everything ended.
+enum Step {
+    More,
+    Through,
+    /// Flushed, or more has changed than was kept: everything must be read again, from the start.
+    Again,
 }
 
 impl Session {
     /// Reads every key, and judges what the view has beyond them.
     pub(super) async fn read_all(&mut self) -> Result<(), FeedEnd> {
         self.reconciliation.begin();
-        while !self.scan_step().await? {
-            self.act_on_pushes().await?;
-        }
+        self.read_to_the_end().await?;
         self.act_on_pushes().await
+    }
+
+    async fn read_to_the_end(&mut self) -> Result<(), FeedEnd> {
+        loop {
+            match self.scan_step().await? {
+                Step::Through => return Ok(()),
+                Step::More if self.apply_pending().await? => {}
+                Step::More | Step::Again => self.reconciliation.begin(),
+            }
+        }
     }
 
     /// One step of the slow comparison. Tells whether it is through.
@@ -35,33 +55,35 @@ impl Session {
         if !self.reconciliation.is_under_way() {
             self.reconciliation.begin_comparison();
         }
-        self.scan_step().await
+        match self.scan_step().await? {
+            Step::More => Ok(false),
+            Step::Through => Ok(true),
+            Step::Again => self.read_all().await.map(|()| true),
+        }
     }
 
-    async fn scan_step(&mut self) -> Result<bool, FeedEnd> {
+    async fn scan_step(&mut self) -> Result<Step, FeedEnd> {
         let step = self.reconciliation.step(&mut self.link, &self.pushes);
-        match timeout(self.patience * 10, step).await {
-            Ok(done) => Ok(done?),
-            Err(_) => Err(FeedEnd::Broken("no answer in time".to_owned())),
+        if !answered(self.patience * 10, step).await? {
+            return Ok(Step::More);
         }
+        if self.link.is_cluster() {
+            // What moved to a server that had been read, from one that had not been, is seen by the pushes only.
+            self.beat().await?;
+            if !self.apply_pending().await? {
+                return Ok(Step::Again);
+            }
+        }
+        let finish = self.reconciliation.finish(&mut self.link, &self.pushes);
+        answered(self.patience * 10, finish).await?;
+        Ok(Step::Through)
     }
 
     /// Acts on everything that has been pushed.
     pub(super) async fn act_on_pushes(&mut self) -> Result<(), FeedEnd> {
-        let pending = self.pushes.take();
-        if pending.closed {
-            return Err(FeedEnd::Broken("connection closed".to_owned()));
-        }
-        let act = self.reconciliation.apply(&mut self.link, pending);
-        match timeout(self.patience * 10, act).await {
-            Ok(Ok(true)) => {}
-            Ok(Ok(false)) => {
-                // Flushed, or more has changed than was kept: read everything again, from the start.
-                self.reconciliation.begin();
-                while !self.scan_step().await? {}
-            }
-            Ok(Err(error)) => return Err(error.into()),
-            Err(_) => return Err(FeedEnd::Broken("no answer in time".to_owned())),
+        while !self.apply_pending().await? {
+            self.reconciliation.begin();
+            self.read_to_the_end().await?;
         }
         if self.reconciliation.has_another_history() {
             return Err(FeedEnd::NotPrimary);
@@ -69,14 +91,54 @@ impl Session {
         Ok(())
     }
 
-    /// Proves that everything that was acknowledged before now is in the view, and tells when that was asked.
-    pub(super) async fn heartbeat(&mut self) -> Result<Instant, FeedEnd> {
-        let asked = Instant::now();
-        match timeout(self.patience, self.link.heartbeat()).await {
-            Ok(answer) => answer?,
-            Err(_) => return Err(FeedEnd::Broken("no answer to a heartbeat".to_owned())),
+    /// Acts on what has been pushed. `false` means that everything must be read again.
+    async fn apply_pending(&mut self) -> Result<bool, FeedEnd> {
+        let pending = self.pushes.take();
+        if pending.closed {
+            return Err(FeedEnd::Broken("connection closed".to_owned()));
         }
+        let act = self.reconciliation.apply(&mut self.link, pending);
+        answered(self.patience * 10, act).await
+    }
+
+    async fn beat(&mut self) -> Result<Beat, FeedEnd> {
+        let beat = match timeout(self.patience, self.link.heartbeat()).await {
+            Ok(beat) => beat?,
+            Err(_) => return Err(FeedEnd::Broken("no answer to a heartbeat".to_owned())),
+        };
+        if beat.moved || !beat.proven {
+            self.reconciliation.moving.moved();
+        }
+        Ok(beat)
+    }
+
+    /// Asks for a proof that everything that was acknowledged before some moment is in the view, and tells the moment.
+    ///
+    /// Of one server it is when it was asked. Of a cluster, when the time before was asked: see `cluster/mod.rs`.
+    pub(super) async fn heartbeat(&mut self) -> Result<Option<Instant>, FeedEnd> {
+        let asked = Instant::now();
+        let beat = self.beat().await?;
+        self.pushes.again(self.reconciliation.moving.take_unknown());
         self.act_on_pushes().await?;
-        Ok(asked)
+        self.reconciliation.moving.heartbeat();
+        if !self.link.is_cluster() {
+            return Ok(Some(asked));
+        }
+        if !beat.proven {
+            self.proven = None;
+            return Ok(None);
+        }
+        let all = self.reconciliation.moving.knows_all();
+        Ok(std::mem::replace(&mut self.proven, all.then_some(asked)))
+    }
+}
+
+async fn answered<T>(
+    patience: Duration,
+    call: impl Future<Output = RedisResult<T>>,
+) -> Result<T, FeedEnd> {
+    match timeout(patience, call).await {
+        Ok(answer) => Ok(answer?),
+        Err(_) => Err(FeedEnd::Broken("no answer in time".to_owned())),
     }
 }

@@ -70,6 +70,8 @@ impl StoredKey {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Stored {
     Nothing,
+    /// Nobody could say yet.
+    Unknown,
     Revocation {
         cutoff: Cutoff,
         expires_at: Timestamp,
@@ -113,6 +115,7 @@ pub(super) async fn read(
 fn interpret(reading: &Reading, now: Timestamp) -> Stored {
     match reading {
         Reading::Nothing => Stored::Nothing,
+        Reading::Unknown => Stored::Unknown,
         Reading::Key { value, life } => {
             let (cutoff, written_at) = format::cutoff_and_time(value.as_deref().unwrap_or(b""));
             Stored::Revocation {

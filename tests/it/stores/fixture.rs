@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use revoxy::clock::{Clock, ManualClock, SystemClock, Timestamp};
-use revoxy::revocation::{MemoryStore, RedisStore, RevocationStore, SqliteStore, StoreError};
+use revoxy::revocation::{
+    MemoryStore, RedisClusterStore, RedisStore, RevocationStore, SqliteStore, StoreError,
+};
 
+use crate::support::cluster::{Cluster, Flavour};
 use crate::support::{PATIENCE, Redis, Scratch, eventually};
 
 pub type Store = Arc<dyn RevocationStore>;
@@ -150,6 +153,43 @@ impl Durable for InRedis {
             let answer = tokio::time::timeout(PATIENCE, self.store.lookup(&[])).await;
             let listed = tokio::time::timeout(PATIENCE, self.store.list(None, 1)).await;
             (answer.ok()?.is_ok() && listed.ok()?.is_ok()).then_some(())
+        })
+        .await;
+    }
+}
+
+pub struct InCluster {
+    store: Arc<RedisClusterStore>,
+    _cluster: Cluster,
+    _scratch: Scratch,
+}
+
+impl Fixture for InCluster {
+    async fn start() -> Self {
+        let scratch = Scratch::new();
+        let cluster = Cluster::start(&scratch, Flavour::Redis).await;
+        let store = RedisClusterStore::new(&cluster.options(), Arc::new(SystemClock)).unwrap();
+        store.ready(PATIENCE).await.unwrap();
+        Self {
+            store: Arc::new(store),
+            _cluster: cluster,
+            _scratch: scratch,
+        }
+    }
+
+    fn store(&self) -> Store {
+        Arc::clone(&self.store) as _
+    }
+
+    fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
+
+    async fn pass_a_moment(&self) {
+        // As over one server.
+        let end = self.now().plus(self.moment() + Duration::from_millis(2));
+        eventually("the end of a moment", async || {
+            (self.now() > end).then_some(())
         })
         .await;
     }

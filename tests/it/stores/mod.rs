@@ -13,7 +13,7 @@ mod journal;
 mod registry;
 mod watched;
 
-use fixture::{Fixture as _, InMemory, InRedis, InSqlite};
+use fixture::{Fixture as _, InCluster, InMemory, InRedis, InSqlite};
 use in_postgres::{InFollowedPostgres, InPostgres};
 use journal::InJournal;
 use watched::{InSentinel, InValkey};
@@ -108,6 +108,7 @@ macro_rules! contract {
 contract!(memory, InMemory);
 contract!(sqlite, InSqlite, durable);
 contract!(redis, InRedis, durable);
+contract!(cluster, InCluster);
 contract!(tokens_in_memory, InMemory, registry);
 contract!(tokens_in_sqlite, InSqlite, registry, durable);
 contract!(tokens_in_redis, InRedis, registry, durable);

@@ -4,6 +4,7 @@ pub mod admin;
 pub mod application;
 pub mod authority;
 pub mod client;
+pub mod cluster;
 pub mod envoy;
 pub mod postgres;
 pub mod process;

@@ -168,11 +168,10 @@ impl Redis {
 }
 
 fn launch(scratch: &Scratch, port: u16, kind: Kind, arguments: &[String]) -> Process {
-    let program = match kind {
-        Kind::Valkey => program("valkey-server", "VALKEY_SERVER_BIN", &packaged_valkeys()),
-        _ => program("redis-server", "REDIS_SERVER_BIN", &[]),
-    };
-    let mut command = Command::new(program);
+    let mut command = Command::new(match kind {
+        Kind::Valkey => valkey_server(),
+        _ => redis_server(),
+    });
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
     command
         .arg("--dir")
@@ -183,6 +182,14 @@ fn launch(scratch: &Scratch, port: u16, kind: Kind, arguments: &[String]) -> Pro
     }
     command.args(arguments);
     Process::start("redis", &mut command, scratch)
+}
+
+pub fn redis_server() -> PathBuf {
+    program("redis-server", "REDIS_SERVER_BIN", &[])
+}
+
+pub fn valkey_server() -> PathBuf {
+    program("valkey-server", "VALKEY_SERVER_BIN", &packaged_valkeys())
 }
 
 /// Where the Python package puts it, for whichever Python and machine.

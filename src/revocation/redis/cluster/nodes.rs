@@ -1,0 +1,179 @@
+//! The feed's connections to all primaries, each tracking.
+
+use std::time::Duration;
+
+use futures_util::future::{join_all, try_join_all};
+use redis::aio::MultiplexedConnection;
+use redis::{Pipeline, RedisError, RedisResult, Value};
+use tokio::time::timeout;
+
+use super::super::connector::{Address, Connector, Driver, Protocol};
+use super::super::feed::FeedEnd;
+use super::super::link::{Batch, Position, scan, track};
+use super::super::pushes::Pushes;
+use super::super::server::ServerInfo;
+use super::ask::{self, Answer, Question};
+use super::discovery::{self, NOT_A_CLUSTER};
+use super::told::Told;
+use super::topology::Topology;
+
+/// How many primaries are scanned at the same time.
+const SCANS: usize = 8;
+
+/// All primaries, and who owns what.
+pub(in super::super) struct Primaries {
+    nodes: Vec<Node>,
+    topology: Topology,
+}
+
+struct Node {
+    at: Address,
+    connection: MultiplexedConnection,
+    _driver: Driver,
+}
+
+/// What a heartbeat has shown of the cluster.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in super::super) struct Beat {
+    /// Whether those that are connected to are all that may have taken a write.
+    pub proven: bool,
+    /// Whether slots have changed hands since the last one.
+    pub moved: bool,
+}
+
+impl Primaries {
+    /// Finds the primaries, connects to each, and has every change pushed from now on.
+    pub(in super::super) async fn open(
+        connector: &Connector,
+        patience: Duration,
+        pushes: &Pushes,
+    ) -> Result<Self, FeedEnd> {
+        let topology = discovery::discover(connector).await.map_err(|why| {
+            if why == NOT_A_CLUSTER {
+                FeedEnd::Refused(why)
+            } else {
+                FeedEnd::Broken(why)
+            }
+        })?;
+        let connect = topology.primaries.iter().map(async |primary| {
+            let protocol = Protocol::Resp3(pushes.clone());
+            let made = connector.to(primary.at.clone(), protocol).await?;
+            let mut connection = made.connection;
+            let late = |_| FeedEnd::Broken("no answer in time".to_owned());
+            let tracked = timeout(patience, track(&mut connection)).await;
+            tracked.map_err(late)??;
+            Ok::<_, FeedEnd>(Node {
+                at: primary.at.clone(),
+                connection,
+                _driver: made.driver,
+            })
+        });
+        let nodes = try_join_all(connect).await?;
+        Ok(Self { nodes, topology })
+    }
+
+    /// A number that stands for who has which slots.
+    pub(in super::super) fn slots(&self) -> u64 {
+        self.topology.fingerprint()
+    }
+
+    /// Asks each who it is.
+    pub(in super::super) async fn servers(&self) -> RedisResult<Vec<ServerInfo>> {
+        let asked = self.nodes.iter().enumerate().map(async |(place, node)| {
+            let info = ServerInfo::read(&mut node.connection.clone()).await?;
+            let named = format!("{}: ", node.at);
+            Ok::<_, RedisError>(info.of_several(named, self.topology.owns(place)))
+        });
+        try_join_all(asked).await
+    }
+
+    /// Asks every primary what it is and what it knows of the others. When this has returned, everything is here that
+    /// any of them had pushed before.
+    pub(in super::super) async fn heartbeat(&mut self) -> Result<Beat, FeedEnd> {
+        let asked = self
+            .nodes
+            .iter()
+            .map(async |node| Told::ask(&mut node.connection.clone(), &node.at).await);
+        let told = try_join_all(asked).await?;
+        self.judge(&told)
+    }
+
+    /// What the primaries tell, put together.
+    fn judge(&mut self, told: &[Told]) -> Result<Beat, FeedEnd> {
+        let same = |(told, primary): (&Told, &super::topology::Primary)| told.id == primary.id;
+        if !told.iter().zip(&self.topology.primaries).all(same) {
+            return Err(changed("another node is where a primary was"));
+        }
+        if !told.iter().all(|t| t.is_primary) {
+            return Err(changed("a primary has become a replica"));
+        }
+        let topology = Topology::merge(told.iter());
+        if !topology.has_those_of(&self.topology) {
+            return Err(changed("there are other primaries than before"));
+        }
+        let known = |id: &str| topology.primaries.iter().any(|p| p.id == id);
+        // Any node that one of them has given a slot may have taken a write.
+        let nodes = || told.iter().flat_map(|t| &t.nodes);
+        let strangers = nodes().any(|n| !n.slots.is_empty() && !known(&n.id));
+        let fallen = nodes().any(|n| n.has_failed && known(&n.id));
+        let proven = told.iter().all(|t| t.works) && topology.is_whole() && !strangers && !fallen;
+        let moved = topology.differs_from(&self.topology);
+        self.topology = topology;
+        Ok(Beat { proven, moved })
+    }
+
+    /// Reads the names of some more keys, on several primaries at once.
+    pub(in super::super) async fn scan(&self, from: &Position) -> RedisResult<Batch> {
+        let mut cursors = match from.0.len() {
+            0 => vec![Some(0); self.nodes.len()],
+            _ => from.0.clone(),
+        };
+        let open = cursors.iter().enumerate();
+        let open = open.filter_map(|(place, cursor)| Some((place, (*cursor)?)));
+        let steps = open.take(SCANS).map(async |(place, cursor)| {
+            let mut connection = self.nodes[place].connection.clone();
+            (place, scan(&mut connection, cursor).await)
+        });
+        let mut names = Vec::new();
+        for (place, step) in join_all(steps).await {
+            let (next, found) = step?;
+            cursors[place] = (next != 0).then_some(next);
+            names.extend(found);
+        }
+        let position = cursors
+            .iter()
+            .any(Option::is_some)
+            .then_some(Position(cursors));
+        Ok(Batch { names, position })
+    }
+
+    /// Asks about keys, wherever they are.
+    pub(in super::super) async fn ask(&self, questions: &[Question]) -> RedisResult<Vec<Answer>> {
+        ask::ask(self, questions).await
+    }
+}
+
+fn changed(why: &str) -> FeedEnd {
+    FeedEnd::Topology(why.to_owned())
+}
+
+impl ask::Nodes for Primaries {
+    type Error = RedisError;
+
+    fn owner(&self, slot: u16) -> Option<usize> {
+        self.topology.owner(slot)
+    }
+
+    fn at(&self, address: &Address) -> Option<usize> {
+        self.topology.at(address)
+    }
+
+    fn address(&self, node: usize) -> &Address {
+        &self.nodes[node].at
+    }
+
+    async fn send(&self, node: usize, mut pipeline: Pipeline) -> RedisResult<Vec<Value>> {
+        let mut connection = self.nodes[node].connection.clone();
+        pipeline.ignore_errors().query_async(&mut connection).await
+    }
+}

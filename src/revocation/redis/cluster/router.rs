@@ -1,0 +1,359 @@
+//! Direct reads and writes: a connection to each primary, and who owns what, looked up anew all the time.
+//!
+//! A primary that is cut off from the others goes on answering for a while, though another has taken its place. So what
+//! a node says counts only when most of the primaries have named it not longer ago than a bound.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use redis::{FromRedisValue as _, Pipeline, Value};
+use tokio::sync::{Notify, watch};
+use tokio::task::AbortHandle;
+use tokio::time::timeout;
+
+use super::super::super::StoreError;
+use super::super::connection::{Connection, describe};
+use super::super::connector::{Address, Connector};
+use super::super::feed::TrustedServers;
+use super::super::link::scan;
+use super::super::server;
+use super::ask::{self, Answer, Nodes, Question};
+use super::discovery;
+use super::told::Told;
+use super::topology::Topology;
+
+/// How often a call that met a changing cluster is tried.
+const MOST_TRIES: usize = 4;
+/// Between two tries, and at least between two looks at the cluster.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How long a node may take to tell what it knows.
+const TELLING: Duration = Duration::from_millis(500);
+
+/// The way to the right node.
+pub(in super::super) struct Router {
+    map: watch::Receiver<Option<Arc<Map>>>,
+    /// How old the word of most primaries may be.
+    bound: Duration,
+    look: Arc<Notify>,
+    last_error: Arc<Mutex<String>>,
+    surveyor: AbortHandle,
+}
+
+/// Who owns what, and the way there.
+struct Map {
+    topology: Topology,
+    /// By the place among the primaries.
+    nodes: Vec<Arc<Connection>>,
+    /// When most primaries were last asked and named these.
+    confirmed: Option<Instant>,
+}
+
+impl Drop for Router {
+    fn drop(&mut self) {
+        self.surveyor.abort();
+    }
+}
+
+impl Router {
+    /// Starts to look for the primaries. With `identify` each connection first asks which server it has met.
+    pub(in super::super) fn start(connector: Connector, bound: Duration, identify: bool) -> Self {
+        let (sender, map) = watch::channel(None);
+        let (look, last_error) = (Arc::<Notify>::default(), Arc::<Mutex<String>>::default());
+        let surveyor = Surveyor {
+            connector,
+            identify,
+            every: bound / 4,
+            sender,
+            look: Arc::clone(&look),
+            last_error: Arc::clone(&last_error),
+        };
+        Self {
+            map,
+            bound,
+            look,
+            last_error,
+            surveyor: tokio::spawn(surveyor.run()).abort_handle(),
+        }
+    }
+
+    /// Waits until the cluster has been found and each primary been connected to.
+    pub(in super::super) async fn ready(&self, patience: Duration) -> Result<(), StoreError> {
+        let Ok(map) = timeout(patience, self.current()).await else {
+            let last = self.last_error.lock();
+            let why = last.unwrap_or_else(PoisonError::into_inner).clone();
+            return Err(match why == discovery::NOT_A_CLUSTER {
+                true => StoreError::Failed(why),
+                false => StoreError::Unavailable(why),
+            });
+        };
+        let waits = map?.nodes.clone();
+        let waits = waits.iter().map(|node| node.ready(patience));
+        join_all(waits).await.into_iter().collect()
+    }
+
+    /// The map, as soon as there is one that most primaries have confirmed of late: the caller sets the deadline.
+    async fn current(&self) -> Result<Arc<Map>, StoreError> {
+        let gone = |_| StoreError::Unavailable("shutting down".to_owned());
+        let mut maps = self.map.clone();
+        let counts = |map: &Option<Arc<Map>>| {
+            let confirmed = map.as_ref().and_then(|m| m.confirmed);
+            confirmed.is_some_and(|at| at.elapsed() <= self.bound)
+        };
+        let map = maps.wait_for(counts).await.map_err(gone)?.clone();
+        map.ok_or_else(|| StoreError::Unavailable("not connected".to_owned()))
+    }
+
+    /// Asks about keys, wherever they are, and where `trusted` says so only nodes that are. One value a command, none
+    /// of them an error.
+    pub(in super::super) async fn ask(
+        &self,
+        questions: &[Question],
+        trusted: Option<&TrustedServers>,
+    ) -> Result<Vec<Vec<Value>>, StoreError> {
+        let mut tries = 0;
+        loop {
+            let map = self.current().await?;
+            let asking = Asking {
+                map: &map,
+                trusted,
+                maps: self.map.clone(),
+            };
+            let asked = ask::ask(&asking, questions).await.and_then(values);
+            tries += 1;
+            match asked {
+                Err(StoreError::Unavailable(_)) if tries < MOST_TRIES => {
+                    self.look.notify_one();
+                    tokio::time::sleep(PAUSE).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Reads the names of some more keys. A position names the node that it is on; nodes come in the order of their
+    /// ids.
+    pub(in super::super) async fn scan(
+        &self,
+        position: Option<&str>,
+    ) -> Result<(Vec<Vec<u8>>, Option<String>), StoreError> {
+        let bad = || StoreError::Failed("`after` is none of our cursors".to_owned());
+        let map = self.current().await?;
+        let primaries = &map.topology.primaries;
+        let (place, cursor) = match position {
+            None => (0, 0),
+            Some(text) => {
+                let (id, cursor) = text.split_once(':').ok_or_else(bad)?;
+                let cursor: u64 = cursor.parse().map_err(|_| bad())?;
+                // What a node that is gone had is on others now, as likely before as behind.
+                let place = primaries.partition_point(|p| p.id.as_str() < id);
+                let is_there = primaries.get(place).is_some_and(|p| p.id == id);
+                (place, if is_there { cursor } else { 0 })
+            }
+        };
+        let Some(node) = map.nodes.get(place) else {
+            return Ok((Vec::new(), None));
+        };
+        let mut connection = node.current().await?;
+        match scan(&mut connection.inner, cursor).await {
+            Ok((next, names)) => {
+                connection.answered();
+                let next = match next {
+                    0 => primaries.get(place + 1).map(|p| format!("{}:0", p.id)),
+                    next => Some(format!("{}:{next}", primaries[place].id)),
+                };
+                Ok((names, next))
+            }
+            Err(error) => Err(connection.failed(&error)),
+        }
+    }
+}
+
+/// The values, if there is one for every command.
+fn values(answers: Vec<Answer>) -> Result<Vec<Vec<Value>>, StoreError> {
+    let mut all = Vec::with_capacity(answers.len());
+    for answer in answers {
+        let values = answer.map_err(|error| {
+            StoreError::Unavailable(format!(
+                "no node of the cluster answers for a slot: {}",
+                error.code()
+            ))
+        })?;
+        for value in &values {
+            if let Value::ServerError(error) = value {
+                return Err(StoreError::Failed(describe(&error.clone().into())));
+            }
+        }
+        all.push(values);
+    }
+    Ok(all)
+}
+
+/// One call's way to the nodes.
+struct Asking<'r> {
+    map: &'r Map,
+    trusted: Option<&'r TrustedServers>,
+    maps: watch::Receiver<Option<Arc<Map>>>,
+}
+
+impl Nodes for Asking<'_> {
+    type Error = StoreError;
+
+    fn owner(&self, slot: u16) -> Option<usize> {
+        self.map.topology.owner(slot)
+    }
+
+    fn at(&self, address: &Address) -> Option<usize> {
+        self.map.topology.at(address)
+    }
+
+    fn address(&self, node: usize) -> &Address {
+        &self.map.topology.primaries[node].at
+    }
+
+    async fn send(&self, node: usize, mut pipeline: Pipeline) -> Result<Vec<Value>, StoreError> {
+        let node = &self.map.nodes[node];
+        let mut maps = self.maps.clone();
+        let others = |now: &Option<Arc<Map>>| {
+            let now = now.as_ref();
+            now.is_some_and(|now| !now.topology.has_those_of(&self.map.topology))
+        };
+        // A node that is down is not waited for any longer once another has taken its place.
+        let mut connection = tokio::select! {
+            connection = node.current() => connection?,
+            _ = maps.wait_for(others) => {
+                return Err(StoreError::Unavailable("the cluster has changed".to_owned()));
+            }
+        };
+        if let Some(trusted) = self.trusted {
+            if !trusted.include(&connection.identity) {
+                return Err(connection.unfit(
+                    "not a Redis process, or not a history, that the view was last complete with",
+                ));
+            }
+            // The role in the same breath: a replica may be behind or somebody else's.
+            pipeline.cmd("HELLO");
+        }
+        pipeline.ignore_errors();
+        let answers = pipeline
+            .query_async::<Vec<Value>>(&mut connection.inner)
+            .await;
+        let mut answers = match answers {
+            Ok(answers) => answers,
+            Err(error) => return Err(connection.failed(&error)),
+        };
+        if self.trusted.is_some() {
+            let hello = answers.pop().unwrap_or(Value::Nil);
+            let says_so = HashMap::from_redis_value(hello).is_ok_and(|h| server::says_primary(&h));
+            if !says_so {
+                return Err(connection.unfit("the server has become a replica"));
+            }
+        }
+        connection.answered();
+        Ok(answers)
+    }
+}
+
+/// The task that keeps the map.
+struct Surveyor {
+    connector: Connector,
+    identify: bool,
+    every: Duration,
+    sender: watch::Sender<Option<Arc<Map>>>,
+    look: Arc<Notify>,
+    last_error: Arc<Mutex<String>>,
+}
+
+impl Surveyor {
+    async fn run(self) {
+        loop {
+            match self.survey().await {
+                Ok(map) => drop(self.sender.send_replace(Some(Arc::new(map)))),
+                Err(error) => {
+                    let last = self.last_error.lock();
+                    let mut last = last.unwrap_or_else(PoisonError::into_inner);
+                    if *last != error {
+                        tracing::warn!(error, "cannot find the cluster's primaries; trying again");
+                        *last = error;
+                    }
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+            let _ = timeout(self.every, self.look.notified()).await;
+        }
+    }
+
+    async fn survey(&self) -> Result<Map, String> {
+        let before = self.sender.borrow().clone();
+        let asked = Instant::now();
+        let mut told = match &before {
+            Some(map) => ask_all(map).await,
+            None => Vec::new(),
+        };
+        let most = |told: &[Told], of: &Topology| told.len() * 2 > of.primaries.len();
+        // Those who are known may all be the wrong ones.
+        if !before
+            .as_ref()
+            .is_some_and(|map| most(&told, &map.topology))
+        {
+            told = discovery::told(&self.connector).await?;
+        }
+        let topology = Topology::merge(told.iter());
+        let is_owner = |t: &&Told| {
+            let place = topology.primaries.iter().position(|p| p.id == t.id);
+            t.is_primary && t.works && place.is_some_and(|place| topology.owns(place))
+        };
+        let owners = (0..topology.primaries.len()).filter(|p| topology.owns(*p));
+        let agree = told.iter().filter(is_owner).count() * 2 > owners.count();
+        let failed = told
+            .iter()
+            .flat_map(|t| &t.nodes)
+            .any(|n| n.has_failed && topology.primaries.iter().any(|p| p.id == n.id));
+        let confirmed = match &before {
+            _ if agree && !failed && topology.is_whole() => Some(asked),
+            Some(map) if map.topology.has_those_of(&topology) => map.confirmed,
+            _ => None,
+        };
+        let known = |at: &Address| {
+            let map = before.as_ref()?;
+            let place = map.topology.primaries.iter().position(|p| p.at == *at)?;
+            Some(Arc::clone(&map.nodes[place]))
+        };
+        let start = |at: &Address| {
+            Arc::new(Connection::start(
+                self.connector.at(at.clone()),
+                self.identify,
+            ))
+        };
+        let addresses = topology.primaries.iter().map(|p| &p.at);
+        let nodes = addresses.map(|at| known(at).unwrap_or_else(|| start(at)));
+        Ok(Map {
+            nodes: nodes.collect(),
+            topology,
+            confirmed,
+        })
+    }
+}
+
+/// What the primaries tell that answer soon.
+async fn ask_all(map: &Map) -> Vec<Told> {
+    let asked = map.nodes.iter().zip(&map.topology.primaries);
+    let asked = asked.map(async |(node, primary)| {
+        let telling = async {
+            let mut connection = node.current().await.ok()?;
+            match Told::ask(&mut connection.inner, &primary.at).await {
+                Ok(told) => {
+                    connection.answered();
+                    Some(told)
+                }
+                Err(error) => {
+                    connection.failed(&error);
+                    None
+                }
+            }
+        };
+        timeout(TELLING, telling).await.ok().flatten()
+    });
+    join_all(asked).await.into_iter().flatten().collect()
+}

@@ -1,0 +1,269 @@
+//! The store over a cluster: the keys of a revocation are in slots of their own, so no two of them change together.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use redis::{Cmd, FromRedisValue, Value};
+
+use crate::clock::{Clock, Timestamp};
+use crate::metrics::FeedMetrics;
+
+use super::super::super::foreign::ForeignKey;
+use super::super::super::key::RevocationKey;
+use super::super::super::statement::{Cutoff, Revocation};
+use super::super::super::view::View;
+use super::super::super::{Page, RevocationStore, StoreError};
+use super::super::applications;
+use super::super::connector::Connector;
+use super::super::feed::{FeedSettings, TrustedServers};
+use super::super::following::Following;
+use super::super::options::RedisOptions;
+use super::super::stored::StoredKey;
+use super::super::{LONGEST_LIFE, TOMBSTONE_LIFE, format, script};
+use super::ask::Question;
+use super::router::Router;
+use super::slot::slot_of;
+
+/// How old the word of most primaries may be where nothing is configured: without a view.
+const BOUND: Duration = Duration::from_secs(1);
+
+/// Revocations in a Redis Cluster.
+pub struct RedisClusterStore {
+    clock: Arc<dyn Clock>,
+    router: Router,
+    following: Option<Following>,
+}
+
+impl RedisClusterStore {
+    /// A store that is asked on every check. It connects in the background: see [`RedisClusterStore::ready`].
+    pub fn new(options: &RedisOptions, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
+        Ok(Self {
+            clock,
+            router: Router::start(Connector::new(options)?, BOUND, false),
+            following: None,
+        })
+    }
+
+    /// A store with a view that is kept in the background: see [`RedisClusterStore::ready`].
+    pub fn with_view(
+        options: &RedisOptions,
+        settings: FeedSettings,
+        clock: Arc<dyn Clock>,
+        metrics: FeedMetrics,
+    ) -> Result<Self, StoreError> {
+        let connector = Connector::new(options)?;
+        let following = Following::start(connector.clone(), settings, Arc::clone(&clock), metrics);
+        Ok(Self {
+            clock,
+            router: Router::start(connector, settings.max_staleness, true),
+            following: Some(following),
+        })
+    }
+
+    /// Waits until the cluster has answered and the view, if there is one, is complete. After `patience` without a
+    /// connection, or when the cluster cannot be followed, the error says why; reading a large list may take longer.
+    pub async fn ready(&self, patience: Duration) -> Result<(), StoreError> {
+        self.router.ready(patience).await?;
+        match &self.following {
+            Some(following) => following.ready(patience).await,
+            None => Ok(()),
+        }
+    }
+
+    fn trusted(&self) -> Option<&TrustedServers> {
+        self.following.as_ref().map(|f| &f.trusted)
+    }
+
+    /// Writes, whoever owns the slots.
+    async fn write(&self, questions: &[Question]) -> Result<Vec<Vec<Value>>, StoreError> {
+        self.router.ask(questions, None).await
+    }
+
+    /// Writes a revocation that stands for another `life` ms, then deletes its tombstone.
+    async fn record(&self, revocation: &Revocation, life: u128) -> Result<(), StoreError> {
+        // Beyond what Redis can count there is only "for ever".
+        let life = match u64::try_from(life) {
+            Ok(ms) if ms <= LONGEST_LIFE => ms.to_string(),
+            _ => String::new(),
+        };
+        // Whole and not by its hash, which another node may not know.
+        let mut eval = redis::cmd("EVAL");
+        eval.arg(script::REVOKE)
+            .arg(1)
+            .arg(revocation.key.rendered())
+            .arg(format::cutoff_argument(revocation.cutoff))
+            .arg(life)
+            .arg(format::value(revocation));
+        let record = about(revocation.key.rendered(), vec![eval]);
+        self.write(&[record]).await?;
+        let tombstone = StoredKey::unrevoked(revocation.key.hash());
+        let delete = one("DEL", &tombstone);
+        self.write(&[about(&tombstone, vec![delete])])
+            .await
+            .map(drop)
+    }
+
+    /// Reads the live revocations under `keys`.
+    async fn read(&self, keys: Vec<RevocationKey>) -> Result<Vec<Revocation>, StoreError> {
+        let read = |key: &RevocationKey| {
+            let key = key.rendered();
+            about(key, vec![one("GET", key), one("PTTL", key)])
+        };
+        let questions: Vec<_> = keys.iter().map(read).collect();
+        let answers = self.router.ask(&questions, None).await?;
+        let now = self.clock.now();
+        let mut revocations = Vec::with_capacity(keys.len());
+        for (key, answer) in keys.into_iter().zip(answers) {
+            let [value, left] = two(answer)?;
+            let (value, left): (Option<Vec<u8>>, i64) = (read_as(value)?, read_as(left)?);
+            let expires_at = match u64::try_from(left) {
+                Ok(ms) => now.plus(Duration::from_millis(ms)),
+                // Expired in between.
+                Err(_) if left == -2 => continue,
+                Err(_) => Timestamp::NEVER,
+            };
+            revocations.extend(value.map(|v| format::revocation(key, &v, expires_at)));
+        }
+        Ok(revocations)
+    }
+}
+
+#[async_trait]
+impl RevocationStore for RedisClusterStore {
+    fn view(&self) -> Option<&View> {
+        self.following.as_ref().map(|following| &*following.view)
+    }
+
+    async fn lookup(&self, keys: &[RevocationKey]) -> Result<Vec<Option<Cutoff>>, StoreError> {
+        let mut questions = Vec::with_capacity(keys.len() * 2);
+        for key in keys {
+            let restored = StoredKey::restored(key.hash());
+            for name in [key.rendered(), &restored] {
+                questions.push(about(name, vec![one("GET", name)]));
+            }
+        }
+        let answers = self.router.ask(&questions, self.trusted()).await?;
+        let mut cutoffs = Vec::with_capacity(answers.len());
+        for mut answer in answers {
+            let value: Option<Vec<u8>> = read_as(answer.pop().unwrap_or(Value::Nil))?;
+            cutoffs.push(value.map(|value| format::cutoff(&value)));
+        }
+        let both = cutoffs.chunks_exact(2).map(|pair| pair[0].max(pair[1]));
+        Ok(both.collect())
+    }
+
+    async fn lookup_foreign(&self, keys: &[ForeignKey]) -> Result<Vec<Option<Cutoff>>, StoreError> {
+        let mut pipeline = redis::pipe();
+        for key in keys {
+            applications::ask(&mut pipeline, key);
+        }
+        let commands = pipeline.cmd_iter().cloned();
+        let questions: Vec<_> = commands.map(Question::of).collect();
+        let answers = self.router.ask(&questions, self.trusted()).await?;
+        let mut answers = answers.into_iter().flatten();
+        let now = self.clock.now();
+        let read = |key| {
+            let answer = applications::answer(&mut answers, key, now);
+            answer.map_err(|_| unexpected())
+        };
+        keys.iter().map(read).collect()
+    }
+
+    async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError> {
+        let life = revocation.expires_at.since(self.clock.now()).as_millis();
+        if life == 0 || revocation.means_nothing() {
+            return Ok(());
+        }
+        self.record(revocation, life).await?;
+        if let Some(view) = self.view() {
+            // The push is under way; whoever revoked here is to be denied here at once.
+            view.strengthen(
+                revocation.key.hash(),
+                revocation.cutoff,
+                revocation.expires_at,
+            );
+        }
+        Ok(())
+    }
+
+    /// First the tombstone, so that nobody restores what is deleted next; the revocation's own name last. Should this
+    /// end in between, the revocation stands in the cluster under a tombstone, and a second call completes it.
+    async fn unrevoke(&self, key: &RevocationKey) -> Result<bool, StoreError> {
+        let (restored, tombstone) = (
+            StoredKey::restored(key.hash()),
+            StoredKey::unrevoked(key.hash()),
+        );
+        let lives = [key.rendered(), &restored].map(|name| about(name, vec![one("PTTL", name)]));
+        let mut longest = -2;
+        for mut answer in self.router.ask(&lives, None).await? {
+            longest = longest.max(read_as(answer.pop().unwrap_or(Value::Nil))?);
+        }
+        let known = u64::try_from(longest).map(Duration::from_millis);
+        let life = known.unwrap_or(TOMBSTONE_LIFE).max(Duration::from_secs(1));
+        let mut bury = redis::cmd("SET");
+        bury.arg(&tombstone).arg("").arg("PX");
+        bury.arg(u64::try_from(life.as_millis()).map_or(LONGEST_LIFE, |ms| ms.min(LONGEST_LIFE)));
+        // Both are in one slot.
+        let bury = about(&tombstone, vec![bury, one("DEL", &restored)]);
+        let mut buried = self.write(&[bury]).await?.pop().unwrap_or_default();
+        let other: u64 = read_as(buried.pop().unwrap_or(Value::Nil))?;
+        let delete = about(key.rendered(), vec![one("DEL", key.rendered())]);
+        let mut deleted = self.write(&[delete]).await?.pop().unwrap_or_default();
+        let native: u64 = read_as(deleted.pop().unwrap_or(Value::Nil))?;
+        Ok(native + other > 0)
+    }
+
+    async fn get(&self, key: &RevocationKey) -> Result<Option<Revocation>, StoreError> {
+        Ok(self.read(vec![key.clone()]).await?.pop())
+    }
+
+    async fn prune(&self, now: Timestamp) -> Result<u64, StoreError> {
+        // As over one server: what expired while the feed was away it is told by nobody.
+        Ok(self.view().map_or(0, |view| view.prune(now) as u64))
+    }
+
+    /// Node by node. A revocation that moves to another node meanwhile may be listed twice, or not.
+    async fn list(&self, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
+        let mut position = after.map(str::to_owned);
+        let mut revocations = Vec::new();
+        loop {
+            let (names, next) = self.router.scan(position.as_deref()).await?;
+            let keys = names
+                .iter()
+                .filter_map(|k| RevocationKey::parse(str::from_utf8(k).ok()?));
+            revocations.extend(self.read(keys.collect()).await?);
+            if next.is_none() || revocations.len() >= limit {
+                return Ok(Page { revocations, next });
+            }
+            position = next;
+        }
+    }
+}
+
+fn about(key: &str, commands: Vec<Cmd>) -> Question {
+    Question {
+        slot: slot_of(key.as_bytes()),
+        commands,
+    }
+}
+
+fn one(command: &str, key: &str) -> Cmd {
+    let mut command = redis::cmd(command);
+    command.arg(key);
+    command
+}
+
+fn two(answer: Vec<Value>) -> Result<[Value; 2], StoreError> {
+    answer
+        .try_into()
+        .map_err(|_| StoreError::Failed("an answer of an unexpected length".to_owned()))
+}
+
+fn unexpected() -> StoreError {
+    StoreError::Failed("an answer of an unexpected type".to_owned())
+}
+
+fn read_as<T: FromRedisValue>(value: Value) -> Result<T, StoreError> {
+    T::from_redis_value(value).map_err(|_| unexpected())
+}

@@ -1,0 +1,241 @@
+//! What one node tells of its cluster.
+
+use std::collections::BTreeMap;
+
+use redis::aio::MultiplexedConnection;
+use redis::{RedisError, RedisResult, Value};
+
+use super::super::connector::Address;
+
+/// The cluster as one node sees it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Told {
+    /// The id of the node itself.
+    pub id: String,
+    /// Whether it takes itself for a primary.
+    pub is_primary: bool,
+    /// Whether it says that the cluster works: a node that is cut off from most primaries says no after a while.
+    pub works: bool,
+    /// Every node that it knows and can name an address of, itself among them.
+    pub nodes: Vec<ToldNode>,
+}
+
+/// One node, as another sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ToldNode {
+    pub id: String,
+    pub at: Address,
+    pub is_primary: bool,
+    /// Whether most primaries hold it for dead.
+    pub has_failed: bool,
+    /// Of two who claim a slot, the one with the greater epoch has it.
+    pub epoch: u64,
+    /// Slots, by first and last.
+    pub slots: Vec<(u16, u16)>,
+}
+
+impl Told {
+    /// Asks a node, which was reached at `at`.
+    pub(super) async fn ask(
+        connection: &mut MultiplexedConnection,
+        at: &Address,
+    ) -> RedisResult<Self> {
+        let mut questions = redis::pipe();
+        questions.cmd("CLUSTER").arg("NODES");
+        questions.cmd("CLUSTER").arg("INFO");
+        // How nodes want to be called: by address or by name.
+        questions.cmd("CLUSTER").arg("SLOTS");
+        let (nodes, info, slots): (String, String, Value) =
+            questions.query_async(connection).await?;
+        Self::parse(&nodes, &info, &slots, at).ok_or_else(|| {
+            let what = "CLUSTER NODES cannot be understood";
+            RedisError::from((redis::ErrorKind::UnexpectedReturnType, what))
+        })
+    }
+
+    fn parse(nodes: &str, info: &str, slots: &Value, asked: &Address) -> Option<Self> {
+        let called = names(slots);
+        let mut told = Self {
+            works: info.lines().any(|l| l.trim_end() == "cluster_state:ok"),
+            ..Self::default()
+        };
+        // Nodes that have no slots are not in `CLUSTER SLOTS`, but they want to be called as the others do.
+        let by_name = nodes.lines().any(|line| {
+            let Some((id, host)) = id_and_hostname(line) else {
+                return false;
+            };
+            called.get(id).is_some_and(|(h, _)| h.as_str() == host)
+        });
+        for line in nodes.lines() {
+            let Some((node, is_myself)) = parse_line(line, &called, by_name, asked) else {
+                continue;
+            };
+            if is_myself {
+                told.id.clone_from(&node.id);
+                told.is_primary = node.is_primary;
+            }
+            told.nodes.push(node);
+        }
+        (!told.id.is_empty()).then_some(told)
+    }
+}
+
+/// `<id> <ip:port@bus[,hostname[,…]]> <flags> <primary> <ping> <pong> <epoch> <link> <slot> <slot> …`.
+fn parse_line(
+    line: &str,
+    called: &BTreeMap<String, (String, u16)>,
+    by_name: bool,
+    asked: &Address,
+) -> Option<(ToldNode, bool)> {
+    let mut words = line.split_ascii_whitespace();
+    let (id, address, flags) = (words.next()?, words.next()?, words.next()?);
+    let epoch = words.nth(3)?.parse().ok()?;
+    let has = |flag| flags.split(',').any(|f| f == flag);
+    if has("handshake") || has("noaddr") {
+        return None;
+    }
+    let mut address = address.split(',');
+    let (ip_and_port, hostname) = (address.next()?, address.next().unwrap_or_default());
+    let (ip, port) = ip_and_port.split('@').next()?.rsplit_once(':')?;
+    let own = if by_name && !hostname.is_empty() {
+        hostname
+    } else {
+        ip
+    };
+    let (host, port) = match called.get(id) {
+        Some((host, port)) => (host.as_str(), *port),
+        None => (own, port.parse().ok()?),
+    };
+    // A slot that is being moved is in brackets, beside the slots that the node has.
+    let slots = words.skip(1).filter_map(|word| {
+        let (first, last) = word.split_once('-').unwrap_or((word, word));
+        Some((first.parse().ok()?, last.parse().ok()?))
+    });
+    let node = ToldNode {
+        id: id.to_owned(),
+        at: address_of(host, port, asked),
+        is_primary: has("master"),
+        has_failed: has("fail"),
+        epoch,
+        slots: slots.collect(),
+    };
+    Some((node, has("myself")))
+}
+
+/// A host that is not told is the one that was asked.
+pub(super) fn address_of(host: &str, port: u16, asked: &Address) -> Address {
+    match asked {
+        Address::Tcp(own, _) if host.is_empty() || host == "?" => Address::Tcp(own.clone(), port),
+        _ => Address::Tcp(host.to_owned(), port),
+    }
+}
+
+fn id_and_hostname(line: &str) -> Option<(&str, &str)> {
+    let (id, rest) = line.split_once(' ')?;
+    let hostname = rest.split(' ').next()?.split(',').nth(1)?;
+    (!hostname.is_empty()).then_some((id, hostname))
+}
+
+/// From `CLUSTER SLOTS`: by node id, the endpoint that it prefers.
+fn names(slots: &Value) -> BTreeMap<String, (String, u16)> {
+    let mut names = BTreeMap::new();
+    let Value::Array(ranges) = slots else {
+        return names;
+    };
+    for range in ranges {
+        let Value::Array(range) = range else { continue };
+        for node in range.iter().skip(2) {
+            let Value::Array(node) = node else { continue };
+            let [host, Value::Int(port), id, ..] = node.as_slice() else {
+                continue;
+            };
+            if let (Ok(port), Some(id)) = (u16::try_from(*port), text(id)) {
+                names.insert(id, (text(host).unwrap_or_default(), port));
+            }
+        }
+    }
+    names
+}
+
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::BulkString(bytes) => String::from_utf8(bytes.clone()).ok(),
+        Value::SimpleString(text) => Some(text.clone()),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tcp(host: &str, port: u16) -> Address {
+        Address::Tcp(host.to_owned(), port)
+    }
+
+    #[test]
+    fn a_table_with_everything_in_it_is_read() {
+        let nodes = "\
+            aa 10.0.0.1:7000@17000,n1.example,shard-id=x myself,master - 0 0 3 connected 0-99 101 [102->-bb]\n\
+            bb 10.0.0.2:7000@17000,n2.example master - 0 1 4 connected\n\
+            cc 10.0.0.3:7000@17000 master,fail - 0 1 1 disconnected\n\
+            dd 10.0.0.4:7000@17000 slave,fail? aa 0 1 3 connected\n\
+            ee :0@0 master,noaddr - 0 1 1 disconnected\n\
+            ff 10.0.0.9:7000@17000 handshake - 0 1 1 connected\n";
+        let told = Told::parse(
+            nodes,
+            "cluster_state:ok\r\n",
+            &Value::Array(vec![]),
+            &tcp("s", 1),
+        );
+        let told = told.unwrap();
+        assert!(told.is_primary && told.works && told.id == "aa");
+        let short: Vec<_> = told.nodes.iter().map(|n| (&*n.id, n.at.clone())).collect();
+        assert_eq!(
+            short,
+            [
+                ("aa", tcp("10.0.0.1", 7000)),
+                ("bb", tcp("10.0.0.2", 7000)),
+                ("cc", tcp("10.0.0.3", 7000)),
+                ("dd", tcp("10.0.0.4", 7000)),
+            ]
+        );
+        assert_eq!(told.nodes[0].slots, [(0, 99), (101, 101)]);
+        let primaries = told.nodes.iter().map(|n| (n.is_primary, n.has_failed));
+        assert_eq!(
+            primaries.collect::<Vec<_>>(),
+            [(true, false), (true, false), (true, true), (false, false)]
+        );
+    }
+
+    #[test]
+    fn nodes_are_called_as_they_want_to_be() {
+        let nodes = "\
+            aa :7000@17000,n1.example myself,master - 0 0 3 connected 0-99\n\
+            bb 10.0.0.2:7000@17000,n2.example master - 0 1 4 connected\n\
+            cc 10.0.0.3:7001@17001 master - 0 1 4 connected 100\n";
+        let node = |host: Value, port, id: &str| {
+            Value::Array(vec![
+                host,
+                Value::Int(port),
+                Value::BulkString(id.as_bytes().to_vec()),
+            ])
+        };
+        let range = |node| Value::Array(vec![Value::Int(0), Value::Int(1), node]);
+        let slots = Value::Array(vec![
+            range(node(Value::BulkString(b"n1.example".to_vec()), 7000, "aa")),
+            range(node(Value::Nil, 7001, "cc")),
+        ]);
+        let told = Told::parse(nodes, "cluster_state:fail", &slots, &tcp("seed", 1)).unwrap();
+        assert!(!told.works);
+        let at: Vec<_> = told.nodes.into_iter().map(|n| n.at).collect();
+        assert_eq!(
+            at,
+            [
+                tcp("n1.example", 7000),
+                tcp("n2.example", 7000),
+                tcp("seed", 7001)
+            ]
+        );
+    }
+}

@@ -1,0 +1,183 @@
+//! Who has which slot, from what several nodes tell.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use super::super::connector::Address;
+use super::slot::SLOTS;
+use super::told::Told;
+
+const NOBODY: u16 = u16::MAX;
+
+/// A primary.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Primary {
+    pub id: String,
+    pub at: Address,
+}
+
+/// The primaries, those without slots among them, and what they own.
+#[derive(Clone, Debug)]
+pub(super) struct Topology {
+    /// In the order of their ids.
+    pub primaries: Vec<Primary>,
+    /// By slot: who owns it.
+    owners: Box<[u16]>,
+    /// Every address that somebody has told of a primary.
+    addresses: Vec<(Address, usize)>,
+}
+
+impl Topology {
+    /// Of those who claim a slot the one with the greatest epoch has it, as in the cluster itself. A primary without
+    /// slots counts where nobody holds it for dead or for a replica.
+    pub(super) fn merge<'t>(told: impl Iterator<Item = &'t Told> + Clone) -> Self {
+        let mut claims: Vec<Option<(u64, &str)>> = vec![None; usize::from(SLOTS)];
+        let (mut at, mut not) = (BTreeMap::new(), BTreeSet::new());
+        for node in told.clone().flat_map(|t| &t.nodes) {
+            if node.is_primary {
+                at.insert(node.id.as_str(), &node.at);
+            }
+            if !node.is_primary || node.has_failed {
+                not.insert(node.id.as_str());
+            }
+            let slots = node.slots.iter();
+            for slot in slots.flat_map(|(first, last)| *first..=*last) {
+                let Some(claim) = claims.get_mut(usize::from(slot)) else {
+                    continue;
+                };
+                if claim.is_none_or(|(epoch, _)| node.epoch > epoch) {
+                    *claim = Some((node.epoch, &node.id));
+                }
+            }
+        }
+        let owning: BTreeSet<&str> = claims.iter().flatten().map(|(_, id)| *id).collect();
+        at.retain(|id, _| owning.contains(id) || !not.contains(id));
+        let index: BTreeMap<&str, u16> = at.keys().copied().zip(0..NOBODY).collect();
+        let owner = |claim: &Option<(u64, &str)>| {
+            let (_, id) = (*claim)?;
+            index.get(id).copied()
+        };
+        let mut addresses: Vec<(Address, usize)> = Vec::new();
+        for node in told.flat_map(|t| &t.nodes) {
+            if let Some(place) = index.get(node.id.as_str()) {
+                let known = (node.at.clone(), usize::from(*place));
+                if !addresses.contains(&known) {
+                    addresses.push(known);
+                }
+            }
+        }
+        Self {
+            addresses,
+            owners: claims.iter().map(|c| owner(c).unwrap_or(NOBODY)).collect(),
+            primaries: at
+                .iter()
+                .map(|(id, at)| Primary {
+                    id: (*id).to_owned(),
+                    at: (*at).clone(),
+                })
+                .collect(),
+        }
+    }
+
+    /// The place among the primaries of the owner of a slot.
+    pub(super) fn owner(&self, slot: u16) -> Option<usize> {
+        let owner = usize::from(*self.owners.get(usize::from(slot))?);
+        (owner < self.primaries.len()).then_some(owner)
+    }
+
+    /// Whether every slot has an owner.
+    pub(super) fn is_whole(&self) -> bool {
+        !self.owners.contains(&NOBODY)
+    }
+
+    /// Whether the primary at this place owns a slot.
+    pub(super) fn owns(&self, place: usize) -> bool {
+        self.owners.iter().any(|owner| usize::from(*owner) == place)
+    }
+
+    /// The place of the primary at an address.
+    pub(super) fn at(&self, address: &Address) -> Option<usize> {
+        let found = self.addresses.iter().find(|(at, _)| at == address);
+        found.map(|(_, place)| *place)
+    }
+
+    /// Whether a slot has another owner here than there. Only for two with the same primaries.
+    pub(super) fn differs_from(&self, other: &Self) -> bool {
+        self.owners != other.owners
+    }
+
+    /// A number that stands for who has which slots.
+    pub(super) fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        for owner in &self.owners {
+            let owner = self.primaries.get(usize::from(*owner));
+            owner.map(|p| &p.id).hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
+    /// Whether both have the same primaries.
+    pub(super) fn has_those_of(&self, other: &Self) -> bool {
+        let ids = |t: &Self| t.primaries.iter().map(|p| p.id.clone()).collect::<Vec<_>>();
+        ids(self) == ids(other)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::told::ToldNode;
+    use super::*;
+
+    fn node(id: &str, epoch: u64, slots: &[(u16, u16)]) -> ToldNode {
+        ToldNode {
+            id: id.to_owned(),
+            at: Address::Tcp(id.to_owned(), 1),
+            is_primary: true,
+            has_failed: false,
+            epoch,
+            slots: slots.to_vec(),
+        }
+    }
+
+    fn told(nodes: Vec<ToldNode>) -> Told {
+        Told {
+            nodes,
+            ..Told::default()
+        }
+    }
+
+    #[test]
+    fn of_two_owners_of_a_slot_the_later_has_it() {
+        let stale = told(vec![
+            node("a", 1, &[(0, 8000)]),
+            node("b", 2, &[(8001, 16383)]),
+        ]);
+        let mut fallen = node("a", 1, &[]);
+        fallen.has_failed = true;
+        let new = told(vec![
+            fallen,
+            node("b", 2, &[(8001, 16383)]),
+            node("c", 5, &[(0, 8000)]),
+        ]);
+        for views in [[&stale, &new], [&new, &stale]] {
+            let topology = Topology::merge(views.into_iter());
+            let ids: Vec<_> = topology.primaries.iter().map(|p| p.id.as_str()).collect();
+            assert_eq!(ids, ["b", "c"]);
+            assert_eq!(
+                (topology.owner(0), topology.owner(16383)),
+                (Some(1), Some(0))
+            );
+            assert!(topology.is_whole());
+        }
+    }
+
+    #[test]
+    fn a_primary_without_slots_is_one_and_a_gap_is_told() {
+        let all = told(vec![node("a", 1, &[(1, 16383)]), node("b", 2, &[])]);
+        let topology = Topology::merge([&all].into_iter());
+        assert_eq!(topology.primaries.len(), 2);
+        assert!(topology.owns(0) && !topology.owns(1));
+        assert!(!topology.is_whole());
+        assert_eq!(topology.owner(0), None);
+    }
+}

@@ -1,0 +1,67 @@
+//! The view of a store, and the task that keeps it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+use crate::clock::Clock;
+use crate::metrics::FeedMetrics;
+
+use super::super::StoreError;
+use super::super::view::View;
+use super::connector::Connector;
+use super::feed::{Feed, FeedSettings, FeedState, TrustedServers};
+
+pub(super) struct Following {
+    pub view: Arc<View>,
+    pub trusted: TrustedServers,
+    states: watch::Receiver<FeedState>,
+    task: AbortHandle,
+}
+
+impl Following {
+    /// Starts to follow.
+    pub(super) fn start(
+        connector: Connector,
+        settings: FeedSettings,
+        clock: Arc<dyn Clock>,
+        metrics: FeedMetrics,
+    ) -> Self {
+        let view = Arc::<View>::default();
+        let (feed, states, trusted) =
+            Feed::new(connector, settings, Arc::clone(&view), clock, metrics);
+        Self {
+            view,
+            trusted,
+            states,
+            task: tokio::spawn(feed.run()).abort_handle(),
+        }
+    }
+
+    /// Waits until the view is complete. When the server cannot be followed, or after `patience` without a connection,
+    /// the error says why; reading a large list may take longer.
+    pub(super) async fn ready(&self, patience: Duration) -> Result<(), StoreError> {
+        let mut states = self.states.clone();
+        let settled = |s: &FeedState| !matches!(s, FeedState::Starting(_));
+        loop {
+            let waited = tokio::time::timeout(patience, states.wait_for(settled))
+                .await
+                .map(drop);
+            match (states.borrow().clone(), waited) {
+                (FeedState::Complete, _) => return Ok(()),
+                (FeedState::Refused(why), _) => return Err(StoreError::Failed(why)),
+                // An attempt that has met nothing wrong yet is reading a large list.
+                (FeedState::Starting(why), Err(_)) if why.is_empty() => {}
+                (FeedState::Starting(why), _) => return Err(StoreError::Unavailable(why)),
+            }
+        }
+    }
+}
+
+impl Drop for Following {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

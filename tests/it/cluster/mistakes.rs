@@ -1,0 +1,81 @@
+//! What is wrong with a configuration or a cluster is said with what to do.
+
+use jsonwebtoken::Algorithm;
+
+use crate::support::cluster::{Cluster, Flavour};
+use crate::support::server::{revoxy, run};
+use crate::support::{Config, Redis, Scratch, SigningKey};
+
+async fn said(command: &str, scratch: &Scratch, lines: &[&str], store: &str) -> (bool, String) {
+    let key = SigningKey::generate(Algorithm::ES256);
+    let config = Config::trusting(&key, scratch).store(store.to_owned());
+    let config = lines.iter().fold(config, |c, line| c.revocation(line));
+    let path = scratch.write("revoxy.yaml", config.yaml());
+    let arguments = [command, "--config", path.to_str().unwrap()];
+    let (status, said) = run(scratch, &mut revoxy(&arguments)).await;
+    (status.success(), said)
+}
+
+#[tokio::test]
+async fn one_of_url_and_cluster_is_to_be_said() {
+    let scratch = Scratch::new();
+    let both = "redis: { url: \"redis://h:1/0\", cluster: { nodes: [\"h:1\"] } }";
+    for (store, words) in [
+        (both, "beside `url`"),
+        ("redis: {}", "redis://redis:6379/0"),
+        ("redis: { cluster: {} }", "name at least one node"),
+        (
+            "redis: { cluster: { nodes: [\"redis\"] } }",
+            "is not host:port",
+        ),
+        (
+            "redis: { cluster: { nodes: [\"h:1\"], database: 1 } }",
+            "one database, 0",
+        ),
+        (
+            "redis: { cluster: { nodes: [\"h:1\"], shards: 3 } }",
+            "shards",
+        ),
+    ] {
+        let (good, said) = said("check-config", &scratch, &[], store).await;
+        assert!(!good && said.contains(words), "{words}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_single_server_is_not_taken_for_a_cluster_nor_a_node_for_all() {
+    let scratch = Scratch::new();
+    let redis = Redis::start(&scratch).await;
+    let cluster = Cluster::start(&scratch, Flavour::Redis).await;
+    let (single, node) = (redis.port(), cluster.nodes[0].port);
+    let as_cluster = format!("redis: {{ cluster: {{ nodes: [\"127.0.0.1:{single}\"] }} }}");
+    let as_single = format!("redis: {{ url: \"redis://127.0.0.1:{node}/0\" }}");
+    for (store, words) in [
+        (as_cluster, "name it with `url` instead"),
+        (as_single, "name some nodes in `cluster` instead"),
+    ] {
+        for lines in [&[][..], &["read: store"]] {
+            for command in ["serve", "doctor"] {
+                let (good, said) = said(command, &scratch, lines, &store).await;
+                assert!(!good && said.contains(words), "{command} {lines:?}: {said}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_node_that_can_lose_revocations_is_named() {
+    let scratch = Scratch::new();
+    let cluster = Cluster::start(&scratch, Flavour::Redis).await;
+    let (good, said_first) = said("doctor", &scratch, &[], &cluster.store()).await;
+    assert!(good && said_first.contains("nothing found"), "{said_first}");
+    let set = ["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"];
+    let () = cluster.run(1, &set);
+    let (good, said) = said("doctor", &scratch, &[], &cluster.store()).await;
+    let named = format!("127.0.0.1:{}: maxmemory-policy", cluster.nodes[1].port);
+    assert!(!good && said.contains(&named), "{said}");
+    assert!(
+        !said.contains(&format!(":{}:", cluster.nodes[0].port)),
+        "{said}"
+    );
+}

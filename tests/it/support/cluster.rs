@@ -1,0 +1,355 @@
+//! A Redis Cluster of a test's own, whose nodes can be killed, paused, added, and whose slots can be moved.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use redis::FromRedisValue;
+use revoxy::revocation::RedisOptions;
+use rustix::process::Signal;
+
+use super::redis::{free_port, redis_server, valkey_server};
+use super::{PATIENCE, Process, Scratch, eventually};
+
+const SLOTS: usize = 16384;
+/// After this the others hold a node for dead.
+pub const NODE_TIMEOUT: Duration = Duration::from_millis(1500);
+
+pub struct Cluster {
+    pub nodes: Vec<Node>,
+    flavour: Flavour,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Flavour {
+    Redis,
+    Valkey,
+}
+
+pub struct Node {
+    process: Process,
+    pub port: u16,
+    bus: u16,
+    pub id: String,
+    dir: PathBuf,
+}
+
+/// What a node is when the cluster starts.
+#[derive(Clone, Copy)]
+enum Role {
+    /// With slots, from the first to before the second.
+    Primary(usize, usize),
+    ReplicaOf(usize),
+}
+
+impl Cluster {
+    /// Three primaries.
+    pub async fn start(scratch: &Scratch, flavour: Flavour) -> Self {
+        Self::of(scratch, flavour, 3, false).await
+    }
+
+    /// Three primaries, and a replica of each: node 3 of node 0, and so on.
+    pub async fn with_replicas(scratch: &Scratch, flavour: Flavour) -> Self {
+        Self::of(scratch, flavour, 3, true).await
+    }
+
+    async fn of(scratch: &Scratch, flavour: Flavour, primaries: usize, replicas: bool) -> Self {
+        let share = |n: usize| SLOTS * n / primaries;
+        let mut roles: Vec<Role> = (0..primaries)
+            .map(|n| Role::Primary(share(n), share(n + 1)))
+            .collect();
+        if replicas {
+            roles.extend((0..primaries).map(Role::ReplicaOf));
+        }
+        let places: Vec<_> = roles
+            .iter()
+            .map(|_| (free_port(), free_port(), new_id()))
+            .collect();
+        let mut nodes = Vec::new();
+        for (port, bus, id) in &places {
+            let dir = scratch.file(&format!("cluster-{port}"));
+            std::fs::create_dir_all(&dir).unwrap();
+            // The whole table from the start: quicker than to let the nodes meet.
+            let mut table = String::new();
+            for (n, (role, place)) in roles.iter().zip(&places).enumerate() {
+                let myself = if place.0 == *port { "myself," } else { "" };
+                let epoch = n + 1;
+                let (role, of, slots) = match role {
+                    Role::Primary(from, to) => {
+                        ("master", "-".to_owned(), format!(" {from}-{}", to - 1))
+                    }
+                    Role::ReplicaOf(of) => ("slave", places[*of].2.clone(), String::new()),
+                };
+                table += &format!(
+                    "{} 127.0.0.1:{}@{} {myself}{role} {of} 0 0 {epoch} connected{slots}\n",
+                    place.2, place.0, place.1
+                );
+            }
+            table += &format!("vars currentEpoch {} lastVoteEpoch 0\n", places.len());
+            std::fs::write(dir.join("nodes.conf"), table).unwrap();
+            nodes.push(Node {
+                process: launch(scratch, flavour, *port, *bus, &dir),
+                port: *port,
+                bus: *bus,
+                id: id.clone(),
+                dir,
+            });
+        }
+        let cluster = Self { nodes, flavour };
+        for node in 0..cluster.nodes.len() {
+            cluster.works(node).await;
+        }
+        cluster
+    }
+
+    /// Waits until a node says that the cluster works, and a replica until it follows.
+    pub async fn works(&self, node: usize) {
+        eventually("a node of a working cluster", async || {
+            let info: String = self.try_run(node, &["CLUSTER", "INFO"])?;
+            let role: String = self.try_run(node, &["INFO", "replication"])?;
+            let follows = role.contains("role:master") || role.contains("master_link_status:up");
+            (info.contains("cluster_state:ok") && follows).then_some(())
+        })
+        .await;
+    }
+
+    /// A primary without slots.
+    pub async fn add(&mut self, scratch: &Scratch) -> usize {
+        let (port, bus) = (free_port(), free_port());
+        let dir = scratch.file(&format!("cluster-{port}"));
+        std::fs::create_dir_all(&dir).unwrap();
+        let process = launch(scratch, self.flavour, port, bus, &dir);
+        let mut node = Node {
+            process,
+            port,
+            bus,
+            id: String::new(),
+            dir,
+        };
+        node.id = eventually("a new node", async || node.try_run(&["CLUSTER", "MYID"])).await;
+        self.nodes.push(node);
+        let new = self.nodes.len() - 1;
+        let (port, bus) = (port.to_string(), bus.to_string());
+        let () = self.run(0, &["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
+        for node in 0..self.nodes.len() {
+            self.knows(node, &self.nodes[new].id).await;
+        }
+        self.works(new).await;
+        new
+    }
+
+    async fn knows(&self, node: usize, id: &str) {
+        eventually("a node that knows the other", async || {
+            let table: String = self.try_run(node, &["CLUSTER", "NODES"])?;
+            let line = table.lines().find(|l| l.starts_with(id))?;
+            (!line.contains("handshake")).then_some(())
+        })
+        .await;
+    }
+
+    /// What redis-cli would do at one node.
+    pub fn run<T: FromRedisValue>(&self, node: usize, command: &[&str]) -> T {
+        self.nodes[node].run(command)
+    }
+
+    pub fn try_run<T: FromRedisValue>(&self, node: usize, command: &[&str]) -> Option<T> {
+        self.nodes[node].try_run(command)
+    }
+
+    /// What `redis-cli -c` would do: goes where the key is.
+    pub async fn run_about<T: FromRedisValue>(&self, key: &str, command: &[&str]) -> T {
+        eventually("an answer of the owner of a slot", async || {
+            let mut asking = false;
+            let mut port = self.nodes.iter().find_map(|n| {
+                let _: String = n.try_run(&["PING"])?;
+                Some(n.port)
+            })?;
+            for _ in 0..8 {
+                let mut connection = connect(port)?;
+                if asking {
+                    let () = redis::cmd("ASKING").query(&mut connection).ok()?;
+                }
+                let mut call = redis::Cmd::new();
+                call.arg(command);
+                match call.query(&mut connection) {
+                    Ok(answer) => return Some(answer),
+                    Err(error) => {
+                        asking = error.code() == Some("ASK");
+                        port = error.redirect_node()?.0.rsplit_once(':')?.1.parse().ok()?;
+                    }
+                }
+            }
+            panic!("{key}: sent around in circles")
+        })
+        .await
+    }
+
+    /// The node that owns a slot, as it says itself.
+    pub fn owner(&self, slot: u16) -> Option<usize> {
+        (0..self.nodes.len()).find(|node| {
+            let table: Option<String> = self.try_run(*node, &["CLUSTER", "NODES"]);
+            let table = table.unwrap_or_default();
+            let myself = table.lines().find(|l| l.contains("myself,master"));
+            myself.is_some_and(|line| {
+                line.split(' ').skip(8).any(|range| {
+                    let (first, last) = range.split_once('-').unwrap_or((range, range));
+                    let (first, last) = (first.parse::<u16>(), last.parse::<u16>());
+                    matches!((first, last), (Ok(f), Ok(l)) if (f..=l).contains(&slot))
+                })
+            })
+        })
+    }
+
+    pub fn slot_of(&self, key: &str) -> u16 {
+        let node =
+            (0..self.nodes.len()).find_map(|node| self.try_run(node, &["CLUSTER", "KEYSLOT", key]));
+        node.unwrap()
+    }
+
+    /// Moves a slot key by key, as `redis-cli --cluster reshard` does; `step` is called between two keys.
+    pub async fn move_slot(&self, slot: u16, from: usize, to: usize, mut step: impl AsyncFnMut()) {
+        let text = slot.to_string();
+        let (from_id, to_id) = (self.nodes[from].id.clone(), self.nodes[to].id.clone());
+        let set = |node, what: &[&str]| {
+            let command: Vec<_> = ["CLUSTER", "SETSLOT", &text]
+                .into_iter()
+                .chain(what.iter().copied())
+                .collect();
+            let () = self.run(node, &command);
+        };
+        set(to, &["IMPORTING", &from_id]);
+        set(from, &["MIGRATING", &to_id]);
+        let port = self.nodes[to].port.to_string();
+        loop {
+            let keys: Vec<String> = self.run(from, &["CLUSTER", "GETKEYSINSLOT", &text, "1"]);
+            let Some(key) = keys.first() else { break };
+            let _: redis::Value =
+                self.run(from, &["MIGRATE", "127.0.0.1", &port, key, "0", "5000"]);
+            step().await;
+        }
+        set(to, &["NODE", &to_id]);
+        // With its last slot gone it may have become a replica by itself.
+        let () = self
+            .try_run(from, &["CLUSTER", "SETSLOT", &text, "NODE", &to_id])
+            .unwrap_or_default();
+    }
+
+    /// Moves slots all at once, as Valkey 9 can.
+    pub async fn move_slots_at_once(&self, first: u16, last: u16, from: usize, to: usize) {
+        let (a, b) = (first.to_string(), last.to_string());
+        let to_id = &self.nodes[to].id;
+        let () = self.run(
+            from,
+            &[
+                "CLUSTER",
+                "MIGRATESLOTS",
+                "SLOTSRANGE",
+                &a,
+                &b,
+                "NODE",
+                to_id,
+            ],
+        );
+        eventually("slots that have moved", async || {
+            let moved = [first, last].iter().all(|s| self.owner(*s) == Some(to));
+            moved.then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until another node owns the slot, and everybody who answers knows it.
+    pub async fn fails_over(&self, slot: u16, from: usize) -> usize {
+        let to = eventually("another owner of the slot", async || {
+            self.owner(slot).filter(|owner| *owner != from)
+        })
+        .await;
+        self.works(to).await;
+        to
+    }
+
+    pub fn kill(&mut self, node: usize) {
+        self.nodes[node].process.kill();
+    }
+
+    /// A new process with the data of the killed one.
+    pub fn restart(&mut self, node: usize, scratch: &Scratch) {
+        let flavour = self.flavour;
+        let node = &mut self.nodes[node];
+        node.process = launch(scratch, flavour, node.port, node.bus, &node.dir);
+    }
+
+    pub fn pause(&self, node: usize) {
+        self.nodes[node].process.signal(Signal::STOP);
+    }
+
+    pub fn resume(&self, node: usize) {
+        self.nodes[node].process.signal(Signal::CONT);
+    }
+
+    /// What a configuration says to use it.
+    pub fn store(&self) -> String {
+        let nodes = self.nodes.iter().take(3);
+        let nodes: Vec<_> = nodes.map(|n| format!("\"127.0.0.1:{}\"", n.port)).collect();
+        format!("redis: {{ cluster: {{ nodes: [{}] }} }}", nodes.join(", "))
+    }
+
+    /// How a store of the library reaches it.
+    pub fn options(&self) -> RedisOptions {
+        let nodes = self.nodes.iter().map(|n| format!("127.0.0.1:{}", n.port));
+        RedisOptions::cluster(nodes.collect(), PATIENCE)
+    }
+}
+
+impl Node {
+    fn run<T: FromRedisValue>(&self, command: &[&str]) -> T {
+        let mut call = redis::Cmd::new();
+        call.arg(command);
+        let mut connection = connect(self.port).unwrap();
+        call.query(&mut connection)
+            .unwrap_or_else(|e| panic!("{command:?}: {e}"))
+    }
+
+    fn try_run<T: FromRedisValue>(&self, command: &[&str]) -> Option<T> {
+        let mut call = redis::Cmd::new();
+        call.arg(command);
+        call.query(&mut connect(self.port)?).ok()
+    }
+}
+
+fn connect(port: u16) -> Option<redis::Connection> {
+    let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).ok()?;
+    let patience = Duration::from_millis(500);
+    let connection = client.get_connection_with_timeout(patience).ok()?;
+    connection.set_read_timeout(Some(PATIENCE)).ok()?;
+    Some(connection)
+}
+
+fn new_id() -> String {
+    use std::hash::{BuildHasher as _, Hasher as _};
+    let random = || std::hash::RandomState::new().build_hasher().finish();
+    format!("{:016x}{:016x}{:08x}", random(), random(), random() >> 32)
+}
+
+fn launch(
+    scratch: &Scratch,
+    flavour: Flavour,
+    port: u16,
+    bus: u16,
+    dir: &std::path::Path,
+) -> Process {
+    let mut command = Command::new(match flavour {
+        Flavour::Redis => redis_server(),
+        Flavour::Valkey => valkey_server(),
+    });
+    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
+    command.args(["--cluster-enabled", "yes", "--cluster-config-file"]);
+    command.args(["nodes.conf", "--cluster-port", &bus.to_string()]);
+    let timeout = NODE_TIMEOUT.as_millis().to_string();
+    command.args(["--cluster-node-timeout", &timeout, "--save", ""]);
+    command.args(["--appendonly", "yes", "--appendfsync", "always"]);
+    // A replica takes over however far behind it is, and follows at once.
+    command.args(["--cluster-replica-validity-factor", "0"]);
+    command.args(["--repl-diskless-sync-delay", "0"]);
+    command.arg("--dir").arg(dir);
+    Process::start("redis", &mut command, scratch)
+}
