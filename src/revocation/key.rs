@@ -175,7 +175,7 @@ pub(super) fn hash(name: &[u8], kind: u8) -> KeyHash {
     KeyHash::of_digest(&sha256(name), kind)
 }
 
-fn sha256(name: &[u8]) -> [u8; 32] {
+pub(super) fn sha256(name: &[u8]) -> [u8; 32] {
     let mut bytes = [0; 32];
     bytes.copy_from_slice(digest::digest(&digest::SHA256, name).as_ref());
     bytes

@@ -11,8 +11,8 @@ use super::view::KeyHash;
 
 /// The kind of a registration in a view: see [`KeyHash`].
 const REGISTRATION: u8 = 8;
-/// What stands between the prefix of all keys and the token's kind.
-const REGISTERED: &str = "registered:";
+/// What stands between the prefix of all keys and the token's kind: the place of a revocation's kind.
+pub(super) const KIND: &str = "registered";
 
 /// Under what a token is registered.
 #[derive(Clone, PartialEq, Eq)]
@@ -32,7 +32,7 @@ impl RegistrationKey {
     /// The registration of the token that this key, its `jti` or digest, names.
     pub fn of(token: &RevocationKey) -> Self {
         let name = format!(
-            "{}{REGISTERED}{}:{}:{}",
+            "{}{KIND}:{}:{}:{}",
             key::PREFIX,
             token.kind().as_str(),
             token.issuer(),
@@ -46,9 +46,8 @@ impl RegistrationKey {
 
     /// Reads a rendered key; `None` where it is none of ours.
     pub(super) fn parse(rendered: &str) -> Option<Self> {
-        let token = rendered
-            .strip_prefix(key::PREFIX)?
-            .strip_prefix(REGISTERED)?;
+        let rest = rendered.strip_prefix(key::PREFIX)?.strip_prefix(KIND)?;
+        let token = rest.strip_prefix(':')?;
         let token = RevocationKey::parse(&format!("{}{token}", key::PREFIX))?;
         KeyKind::of_token(token.kind().as_str())?;
         Some(Self::of(&token))
@@ -57,6 +56,11 @@ impl RegistrationKey {
     /// The key as it stands in a store.
     pub fn rendered(&self) -> &str {
         &self.name
+    }
+
+    /// SHA-256 of the key as it stands in a store.
+    pub(super) fn digest(&self) -> [u8; 32] {
+        key::sha256(self.name.as_bytes())
     }
 
     /// The key as it stands in a view.
@@ -98,6 +102,11 @@ pub trait TokenRegistry: Send + Sync {
         token: &RevocationKey,
         subject: Option<&str>,
     ) -> Result<Option<TokenRecord>, StoreError>;
+}
+
+/// The key in a view of the registration whose name has this SHA-256.
+pub(super) fn hash_of(digest: &[u8]) -> Option<KeyHash> {
+    Some(KeyHash::of_digest(digest.try_into().ok()?, REGISTRATION))
 }
 
 /// Whether a key of a view is that of a registration.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use crate::clock::Clock;
 use crate::metrics::FeedMetrics;
 
+use super::super::registry::is_registration;
 use super::super::view::{Change, KeyHash, View};
 use super::row::{Entry, Told};
 
@@ -44,7 +45,12 @@ impl Mirror {
         match told {
             Told::Put(entry, revoked_at) => {
                 self.metrics.propagation(self.clock.now().since(revoked_at));
-                self.take(entry);
+                // Of an allow-list it is the entry that weakens: nobody is let in on the word of a message.
+                if is_registration(entry.hash) {
+                    self.doubtful.insert(entry.hash);
+                } else {
+                    self.take(entry);
+                }
             }
             Told::Gone(hash) => {
                 if self.view.entry(hash).is_some() {

@@ -16,6 +16,7 @@ mod pool;
 mod row;
 mod schema;
 mod session;
+mod tokens;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ use crate::metrics::FeedMetrics;
 use super::key::RevocationKey;
 use super::statement::{Cutoff, Revocation};
 use super::view::View;
-use super::{FeedSettings, Page, RevocationStore, StoreError};
+use super::{FeedSettings, Page, RevocationStore, StoreError, TokenRegistry};
 
 use feed::{Feed, FeedState};
 use pool::Pool;
@@ -74,7 +75,7 @@ const PRUNE: &str = "
         SELECT id FROM revocations WHERE expires_at <= revocation_time($1)
         LIMIT $2 FOR UPDATE SKIP LOCKED)";
 
-/// Revocations in PostgreSQL.
+/// Revocations and records of tokens in PostgreSQL.
 pub struct PostgresStore {
     clock: Arc<dyn Clock>,
     pool: Pool,
@@ -144,22 +145,41 @@ impl PostgresStore {
         Ok(store)
     }
 
-    async fn write(&self, revocation: &Revocation) -> Result<(), StoreError> {
-        let not_before = match revocation.cutoff {
+    async fn write(&self, row: &Row<'_>) -> Result<(), StoreError> {
+        let not_before = match row.cutoff {
             Cutoff::IssuedUpTo(cutoff) => Some(cutoff.millis()),
             Cutoff::All | Cutoff::NoToken => None,
         };
-        let row = sqlx::query(REVOKE)
-            .bind(revocation.key.rendered().as_bytes())
+        let statement = sqlx::query(REVOKE)
+            .bind(row.key.as_bytes())
             .bind(not_before)
-            .bind(revocation.expires_at.millis())
-            .bind(without_nul(revocation.reason.as_deref()))
-            .bind(without_nul(revocation.actor.as_deref()))
-            .bind(revocation.revoked_at.millis())
+            .bind(row.expires_at.millis())
+            .bind(without_nul(row.reason))
+            .bind(without_nul(row.actor))
+            .bind(row.written_at.millis())
             .bind(self.clock.now().millis());
-        let written = async |c: &mut PgConnection| row.execute(c).await.map(drop);
+        let written = async |c: &mut PgConnection| statement.execute(c).await.map(drop);
         self.pool.run(written).await
     }
+
+    /// A connection that died while idle is only noticed by the statement that meets it. To say the same twice is to
+    /// say it once.
+    async fn write_twice(&self, row: &Row<'_>) -> Result<(), StoreError> {
+        match self.write(row).await {
+            Err(StoreError::Unavailable(_)) => self.write(row).await,
+            written => written,
+        }
+    }
+}
+
+/// A row of the table `revocations`, to be written.
+struct Row<'r> {
+    key: &'r str,
+    cutoff: Cutoff,
+    expires_at: Timestamp,
+    reason: Option<&'r str>,
+    actor: Option<&'r str>,
+    written_at: Timestamp,
 }
 
 impl Following {
@@ -186,6 +206,10 @@ impl Following {
 impl RevocationStore for PostgresStore {
     fn view(&self) -> Option<&View> {
         self.following.as_ref().map(|following| &*following.view)
+    }
+
+    fn registry(&self) -> Option<&dyn TokenRegistry> {
+        Some(self)
     }
 
     async fn lookup(&self, keys: &[RevocationKey]) -> Result<Vec<Option<Cutoff>>, StoreError> {
@@ -222,12 +246,15 @@ impl RevocationStore for PostgresStore {
         if revocation.means_nothing() || !revocation.is_live(self.clock.now()) {
             return Ok(());
         }
-        // A connection that died while idle is only noticed by the statement that meets it. To say the same twice is
-        // to say it once.
-        match self.write(revocation).await {
-            Err(StoreError::Unavailable(_)) => self.write(revocation).await?,
-            written => written?,
-        }
+        let row = Row {
+            key: revocation.key.rendered(),
+            cutoff: revocation.cutoff,
+            expires_at: revocation.expires_at,
+            reason: revocation.reason.as_deref(),
+            actor: revocation.actor.as_deref(),
+            written_at: revocation.revoked_at,
+        };
+        self.write_twice(&row).await?;
         if let Some(view) = self.view() {
             // The notification is under way; whoever revoked here is to be denied here at once.
             view.strengthen(
@@ -298,7 +325,7 @@ impl RevocationStore for PostgresStore {
             let deleted = self.pool.run(sweep).await?;
             pruned += deleted;
             if deleted == 0 {
-                return Ok(pruned);
+                return Ok(pruned + self.prune_tokens(now).await?);
             }
         }
     }

@@ -6,6 +6,7 @@ use sqlx::postgres::PgRow;
 use crate::clock::Timestamp;
 
 use super::super::key::{KeyKind, RevocationKey};
+use super::super::registry::{self, is_registration};
 use super::super::statement::{Cutoff, Revocation};
 use super::super::view::KeyHash;
 
@@ -49,6 +50,7 @@ impl Told {
                     return Some(Self::Gone(hash));
                 }
                 let cutoff = match words.next()? {
+                    _ if kind == registry::KIND => Cutoff::NoToken,
                     "all" => Cutoff::All,
                     millis => Cutoff::IssuedUpTo(Timestamp::from_millis(millis.parse().ok()?)),
                 };
@@ -74,7 +76,10 @@ pub(super) fn entry(row: &PgRow) -> sqlx::Result<Option<Entry>> {
     };
     Ok(Some(Entry {
         hash,
-        cutoff: cutoff(row.try_get(2)?),
+        cutoff: match is_registration(hash) {
+            true => Cutoff::NoToken,
+            false => cutoff(row.try_get(2)?),
+        },
         expires_at: Timestamp::from_millis(row.try_get(3)?),
     }))
 }
@@ -102,6 +107,9 @@ pub(super) fn cutoff(not_before: Option<i64>) -> Cutoff {
 }
 
 fn hash(id: &[u8], kind: &str) -> Option<KeyHash> {
+    if kind == registry::KIND {
+        return registry::hash_of(id);
+    }
     let kind = KeyKind::ALL.into_iter().find(|k| k.as_str() == kind)?;
     kind.hash_of(id)
 }

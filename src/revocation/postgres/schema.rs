@@ -10,11 +10,14 @@ use super::super::StoreError;
 use super::super::migrations::{self, Step, TABLE};
 use super::error;
 
-const STEPS: [Step; 1] = [(
-    1,
-    "revocations",
-    include_str!("migrations/1_revocations.sql"),
-)];
+const STEPS: [Step; 2] = [
+    (
+        1,
+        "revocations",
+        include_str!("migrations/1_revocations.sql"),
+    ),
+    (2, "tokens", include_str!("migrations/2_tokens.sql")),
+];
 
 /// Makes the schema current, where it is not. The connection is used up: the lock may still be held when this fails.
 pub(super) async fn migrate(mut connection: PgConnection) -> Result<(), StoreError> {

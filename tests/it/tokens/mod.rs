@@ -4,7 +4,7 @@ mod access;
 mod allow_list;
 mod inventory;
 mod outage;
-mod rights;
+mod over_postgres;
 
 use std::sync::Arc;
 
