@@ -34,12 +34,16 @@ pub enum Fault {
     FlushAll,
     /// Somebody swaps it for another database, without a push.
     SwapDb,
-    /// Sentinels replace the primary, although it is well.
+    /// The primary is replaced, although it is well.
     FailOver,
-    /// Sentinels replace the primary, which goes on as one for this time.
+    /// The primary is replaced, and goes on as one for this time, or wakes up as one after it.
     Usurp(Duration),
     /// Most Sentinels say nothing.
     Silence(Duration),
+    /// Slots of a cluster go to another node, key by key.
+    MoveSlots,
+    /// Slots of a cluster go to another node, each with all its keys.
+    MoveSlotsAtOnce,
 }
 
 /// A fault without its particulars.
@@ -63,6 +67,8 @@ pub enum Kind {
     FailOver,
     Usurp,
     Silence,
+    MoveSlots,
+    MoveSlotsAtOnce,
 }
 
 /// An endless schedule.
@@ -140,6 +146,8 @@ impl Iterator for Faults {
             Kind::FailOver => Fault::FailOver,
             Kind::Usurp => Fault::Usurp(longer),
             Kind::Silence => Fault::Silence(longer),
+            Kind::MoveSlots => Fault::MoveSlots,
+            Kind::MoveSlotsAtOnce => Fault::MoveSlotsAtOnce,
         })
     }
 }

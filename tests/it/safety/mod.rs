@@ -14,6 +14,7 @@
 mod backing;
 mod faults;
 mod history;
+mod over_cluster;
 mod over_postgres;
 mod over_redis;
 mod over_sentinel;
@@ -21,6 +22,7 @@ mod scene;
 
 use backing::Backing;
 use faults::Faults;
+use over_cluster::{OverRedisCluster, OverValkeyCluster};
 use over_postgres::OverPostgres;
 use over_redis::{OverRedis, OverRedisIgnoringDeletions};
 use over_sentinel::OverSentinel;
@@ -73,4 +75,14 @@ async fn no_revoked_token_is_allowed_whatever_happens_to_postgres() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_revoked_token_is_allowed_whatever_happens_to_sentinels_and_primaries() {
     keeps_the_promise::<OverSentinel>(4).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_revoked_token_is_allowed_whatever_happens_to_a_cluster() {
+    keeps_the_promise::<OverRedisCluster>(5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_revoked_token_is_allowed_whatever_happens_to_a_cluster_of_valkey() {
+    keeps_the_promise::<OverValkeyCluster>(6).await;
 }

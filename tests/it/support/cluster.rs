@@ -200,6 +200,36 @@ impl Cluster {
         })
     }
 
+    /// The nodes that own slots, as they say themselves.
+    pub fn primaries(&self) -> Vec<usize> {
+        let owns = |node: &usize| {
+            let table: Option<String> = self.try_run(*node, &["CLUSTER", "NODES"]);
+            let table = table.unwrap_or_default();
+            let myself = table.lines().find(|l| l.contains("myself,master"));
+            myself.is_some_and(|line| line.split(' ').nth(8).is_some())
+        };
+        (0..self.nodes.len()).filter(owns).collect()
+    }
+
+    /// Waits until a node follows this primary.
+    pub async fn replica_of(&self, primary: usize) -> usize {
+        let port = format!("master_port:{}\r", self.nodes[primary].port);
+        eventually("a replica of a primary", async || {
+            (0..self.nodes.len()).find(|node| {
+                let info: Option<String> = self.try_run(*node, &["INFO", "replication"]);
+                let info = info.unwrap_or_default();
+                info.contains("role:slave")
+                    && info.contains(&port)
+                    && info.contains("master_link_status:up")
+            })
+        })
+        .await
+    }
+
+    pub fn url(&self, node: usize) -> String {
+        format!("redis://127.0.0.1:{}", self.nodes[node].port)
+    }
+
     pub fn slot_of(&self, key: &str) -> u16 {
         let node =
             (0..self.nodes.len()).find_map(|node| self.try_run(node, &["CLUSTER", "KEYSLOT", key]));

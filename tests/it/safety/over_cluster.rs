@@ -1,0 +1,323 @@
+//! Three primaries with a replica each, which the replicas of Revoxy reach as the cluster announces them.
+//!
+//! A revocation counts as acknowledged when the owner of its slot and that one's replica have it: what a primary alone
+//! has is lost with it, in Redis Cluster to everybody.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use revoxy::clock::SystemClock;
+use revoxy::revocation::{RedisClusterStore, RevocationStore};
+
+use super::backing::{Backing, Writer};
+use super::faults::{Fault, Kind};
+use crate::support::cluster::{Cluster, Flavour};
+use crate::support::{Mood, PATIENCE, Scratch, eventually};
+
+/// How long a writer waits for an answer.
+const PATIENCE_OF_WRITERS: Duration = Duration::from_millis(300);
+
+/// Of Redis 7, whose slots move key by key.
+pub struct OverRedisCluster(Backed);
+
+/// Of Valkey 9, whose slots move at once.
+pub struct OverValkeyCluster(Backed);
+
+struct Backed {
+    cluster: Cluster,
+    flavour: Flavour,
+    /// Counts up, so that every primary has its turn.
+    turn: usize,
+}
+
+/// Writes where it is sent.
+pub struct ClusterWriter {
+    ports: Vec<u16>,
+    next: usize,
+    connections: HashMap<u16, MultiplexedConnection>,
+}
+
+impl Backed {
+    async fn start(scratch: &Scratch, flavour: Flavour) -> Self {
+        Self {
+            cluster: Cluster::with_replicas(scratch, flavour).await,
+            flavour,
+            turn: 0,
+        }
+    }
+
+    fn kinds(&self) -> Vec<Kind> {
+        use Kind::*;
+        let moves = match self.flavour {
+            Flavour::Redis => MoveSlots,
+            Flavour::Valkey => MoveSlotsAtOnce,
+        };
+        // Moving is what a cluster does most.
+        vec![
+            Pause, Kill, ClientKill, Flood, Restart, FailOver, Usurp, moves, moves,
+        ]
+    }
+
+    /// The next primary in turn, and its replica.
+    async fn victim(&mut self) -> (usize, usize) {
+        let primaries = self.cluster.primaries();
+        let primary = primaries[self.turn % primaries.len()];
+        self.turn += 1;
+        (primary, self.cluster.replica_of(primary).await)
+    }
+
+    async fn is_whole(&self) {
+        for node in 0..self.cluster.nodes.len() {
+            self.cluster.works(node).await;
+        }
+        for primary in self.cluster.primaries() {
+            self.cluster.replica_of(primary).await;
+        }
+    }
+
+    async fn takes_over(&self, replica: usize) {
+        eventually("a replica that takes over", async || {
+            let role: String = self.cluster.try_run(replica, &["INFO", "replication"])?;
+            role.contains("role:master").then_some(())
+        })
+        .await;
+    }
+
+    /// Some slots with keys in them, of this primary.
+    fn slots_of(&self, primary: usize, count: usize) -> Vec<u16> {
+        let keys = (0..400).map(|n| format!("revoxy:jti:shop:safety-{n}"));
+        let slots = keys.map(|key| self.cluster.slot_of(&key));
+        slots
+            .filter(|slot| self.cluster.owner(*slot) == Some(primary))
+            .take(count)
+            .collect()
+    }
+
+    async fn suffer(&mut self, fault: Fault, scratch: &Scratch) {
+        let wait = tokio::time::sleep;
+        let (primary, replica) = self.victim().await;
+        match fault {
+            Fault::Pause(time) => {
+                self.cluster.pause(primary);
+                wait(time).await;
+                self.cluster.resume(primary);
+            }
+            Fault::Kill(time) => {
+                self.cluster.kill(primary);
+                self.takes_over(replica).await;
+                wait(time).await;
+                self.cluster.restart(primary, scratch);
+            }
+            Fault::Usurp(time) => {
+                // It wakes up as a primary, and learns of its successor from the others.
+                self.cluster.pause(primary);
+                self.takes_over(replica).await;
+                wait(time).await;
+                self.cluster.resume(primary);
+            }
+            Fault::FailOver => {
+                let _: Option<()> = self.cluster.try_run(replica, &["CLUSTER", "FAILOVER"]);
+                self.takes_over(replica).await;
+            }
+            Fault::ClientKill => {
+                for node in 0..self.cluster.nodes.len() {
+                    let kill = ["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"];
+                    let _ = self.cluster.try_run::<redis::Value>(node, &kill);
+                }
+            }
+            Fault::MoveSlots => {
+                let to = self.victim().await.0;
+                for slot in self.slots_of(primary, 15) {
+                    let pace = async || wait(Duration::from_millis(5)).await;
+                    self.cluster.move_slot(slot, primary, to, pace).await;
+                }
+            }
+            Fault::MoveSlotsAtOnce => {
+                let to = self.victim().await.0;
+                for slot in self.slots_of(primary, 3) {
+                    self.cluster
+                        .move_slots_at_once(slot, slot, primary, to)
+                        .await;
+                }
+            }
+            other => panic!("{other:?} is no fault of a cluster"),
+        }
+        self.is_whole().await;
+    }
+
+    fn writer(&self) -> ClusterWriter {
+        ClusterWriter {
+            ports: self.cluster.nodes.iter().map(|n| n.port).collect(),
+            next: 0,
+            connections: HashMap::new(),
+        }
+    }
+
+    async fn direct(&self) -> Arc<dyn RevocationStore> {
+        let options = self.cluster.options();
+        let store = RedisClusterStore::new(&options, Arc::new(SystemClock)).unwrap();
+        store.ready(PATIENCE).await.unwrap();
+        Arc::new(store)
+    }
+
+    async fn flood(&self, count: usize) {
+        let primaries = self.cluster.primaries();
+        for primary in &primaries {
+            let tag = (0..).find(|n| {
+                let slot = self.cluster.slot_of(&format!("{{{n}}}"));
+                self.cluster.owner(slot) == Some(*primary)
+            });
+            let mut pipeline = redis::pipe();
+            for n in 0..count / primaries.len() {
+                let key = format!("revoxy:jti:shop:{{{}}}flood-{n}", tag.unwrap());
+                let set = pipeline.cmd("SET").arg(key).arg("");
+                set.arg("PX").arg(60_000 + n).ignore();
+            }
+            let client = redis::Client::open(self.cluster.url(*primary)).unwrap();
+            if let Ok(mut connection) = client.get_multiplexed_async_connection().await {
+                let _: Result<(), _> = pipeline.query_async(&mut connection).await;
+            }
+        }
+    }
+}
+
+/// What both flavours do alike.
+macro_rules! backing {
+    ($over:ident, $flavour:expr) => {
+        impl Backing for $over {
+            type Writer = ClusterWriter;
+
+            async fn start(scratch: &Scratch, _: usize) -> Self {
+                Self(Backed::start(scratch, $flavour).await)
+            }
+
+            fn kinds(&self) -> Vec<Kind> {
+                self.0.kinds()
+            }
+
+            fn store(&self, _: usize) -> String {
+                self.0.cluster.store()
+            }
+
+            fn set_mood(&self, _: usize, mood: Mood) {
+                panic!("{mood:?}: there are no proxies before a cluster");
+            }
+
+            fn writer(&self) -> ClusterWriter {
+                self.0.writer()
+            }
+
+            fn pace(&self) -> Duration {
+                Duration::from_millis(60)
+            }
+
+            async fn direct(&self) -> Arc<dyn RevocationStore> {
+                self.0.direct().await
+            }
+
+            async fn flood(&self, count: usize) {
+                self.0.flood(count).await;
+            }
+
+            async fn suffer(&mut self, fault: Fault, scratch: &Scratch) {
+                self.0.suffer(fault, scratch).await;
+            }
+        }
+    };
+}
+
+backing!(OverRedisCluster, Flavour::Redis);
+backing!(OverValkeyCluster, Flavour::Valkey);
+
+/// Where a node sends us instead of answering.
+struct Onward {
+    port: u16,
+    asking: bool,
+}
+
+impl ClusterWriter {
+    async fn connection(&mut self, port: u16) -> Option<MultiplexedConnection> {
+        if let Some(connection) = self.connections.get(&port) {
+            return Some(connection.clone());
+        }
+        let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).unwrap();
+        let connecting = client.get_multiplexed_async_connection();
+        let made = tokio::time::timeout(PATIENCE_OF_WRITERS, connecting).await;
+        let connection = made.ok()?.ok()?;
+        self.connections.insert(port, connection.clone());
+        Some(connection)
+    }
+
+    /// Writes, and waits for a copy. Tells whether both were done, if it is not sent on.
+    async fn write(&mut self, key: &str, at: &Onward) -> Result<bool, Onward> {
+        let Some(mut connection) = self.connection(at.port).await else {
+            self.next += 1;
+            return Ok(false);
+        };
+        let writing = async {
+            let mut set = redis::pipe();
+            if at.asking {
+                set.cmd("ASKING").ignore();
+            }
+            set.cmd("SET").arg(key).arg("").arg("EX").arg(3600).ignore();
+            set.query_async::<()>(&mut connection).await?;
+            let mut copies = redis::cmd("WAIT");
+            let copies = copies.arg(1).arg(200);
+            copies.query_async::<i64>(&mut connection).await
+        };
+        match tokio::time::timeout(PATIENCE_OF_WRITERS, writing).await {
+            Ok(Ok(copies)) => Ok(copies >= 1),
+            Ok(Err(error)) => {
+                let sent_on = error.clone().into_server_errors().and_then(|errors| {
+                    let (_, error) = errors.first()?;
+                    let to = error.details()?.rsplit_once(':')?.1;
+                    Some(Onward {
+                        port: to.parse().ok()?,
+                        asking: error.code() == "ASK",
+                    })
+                });
+                match sent_on {
+                    Some(onward) => Err(onward),
+                    None => {
+                        self.connections.remove(&at.port);
+                        self.next += 1;
+                        Ok(false)
+                    }
+                }
+            }
+            Err(_) => {
+                self.connections.remove(&at.port);
+                self.next += 1;
+                Ok(false)
+            }
+        }
+    }
+}
+
+impl Writer for ClusterWriter {
+    async fn is_connected(&mut self) -> bool {
+        let port = self.ports[self.next % self.ports.len()];
+        let connected = self.connection(port).await.is_some();
+        if !connected {
+            self.next += 1;
+        }
+        connected
+    }
+
+    async fn revoke(&mut self, jti: &str) -> bool {
+        let key = format!("revoxy:jti:shop:{jti}");
+        let mut at = Onward {
+            port: self.ports[self.next % self.ports.len()],
+            asking: false,
+        };
+        for _ in 0..5 {
+            match self.write(&key, &at).await {
+                Ok(written) => return written,
+                Err(onward) => at = onward,
+            }
+        }
+        false
+    }
+}
