@@ -142,6 +142,8 @@ impl Votes {
                 None => "no answer in time".to_owned(),
                 Some((_, Answer::Names(address, _))) => format!("names {address}"),
                 Some((_, Answer::Unknown)) => "knows no primary of this name".to_owned(),
+                // What could not be reached is named already.
+                Some((_, Answer::Failed(why))) if why.starts_with(&b.node) => return why.clone(),
                 Some((_, Answer::Failed(why))) => why.clone(),
             };
             format!("{}: {said}", b.node)
