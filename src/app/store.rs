@@ -142,6 +142,7 @@ fn feed_settings(config: &Config) -> FeedSettings {
         max_staleness: config.revocation.max_staleness,
         deletions: config.revocation.deletions,
         compare_every: config.revocation.compare_every,
+        lookups: config.revocation.lookups.clone(),
     }
 }
 

@@ -318,6 +318,8 @@ pub struct FeedMetrics {
     pub restored: IntCounter,
     /// Differences that no push had told of.
     pub healed: IntCounter,
+    /// Values under keys of applications that could not be read, so that they revoke.
+    pub unreadable: IntCounter,
     propagation: Histogram,
     following: IntGauge,
 }
@@ -348,6 +350,10 @@ impl FeedMetrics {
             restored: counter(
                 "revoxy_revocations_restored_total",
                 "Revocations written back to a store that had lost them.",
+            )?,
+            unreadable: counter(
+                "revoxy_revocation_lookup_unreadable_total",
+                "Values under keys of applications that could not be read, so that they revoke.",
             )?,
             healed: counter(
                 "revoxy_revocation_view_healed_total",

@@ -1,7 +1,5 @@
 //! A key that an application writes for itself, and that says something about a token.
 
-#![cfg_attr(not(test), allow(dead_code, reason = "no feed follows these keys yet"))]
-
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,7 +8,7 @@ use super::lookups::KeyRule;
 use super::view::KeyHash;
 
 /// What the kinds of [`KeyHash`] say beyond those of our own revocations (`key.rs`).
-pub(super) const APPLICATION_DENIES: u8 = 9;
+const APPLICATION_DENIES: u8 = 9;
 pub(super) const APPLICATION_ALLOWS: u8 = 10;
 
 /// The key of an application, rendered for one token.

@@ -5,6 +5,7 @@ use std::fmt;
 use async_trait::async_trait;
 
 use super::StoreError;
+use super::foreign::APPLICATION_ALLOWS;
 use super::key::{self, KeyKind, RevocationKey};
 use super::record::{Place, TokenPage, TokenRecord};
 use super::view::KeyHash;
@@ -114,6 +115,12 @@ pub(super) fn is_registration(key: KeyHash) -> bool {
     key.kind() == usize::from(REGISTRATION)
 }
 
+/// Whether it is an entry of an allow-list, ours or an application's: nobody is let in by what is no more, so one that
+/// is gone is neither kept nor written back.
+pub(super) fn is_of_allow_list(key: KeyHash) -> bool {
+    is_registration(key) || key.kind() == usize::from(APPLICATION_ALLOWS)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,7 +130,7 @@ mod tests {
         for (kind, value) in [(KeyKind::TokenId, "a:b"), (KeyKind::Digest, "")] {
             let key = RegistrationKey::of(&RevocationKey::new(kind, "shop", value));
             assert_eq!(RegistrationKey::parse(key.rendered()), Some(key.clone()));
-            assert!(is_registration(key.hash()));
+            assert!(is_of_allow_list(key.hash()));
         }
         for other in [
             "revoxy:jti:shop:1",

@@ -8,7 +8,8 @@ use jsonwebtoken::Algorithm;
 use revoxy::clock::{Clock as _, SystemClock};
 use revoxy::metrics::{CheckLabels, Metrics};
 use revoxy::revocation::{
-    Deletions, FeedSettings, KeyKind, RedisStore, RevocationKey, RevocationStore as _, StoreError,
+    Deletions, FeedSettings, KeyKind, Lookups, RedisStore, RevocationKey, RevocationStore as _,
+    StoreError,
 };
 
 use crate::support::{
@@ -334,6 +335,7 @@ async fn what_expires_under_the_name_of_a_restored_key_is_swept() {
         max_staleness: Duration::from_secs(1),
         deletions: Deletions::Honour,
         compare_every: Duration::from_secs(300),
+        lookups: Lookups::default(),
     };
     let (options, clock) = (redis.options(), Arc::new(SystemClock));
     let store = RedisStore::with_view(&options, settings, clock, metrics.feed.clone()).unwrap();

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use revoxy::clock::{Clock as _, SystemClock, Timestamp};
 use revoxy::metrics::{CheckLabels, Metrics};
 use revoxy::revocation::{
-    Cutoff, Deletions, FeedSettings, KeyKind, RedisStore, RevocationKey, RevocationStore as _,
-    StoreError,
+    Cutoff, Deletions, FeedSettings, KeyKind, Lookups, RedisStore, RevocationKey,
+    RevocationStore as _, StoreError,
 };
 
 use crate::support::{PATIENCE, Redis, Scratch, eventually};
@@ -107,6 +107,7 @@ async fn the_view_is_the_truth(server: &Redis, seed: u64) {
         max_staleness: Duration::from_millis(200),
         deletions: Deletions::Honour,
         compare_every: Duration::from_secs(1),
+        lookups: Lookups::default(),
     };
     let clock = Arc::new(SystemClock);
     let store = RedisStore::with_view(&options, settings, clock, metrics.feed.clone()).unwrap();

@@ -8,7 +8,7 @@ use revoxy::clock::{Clock as _, SystemClock};
 use revoxy::jwt::TokenType;
 use revoxy::metrics::{CheckLabels, Metrics};
 use revoxy::revocation::{
-    Credentials, Cutoff, Deletions, FeedSettings, KeyKind, RedisOptions, RedisStore,
+    Credentials, Cutoff, Deletions, FeedSettings, KeyKind, Lookups, RedisOptions, RedisStore,
     RegistrationKey, Revocation, RevocationKey, RevocationStore, StoreError, TokenRecord,
 };
 
@@ -115,6 +115,7 @@ async fn use_with_view(redis: &Redis, scratch: &Scratch, patience: Duration) -> 
         max_staleness: Duration::from_millis(200),
         deletions: Deletions::Ignore,
         compare_every: Duration::from_secs(3600),
+        lookups: Lookups::default(),
     };
     let (clock, options) = (Arc::new(SystemClock), options(redis, scratch));
     let store = RedisStore::with_view(&options, settings, clock, metrics.feed.clone());

@@ -4,6 +4,7 @@ mod accepted;
 mod cache;
 mod interop;
 mod keys;
+mod malleable;
 mod negative;
 mod profile;
 mod properties;

@@ -58,7 +58,7 @@ impl Meaning {
         }
     }
 
-    const NOTHING: Self = Self {
+    pub(in super::super) const NOTHING: Self = Self {
         cutoff: None,
         unreadable: false,
     };

@@ -3,8 +3,6 @@
 //! A [`KeyRule`] makes the name of a key of what a verified token says, and tells what it means that something stands
 //! there. Nothing here asks a store.
 
-#![cfg_attr(not(test), allow(dead_code, reason = "no feed follows these keys yet"))]
-
 mod java;
 mod matching;
 mod preset;
@@ -197,8 +195,8 @@ impl Lookups {
             let name = rule.name(claims, token);
             match name.and_then(|name| Ok((name, rule.member(claims, token)?))) {
                 Ok((name, member)) => {
-                    // No feed follows these keys yet.
-                    found.push(ForeignKey::new(Arc::clone(rule), name, member, None));
+                    let hash = rule.hash(&name);
+                    found.push(ForeignKey::new(Arc::clone(rule), name, member, hash));
                 }
                 Err(Rendering::Lacking) if rule.without_claim == WithoutClaim::Skip => {}
                 Err(_) => return keys.unidentified(),
@@ -207,18 +205,24 @@ impl Lookups {
         keys.with_foreign(found)
     }
 
-    /// What a change of the key of this name may concern, as it stands in a view.
-    pub(super) fn named<'l>(
-        &'l self,
-        name: &'l [u8],
-    ) -> impl Iterator<Item = (KeyHash, &'l Arc<KeyRule>)> {
+    /// What a change of the key of this name may concern: as it stands in a view, and for which lookup.
+    pub(super) fn named<'l>(&'l self, name: &'l [u8]) -> impl Iterator<Item = (KeyHash, usize)> {
         let rules = if name.starts_with(PREFIX.as_bytes()) {
             &[][..]
         } else {
             &self.0[..]
         };
-        let named = rules.iter().filter(|rule| rule.may_have_named(name));
-        named.filter_map(|rule| Some((rule.hash(name)?, rule)))
+        let rules = rules.iter().enumerate();
+        let named = rules.filter(|(_, rule)| rule.may_have_named(name));
+        named.filter_map(|(at, rule)| Some((rule.hash(name)?, at)))
+    }
+
+    /// What it means for one of the lookups that `content` stands under a key of its own.
+    pub(super) fn meaning(&self, at: usize, content: Content<'_>, now: Timestamp) -> Meaning {
+        match self.0.get(at) {
+            Some(rule) => rule.meaning(content, now),
+            None => Meaning::NOTHING,
+        }
     }
 
     /// What the names of all keys that a view is made of begin with, ours among them: none of these with another. An

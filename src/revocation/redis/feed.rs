@@ -38,11 +38,13 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::clock::Clock;
 use crate::metrics::FeedMetrics;
 
+use super::super::lookups::Lookups;
 use super::super::view::View;
 use super::Deletions;
 use super::connection;
 use super::connector::{ConnectError, Connector};
 use super::link::{Link, refusal};
+use super::prefixes::Prefixes;
 use super::pushes::Pushes;
 use super::reconcile::{Reconciliation, Server};
 use super::sentinel::Standing;
@@ -60,7 +62,7 @@ const COMPARE_AFTER_MOVES: Duration = Duration::from_secs(5);
 const LEAST_SETTLING: Duration = Duration::from_secs(1);
 
 /// How the feed is to behave.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct FeedSettings {
     /// How old the view may be before checks ask the server themselves.
     pub max_staleness: Duration,
@@ -68,6 +70,8 @@ pub struct FeedSettings {
     pub deletions: Deletions,
     /// How often everything is compared.
     pub compare_every: Duration,
+    /// The keys of applications that are followed beside our own.
+    pub lookups: Lookups,
 }
 
 /// How far the feed has come.
@@ -249,7 +253,8 @@ impl Feed {
         let pushes = Pushes::default();
         let patience = self.connect_timeout;
         let late = |_| FeedEnd::Broken("no answer in time".to_owned());
-        let mut link = Link::open(&self.connector, patience, &pushes).await?;
+        let prefixes = Prefixes::of(&self.settings.lookups);
+        let mut link = Link::open(&self.connector, patience, &pushes, &prefixes).await?;
         let servers = timeout(patience, link.servers()).await.map_err(late)??;
         if !servers.are_primaries() {
             return Err(FeedEnd::NotPrimary);
@@ -273,6 +278,7 @@ impl Feed {
                 Arc::clone(&self.clock),
                 self.metrics.clone(),
                 self.settings.deletions,
+                self.settings.lookups.clone(),
                 Server {
                     identities: servers.identities(),
                     evictions: match &self.known {

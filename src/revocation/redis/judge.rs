@@ -2,7 +2,7 @@
 
 use redis::RedisResult;
 
-use super::super::registry::is_registration;
+use super::super::registry::is_of_allow_list;
 use super::super::view::KeyHash;
 use super::Deletions;
 use super::link::Link;
@@ -84,22 +84,22 @@ impl Reconciliation {
         pending: &Explained,
     ) -> RedisResult<()> {
         let now = self.clock.now();
-        let (registrations, mut missing): (Vec<_>, Vec<_>) = self
+        let (allowed, mut missing): (Vec<_>, Vec<_>) = self
             .view
             .unseen(now)
             .into_iter()
-            .partition(|m| is_registration(m.0));
+            .partition(|m| is_of_allow_list(m.0));
         // What is due anyway ends by itself.
         missing.retain(|m| m.2 > now.plus(EXPIRY_SLACK));
         if why == Why::Comparison {
-            let silent = pending.absences().map_or(0, |told| {
-                let all = registrations.iter().chain(&missing);
+            let silent = pending.absences(&self.lookups).map_or(0, |told| {
+                let all = allowed.iter().chain(&missing);
                 all.filter(|m| !told.contains(&m.0)).count()
             });
             self.metrics.healed.inc_by(silent as u64);
         }
         // Never written back: who was on a list that is lost has to be put there again.
-        for (hash, ..) in &registrations {
+        for (hash, ..) in &allowed {
             self.view.remove(*hash);
         }
         // Owed until this pass has written everything.

@@ -10,11 +10,11 @@ use tokio::time::timeout;
 
 use crate::clock::Timestamp;
 
-use super::super::key::PREFIX;
 use super::super::view::KeyHash;
 use super::cluster::{Beat, Primaries};
 use super::connector::{Address, Connector, Driver, Protocol};
 use super::feed::FeedEnd;
+use super::prefixes::Prefixes;
 use super::pushes::Pushes;
 use super::reconcile::BATCH;
 use super::restore::Missing;
@@ -44,9 +44,14 @@ pub(super) enum Reading {
     },
 }
 
-/// How far a reading of all keys has come: on each server a cursor, or `None` where it is through.
+/// How far a reading of all keys has come.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Position(pub Vec<Option<u64>>);
+pub(super) struct Position {
+    /// On each server a cursor, or `None` where it is through.
+    pub cursors: Vec<Option<u64>>,
+    /// Which of the patterns is being read.
+    pattern: usize,
+}
 
 /// Some names of keys, and where the next are; nowhere when all have been read.
 pub(super) struct Batch {
@@ -57,8 +62,29 @@ pub(super) struct Batch {
 /// A connection that tracks changes.
 pub(super) struct One {
     connection: MultiplexedConnection,
+    prefixes: Prefixes,
     _driver: Driver,
     at: Address,
+}
+
+impl Position {
+    /// The position behind a step that has come to these cursors.
+    pub(super) fn after(&self, cursors: Vec<Option<u64>>, prefixes: &Prefixes) -> Option<Self> {
+        let pattern = self.pattern + 1;
+        if cursors.iter().any(Option::is_some) {
+            let pattern = self.pattern;
+            return Some(Self { cursors, pattern });
+        }
+        (pattern < prefixes.count()).then(|| Self {
+            cursors: Vec::new(),
+            pattern,
+        })
+    }
+
+    /// The pattern to read.
+    pub(super) fn pattern(&self, prefixes: &Prefixes) -> Vec<u8> {
+        prefixes.pattern(self.pattern)
+    }
 }
 
 impl Link {
@@ -67,19 +93,21 @@ impl Link {
         connector: &Connector,
         patience: Duration,
         pushes: &Pushes,
+        prefixes: &Prefixes,
     ) -> Result<Self, FeedEnd> {
         if connector.seeds().is_some() {
-            let primaries = Primaries::open(connector, patience, pushes).await?;
+            let primaries = Primaries::open(connector, patience, pushes, prefixes).await?;
             return Ok(Self::Cluster(primaries));
         }
         let late = |_| FeedEnd::Broken("no answer in time".to_owned());
         let made = connector.connect(Protocol::Resp3(pushes.clone())).await?;
         let mut connection = made.connection;
-        timeout(patience, track(&mut connection))
+        timeout(patience, track(&mut connection, prefixes))
             .await
             .map_err(late)??;
         Ok(Self::One(One {
             connection,
+            prefixes: prefixes.clone(),
             _driver: made.driver,
             at: made.at,
         }))
@@ -133,16 +161,17 @@ impl Link {
     pub(super) async fn scan(&mut self, from: &Position) -> RedisResult<Batch> {
         match self {
             Self::One(one) => {
-                let cursor = from.0.first().copied().flatten().unwrap_or_default();
-                let (next, names) = scan(&mut one.connection, cursor).await?;
-                let position = (next != 0).then(|| Position(vec![Some(next)]));
+                let cursor = from.cursors.first().copied().flatten().unwrap_or_default();
+                let pattern = from.pattern(&one.prefixes);
+                let (next, names) = scan(&mut one.connection, cursor, &pattern).await?;
+                let position = from.after(vec![(next != 0).then_some(next)], &one.prefixes);
                 Ok(Batch { names, position })
             }
             Self::Cluster(primaries) => primaries.scan(from).await,
         }
     }
 
-    /// Reads keys: values, and remaining lives.
+    /// Reads keys: remaining lives, and values.
     ///
     /// The two may not be of the same moment. A write between them is pushed, and the key read again.
     pub(super) async fn read(&mut self, keys: &[Vec<u8>]) -> RedisResult<Vec<Reading>> {
@@ -223,11 +252,12 @@ impl Link {
 pub(super) async fn scan(
     connection: &mut MultiplexedConnection,
     cursor: u64,
+    pattern: &[u8],
 ) -> RedisResult<(u64, Vec<Vec<u8>>)> {
     let mut scan = redis::cmd("SCAN");
     scan.arg(cursor)
         .arg("MATCH")
-        .arg(format!("{PREFIX}*"))
+        .arg(pattern)
         .arg("COUNT")
         .arg(BATCH);
     scan.query_async(connection).await
@@ -235,26 +265,23 @@ pub(super) async fn scan(
 
 impl One {
     async fn read(&mut self, keys: &[Vec<u8>]) -> RedisResult<Vec<Reading>> {
+        // The lives first: a key that is written after its life was asked for would look like one of another type.
         let mut pipeline = redis::pipe();
-        pipeline.cmd("MGET").arg(keys);
         for key in keys {
             pipeline.cmd("PTTL").arg(key);
         }
+        pipeline.cmd("MGET").arg(keys);
         let answers = pipeline.query_async(&mut self.connection).await?;
         readings(answers, keys.len())
     }
 }
 
-/// Has every change of a key of ours pushed on this connection from now on.
-pub(super) async fn track(connection: &mut MultiplexedConnection) -> Result<(), FeedEnd> {
-    let mut tracking = redis::cmd("CLIENT");
-    tracking
-        .arg("TRACKING")
-        .arg("ON")
-        .arg("BCAST")
-        .arg("PREFIX")
-        .arg(PREFIX);
-    let answer: RedisResult<Value> = tracking.query_async(connection).await;
+/// Has every change of a key that is followed pushed on this connection from now on.
+pub(super) async fn track(
+    connection: &mut MultiplexedConnection,
+    prefixes: &Prefixes,
+) -> Result<(), FeedEnd> {
+    let answer: RedisResult<Value> = prefixes.tracking().query_async(connection).await;
     answer
         .map(drop)
         .map_err(|error| match connection::server_code(&error).as_deref() {
@@ -273,11 +300,10 @@ pub(super) fn refusal(why: &str) -> String {
     )
 }
 
-fn readings(answers: Vec<Value>, count: usize) -> RedisResult<Vec<Reading>> {
+fn readings(mut answers: Vec<Value>, count: usize) -> RedisResult<Vec<Reading>> {
     let wrong =
         || redis::RedisError::from((redis::ErrorKind::UnexpectedReturnType, "unexpected answer"));
-    let mut answers = answers.into_iter();
-    let Some(Value::Array(values)) = answers.next() else {
+    let Some(Value::Array(values)) = answers.pop() else {
         return Err(wrong());
     };
     if values.len() != count || answers.len() != count {
@@ -314,14 +340,14 @@ mod tests {
     #[test]
     fn a_key_of_another_type_is_there_and_a_missing_one_is_not() {
         let answers = vec![
+            Value::Int(-2),
+            Value::Int(-1),
+            Value::Int(5000),
             Value::Array(vec![
                 Value::Nil,
                 Value::Nil,
                 Value::BulkString(b"".to_vec()),
             ]),
-            Value::Int(-2),
-            Value::Int(-1),
-            Value::Int(5000),
         ];
         let expected = [
             Reading::Nothing,

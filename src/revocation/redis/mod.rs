@@ -17,6 +17,7 @@ mod judge;
 mod link;
 mod moving;
 mod options;
+mod prefixes;
 mod pushes;
 mod reconcile;
 mod record;

@@ -51,7 +51,8 @@ impl Moving {
 
     /// Nobody could say what stands under a key: what is held of it stays, and counts as seen.
     pub(super) fn not_known(&mut self, view: &View, key: &[u8], parsed: StoredKey) {
-        if let StoredKey::Native(hash) | StoredKey::Restored(hash) = parsed
+        if let StoredKey::Native(hash) | StoredKey::Restored(hash) | StoredKey::Application(hash, _) =
+            parsed
             && let Some((cutoff, expires_at)) = view.entry(hash)
         {
             view.put(hash, cutoff, expires_at);

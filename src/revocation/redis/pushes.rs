@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::Notify;
 
+use super::super::lookups::Lookups;
 use super::super::view::KeyHash;
 use super::moving::Unknown;
 use super::stored::StoredKey;
@@ -33,14 +34,9 @@ impl Explained {
     }
 
     /// The revocations whose keys may be gone; `None` means any.
-    pub(super) fn absences(&self) -> Option<HashSet<KeyHash>> {
-        let hash = |key: &Vec<u8>| match StoredKey::parse(key)? {
-            StoredKey::Native(hash)
-            | StoredKey::Restored(hash)
-            | StoredKey::Unrevoked(hash)
-            | StoredKey::Registration(hash) => Some(hash),
-        };
-        (!self.everything).then(|| self.keys.iter().filter_map(hash).collect())
+    pub(super) fn absences(&self, lookups: &Lookups) -> Option<HashSet<KeyHash>> {
+        let parsed = |key| StoredKey::all(key, lookups).map(StoredKey::hash);
+        (!self.everything).then(|| self.keys.iter().flat_map(|k| parsed(k)).collect())
     }
 }
 

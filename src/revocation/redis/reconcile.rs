@@ -9,6 +9,8 @@ use redis::RedisResult;
 use crate::clock::{Clock, Timestamp};
 use crate::metrics::FeedMetrics;
 
+use super::super::lookups::Lookups;
+use super::super::registry::is_of_allow_list;
 use super::super::statement::Cutoff;
 use super::super::view::{Change, KeyHash, View};
 use super::Deletions;
@@ -30,6 +32,7 @@ pub(super) struct Reconciliation {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: FeedMetrics,
     pub(super) deletions: Deletions,
+    pub(super) lookups: Lookups,
     pub(super) server: Server,
     scan: Option<Scan>,
     /// Whether the server has refused to take back what it lost: what is missing is then lost and not deleted, until
@@ -78,6 +81,7 @@ impl Reconciliation {
         clock: Arc<dyn Clock>,
         metrics: FeedMetrics,
         deletions: Deletions,
+        lookups: Lookups,
         server: Server,
     ) -> Self {
         Self {
@@ -85,6 +89,7 @@ impl Reconciliation {
             clock,
             metrics,
             deletions,
+            lookups,
             server,
             scan: None,
             owing: false,
@@ -150,23 +155,16 @@ impl Reconciliation {
         if let Some(position) = position {
             scan.position = position;
         }
-        let mut stored = stored::read(link, &names, || self.clock.now()).await?;
-        let parsed: Vec<_> = names.iter().map(|key| StoredKey::parse(key)).collect();
-        self.join_restored(link, &parsed, &mut stored).await?;
+        let keys = self.parse(names);
+        let stored = self.read(link, &keys).await?;
         // What was pushed meanwhile explains a difference, and is acted upon with its own reading.
         let pending = pushes.peek();
-        let read = || names.iter().zip(&parsed).zip(&stored);
-        let is_restored = |key: &Option<StoredKey>| matches!(key, Some(StoredKey::Restored(_)));
-        // What was restored comes last: it adds to what stands, and does not replace it.
-        let natives = read().filter(|((_, parsed), _)| !is_restored(parsed));
-        let restored = read().filter(|((_, parsed), _)| is_restored(parsed));
-        for ((key, parsed), stored) in natives.chain(restored) {
-            let Some(parsed) = *parsed else { continue };
+        for ((parsed, key), stored) in keys.iter().zip(&stored) {
             if *stored == Stored::Unknown {
-                self.moving.not_known(&self.view, key, parsed);
+                self.moving.not_known(&self.view, key, *parsed);
                 continue;
             }
-            let change = self.show(parsed, stored, false);
+            let change = self.show(*parsed, stored, false);
             if why == Why::Comparison && change != Change::None && !pending.explains(key) {
                 self.metrics.healed.inc();
             }
@@ -194,23 +192,9 @@ impl Reconciliation {
         if pending.flushed || pending.overflowed {
             return Ok(false);
         }
-        let mut keys: Vec<(StoredKey, Vec<u8>)> = pending
-            .keys
-            .into_iter()
-            .filter_map(|key| Some((StoredKey::parse(&key)?, key)))
-            .collect();
-        // Tombstones before revocations: a revocation written by hand after an un-revocation stands. What was restored
-        // comes last: it adds to what stands, and does not replace it.
-        keys.sort_by_key(|(parsed, _)| match parsed {
-            StoredKey::Unrevoked(_) => 0,
-            StoredKey::Native(_) | StoredKey::Registration(_) => 1,
-            StoredKey::Restored(_) => 2,
-        });
+        let keys = self.parse(pending.keys);
         for batch in keys.chunks(BATCH) {
-            let names: Vec<Vec<u8>> = batch.iter().map(|(_, key)| key.clone()).collect();
-            let mut stored = stored::read(link, &names, || self.clock.now()).await?;
-            let parsed: Vec<_> = batch.iter().map(|(parsed, _)| Some(*parsed)).collect();
-            self.join_restored(link, &parsed, &mut stored).await?;
+            let stored = self.read(link, batch).await?;
             let (mut gone, mut taken_back) = (Vec::new(), Vec::new());
             for ((parsed, key), stored) in batch.iter().zip(&stored) {
                 match (parsed, stored) {
@@ -218,15 +202,26 @@ impl Reconciliation {
                     (StoredKey::Unrevoked(hash), Stored::Revocation { .. }) => {
                         taken_back.push(*hash);
                     }
-                    (StoredKey::Native(hash), Stored::Nothing) => gone.push((*hash, key)),
-                    // Left to the comparison: a native key may say the same, under a name that is not known here.
-                    (StoredKey::Restored(_) | StoredKey::Unrevoked(_), Stored::Nothing) => {}
                     // At once, however it went: nobody is let in by what is no more.
-                    (StoredKey::Registration(hash), Stored::Nothing) => {
+                    (
+                        StoredKey::Registration(hash) | StoredKey::Application(hash, _),
+                        Stored::Nothing,
+                    ) if is_of_allow_list(*hash) => {
                         self.view.remove(*hash);
                     }
                     (
-                        StoredKey::Native(_) | StoredKey::Restored(_) | StoredKey::Registration(_),
+                        StoredKey::Native(hash)
+                        | StoredKey::Application(hash, _)
+                        | StoredKey::Registration(hash),
+                        Stored::Nothing,
+                    ) => gone.push((*hash, key)),
+                    // Left to the comparison: a native key may say the same, under a name that is not known here.
+                    (StoredKey::Restored(_) | StoredKey::Unrevoked(_), Stored::Nothing) => {}
+                    (
+                        StoredKey::Native(_)
+                        | StoredKey::Restored(_)
+                        | StoredKey::Registration(_)
+                        | StoredKey::Application(..),
                         Stored::Revocation { .. },
                     ) => {}
                 }
@@ -265,21 +260,58 @@ impl Reconciliation {
         Ok(())
     }
 
+    /// What these keys are, those that are nothing to us left out.
+    ///
+    /// Tombstones before revocations: a revocation written by hand after an un-revocation stands. What was restored
+    /// comes last: it adds to what stands, and does not replace it.
+    fn parse(&self, names: impl IntoIterator<Item = Vec<u8>>) -> Vec<(StoredKey, Vec<u8>)> {
+        let mut keys = Vec::new();
+        for name in names {
+            let parsed = StoredKey::all(&name, &self.lookups);
+            keys.extend(parsed.map(|parsed| (parsed, name.clone())));
+        }
+        keys.sort_by_key(|(parsed, _)| match parsed {
+            StoredKey::Unrevoked(_) => 0,
+            StoredKey::Native(_) | StoredKey::Registration(_) | StoredKey::Application(..) => 1,
+            StoredKey::Restored(_) => 2,
+        });
+        keys
+    }
+
+    /// Reads what stands under keys.
+    async fn read(
+        &self,
+        link: &mut Link,
+        keys: &[(StoredKey, Vec<u8>)],
+    ) -> RedisResult<Vec<Stored>> {
+        let names: Vec<Vec<u8>> = keys.iter().map(|(_, name)| name.clone()).collect();
+        let readings = link.read(&names).await?;
+        let now = self.clock.now();
+        let read = keys.iter().zip(&readings);
+        let read = read.map(|((parsed, _), reading)| match parsed {
+            StoredKey::Application(_, lookup) => {
+                stored::of_application(reading, *lookup, &self.lookups, &self.metrics, now)
+            }
+            _ => stored::interpret(reading, now),
+        });
+        let mut stored: Vec<Stored> = read.collect();
+        self.join_restored(link, keys, &mut stored).await?;
+        Ok(stored)
+    }
+
     /// A revocation that was restored and then written again, under its own name, stands twice: the stronger counts,
     /// as it does in direct reads. Only a native key that says less than the view holds can hide another.
     async fn join_restored(
         &self,
         link: &mut Link,
-        keys: &[Option<StoredKey>],
+        keys: &[(StoredKey, Vec<u8>)],
         stored: &mut [Stored],
     ) -> RedisResult<()> {
-        let says_less = |(index, key): (usize, &Option<StoredKey>)| {
-            let (
-                StoredKey::Native(hash),
-                Stored::Revocation {
-                    cutoff, expires_at, ..
-                },
-            ) = ((*key)?, &stored[index])
+        let says_less = |(index, (key, _)): (usize, &(StoredKey, Vec<u8>))| {
+            let hash = key.restorable()?;
+            let Stored::Revocation {
+                cutoff, expires_at, ..
+            } = &stored[index]
             else {
                 return None;
             };
@@ -332,6 +364,16 @@ impl Reconciliation {
             },
             StoredKey::Unrevoked(_) => Change::None,
             StoredKey::Registration(hash) => self.put(hash, Cutoff::NoToken, *expires_at),
+            StoredKey::Application(hash, _) => {
+                let held = self.view.entry(hash).map(|(cutoff, _)| cutoff);
+                match self.put(hash, *cutoff, *expires_at) {
+                    // A grace period has ended, of which nobody tells.
+                    Change::Altered if !is_of_allow_list(hash) && held == Some(Cutoff::NoToken) => {
+                        Change::None
+                    }
+                    change => change,
+                }
+            }
         }
     }
 

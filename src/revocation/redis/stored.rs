@@ -12,9 +12,11 @@
 use redis::RedisResult;
 
 use crate::clock::Timestamp;
+use crate::metrics::FeedMetrics;
 
 use super::super::key::{PREFIX, RevocationKey};
-use super::super::registry::RegistrationKey;
+use super::super::lookups::{Content, Lookups};
+use super::super::registry::{RegistrationKey, is_of_allow_list};
 use super::super::statement::Cutoff;
 use super::super::view::KeyHash;
 use super::format;
@@ -30,6 +32,8 @@ pub(super) enum StoredKey {
     Restored(KeyHash),
     Unrevoked(KeyHash),
     Registration(KeyHash),
+    /// What an application writes, and for which lookup.
+    Application(KeyHash, usize),
 }
 
 impl StoredKey {
@@ -53,6 +57,33 @@ impl StoredKey {
             return Some(Self::Registration(key.hash()));
         }
         RevocationKey::parse(text).map(|key| Self::Native(key.hash()))
+    }
+
+    /// What a key is; of an application's, for each lookup that may have named it.
+    pub(super) fn all<'k>(key: &'k [u8], lookups: &'k Lookups) -> impl Iterator<Item = Self> {
+        let named = lookups.named(key);
+        let named = named.map(|(hash, lookup)| Self::Application(hash, lookup));
+        Self::parse(key).into_iter().chain(named)
+    }
+
+    /// The hash that it is about.
+    pub(super) fn hash(self) -> KeyHash {
+        match self {
+            Self::Native(hash)
+            | Self::Restored(hash)
+            | Self::Unrevoked(hash)
+            | Self::Registration(hash)
+            | Self::Application(hash, _) => hash,
+        }
+    }
+
+    /// The hash, of a revocation that can stand under a restored name too.
+    pub(super) fn restorable(self) -> Option<KeyHash> {
+        match self {
+            Self::Native(hash) => Some(hash),
+            Self::Application(hash, _) => (!is_of_allow_list(hash)).then_some(hash),
+            Self::Restored(_) | Self::Unrevoked(_) | Self::Registration(_) => None,
+        }
     }
 
     /// The name of the restored revocation of a hash.
@@ -100,7 +131,7 @@ impl Stored {
     }
 }
 
-/// Reads keys of ours.
+/// Reads restored and other keys of ours.
 pub(super) async fn read(
     link: &mut Link,
     keys: &[Vec<u8>],
@@ -111,8 +142,34 @@ pub(super) async fn read(
     Ok(readings.iter().map(|r| interpret(r, now)).collect())
 }
 
+/// What stands under a key of an application. What says nothing is as good as gone.
+pub(super) fn of_application(
+    reading: &Reading,
+    lookup: usize,
+    lookups: &Lookups,
+    metrics: &FeedMetrics,
+    now: Timestamp,
+) -> Stored {
+    let (value, life) = match reading {
+        Reading::Nothing => return Stored::Nothing,
+        Reading::Unknown => return Stored::Unknown,
+        Reading::Key { value, life } => (value, life),
+    };
+    let content = value.as_deref().map_or(Content::OtherType, Content::Text);
+    let meaning = lookups.meaning(lookup, content, now);
+    if meaning.unreadable {
+        metrics.unreadable.inc();
+    }
+    let stored = |cutoff| Stored::Revocation {
+        cutoff,
+        expires_at: life.map_or(Timestamp::NEVER, |life| now.plus(life)),
+        written_at: None,
+    };
+    meaning.cutoff.map_or(Stored::Nothing, stored)
+}
+
 /// A key without a string value is one of another type: it is there, so it revokes.
-fn interpret(reading: &Reading, now: Timestamp) -> Stored {
+pub(super) fn interpret(reading: &Reading, now: Timestamp) -> Stored {
     match reading {
         Reading::Nothing => Stored::Nothing,
         Reading::Unknown => Stored::Unknown,

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use revoxy::clock::{Clock as _, SystemClock, Timestamp};
 use revoxy::metrics::{CheckLabels, FeedMetrics, Metrics};
 use revoxy::revocation::{
-    Cutoff, Deletions, FeedSettings, KeyKind, PostgresOptions, PostgresStore, Revocation,
+    Cutoff, Deletions, FeedSettings, KeyKind, Lookups, PostgresOptions, PostgresStore, Revocation,
     RevocationKey, RevocationStore as _, StoreError,
 };
 
@@ -59,6 +59,7 @@ impl Followed {
             max_staleness: Duration::from_secs(1),
             deletions: Deletions::Honour,
             compare_every: every,
+            lookups: Lookups::default(),
         };
         let (clock, metrics) = (Arc::new(SystemClock), feed.clone());
         let store = PostgresStore::with_view(options, settings, PATIENCE, clock, metrics).await?;

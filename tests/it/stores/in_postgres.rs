@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use revoxy::clock::{Clock as _, ManualClock, Timestamp};
 use revoxy::metrics::{CheckLabels, Metrics};
 use revoxy::revocation::{
-    Cutoff, Deletions, FeedSettings, Page, PostgresStore, Revocation, RevocationKey,
+    Cutoff, Deletions, FeedSettings, Lookups, Page, PostgresStore, Revocation, RevocationKey,
     RevocationStore, StoreError, View,
 };
 
@@ -83,6 +83,7 @@ impl Fixture for InFollowedPostgres {
             max_staleness: Duration::from_secs(1),
             deletions: Deletions::Honour,
             compare_every: Duration::from_secs(3600),
+            lookups: Lookups::default(),
         };
         let (options, time) = (postgres.options(), Arc::clone(&clock) as _);
         let store = PostgresStore::with_view(&options, settings, PATIENCE, time, metrics).await;

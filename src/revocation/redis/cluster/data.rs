@@ -39,7 +39,8 @@ impl Primaries {
     }
 }
 
-/// `MGET` and not `GET`: a key of another type is no error, but there.
+/// `MGET` and not `GET`: a key of another type is no error, but there. The life first: a key that is written after its
+/// life was asked for would look like one of another type.
 fn question(key: &[u8]) -> Question {
     let command = |name: &str| {
         let mut command = redis::cmd(name);
@@ -48,7 +49,7 @@ fn question(key: &[u8]) -> Question {
     };
     Question {
         slot: slot_of(key),
-        commands: vec![command("MGET"), command("PTTL")],
+        commands: vec![command("PTTL"), command("MGET")],
     }
 }
 
@@ -63,7 +64,7 @@ fn reading(values: Vec<Value>) -> RedisResult<Reading> {
     }
     let mut values = values.into_iter();
     match (values.next(), values.next()) {
-        (Some(Value::Array(mut value)), Some(life)) => {
+        (Some(life), Some(Value::Array(mut value))) => {
             Reading::of(value.pop().unwrap_or(Value::Nil), &life).ok_or_else(wrong)
         }
         _ => Err(wrong()),

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use super::super::connector::{Address, Connector, Driver, Protocol};
 use super::super::feed::FeedEnd;
 use super::super::link::{Batch, Position, scan, track};
+use super::super::prefixes::Prefixes;
 use super::super::pushes::Pushes;
 use super::super::server::ServerInfo;
 use super::ask::{self, Answer, Question};
@@ -24,6 +25,7 @@ const SCANS: usize = 8;
 pub(in super::super) struct Primaries {
     nodes: Vec<Node>,
     topology: Topology,
+    prefixes: Prefixes,
 }
 
 struct Node {
@@ -47,6 +49,7 @@ impl Primaries {
         connector: &Connector,
         patience: Duration,
         pushes: &Pushes,
+        prefixes: &Prefixes,
     ) -> Result<Self, FeedEnd> {
         let topology = discovery::discover(connector).await.map_err(|why| {
             if why == NOT_A_CLUSTER {
@@ -60,7 +63,7 @@ impl Primaries {
             let made = connector.to(primary.at.clone(), protocol).await?;
             let mut connection = made.connection;
             let late = |_| FeedEnd::Broken("no answer in time".to_owned());
-            let tracked = timeout(patience, track(&mut connection)).await;
+            let tracked = timeout(patience, track(&mut connection, prefixes)).await;
             tracked.map_err(late)??;
             Ok::<_, FeedEnd>(Node {
                 at: primary.at.clone(),
@@ -69,7 +72,11 @@ impl Primaries {
             })
         });
         let nodes = try_join_all(connect).await?;
-        Ok(Self { nodes, topology })
+        Ok(Self {
+            nodes,
+            topology,
+            prefixes: prefixes.clone(),
+        })
     }
 
     /// A number that stands for who has which slots.
@@ -124,15 +131,16 @@ impl Primaries {
 
     /// Reads the names of some more keys, on several primaries at once.
     pub(in super::super) async fn scan(&self, from: &Position) -> RedisResult<Batch> {
-        let mut cursors = match from.0.len() {
+        let mut cursors = match from.cursors.len() {
             0 => vec![Some(0); self.nodes.len()],
-            _ => from.0.clone(),
+            _ => from.cursors.clone(),
         };
+        let pattern = &from.pattern(&self.prefixes);
         let open = cursors.iter().enumerate();
         let open = open.filter_map(|(place, cursor)| Some((place, (*cursor)?)));
         let steps = open.take(SCANS).map(async |(place, cursor)| {
             let mut connection = self.nodes[place].connection.clone();
-            (place, scan(&mut connection, cursor).await)
+            (place, scan(&mut connection, cursor, pattern).await)
         });
         let mut names = Vec::new();
         for (place, step) in join_all(steps).await {
@@ -140,10 +148,7 @@ impl Primaries {
             cursors[place] = (next != 0).then_some(next);
             names.extend(found);
         }
-        let position = cursors
-            .iter()
-            .any(Option::is_some)
-            .then_some(Position(cursors));
+        let position = from.after(cursors, &self.prefixes);
         Ok(Batch { names, position })
     }
 

@@ -14,6 +14,7 @@ use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use super::super::super::StoreError;
+use super::super::super::key::PREFIX;
 use super::super::connection::{Connection, describe};
 use super::super::connector::{Address, Connector};
 use super::super::feed::TrustedServers;
@@ -156,7 +157,13 @@ impl Router {
             return Ok((Vec::new(), None));
         };
         let mut connection = node.current().await?;
-        match scan(&mut connection.inner, cursor).await {
+        match scan(
+            &mut connection.inner,
+            cursor,
+            format!("{PREFIX}*").as_bytes(),
+        )
+        .await
+        {
             Ok((next, names)) => {
                 connection.answered();
                 let next = match next {

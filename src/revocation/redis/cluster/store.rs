@@ -53,10 +53,11 @@ impl RedisClusterStore {
         metrics: FeedMetrics,
     ) -> Result<Self, StoreError> {
         let connector = Connector::new(options)?;
+        let bound = settings.max_staleness;
         let following = Following::start(connector.clone(), settings, Arc::clone(&clock), metrics);
         Ok(Self {
             clock,
-            router: Router::start(connector, settings.max_staleness, true),
+            router: Router::start(connector, bound, true),
             following: Some(following),
         })
     }
