@@ -14,6 +14,7 @@ mod feed;
 mod following;
 mod format;
 mod judge;
+mod keeper;
 mod link;
 mod moving;
 mod options;

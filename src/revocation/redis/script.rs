@@ -9,6 +9,17 @@ pub(super) struct Scripts {
     pub register: Script,
 }
 
+impl Scripts {
+    /// The script of this text.
+    pub(super) fn of(&self, text: &str) -> &Script {
+        match text {
+            KEEP => &self.keep,
+            REGISTER => &self.register,
+            _ => &self.revoke,
+        }
+    }
+}
+
 impl Default for Scripts {
     fn default() -> Self {
         Self {
@@ -53,7 +64,7 @@ pub(super) const REVOKE: &str = r"
 /// `KEYS[1]`: the sorted set of expiries. `KEYS[2]`: the hash of records. `ARGV[1]`: the time now, in ms. `ARGV[2]`: by how
 /// many ms the keys outlive the last record. `ARGV[3]`: the record's id. `ARGV[4]`: its expiry, in ms. `ARGV[5]`: the record
 /// as a JSON object of texts.
-const KEEP: &str = r"
+pub(super) const KEEP: &str = r"
     local now, id, expiry = tonumber(ARGV[1]), ARGV[3], tonumber(ARGV[4])
     local expired = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, 100)
     if #expired > 0 then
@@ -83,7 +94,7 @@ const KEEP: &str = r"
 
 /// Registers a token, never for a shorter time than before. `KEYS[1]`: the key. `ARGV[1]`: for how long, in ms. `ARGV[2]`:
 /// the value.
-const REGISTER: &str = r"
+pub(super) const REGISTER: &str = r"
     local life, left = tonumber(ARGV[1]), redis.call('PTTL', KEYS[1])
     if left == -1 then
         redis.call('SET', KEYS[1], ARGV[2])

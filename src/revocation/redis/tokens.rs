@@ -1,4 +1,4 @@
-//! Records of tokens in Redis.
+//! Records of tokens in Redis, in one server or a cluster.
 //!
 //! | key | type | what it says |
 //! |---|---|---|
@@ -15,7 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use redis::{Cmd, FromRedisValue};
+use redis::{Cmd, FromRedisValue, Value};
 
 use crate::clock::Timestamp;
 
@@ -24,7 +24,7 @@ use super::super::key::RevocationKey;
 use super::super::record::{Place, TokenPage, TokenRecord};
 use super::super::registry::{RegistrationKey, TokenRegistry};
 use super::record;
-use super::{LONGEST_LIFE, RedisStore};
+use super::{LONGEST_LIFE, script};
 
 /// Writes under way at once.
 const AT_ONCE: usize = 32;
@@ -55,91 +55,114 @@ fn id(token: u128) -> String {
     format!("{token:032x}")
 }
 
-impl RedisStore {
-    async fn ask<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StoreError> {
-        self.run(async |connection| command.query_async(connection).await)
-            .await
-    }
+/// Who keeps the keys: one server, or the nodes of a cluster. All keys of a call are in one slot.
+#[async_trait]
+pub(super) trait Keeper: Send + Sync {
+    /// The time now.
+    fn time(&self) -> Timestamp;
 
-    /// Writes a record into its subject's list. To say the same twice is to say it once.
-    async fn keep(&self, token: &TokenRecord) -> Result<(), StoreError> {
-        let Some(subject) = &token.subject else {
-            return Ok(());
-        };
-        let keys = Keys::of(token.token.issuer(), subject);
-        let mut call = self.scripts.keep.key(keys.expiry);
-        call.key(keys.record)
-            .arg(millis(self.clock.now()))
-            .arg(CLOCK_MARGIN)
-            .arg(id(token.id()))
-            .arg(millis(token.expires_at))
-            .arg(record::encode(token));
-        self.run(async |connection| call.invoke_async(connection).await)
-            .await
-    }
+    /// The answer to a command that names its key first.
+    async fn command(&self, command: Cmd) -> Result<Value, StoreError>;
 
-    async fn put_on_allow_list(&self, token: &TokenRecord) -> Result<(), StoreError> {
-        let life = token.expires_at.since(self.clock.now()).as_millis();
-        let life = u64::try_from(life).map_or(LONGEST_LIFE, |ms| ms.min(LONGEST_LIFE));
-        if life == 0 {
-            return Ok(());
+    /// Runs a script. To run one of these twice is to run it once.
+    async fn call(&self, call: Call) -> Result<(), StoreError>;
+}
+
+/// A script, and with what it is to be run.
+pub(super) struct Call {
+    pub script: &'static str,
+    pub keys: Vec<String>,
+    pub arguments: Vec<String>,
+}
+
+async fn ask<T: FromRedisValue>(keeper: &impl Keeper, command: &Cmd) -> Result<T, StoreError> {
+    let answer = keeper.command(command.clone()).await?;
+    let wrong = |_| StoreError::Failed("an answer of an unexpected type".to_owned());
+    T::from_redis_value(answer).map_err(wrong)
+}
+
+/// Writes a record into its subject's list.
+async fn keep(keeper: &impl Keeper, token: &TokenRecord) -> Result<(), StoreError> {
+    let Some(subject) = &token.subject else {
+        return Ok(());
+    };
+    let keys = Keys::of(token.token.issuer(), subject);
+    let call = Call {
+        script: script::KEEP,
+        keys: vec![keys.expiry, keys.record],
+        arguments: vec![
+            millis(keeper.time()).to_string(),
+            CLOCK_MARGIN.to_string(),
+            id(token.id()),
+            millis(token.expires_at).to_string(),
+            record::encode(token),
+        ],
+    };
+    keeper.call(call).await
+}
+
+async fn register(keeper: &impl Keeper, token: &TokenRecord) -> Result<(), StoreError> {
+    // First the list: what is accepted is listed, also when the second write fails.
+    keep(keeper, token).await?;
+    let life = token.expires_at.since(keeper.time()).as_millis();
+    let life = u64::try_from(life).map_or(LONGEST_LIFE, |ms| ms.min(LONGEST_LIFE));
+    if life == 0 {
+        return Ok(());
+    }
+    let key = RegistrationKey::of(&token.token);
+    let call = Call {
+        script: script::REGISTER,
+        keys: vec![key.rendered().to_owned()],
+        arguments: vec![life.to_string(), record::encode(token)],
+    };
+    keeper.call(call).await
+}
+
+/// Which ids the subject's list has after this place, each with its expiry.
+async fn places(
+    keeper: &impl Keeper,
+    keys: &Keys,
+    after: Option<Place>,
+    limit: usize,
+) -> Result<Vec<Place>, StoreError> {
+    let now = keeper.time();
+    let from = match after {
+        Some(place) if place.expires_at > now => millis(place.expires_at).to_string(),
+        _ => format!("({}", millis(now)),
+    };
+    let (mut found, mut offset) = (Vec::new(), 0);
+    // Those of the same millisecond as the last of the page before come again.
+    while found.len() < limit {
+        let mut range = redis::cmd("ZRANGEBYSCORE");
+        range.arg(&keys.expiry).arg(&from).arg("+inf");
+        range.arg("WITHSCORES").arg("LIMIT").arg(offset).arg(limit);
+        let page: Vec<(String, f64)> = ask(keeper, &range).await?;
+        let more = page.len() == limit;
+        offset += page.len();
+        found.extend(
+            page.into_iter()
+                .filter_map(place)
+                .filter(|p| Some(*p) > after),
+        );
+        if !more {
+            break;
         }
-        let key = RegistrationKey::of(&token.token);
-        let mut call = self.scripts.register.key(key.rendered());
-        call.arg(life).arg(record::encode(token));
-        self.run(async |connection| call.invoke_async(connection).await)
-            .await
     }
+    found.truncate(limit);
+    Ok(found)
+}
 
-    async fn register_one(&self, token: &TokenRecord) -> Result<(), StoreError> {
-        // First the list: what is accepted is listed, also when the second write fails.
-        self.keep(token).await?;
-        self.put_on_allow_list(token).await
-    }
-
-    /// Which ids the subject's list has after this place, each with its expiry.
-    async fn places(
-        &self,
-        keys: &Keys,
-        after: Option<Place>,
-        limit: usize,
-    ) -> Result<Vec<Place>, StoreError> {
-        let now = self.clock.now();
-        let from = match after {
-            Some(place) if place.expires_at > now => millis(place.expires_at).to_string(),
-            _ => format!("({}", millis(now)),
-        };
-        let (mut found, mut offset) = (Vec::new(), 0);
-        // Those of the same millisecond as the last of the page before come again.
-        while found.len() < limit {
-            let mut range = redis::cmd("ZRANGEBYSCORE");
-            range.arg(&keys.expiry).arg(&from).arg("+inf");
-            range.arg("WITHSCORES").arg("LIMIT").arg(offset).arg(limit);
-            let page: Vec<(String, f64)> = self.ask(&range).await?;
-            let more = page.len() == limit;
-            offset += page.len();
-            found.extend(
-                page.into_iter()
-                    .filter_map(place)
-                    .filter(|p| Some(*p) > after),
-            );
-            if !more {
-                break;
-            }
-        }
-        found.truncate(limit);
-        Ok(found)
-    }
-
-    async fn with_registration(&self, token: TokenRecord) -> Result<TokenRecord, StoreError> {
-        let registered = self
-            .is_registered(&RegistrationKey::of(&token.token))
-            .await?;
-        Ok(TokenRecord {
-            registered,
-            ..token
-        })
-    }
+async fn with_registration(
+    keeper: &impl Keeper,
+    token: TokenRecord,
+) -> Result<TokenRecord, StoreError> {
+    let registered = keeper
+        .is_registered(&RegistrationKey::of(&token.token))
+        .await?;
+    Ok(TokenRecord {
+        registered,
+        ..token
+    })
 }
 
 #[expect(
@@ -154,17 +177,17 @@ fn place((member, score): (String, f64)) -> Option<Place> {
 }
 
 #[async_trait]
-impl TokenRegistry for RedisStore {
+impl<K: Keeper> TokenRegistry for K {
     async fn is_registered(&self, key: &RegistrationKey) -> Result<bool, StoreError> {
         // Whatever stands there: so does the view read it.
-        self.ask(redis::cmd("EXISTS").arg(key.rendered())).await
+        ask(self, redis::cmd("EXISTS").arg(key.rendered())).await
     }
 
     async fn register(&self, records: &[TokenRecord]) -> Result<(), StoreError> {
-        let now = self.clock.now();
+        let now = self.time();
         for token in records.iter().filter(|token| token.is_live(now)) {
-            match self.register_one(token).await {
-                Err(StoreError::Unavailable(_)) => self.register_one(token).await?,
+            match register(self, token).await {
+                Err(StoreError::Unavailable(_)) => register(self, token).await?,
                 registered => registered?,
             }
         }
@@ -173,9 +196,9 @@ impl TokenRegistry for RedisStore {
     }
 
     async fn note(&self, records: &[TokenRecord]) -> Result<(), StoreError> {
-        let now = self.clock.now();
+        let now = self.time();
         let live = records.iter().filter(|record| record.is_live(now));
-        let writes: Vec<_> = live.map(|record| self.keep(record)).collect();
+        let writes: Vec<_> = live.map(|record| keep(self, record)).collect();
         let writes = stream::iter(writes).buffer_unordered(AT_ONCE);
         writes.try_collect().await
     }
@@ -188,7 +211,7 @@ impl TokenRegistry for RedisStore {
         limit: usize,
     ) -> Result<TokenPage, StoreError> {
         let keys = Keys::of(issuer, subject);
-        let mut places = self.places(&keys, after, limit.saturating_add(1)).await?;
+        let mut places = places(self, &keys, after, limit.saturating_add(1)).await?;
         let more = places.len() > limit;
         places.truncate(limit);
         let Some(last) = places.last().copied() else {
@@ -199,13 +222,13 @@ impl TokenRegistry for RedisStore {
         for place in &places {
             get.arg(id(place.id));
         }
-        let values: Vec<Option<Vec<u8>>> = self.ask(&get).await?;
+        let values: Vec<Option<Vec<u8>>> = ask(self, &get).await?;
         let mut records = Vec::with_capacity(values.len());
         for (place, value) in places.iter().zip(values) {
             // Gone between the two commands.
             let Some(value) = value else { continue };
             let token = record::decode(issuer, Some(subject), &value, place.expires_at)?;
-            records.push(self.with_registration(token));
+            records.push(with_registration(self, token));
         }
         Ok(TokenPage {
             records: try_join_all(records).await?,
@@ -219,15 +242,15 @@ impl TokenRegistry for RedisStore {
         subject: Option<&str>,
     ) -> Result<Option<TokenRecord>, StoreError> {
         let Some(subject) = subject else {
-            return self.find_registered(token).await;
+            return find_registered(self, token).await;
         };
         let (keys, id) = (
             Keys::of(token.issuer(), subject),
             id(token.hash().to_u128()),
         );
         let (mut score, mut get) = (redis::cmd("ZSCORE"), redis::cmd("HGET"));
-        let score = self.ask::<Option<f64>>(score.arg(&keys.expiry).arg(&id));
-        let value = self.ask::<Option<Vec<u8>>>(get.arg(&keys.record).arg(&id));
+        let score = ask::<Option<f64>>(self, score.arg(&keys.expiry).arg(&id));
+        let value = ask::<Option<Vec<u8>>>(self, get.arg(&keys.record).arg(&id));
         let (Some(score), Some(value)) = tokio::try_join!(score, value)? else {
             return Ok(None);
         };
@@ -235,41 +258,39 @@ impl TokenRegistry for RedisStore {
             return Ok(None);
         };
         let found = record::decode(token.issuer(), Some(subject), &value, place.expires_at)?;
-        if !found.is_live(self.clock.now()) {
+        if !found.is_live(self.time()) {
             return Ok(None);
         }
-        Ok(Some(self.with_registration(found).await?))
+        Ok(Some(with_registration(self, found).await?))
     }
 }
 
-impl RedisStore {
-    /// What the registration itself says of a token.
-    async fn find_registered(
-        &self,
-        token: &RevocationKey,
-    ) -> Result<Option<TokenRecord>, StoreError> {
-        let key = RegistrationKey::of(token);
-        let (mut get, mut life) = (redis::cmd("GET"), redis::cmd("PTTL"));
-        let value = self.ask::<Option<Vec<u8>>>(get.arg(key.rendered()));
-        let life = self.ask::<i64>(life.arg(key.rendered()));
-        let (value, life) = tokio::try_join!(value, life)?;
-        let expires_at = match u64::try_from(life) {
-            Ok(millis) => self.clock.now().plus(Duration::from_millis(millis)),
-            Err(_) if life == -1 => Timestamp::NEVER,
-            // Gone between the two commands.
-            Err(_) => return Ok(None),
-        };
-        let Some(value) = value else {
-            return Ok(None);
-        };
-        let found = if value.is_empty() {
-            record::bare(token.clone(), expires_at)
-        } else {
-            record::decode(token.issuer(), None, &value, expires_at)?
-        };
-        Ok(Some(TokenRecord {
-            registered: true,
-            ..found
-        }))
-    }
+/// What the registration itself says of a token.
+async fn find_registered(
+    keeper: &impl Keeper,
+    token: &RevocationKey,
+) -> Result<Option<TokenRecord>, StoreError> {
+    let key = RegistrationKey::of(token);
+    let (mut get, mut life) = (redis::cmd("GET"), redis::cmd("PTTL"));
+    let value = ask::<Option<Vec<u8>>>(keeper, get.arg(key.rendered()));
+    let life = ask::<i64>(keeper, life.arg(key.rendered()));
+    let (value, life) = tokio::try_join!(value, life)?;
+    let expires_at = match u64::try_from(life) {
+        Ok(millis) => keeper.time().plus(Duration::from_millis(millis)),
+        Err(_) if life == -1 => Timestamp::NEVER,
+        // Gone between the two commands.
+        Err(_) => return Ok(None),
+    };
+    let Some(value) = value else {
+        return Ok(None);
+    };
+    let found = if value.is_empty() {
+        record::bare(token.clone(), expires_at)
+    } else {
+        record::decode(token.issuer(), None, &value, expires_at)?
+    };
+    Ok(Some(TokenRecord {
+        registered: true,
+        ..found
+    }))
 }

@@ -112,6 +112,7 @@ contract!(cluster, InCluster);
 contract!(tokens_in_memory, InMemory, registry);
 contract!(tokens_in_sqlite, InSqlite, registry, durable);
 contract!(tokens_in_redis, InRedis, registry, durable);
+contract!(tokens_in_cluster, InCluster, registry);
 contract!(tokens_in_postgres, InPostgres, registry, durable);
 contract!(custom, InJournal, durable);
 contract!(postgres, InPostgres, durable);

@@ -37,6 +37,7 @@
 mod ask;
 mod data;
 mod discovery;
+mod keeper;
 mod nodes;
 mod router;
 mod slot;

@@ -13,7 +13,7 @@ use super::super::super::foreign::ForeignKey;
 use super::super::super::key::RevocationKey;
 use super::super::super::statement::{Cutoff, Revocation};
 use super::super::super::view::View;
-use super::super::super::{Page, RevocationStore, StoreError};
+use super::super::super::{Page, RevocationStore, StoreError, TokenRegistry};
 use super::super::applications;
 use super::super::connector::Connector;
 use super::super::feed::{FeedSettings, TrustedServers};
@@ -30,8 +30,8 @@ const BOUND: Duration = Duration::from_secs(1);
 
 /// Revocations in a Redis Cluster.
 pub struct RedisClusterStore {
-    clock: Arc<dyn Clock>,
-    router: Router,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) router: Router,
     following: Option<Following>,
 }
 
@@ -72,12 +72,15 @@ impl RedisClusterStore {
         }
     }
 
-    fn trusted(&self) -> Option<&TrustedServers> {
+    pub(super) fn trusted(&self) -> Option<&TrustedServers> {
         self.following.as_ref().map(|f| &f.trusted)
     }
 
     /// Writes, whoever owns the slots.
-    async fn write(&self, questions: &[Question]) -> Result<Vec<Vec<Value>>, StoreError> {
+    pub(super) async fn write(
+        &self,
+        questions: &[Question],
+    ) -> Result<Vec<Vec<Value>>, StoreError> {
         self.router.ask(questions, None).await
     }
 
@@ -134,6 +137,10 @@ impl RedisClusterStore {
 impl RevocationStore for RedisClusterStore {
     fn view(&self) -> Option<&View> {
         self.following.as_ref().map(|following| &*following.view)
+    }
+
+    fn registry(&self) -> Option<&dyn TokenRegistry> {
+        Some(self)
     }
 
     async fn lookup(&self, keys: &[RevocationKey]) -> Result<Vec<Option<Cutoff>>, StoreError> {
@@ -242,7 +249,7 @@ impl RevocationStore for RedisClusterStore {
     }
 }
 
-fn about(key: &str, commands: Vec<Cmd>) -> Question {
+pub(super) fn about(key: &str, commands: Vec<Cmd>) -> Question {
     Question {
         slot: slot_of(key.as_bytes()),
         commands,

@@ -1,0 +1,39 @@
+//! Records of tokens in a cluster: both keys of a subject are in one slot, a registration is in one of its own.
+
+use async_trait::async_trait;
+use redis::{Cmd, Value};
+
+use crate::clock::Timestamp;
+
+use super::super::super::StoreError;
+use super::super::tokens::{Call, Keeper};
+use super::ask::Question;
+use super::store::{RedisClusterStore, about};
+
+#[async_trait]
+impl Keeper for RedisClusterStore {
+    fn time(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    async fn command(&self, command: Cmd) -> Result<Value, StoreError> {
+        // Of a node that may be believed: that a token is not registered is an answer, too.
+        let question = [Question::of(command)];
+        let mut answers = self.router.ask(&question, self.trusted()).await?;
+        let answer = answers.pop().and_then(|mut answer| answer.pop());
+        answer.ok_or_else(|| StoreError::Failed("no answer".to_owned()))
+    }
+
+    async fn call(&self, call: Call) -> Result<(), StoreError> {
+        let Some(key) = call.keys.first() else {
+            return Ok(());
+        };
+        // Whole and not by its hash, which another node may not know.
+        let mut eval = redis::cmd("EVAL");
+        eval.arg(call.script)
+            .arg(call.keys.len())
+            .arg(&call.keys)
+            .arg(&call.arguments);
+        self.write(&[about(key, vec![eval])]).await.map(drop)
+    }
+}
