@@ -150,6 +150,8 @@ policies:
 
     /// Where Revoxy has its knowledge from: to follow and to ask are two ways to the same.
     async fn knows_by(&self, read: Read) {
+        let entries = self.revoxy.metric("revoxy_revocation_view_entries").await;
+        assert_eq!(entries > 0.0, read == Read::View, "{read:?}: {entries}");
         let asked = "revoxy_revocation_lookup_duration_seconds_count";
         let asked = self.revoxy.metric(asked).await;
         assert!(asked > 0.0 || read == Read::View, "{read:?}: {asked}");
