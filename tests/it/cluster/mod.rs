@@ -1,5 +1,6 @@
 //! A Redis Cluster: nodes fail and are replaced, slots move, nodes come and go. No revocation is forgotten for it.
 
+mod lookups;
 mod mistakes;
 mod moves;
 
