@@ -87,14 +87,35 @@ pub fn pid_in(info: &str) -> u32 {
 
 /// Revokes so many tokens in a Redis server.
 pub fn fill(url: &str, entries: usize) {
-    let mut connection = redis::Client::open(url).unwrap().get_connection().unwrap();
     let numbers: Vec<_> = (0..entries).collect();
+    // As long as a UUID.
+    fill_with(url, &numbers, |n| {
+        format!("revoxy:jti:shop:{n:08}-5a61-4f3e-9d0f-2f6c1f0b8a11")
+    });
+}
+
+/// Revokes so many tokens in a cluster of three primaries, each with a third of the slots, in order.
+pub fn fill_cluster(urls: &[String], entries: usize, slot_of: impl Fn(&str) -> u16) {
+    const TAGS: usize = 1000;
+    let tags = (0..TAGS).map(|tag| usize::from(slot_of(&format!("{{{tag:08}}}"))));
+    let owners: Vec<_> = tags.map(|slot| slot * urls.len() / 16384).collect();
+    for (node, url) in urls.iter().enumerate() {
+        let own = (0..entries).filter(|n| owners[n % TAGS] == node);
+        fill_with(url, &own.collect::<Vec<_>>(), |n| {
+            format!(
+                "revoxy:jti:shop:{{{:08}}}{n:08}-4f3e-9d0f-2f6c1f0b8",
+                n % TAGS
+            )
+        });
+    }
+}
+
+fn fill_with(url: &str, numbers: &[usize], key: impl Fn(usize) -> String) {
+    let mut connection = redis::Client::open(url).unwrap().get_connection().unwrap();
     for batch in numbers.chunks(10_000) {
         let mut pipe = redis::pipe();
         for n in batch {
-            // As long as a UUID.
-            let key = format!("revoxy:jti:shop:{n:08}-5a61-4f3e-9d0f-2f6c1f0b8a11");
-            revoke(&mut pipe, &key);
+            revoke(&mut pipe, &key(*n));
         }
         pipe.query::<()>(&mut connection).unwrap();
     }
