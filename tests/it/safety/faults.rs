@@ -36,10 +36,12 @@ pub enum Fault {
     SwapDb,
     /// The primary is replaced, although it is well.
     FailOver,
-    /// The primary is replaced, and goes on as one for this time, or wakes up as one after it.
+    /// The primary is replaced, and goes on as one for this time.
     Usurp(Duration),
     /// Most Sentinels say nothing.
     Silence(Duration),
+    /// The primary sleeps until it is replaced and for this time, and wakes up as one.
+    Sleep(Duration),
     /// Slots of a cluster go to another node, key by key.
     MoveSlots,
     /// Slots of a cluster go to another node, each with all its keys.
@@ -67,6 +69,7 @@ pub enum Kind {
     FailOver,
     Usurp,
     Silence,
+    Sleep,
     MoveSlots,
     MoveSlotsAtOnce,
 }
@@ -146,6 +149,7 @@ impl Iterator for Faults {
             Kind::FailOver => Fault::FailOver,
             Kind::Usurp => Fault::Usurp(longer),
             Kind::Silence => Fault::Silence(longer),
+            Kind::Sleep => Fault::Sleep(longer),
             Kind::MoveSlots => Fault::MoveSlots,
             Kind::MoveSlotsAtOnce => Fault::MoveSlotsAtOnce,
         })

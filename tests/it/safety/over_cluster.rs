@@ -1,7 +1,8 @@
 //! Three primaries with a replica each, which the replicas of Revoxy reach as the cluster announces them.
 //!
-//! A revocation counts as acknowledged when the owner of its slot and that one's replica have it: what a primary alone
-//! has is lost with it, in Redis Cluster to everybody.
+//! A revocation counts as acknowledged when the owner of its slot and that one's replica have it, or when that one has no
+//! replica: what a primary alone has is lost with it, in Redis Cluster to everybody. And, asked after that, two other nodes
+//! name that owner: what is written to one that has been replaced is lost too.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -54,9 +55,8 @@ impl Backed {
             Flavour::Redis => MoveSlots,
             Flavour::Valkey => MoveSlotsAtOnce,
         };
-        // Moving is what a cluster does most.
         vec![
-            Pause, Kill, ClientKill, Flood, Restart, FailOver, Usurp, moves, moves,
+            Pause, Kill, ClientKill, Flood, Restart, FailOver, Sleep, Usurp, Usurp, moves, moves,
         ]
     }
 
@@ -65,16 +65,21 @@ impl Backed {
         let primaries = self.cluster.primaries();
         let primary = primaries[self.turn % primaries.len()];
         self.turn += 1;
-        (primary, self.cluster.replica_of(primary).await)
+        let replica = eventually("a replica", async || self.cluster.replica_of(primary)).await;
+        (primary, replica)
     }
 
     async fn is_whole(&self) {
         for node in 0..self.cluster.nodes.len() {
             self.cluster.works(node).await;
         }
-        for primary in self.cluster.primaries() {
-            self.cluster.replica_of(primary).await;
-        }
+        // For a moment, an old primary and its successor both take themselves for one.
+        eventually("as many primaries as replicas", async || {
+            let primaries = self.cluster.primaries();
+            let followed = |primary: &usize| self.cluster.replica_of(*primary).is_some();
+            (primaries.len() == 3 && primaries.iter().all(followed)).then_some(())
+        })
+        .await;
     }
 
     async fn takes_over(&self, replica: usize) {
@@ -110,12 +115,25 @@ impl Backed {
                 wait(time).await;
                 self.cluster.restart(primary, scratch);
             }
-            Fault::Usurp(time) => {
+            Fault::Sleep(time) => {
                 // It wakes up as a primary, and learns of its successor from the others.
                 self.cluster.pause(primary);
                 self.takes_over(replica).await;
                 wait(time).await;
                 self.cluster.resume(primary);
+            }
+            Fault::Usurp(time) => {
+                self.cluster.cut_off(primary);
+                self.takes_over(replica).await;
+                wait(time).await;
+                let info: String = self.cluster.run(primary, &["CLUSTER", "INFO"]);
+                assert!(info.contains("cluster_state:ok"), "{info}");
+                self.cluster.reconnect(primary);
+                eventually("an old primary that follows the new one", async || {
+                    let info: String = self.cluster.run(primary, &["INFO", "replication"]);
+                    info.contains("role:slave").then_some(())
+                })
+                .await;
             }
             Fault::FailOver => {
                 let _: Option<()> = self.cluster.try_run(replica, &["CLUSTER", "FAILOVER"]);
@@ -250,6 +268,32 @@ impl ClusterWriter {
         Some(connection)
     }
 
+    /// Whether two other nodes say that this one is a primary with slots.
+    async fn is_named(&mut self, port: u16) -> bool {
+        let mut named = 0;
+        for other in self.ports.clone().into_iter().filter(|p| *p != port) {
+            let Some(mut connection) = self.connection(other).await else {
+                continue;
+            };
+            let mut ask = redis::cmd("CLUSTER");
+            let table = ask.arg("NODES").query_async::<String>(&mut connection);
+            match tokio::time::timeout(PATIENCE_OF_WRITERS, table).await {
+                Ok(Ok(table)) => {
+                    let at = format!(":{port}@");
+                    let line = table.lines().find(|line| line.contains(&at));
+                    let words = |line: &str| line.split(' ').map(str::to_owned).collect();
+                    let words: Vec<String> = line.map(words).unwrap_or_default();
+                    named += usize::from(words.len() > 8 && words[2] == "master");
+                }
+                _ => drop(self.connections.remove(&other)),
+            }
+            if named == 2 {
+                return true;
+            }
+        }
+        false
+    }
+
     /// Writes, and waits for a copy. Tells whether both were done, if it is not sent on.
     async fn write(&mut self, key: &str, at: &Onward) -> Result<bool, Onward> {
         let Some(mut connection) = self.connection(at.port).await else {
@@ -265,10 +309,14 @@ impl ClusterWriter {
             set.query_async::<()>(&mut connection).await?;
             let mut copies = redis::cmd("WAIT");
             let copies = copies.arg(1).arg(200);
-            copies.query_async::<i64>(&mut connection).await
+            let copies: i64 = copies.query_async(&mut connection).await?;
+            let mut info = redis::cmd("INFO");
+            let info = info.arg("replication");
+            let info: String = info.query_async(&mut connection).await?;
+            Ok::<_, redis::RedisError>(copies >= 1 || info.contains("connected_slaves:0"))
         };
         match tokio::time::timeout(PATIENCE_OF_WRITERS, writing).await {
-            Ok(Ok(copies)) => Ok(copies >= 1),
+            Ok(Ok(copied)) => Ok(copied && self.is_named(at.port).await),
             Ok(Err(error)) => {
                 let sent_on = error.clone().into_server_errors().and_then(|errors| {
                     let (_, error) = errors.first()?;

@@ -8,6 +8,7 @@ use redis::FromRedisValue;
 use revoxy::revocation::RedisOptions;
 use rustix::process::Signal;
 
+use super::bus::Bus;
 use super::redis::{free_port, redis_server, valkey_server};
 use super::{PATIENCE, Process, Scratch, eventually};
 
@@ -18,6 +19,7 @@ pub const NODE_TIMEOUT: Duration = Duration::from_millis(1500);
 pub struct Cluster {
     pub nodes: Vec<Node>,
     flavour: Flavour,
+    bus: Bus,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,6 +32,8 @@ pub struct Node {
     process: Process,
     pub port: u16,
     bus: u16,
+    /// How the others reach its bus.
+    way: u16,
     pub id: String,
     dir: PathBuf,
 }
@@ -61,12 +65,14 @@ impl Cluster {
         if replicas {
             roles.extend((0..primaries).map(Role::ReplicaOf));
         }
-        let places: Vec<_> = roles
-            .iter()
-            .map(|_| (free_port(), free_port(), new_id()))
-            .collect();
+        let (mut bus_ways, mut places) = (Bus::new(), Vec::new());
+        for _ in &roles {
+            let (bus, id) = (free_port(), new_id());
+            let way = bus_ways.leads_to(bus, &id).await;
+            places.push((free_port(), way, id, bus));
+        }
         let mut nodes = Vec::new();
-        for (port, bus, id) in &places {
+        for (port, way, id, bus) in &places {
             let dir = scratch.file(&format!("cluster-{port}"));
             std::fs::create_dir_all(&dir).unwrap();
             // The whole table from the start: quicker than to let the nodes meet.
@@ -88,14 +94,19 @@ impl Cluster {
             table += &format!("vars currentEpoch {} lastVoteEpoch 0\n", places.len());
             std::fs::write(dir.join("nodes.conf"), table).unwrap();
             nodes.push(Node {
-                process: launch(scratch, flavour, *port, *bus, &dir),
+                process: launch(scratch, flavour, *port, (*bus, *way), &dir),
                 port: *port,
                 bus: *bus,
+                way: *way,
                 id: id.clone(),
                 dir,
             });
         }
-        let cluster = Self { nodes, flavour };
+        let cluster = Self {
+            nodes,
+            flavour,
+            bus: bus_ways,
+        };
         for node in 0..cluster.nodes.len() {
             cluster.works(node).await;
         }
@@ -118,11 +129,12 @@ impl Cluster {
         let (port, bus) = (free_port(), free_port());
         let dir = scratch.file(&format!("cluster-{port}"));
         std::fs::create_dir_all(&dir).unwrap();
-        let process = launch(scratch, self.flavour, port, bus, &dir);
+        let process = launch(scratch, self.flavour, port, (bus, bus), &dir);
         let mut node = Node {
             process,
             port,
             bus,
+            way: bus,
             id: String::new(),
             dir,
         };
@@ -211,19 +223,16 @@ impl Cluster {
         (0..self.nodes.len()).filter(owns).collect()
     }
 
-    /// Waits until a node follows this primary.
-    pub async fn replica_of(&self, primary: usize) -> usize {
+    /// A node that follows this primary.
+    pub fn replica_of(&self, primary: usize) -> Option<usize> {
         let port = format!("master_port:{}\r", self.nodes[primary].port);
-        eventually("a replica of a primary", async || {
-            (0..self.nodes.len()).find(|node| {
-                let info: Option<String> = self.try_run(*node, &["INFO", "replication"]);
-                let info = info.unwrap_or_default();
-                info.contains("role:slave")
-                    && info.contains(&port)
-                    && info.contains("master_link_status:up")
-            })
+        (0..self.nodes.len()).find(|node| {
+            let info: Option<String> = self.try_run(*node, &["INFO", "replication"]);
+            let info = info.unwrap_or_default();
+            info.contains("role:slave")
+                && info.contains(&port)
+                && info.contains("master_link_status:up")
         })
-        .await
     }
 
     pub fn url(&self, node: usize) -> String {
@@ -234,57 +243,6 @@ impl Cluster {
         let node =
             (0..self.nodes.len()).find_map(|node| self.try_run(node, &["CLUSTER", "KEYSLOT", key]));
         node.unwrap()
-    }
-
-    /// Moves a slot key by key, as `redis-cli --cluster reshard` does; `step` is called between two keys.
-    pub async fn move_slot(&self, slot: u16, from: usize, to: usize, mut step: impl AsyncFnMut()) {
-        let text = slot.to_string();
-        let (from_id, to_id) = (self.nodes[from].id.clone(), self.nodes[to].id.clone());
-        let set = |node, what: &[&str]| {
-            let command: Vec<_> = ["CLUSTER", "SETSLOT", &text]
-                .into_iter()
-                .chain(what.iter().copied())
-                .collect();
-            let () = self.run(node, &command);
-        };
-        set(to, &["IMPORTING", &from_id]);
-        set(from, &["MIGRATING", &to_id]);
-        let port = self.nodes[to].port.to_string();
-        loop {
-            let keys: Vec<String> = self.run(from, &["CLUSTER", "GETKEYSINSLOT", &text, "1"]);
-            let Some(key) = keys.first() else { break };
-            let _: redis::Value =
-                self.run(from, &["MIGRATE", "127.0.0.1", &port, key, "0", "5000"]);
-            step().await;
-        }
-        set(to, &["NODE", &to_id]);
-        // With its last slot gone it may have become a replica by itself.
-        let () = self
-            .try_run(from, &["CLUSTER", "SETSLOT", &text, "NODE", &to_id])
-            .unwrap_or_default();
-    }
-
-    /// Moves slots all at once, as Valkey 9 can.
-    pub async fn move_slots_at_once(&self, first: u16, last: u16, from: usize, to: usize) {
-        let (a, b) = (first.to_string(), last.to_string());
-        let to_id = &self.nodes[to].id;
-        let () = self.run(
-            from,
-            &[
-                "CLUSTER",
-                "MIGRATESLOTS",
-                "SLOTSRANGE",
-                &a,
-                &b,
-                "NODE",
-                to_id,
-            ],
-        );
-        eventually("slots that have moved", async || {
-            let moved = [first, last].iter().all(|s| self.owner(*s) == Some(to));
-            moved.then_some(())
-        })
-        .await;
     }
 
     /// Waits until another node owns the slot, and everybody who answers knows it.
@@ -305,7 +263,21 @@ impl Cluster {
     pub fn restart(&mut self, node: usize, scratch: &Scratch) {
         let flavour = self.flavour;
         let node = &mut self.nodes[node];
-        node.process = launch(scratch, flavour, node.port, node.bus, &node.dir);
+        node.process = launch(scratch, flavour, node.port, (node.bus, node.way), &node.dir);
+    }
+
+    /// From now on no other node reaches this one, nor it them; clients and its replica do. It does not notice for a
+    /// minute, and so goes on as before.
+    pub fn cut_off(&self, node: usize) {
+        let () = self.run(node, &["CONFIG", "SET", "cluster-node-timeout", "60000"]);
+        self.bus.cut_off(Some(&self.nodes[node].id));
+    }
+
+    /// Ends that.
+    pub fn reconnect(&self, node: usize) {
+        self.bus.cut_off(None);
+        let timeout = NODE_TIMEOUT.as_millis().to_string();
+        let () = self.run(node, &["CONFIG", "SET", "cluster-node-timeout", &timeout]);
     }
 
     pub fn pause(&self, node: usize) {
@@ -364,7 +336,7 @@ fn launch(
     scratch: &Scratch,
     flavour: Flavour,
     port: u16,
-    bus: u16,
+    (bus, way): (u16, u16),
     dir: &std::path::Path,
 ) -> Process {
     let mut command = Command::new(match flavour {
@@ -374,6 +346,7 @@ fn launch(
     command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
     command.args(["--cluster-enabled", "yes", "--cluster-config-file"]);
     command.args(["nodes.conf", "--cluster-port", &bus.to_string()]);
+    command.args(["--cluster-announce-bus-port", &way.to_string()]);
     let timeout = NODE_TIMEOUT.as_millis().to_string();
     command.args(["--cluster-node-timeout", &timeout, "--save", ""]);
     command.args(["--appendonly", "yes", "--appendfsync", "always"]);

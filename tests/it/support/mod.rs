@@ -3,6 +3,7 @@
 pub mod admin;
 pub mod application;
 pub mod authority;
+pub mod bus;
 pub mod client;
 pub mod cluster;
 pub mod envoy;
@@ -10,6 +11,7 @@ pub mod postgres;
 pub mod process;
 pub mod proxy;
 pub mod redis;
+pub mod reshard;
 pub mod scratch;
 pub mod sentinel;
 pub mod server;

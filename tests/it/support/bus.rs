@@ -1,0 +1,77 @@
+//! The bus of a cluster, from which a node can be cut off while clients and replicas go on reaching it.
+//!
+//! Every node is announced with the port of a proxy. Who connects says so in its first message, so the proxies can close the
+//! connections from a node as well as those to it.
+
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::AbortHandle;
+
+/// Where the sender's id stands in a message.
+const SENDER: std::ops::Range<usize> = 40..80;
+
+/// The id of the node that is cut off.
+type CutOff = Option<String>;
+
+pub struct Bus {
+    cut_off: Arc<watch::Sender<CutOff>>,
+    proxies: Vec<AbortHandle>,
+}
+
+impl Bus {
+    pub fn new() -> Self {
+        Self {
+            cut_off: Arc::new(watch::channel(None).0),
+            proxies: Vec::new(),
+        }
+    }
+
+    /// A way to the bus of this node. Tells its port.
+    pub async fn leads_to(&mut self, port: u16, id: &str) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let way = listener.local_addr().unwrap().port();
+        let (cut_off, id) = (Arc::clone(&self.cut_off), id.to_owned());
+        let task = tokio::spawn(async move {
+            while let Ok((from, _)) = listener.accept().await {
+                tokio::spawn(pass(from, port, id.clone(), cut_off.subscribe()));
+            }
+        });
+        self.proxies.push(task.abort_handle());
+        way
+    }
+
+    pub fn cut_off(&self, id: Option<&str>) {
+        self.cut_off.send_replace(id.map(str::to_owned));
+    }
+}
+
+impl Drop for Bus {
+    fn drop(&mut self) {
+        for proxy in &self.proxies {
+            proxy.abort();
+        }
+    }
+}
+
+async fn pass(mut from: TcpStream, port: u16, to: String, mut cut_off: watch::Receiver<CutOff>) {
+    let mut head = [0; SENDER.end];
+    if from.read_exact(&mut head).await.is_err() {
+        return;
+    }
+    let sender = String::from_utf8_lossy(&head[SENDER]).into_owned();
+    let ends = move |id: &CutOff| id.as_ref().is_some_and(|id| *id == to || *id == sender);
+    tokio::select! {
+        biased;
+        _ = cut_off.wait_for(ends) => {}
+        () = async {
+            if let Ok(mut node) = TcpStream::connect(("127.0.0.1", port)).await
+                && node.write_all(&head).await.is_ok()
+            {
+                let _ = copy_bidirectional(&mut from, &mut node).await;
+            }
+        } => {}
+    }
+}
