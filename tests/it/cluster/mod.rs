@@ -3,6 +3,7 @@
 mod lookups;
 mod mistakes;
 mod moves;
+mod rights;
 
 use jsonwebtoken::Algorithm;
 
