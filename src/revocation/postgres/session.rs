@@ -194,19 +194,23 @@ impl Session {
         let batch = sqlx::query(AssertSqlSafe(batch)).bind(&after);
         let rows = timeout(self.patience * 10, batch.fetch_all(&mut self.asking)).await;
         let rows = rows.map_err(|_| late("no answer in time"))??;
-        // What was told meanwhile explains a difference.
+        let entries = rows.iter().filter_map(|row| row::entry(row).transpose());
+        let mut entries = entries.collect::<sqlx::Result<Vec<_>>>()?;
+        entries.retain(|entry| self.mirror.is_live(entry));
+        if !comparing {
+            // Before what was told meanwhile, which may be that a row is gone.
+            for entry in entries.drain(..) {
+                self.mirror.take(entry);
+            }
+        }
         self.heartbeat().await?;
         if self.reading.is_some() {
             // Begun again meanwhile, for a table that has been emptied after this was read.
             return Ok(false);
         }
-        for row in &rows {
-            match row::entry(row)? {
-                Some(entry) if !self.mirror.is_live(&entry) => {}
-                Some(entry) if comparing => self.mirror.compare(entry),
-                Some(entry) => self.mirror.take(entry),
-                None => {}
-            }
+        // After what was told meanwhile, which explains a difference.
+        for entry in entries {
+            self.mirror.compare(entry);
         }
         let next = rows.last().map(|row| row.try_get(0)).transpose()?;
         match next {

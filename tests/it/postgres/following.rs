@@ -187,6 +187,41 @@ async fn a_trigger_that_was_disabled_for_a_moment_is_noticed() {
     assert_eq!(f.feed.reconnects.get(), 1);
 }
 
+/// From now on every row that is read waits for this lock, with what the statement saw when it began.
+const SLOW: &str = "CREATE OR REPLACE FUNCTION revocation_millis(t timestamptz) RETURNS bigint LANGUAGE plpgsql AS \
+    'BEGIN PERFORM pg_advisory_xact_lock_shared(7); \
+    RETURN CASE WHEN t IS NOT NULL THEN 9223372036854775807 END; END'";
+
+#[tokio::test]
+async fn what_is_deleted_while_it_is_being_read_does_not_stay_in_the_view() {
+    let scratch = Scratch::new();
+    let postgres = Postgres::start(&scratch).await;
+    drop(Followed::start(&postgres).await);
+    postgres
+        .run(
+            "INSERT INTO revocations VALUES ('revoxy:jti:shop:a'), ('revoxy:registered:jti:shop:b')",
+        )
+        .await;
+    postgres.run(SLOW).await;
+    let mut holder = postgres.connect().await.unwrap();
+    let hold = sqlx::query("SELECT pg_advisory_lock(7)");
+    hold.execute(&mut holder).await.unwrap();
+    let deleted = async {
+        eventually("a reading that waits", async || {
+            let waiting =
+                "SELECT count(*)::text FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+            (postgres.ask(waiting).await == "1").then_some(())
+        })
+        .await;
+        postgres.run("DELETE FROM revocations").await;
+        drop(holder);
+    };
+    let (f, ()) = tokio::join!(Followed::start(&postgres), deleted);
+    f.catches_up().await;
+    assert_eq!(f.len(), 0);
+    assert_eq!((f.feed.healed.get(), f.feed.reconnects.get()), (0, 0));
+}
+
 #[tokio::test]
 async fn a_comparison_heals_and_counts_what_nothing_told_of() {
     let scratch = Scratch::new();
