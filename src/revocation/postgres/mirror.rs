@@ -15,7 +15,7 @@ use super::super::registry::is_registration;
 use super::super::view::{Change, KeyHash, View};
 use super::row::{Entry, Told};
 
-/// By how much clocks may differ: what ends within it is left to end by itself.
+/// By how much clocks may differ: a revocation that ends within it is left to end by itself.
 const EXPIRY_SLACK: Duration = Duration::from_secs(60);
 
 /// The view, and what is to be read again for it.
@@ -125,12 +125,16 @@ impl Mirror {
         std::mem::take(&mut self.emptied)
     }
 
-    /// Everything has been read: what has not been met is to be read again too.
+    /// Everything has been read: what has not been met is to be read again too. Of what lets somebody in also what ends
+    /// soon.
     pub(super) fn doubt_unseen(&mut self) {
-        let soon = self.clock.now().plus(EXPIRY_SLACK);
-        let unseen = self.view.unseen(soon);
-        self.doubtful
-            .extend(unseen.into_iter().map(|(hash, ..)| hash));
+        let now = self.clock.now();
+        let soon = now.plus(EXPIRY_SLACK);
+        for (hash, _, expires_at) in self.view.unseen(now) {
+            if soon < expires_at || is_registration(hash) {
+                self.doubtful.insert(hash);
+            }
+        }
     }
 
     /// A comparison has changed so much.

@@ -223,6 +223,32 @@ async fn what_is_deleted_while_it_is_being_read_does_not_stay_in_the_view() {
 }
 
 #[tokio::test]
+async fn a_registration_that_was_deleted_unheard_does_not_outlive_the_next_reading() {
+    let scratch = Scratch::new();
+    let postgres = Postgres::start(&scratch).await;
+    let f = Followed::start(&postgres).await;
+    // With less time left than clocks may differ by.
+    postgres
+        .run(
+            "INSERT INTO revocations (key, expires_at) \
+             VALUES ('revoxy:registered:jti:shop:a', now() + interval '45 s')",
+        )
+        .await;
+    f.catches_up().await;
+    assert_eq!(f.len(), 1);
+    postgres
+        .run(&format!(
+            "BEGIN; {TRIGGERS} DISABLE TRIGGER USER; DELETE FROM revocations; \
+             {TRIGGERS} ENABLE ALWAYS TRIGGER revocation_changed; \
+             {TRIGGERS} ENABLE ALWAYS TRIGGER revocations_emptied; COMMIT"
+        ))
+        .await;
+    f.is_interrupted(0).await;
+    f.catches_up().await;
+    assert_eq!(f.len(), 0);
+}
+
+#[tokio::test]
 async fn a_comparison_heals_and_counts_what_nothing_told_of() {
     let scratch = Scratch::new();
     let postgres = Postgres::start(&scratch).await;
