@@ -189,7 +189,10 @@ impl Feed {
                 biased;
                 _ = beats.tick() => {
                     let as_of = session.heartbeat().await?;
-                    self.complete(as_of);
+                    // Of a table that was emptied the view still holds everything.
+                    if !session.is_catching_up() {
+                        self.complete(as_of);
+                    }
                 }
                 heard = session.heard() => session.act_now(&heard?).await?,
                 _ = comparisons.tick(), if Instant::now() >= compare_at => {
