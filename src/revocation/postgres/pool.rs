@@ -59,10 +59,13 @@ impl Pool {
                 Ok(value)
             }
             Err(error) => {
+                // Nothing but an answer of the server leaves a connection that can be used again.
+                let answered = matches!(error, sqlx::Error::Database(_));
                 let error = error::store_error(&error);
                 match error {
-                    StoreError::Failed(_) | StoreError::Timeout => lent.give_back(),
-                    _ => self.forget(),
+                    StoreError::Unavailable(_) => self.forget(),
+                    _ if answered => lent.give_back(),
+                    _ => {}
                 }
                 Err(error)
             }

@@ -1,14 +1,18 @@
 //! TLS, by what the URL says, and passwords out of a file.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use revoxy::revocation::{Cutoff, PostgresOptions, RevocationStore as _, StoreError};
+use revoxy::clock::SystemClock;
+use revoxy::revocation::{
+    Cutoff, PostgresOptions, PostgresStore, RevocationStore as _, StoreError,
+};
 
 use super::{Followed, HOUR, key, revocation};
 use crate::support::postgres::hand_over;
-use crate::support::{Postgres, Scratch};
+use crate::support::{Mood, PATIENCE, Postgres, Proxy, Scratch};
 
 /// An authority, and what it has signed.
 struct Authority {
@@ -153,4 +157,22 @@ async fn a_password_is_read_again_for_each_connection() {
 
 fn replace(path: &Path, content: &str) {
     std::fs::write(path, content).unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_whose_answers_arrive_damaged_is_not_used_again() {
+    let scratch = Scratch::new();
+    let postgres = server(&scratch).await;
+    let proxy = Proxy::before(postgres.port()).await;
+    let mut options = at(&postgres, "postgres", "127.0.0.1", "sslmode=require");
+    options.url = options
+        .url
+        .replace(&postgres.port().to_string(), &proxy.port().to_string());
+    let store = PostgresStore::open(&options, PATIENCE, Arc::new(SystemClock)).await;
+    let store = store.unwrap();
+    assert_eq!(store.lookup(&[key("a")]).await, Ok(vec![None]));
+    proxy.set(Mood::Garbling);
+    store.lookup(&[key("a")]).await.unwrap_err();
+    proxy.set(Mood::Passing);
+    assert_eq!(store.lookup(&[key("a")]).await, Ok(vec![None]));
 }

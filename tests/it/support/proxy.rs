@@ -22,6 +22,8 @@ pub enum Mood {
     },
     /// Everything comes through this much later.
     Delaying(Duration),
+    /// What the server says comes through with a bit turned.
+    Garbling,
     /// Connections are refused, open ones closed.
     Cutting,
 }
@@ -80,7 +82,7 @@ impl Mood {
         match self {
             Self::Hanging => true,
             Self::HangingHalf { odd } => odd == is_odd,
-            Self::Passing | Self::Delaying(_) | Self::Cutting => false,
+            Self::Passing | Self::Delaying(_) | Self::Garbling | Self::Cutting => false,
         }
     }
 }
@@ -94,8 +96,8 @@ async fn pass(client: TcpStream, port: u16, odd: bool, mood: watch::Receiver<Moo
         (client.into_split(), server.into_split());
     let mut cut = mood.clone();
     tokio::select! {
-        () = copy(from_client, to_server, odd, mood.clone()) => {}
-        () = copy(from_server, to_client, odd, mood) => {}
+        () = copy(from_client, to_server, odd, false, mood.clone()) => {}
+        () = copy(from_server, to_client, odd, true, mood) => {}
         _ = cut.wait_for(|m| *m == Mood::Cutting) => {}
     }
 }
@@ -104,6 +106,7 @@ async fn copy(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     odd: bool,
+    is_answer: bool,
     mut mood: watch::Receiver<Mood>,
 ) {
     let mut buffer = vec![0; 1 << 14];
@@ -111,6 +114,9 @@ async fn copy(
         let now = *mood.borrow();
         if let Mood::Delaying(by) = now {
             tokio::time::sleep(by).await;
+        }
+        if now == Mood::Garbling && is_answer {
+            buffer[n - 1] ^= 1;
         }
         if mood.wait_for(|m| !m.hangs(odd)).await.is_err() {
             return;
