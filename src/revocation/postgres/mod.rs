@@ -27,6 +27,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
+use tokio::time::timeout;
 
 use crate::clock::{Clock, Timestamp};
 use crate::metrics::FeedMetrics;
@@ -46,6 +47,9 @@ pub use options::PostgresOptions;
 const PRUNE_BATCH: i64 = 1000;
 /// Between two attempts to connect at start.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// For making the schema current, and for waiting while another replica does.
+const MIGRATION_DEADLINE: Duration = Duration::from_secs(60);
 
 /// What is there is only ever strengthened; what has expired is not there. A lower durability than the server's own is
 /// raised: an acknowledgement is to survive a crash, whatever this user's sessions are set to.
@@ -105,7 +109,9 @@ impl PostgresStore {
         let deadline = Instant::now() + patience;
         loop {
             let migrated = match pool::connect(options).await {
-                Ok(connection) => schema::migrate(connection).await,
+                Ok(connection) => timeout(MIGRATION_DEADLINE, schema::migrate(connection))
+                    .await
+                    .unwrap_or(Err(StoreError::Timeout)),
                 Err(error) => Err(error),
             };
             match migrated {
@@ -188,9 +194,7 @@ impl Following {
         let mut states = self.states.clone();
         let settled = |s: &FeedState| !matches!(s, FeedState::Starting(_));
         loop {
-            let waited = tokio::time::timeout(patience, states.wait_for(settled))
-                .await
-                .map(drop);
+            let waited = timeout(patience, states.wait_for(settled)).await.map(drop);
             match (states.borrow().clone(), waited) {
                 (FeedState::Complete, _) => return Ok(()),
                 (FeedState::Refused(why), _) => return Err(StoreError::Failed(why)),
