@@ -72,7 +72,7 @@ fn failed(error: &MigrateError) -> StoreError {
                 return StoreError::Failed(format!(
                     "the schema is not current and this user may not change it ({}): start revoxy once as the owner \
                      of the schema, or `GRANT CREATE, USAGE ON SCHEMA ...` to this user; afterwards SELECT, INSERT, \
-                     UPDATE and DELETE on revocations and SELECT on {TABLE} will do",
+                     UPDATE and DELETE on revocations and tokens, and SELECT on {TABLE}, will do",
                     error::describe(error)
                 ));
             }

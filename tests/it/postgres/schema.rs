@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use revoxy::clock::SystemClock;
+use revoxy::clock::{Clock as _, SystemClock};
 use revoxy::revocation::{
     Cutoff, PostgresOptions, PostgresStore, RevocationStore as _, StoreError,
 };
@@ -44,7 +44,7 @@ async fn a_user_who_may_only_write_rows_will_do_once_it_is_current() {
     let scratch = Scratch::new();
     let postgres = Postgres::start(&scratch).await;
     drop(open(&postgres.options()).await.unwrap());
-    let grants = "GRANT SELECT, INSERT, UPDATE, DELETE ON revocations TO low; \
+    let grants = "GRANT SELECT, INSERT, UPDATE, DELETE ON revocations, tokens TO low; \
         GRANT SELECT ON revoxy_migrations TO low";
     let low = user(&postgres, grants).await;
     let f = Followed::comparing(&low, HOUR).await.unwrap();
@@ -55,6 +55,7 @@ async fn a_user_who_may_only_write_rows_will_do_once_it_is_current() {
     f.comes_to("b", Some(Cutoff::All)).await;
     assert!(f.store.unrevoke(&key("a")).await.unwrap());
     f.comes_to("a", None).await;
+    f.store.prune(SystemClock.now()).await.unwrap();
 }
 
 #[tokio::test]
@@ -63,7 +64,12 @@ async fn a_user_who_may_not_make_tables_is_told_what_to_do() {
     let postgres = Postgres::start(&scratch).await;
     let low = user(&postgres, "REVOKE CREATE ON SCHEMA public FROM PUBLIC").await;
     let said = open(&low).await.err().unwrap().to_string();
-    for part in ["GRANT CREATE", "as the owner", "permission denied"] {
+    for part in [
+        "GRANT CREATE",
+        "as the owner",
+        "on revocations and tokens",
+        "permission denied",
+    ] {
         assert!(said.contains(part), "{part}: {said}");
     }
 }
