@@ -1,12 +1,14 @@
 //! Rows that somebody writes with psql: they count at once, in every view.
 
 use std::process::Command;
+use std::sync::Arc;
 
-use revoxy::revocation::{Cutoff, Revocation, RevocationStore as _};
+use revoxy::clock::SystemClock;
+use revoxy::revocation::{Cutoff, PostgresStore, Revocation, RevocationStore as _};
 
 use super::{Followed, key, revocation, up_to};
 use crate::support::process::program;
-use crate::support::{Postgres, Scratch};
+use crate::support::{PATIENCE, Postgres, Scratch};
 
 #[tokio::test]
 async fn one_line_of_psql_revokes_and_another_takes_it_back() {
@@ -184,14 +186,18 @@ async fn a_nul_in_the_reason_is_replaced_and_the_revocation_stands() {
 #[tokio::test]
 async fn a_revocation_is_durable_although_the_user_s_sessions_are_not() {
     let scratch = Scratch::new();
-    let postgres = Postgres::start(&scratch).await;
+    // Nothing else is written: no heartbeats, and no notes for standbys.
+    let settings = ["wal_level=minimal", "max_wal_senders=0"];
+    let postgres = Postgres::start_with(&scratch, &settings).await;
     postgres
         .run("ALTER ROLE postgres SET synchronous_commit = off")
         .await;
-    let f = Followed::start(&postgres).await;
+    let clock = Arc::new(SystemClock);
+    let store = PostgresStore::open(&postgres.options(), PATIENCE, clock).await;
+    let store = store.unwrap();
     // In a transaction that was not raised, the position that is flushed stays behind for a while.
     for n in 0..20 {
-        f.store.revoke(&revocation(&n.to_string())).await.unwrap();
+        store.revoke(&revocation(&n.to_string())).await.unwrap();
         let flushed = "SELECT (pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn())::text";
         assert_eq!(postgres.ask(flushed).await, "true", "revocation {n}");
     }
