@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::Scene;
 use crate::support::tokens::now;
-use crate::support::{Ask, Token};
+use crate::support::{Ask, Postgres, Token};
 
 const ALLOW_LIST: &[&str] = &["mode: allow_list"];
 
@@ -126,7 +126,9 @@ async fn logging_out_everywhere_spares_the_next_login_only() {
 #[tokio::test]
 async fn every_store_keeps_an_allow_list() {
     let scene = Scene::set(ALLOW_LIST).await;
+    let postgres = Postgres::start(&scene.scratch).await;
     for store in [
+        postgres.store(),
         "memory: {}".to_owned(),
         format!("sqlite: {{ path: {:?} }}", scene.scratch.file("revoxy.db")),
         scene.redis.store(),
@@ -157,7 +159,8 @@ async fn every_store_keeps_an_allow_list() {
             assert!(replica.admin.unrevoke(digest).await);
             replica.becomes(&nameless, "ok").await;
             let done = replica.admin.revoke(json!({ "token": nameless })).await;
-            let follows = store.starts_with("redis") && read == "view";
+            let followed = ["redis", "postgres"].iter().any(|s| store.starts_with(s));
+            let follows = followed && read == "view";
             assert_eq!(
                 done["enforced_within"],
                 if follows { 1.0 } else { 0.0 },
