@@ -15,8 +15,8 @@ use super::super::server::{ServerInfo, Servers};
 use super::told::Told;
 use super::topology::Topology;
 
-/// How many nodes are asked at once.
-const ASKED: usize = 16;
+/// How many nodes are asked beside those that are configured.
+const MOST_FOUND: usize = 16;
 /// How much later than the first a node may answer and be heard: one that hangs must not keep the others' word back.
 const GRACE: Duration = Duration::from_millis(100);
 
@@ -46,25 +46,17 @@ impl Seeds {
     }
 
     fn all(&self) -> Vec<Address> {
-        let mut all = self.configured.clone();
+        // All of both: what a configuration names may be of long ago, and what was found may be gone, to the last.
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        all.extend(
-            found
-                .iter()
-                .filter(|a| !self.configured.contains(a))
-                .cloned(),
-        );
-        // The last found come first where there are many: names that a configuration gives may be of long ago.
-        all.reverse();
-        all.truncate(ASKED);
-        all
+        let others = found.iter().filter(|a| !self.configured.contains(a));
+        self.configured.iter().chain(others).cloned().collect()
     }
 
     fn remember(&self, told: &[Told]) {
         let nodes = told.iter().flat_map(|t| &t.nodes);
         let mut found: Vec<Address> = Vec::new();
         for node in nodes.filter(|n| !n.has_failed) {
-            if found.len() < ASKED && !found.contains(&node.at) {
+            if found.len() < MOST_FOUND && !found.contains(&node.at) {
                 found.push(node.at.clone());
             }
         }
@@ -153,4 +145,37 @@ pub(in super::super) async fn diagnose(connector: &Connector) -> Result<Vec<Stri
         );
     }
     Ok(warnings)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::told::ToldNode;
+    use super::*;
+
+    #[test]
+    fn what_is_configured_is_asked_however_much_has_been_found() {
+        let at = |n: u16| Address::Tcp("redis".to_owned(), n);
+        let node = |n: u16| ToldNode {
+            id: n.to_string(),
+            at: at(n),
+            is_primary: true,
+            has_failed: false,
+            epoch: 1,
+            slots: Vec::new(),
+        };
+        let seeds = Seeds::new(vec![at(1), at(2)]);
+        seeds.remember(&[Told {
+            nodes: (2..100).map(node).collect(),
+            ..Told::default()
+        }]);
+        let asked = seeds.all();
+        assert!(
+            asked.contains(&at(1)) && asked.contains(&at(2)),
+            "{asked:?}"
+        );
+        assert!(
+            asked.len() > 2 && asked.len() <= 2 + MOST_FOUND,
+            "{asked:?}"
+        );
+    }
 }
