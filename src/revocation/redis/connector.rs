@@ -119,7 +119,7 @@ impl From<OptionsError> for ConnectError {
 }
 
 /// What was read from the files.
-pub(super) struct Secrets {
+struct Secrets {
     password: Option<String>,
     tls: Option<Arc<ClientConfig>>,
 }
@@ -266,7 +266,7 @@ impl Connector {
     }
 
     /// Reads password and certificates.
-    pub(super) fn read_files(&self) -> Result<Secrets, OptionsError> {
+    fn read_files(&self) -> Result<Secrets, OptionsError> {
         let password = match &self.0.credentials.password_file {
             Some(path) => Some(password(path).map_err(|why| mistake("password_file", why))?),
             None => None,
@@ -277,14 +277,20 @@ impl Connector {
             }
             None => None,
         };
-        if let Server::Sentinel(watched) = &self.0.server {
-            // Read for the sake of the error: each connection to a Sentinel reads its own.
-            let wrong = |e: OptionsError| mistake(format!("sentinel.{}", e.key), e.why);
-            for (_, sentinel) in &watched.nodes {
-                sentinel.read_files().map_err(wrong)?;
-            }
-        }
         Ok(Secrets { password, tls })
+    }
+
+    /// Whether every file can be read, those for the Sentinels among them.
+    pub(super) fn check_files(&self) -> Result<(), OptionsError> {
+        self.read_files()?;
+        if let Server::Sentinel(watched) = &self.0.server
+            // They all have the same.
+            && let Some((_, sentinel)) = watched.nodes.first()
+        {
+            let wrong = |e: OptionsError| mistake(format!("sentinel.{}", e.key), e.why);
+            sentinel.read_files().map_err(wrong)?;
+        }
+        Ok(())
     }
 }
 

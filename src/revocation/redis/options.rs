@@ -109,7 +109,7 @@ impl RedisOptions {
 
     /// Whether these can be used, without connecting. Reads the files that they name.
     pub fn validate(&self) -> Result<(), OptionsError> {
-        Connector::new(self)?.read_files().map(drop)
+        Connector::new(self)?.check_files()
     }
 
     /// Connects once and tells why a revocation list would not be safe with this server.
