@@ -157,3 +157,39 @@ impl Reconciliation {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use prometheus::Registry;
+
+    use super::super::super::key::{KeyKind, RevocationKey};
+    use super::super::reconcile::Server;
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::metrics::FeedMetrics;
+
+    #[test]
+    fn a_comparison_does_not_make_a_view_know_what_nobody_answered_for() {
+        let server = Server {
+            identities: Vec::new(),
+            evictions: 0,
+            changed: false,
+        };
+        let metrics = FeedMetrics::new(&Registry::new()).unwrap();
+        let (view, clock) = (Arc::default(), Arc::new(SystemClock));
+        let lookups = crate::revocation::Lookups::default();
+        let mut reconciliation =
+            Reconciliation::new(view, clock, metrics, Deletions::Honour, lookups, server);
+        let key = RevocationKey::new(KeyKind::TokenId, "shop", "a");
+        let native = StoredKey::Native(key.hash());
+        let (view, moving) = (&reconciliation.view, &mut reconciliation.moving);
+        moving.not_known(view, key.rendered().as_bytes(), native);
+        reconciliation.begin_comparison();
+        assert!(!reconciliation.moving.knows_all());
+        // All of it is read before the next heartbeat.
+        reconciliation.begin();
+        assert!(reconciliation.moving.knows_all());
+    }
+}

@@ -100,6 +100,8 @@ impl Reconciliation {
 
     /// Begins to read everything, or begins again.
     pub(super) fn begin(&mut self) {
+        // Read anew with all others, before a heartbeat counts.
+        self.moving.take_unknown();
         self.start(if self.server.changed {
             Why::ServerChanged
         } else {
@@ -107,15 +109,13 @@ impl Reconciliation {
         });
     }
 
-    /// Begins to read everything, to compare.
+    /// Begins to read everything, to compare. That is slow: what nobody could answer for is not left to it.
     pub(super) fn begin_comparison(&mut self) {
         self.start(Why::Comparison);
     }
 
     fn start(&mut self, why: Why) {
         self.view.begin_round();
-        // Read anew, with all others.
-        self.moving.take_unknown();
         self.scan = Some(Scan {
             position: Position::default(),
             why,
