@@ -124,6 +124,10 @@ impl Reconciliation {
 
     /// Whether the server has lost keys that nobody deleted, since all was well.
     async fn has_lost(&mut self, link: &mut Link) -> RedisResult<Option<Loss>> {
+        // What a node deletes because it has lost a slot may be pushed before the next heartbeat tells of that.
+        if link.met_moved() {
+            self.moving.moved();
+        }
         let now = link.servers().await?;
         let evicted = now.evicted_keys() != self.server.evictions;
         let identities = now.identities();

@@ -126,6 +126,14 @@ impl Link {
         matches!(self, Self::Cluster(_))
     }
 
+    /// Whether a key was found elsewhere than where its slot was, since this was last asked.
+    pub(super) fn met_moved(&self) -> bool {
+        match self {
+            Self::One(_) => false,
+            Self::Cluster(primaries) => primaries.met_moved(),
+        }
+    }
+
     /// A number that stands for who has which slots, as far as is known.
     pub(super) fn slots(&self) -> u64 {
         match self {

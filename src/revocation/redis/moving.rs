@@ -18,8 +18,8 @@ pub(super) struct Moving {
     judged: u64,
     /// Keys that nobody could answer for, to be read again.
     unknown: Unknown,
-    /// Names of revocations that were pushed of late: those since the last heartbeat, and those of the time before.
-    names: [HashMap<KeyHash, Vec<u8>>; 2],
+    /// Names of keys that were pushed of late: those since the last heartbeat, and those of the time before.
+    names: [HashMap<StoredKey, Vec<u8>>; 2],
 }
 
 /// Keys to be read again; all of them, where they were too many.
@@ -72,20 +72,60 @@ impl Moving {
         std::mem::take(&mut self.unknown)
     }
 
-    /// A revocation was pushed under this name.
-    pub(super) fn named(&mut self, hash: KeyHash, name: &[u8]) {
-        if self.names[0].len() < MOST {
-            self.names[0].insert(hash, name.to_vec());
+    /// A key was pushed, and has been read. Not of tombstones: one that is read again without the revocation that came
+    /// after it would take that out.
+    pub(super) fn pushed(&mut self, key: StoredKey, name: &[u8]) {
+        if self.names[0].len() < MOST && !matches!(key, StoredKey::Unrevoked(_)) {
+            self.names[0].insert(key, name.to_vec());
+        }
+    }
+
+    /// What was pushed of late: to be read again when slots have another owner than was known. One who owns a slot no more
+    /// and has yet to hear of it may have answered, of a key that the other one pushed, that there is nothing.
+    pub(super) fn pushed_of_late(&self) -> Unknown {
+        Unknown {
+            keys: self
+                .names
+                .iter()
+                .flat_map(|n| n.values())
+                .cloned()
+                .collect(),
+            overflowed: false,
         }
     }
 
     /// The name of a revocation that was pushed of late.
     pub(super) fn name_of(&self, hash: KeyHash) -> Option<&Vec<u8>> {
-        self.names.iter().find_map(|names| names.get(&hash))
+        let key = StoredKey::Native(hash);
+        self.names.iter().find_map(|names| names.get(&key))
     }
 
     /// All servers have told everything from before the last heartbeat but one.
     pub(super) fn heartbeat(&mut self) {
         self.names[1] = std::mem::take(&mut self.names[0]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::key::{KeyKind, RevocationKey};
+    use super::*;
+
+    #[test]
+    fn what_was_pushed_is_known_until_the_second_heartbeat() {
+        let key = RevocationKey::new(KeyKind::TokenId, "shop", "a");
+        let restored = StoredKey::restored(key.hash()).into_bytes();
+        let mut moving = Moving::default();
+        moving.pushed(StoredKey::Native(key.hash()), key.rendered().as_bytes());
+        moving.pushed(StoredKey::Restored(key.hash()), &restored);
+        moving.pushed(StoredKey::Unrevoked(key.hash()), b"tombstone");
+        for _ in 0..2 {
+            assert!(moving.name_of(key.hash()).is_some());
+            let late = moving.pushed_of_late().keys;
+            assert!(late.contains(&restored) && late.len() == 2);
+            moving.heartbeat();
+        }
+        assert!(moving.name_of(key.hash()).is_none());
+        assert!(moving.pushed_of_late().keys.is_empty());
     }
 }

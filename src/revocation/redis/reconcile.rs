@@ -229,8 +229,8 @@ impl Reconciliation {
             self.take_back(link, &mut taken_back).await?;
             for ((parsed, key), stored) in batch.iter().zip(&stored) {
                 self.show(*parsed, stored, true);
-                if let (true, StoredKey::Native(hash)) = (link.is_cluster(), parsed) {
-                    self.moving.named(*hash, key);
+                if link.is_cluster() {
+                    self.moving.pushed(*parsed, key);
                 }
             }
             restore::delete(link, &taken_back).await?;

@@ -35,6 +35,10 @@ enum Step {
 impl Session {
     /// Reads every key, and judges what the view has beyond them.
     pub(super) async fn read_all(&mut self) -> Result<(), FeedEnd> {
+        if self.link.is_cluster() {
+            // Who owns what is the owners' own word, before anything is read of them.
+            self.beat().await?;
+        }
         self.reconciliation.begin();
         self.read_to_the_end().await?;
         self.act_on_pushes().await
@@ -106,8 +110,14 @@ impl Session {
             Ok(beat) => beat?,
             Err(_) => return Err(FeedEnd::Broken("no answer to a heartbeat".to_owned())),
         };
-        if beat.moved || !beat.proven {
+        // Asked in any case: what was met before this must not explain what is gone later.
+        let met = self.link.met_moved();
+        if beat.moved || met || !beat.proven {
             self.reconciliation.moving.moved();
+        }
+        if beat.moved {
+            self.pushes
+                .again(self.reconciliation.moving.pushed_of_late());
         }
         Ok(beat)
     }

@@ -26,7 +26,7 @@ const RESTORED: &str = "restored:{";
 const UNREVOKED: &str = "unrevoked:{";
 
 /// What a key of ours is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum StoredKey {
     Native(KeyHash),
     Restored(KeyHash),

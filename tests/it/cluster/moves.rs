@@ -146,6 +146,33 @@ async fn a_key_is_followed_while_its_slot_is_half_way() {
 }
 
 #[tokio::test]
+async fn a_slot_that_is_given_away_without_its_keys_takes_no_revocation_with_it() {
+    for flavour in BOTH {
+        let scene = Scene::set(flavour).await;
+        let view = scene.replica(&[]).await;
+        let store = scene.replica(&["read: store"]).await;
+        let revoked = names("given", 30);
+        scene.revoke_by_hand(&revoked).await;
+        scene.all_become(&view, &revoked, "revoked").await;
+        let mut given = Vec::new();
+        for jti in &revoked {
+            let slot = scene.cluster.slot_of(&native(jti));
+            if scene.cluster.owner(slot) == Some(0) {
+                // The old owner deletes what it has there as soon as it hears of it.
+                scene.cluster.give_slot(slot, 0, 1).await;
+                given.push(jti.clone());
+                scene.all_are(&view, &given, "revoked").await;
+            }
+        }
+        assert!(given.len() > 5, "{given:?}");
+        // Written back, for those without a view too.
+        scene.all_become(&store, &given, "revoked").await;
+        view.is_fresh().await;
+        scene.all_are(&view, &given, "revoked").await;
+    }
+}
+
+#[tokio::test]
 async fn nodes_come_and_go() {
     let mut scene = Scene::set(Flavour::Redis).await;
     let replica = scene.replica(&[]).await;

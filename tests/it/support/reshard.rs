@@ -32,6 +32,20 @@ impl Cluster {
             .unwrap_or_default();
     }
 
+    /// Makes a slot another's without its keys, and waits until the owner from before knows it.
+    pub async fn give_slot(&self, slot: u16, from: usize, to: usize) {
+        let text = slot.to_string();
+        let (from_id, to_id) = (&self.nodes[from].id, &self.nodes[to].id);
+        for what in [["IMPORTING", from_id], ["NODE", to_id]] {
+            let () = self.run(to, &["CLUSTER", "SETSLOT", &text, what[0], what[1]]);
+        }
+        let keys = ["CLUSTER", "COUNTKEYSINSLOT", &text];
+        eventually("an owner from before without the keys", async || {
+            (self.run::<u64>(from, &keys) == 0).then_some(())
+        })
+        .await;
+    }
+
     /// Moves slots all at once, as Valkey 9 can.
     pub async fn move_slots_at_once(&self, first: u16, last: u16, from: usize, to: usize) {
         let (a, b) = (first.to_string(), last.to_string());

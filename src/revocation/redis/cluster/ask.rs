@@ -53,6 +53,9 @@ pub(super) trait Nodes: Sync {
     /// Where a node is.
     fn address(&self, node: usize) -> &Address;
 
+    /// Hears that a slot has another owner than was known.
+    fn has_moved(&self) {}
+
     /// Sends commands to one node, in one go. Errors that it answers are among the values.
     fn send(
         &self,
@@ -145,7 +148,10 @@ fn is_evasion(error: &ServerError) -> bool {
 /// Whom to ask next, and whether with `ASKING`.
 fn onward<N: Nodes>(nodes: &N, asked: usize, error: &ServerError) -> Option<(usize, bool)> {
     let asking = match error.kind()? {
-        ServerErrorKind::Moved => false,
+        ServerErrorKind::Moved => {
+            nodes.has_moved();
+            false
+        }
         ServerErrorKind::Ask => true,
         _ => return None,
     };

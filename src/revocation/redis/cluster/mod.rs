@@ -12,7 +12,8 @@
 //!   connected to: a client is sent by `MOVED` or `ASK` only to nodes in these tables;
 //! - none of them holds a primary for dead. A replica takes over by itself only when more than half of the primaries
 //!   have voted for it, and these hold the old one for dead at that moment;
-//! - every key that was pushed could be read, wherever its slot is on the way.
+//! - every key that was pushed could be read, wherever its slot is on the way; and where slots have another owner than was
+//!   known, what was pushed since the heartbeat before the last has been read again, as the one from before may have answered.
 //!
 //! What a heartbeat has proved counts when the next one finds the same primaries. By then a node that has taken over
 //! without anybody's death (`CLUSTER FAILOVER`) has told the others: it does so before it takes its first write, and

@@ -1,5 +1,6 @@
 //! The feed's connections to all primaries, each tracking.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
@@ -26,6 +27,8 @@ pub(in super::super) struct Primaries {
     nodes: Vec<Node>,
     topology: Topology,
     prefixes: Prefixes,
+    /// Whether somebody has said `MOVED` since that was last asked.
+    moved: AtomicBool,
 }
 
 struct Node {
@@ -76,6 +79,7 @@ impl Primaries {
             nodes,
             topology,
             prefixes: prefixes.clone(),
+            moved: AtomicBool::default(),
         })
     }
 
@@ -152,6 +156,11 @@ impl Primaries {
         Ok(Batch { names, position })
     }
 
+    /// Whether a slot was found with another owner than was known, since this was last asked.
+    pub(in super::super) fn met_moved(&self) -> bool {
+        self.moved.swap(false, Ordering::Relaxed)
+    }
+
     /// Asks about keys, wherever they are.
     pub(in super::super) async fn ask(&self, questions: &[Question]) -> RedisResult<Vec<Answer>> {
         ask::ask(self, questions).await
@@ -175,6 +184,10 @@ impl ask::Nodes for Primaries {
 
     fn address(&self, node: usize) -> &Address {
         &self.nodes[node].at
+    }
+
+    fn has_moved(&self) {
+        self.moved.store(true, Ordering::Relaxed);
     }
 
     async fn send(&self, node: usize, mut pipeline: Pipeline) -> RedisResult<Vec<Value>> {
