@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::str::FromStr as _;
 use std::time::Duration;
 
-use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use url::Url;
 
 use super::super::StoreError;
@@ -99,6 +99,13 @@ impl PostgresOptions {
         // Its own words may repeat what it could not read, which may be a password.
         let options = PgConnectOptions::from_str(&self.url)
             .map_err(|_| wrong("a parameter has a value that cannot be"))?;
+        // The library trusts the public authorities besides those of `sslrootcert`: without a look at the name, whoever has
+        // a certificate for any name at all would pass.
+        if matches!(options.get_ssl_mode(), PgSslMode::VerifyCa) {
+            return Err(wrong(
+                "with sslmode=verify-ca a certificate for any name would do: say sslmode=verify-full",
+            ));
+        }
         let options = match options.get_application_name() {
             Some(_) => options,
             None => options.application_name("revoxy"),
@@ -143,6 +150,7 @@ mod tests {
         );
         for (url, part) in [
             ("redis://db", "postgres://"),
+            ("postgres://u@db/x?sslmode=verify-ca", "verify-full"),
             ("no url", "cannot be used"),
             (
                 "postgres://u:secret@db/x?sslmode=secret",
