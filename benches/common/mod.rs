@@ -50,6 +50,17 @@ pub fn setting(name: &str, default: usize) -> usize {
     std::env::var(name).map_or(default, |text| text.parse().unwrap())
 }
 
+/// Whether the part of this name is to be run: those named on the command line, or all of `parts` where none is.
+pub fn is_chosen(name: &str, parts: &[&str]) -> bool {
+    let mut named = std::env::args()
+        .skip(1)
+        .filter(|a| parts.contains(&a.as_str()));
+    match named.next() {
+        None => true,
+        Some(first) => first == name || named.any(|a| a == name),
+    }
+}
+
 /// The time that all threads of a process have spent on a core.
 pub fn cpu_time(pid: u32) -> Duration {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
@@ -99,6 +110,18 @@ pub fn fill_cluster(urls: &[String], entries: usize, slot_of: impl Fn(&str) -> u
     const TAGS: usize = 1000;
     let tags = (0..TAGS).map(|tag| usize::from(slot_of(&format!("{{{tag:08}}}"))));
     let owners: Vec<_> = tags.map(|slot| slot * urls.len() / 16384).collect();
+    for url in urls {
+        // As in production; the tests' servers wait for the disk, and are soon taken for dead.
+        let mut connection = redis::Client::open(url.as_str())
+            .unwrap()
+            .get_connection()
+            .unwrap();
+        for (name, value) in [("appendonly", "no"), ("cluster-node-timeout", "15000")] {
+            let mut set = redis::cmd("CONFIG");
+            set.arg("SET").arg(name).arg(value);
+            set.query::<()>(&mut connection).unwrap();
+        }
+    }
     for (node, url) in urls.iter().enumerate() {
         let own = (0..entries).filter(|n| owners[n % TAGS] == node);
         fill_with(url, &own.collect::<Vec<_>>(), |n| {

@@ -1,7 +1,7 @@
 //! What following Redis costs: time until ready, time until a revocation is in force everywhere, processor and memory.
 //!
 //! With real processes: one redis-server, one or three of Revoxy. `BENCH_ENTRIES`, `BENCH_REVOCATIONS`, `BENCH_RATE` and
-//! `BENCH_SECONDS` change how much is done.
+//! `BENCH_SECONDS` change how much is done; `cargo bench --bench feed -- ready`, `propagation` or `flood` measures one.
 
 #![allow(
     clippy::cast_possible_truncation,
@@ -27,7 +27,14 @@ mod support;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
-    propagation::run().await;
-    flood::run().await;
-    ready::run().await;
+    let chosen = |name| common::is_chosen(name, &["propagation", "flood", "ready"]);
+    if chosen("propagation") {
+        propagation::run().await;
+    }
+    if chosen("flood") {
+        flood::run().await;
+    }
+    if chosen("ready") {
+        ready::run().await;
+    }
 }

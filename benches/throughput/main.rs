@@ -26,7 +26,7 @@ mod stores;
 mod support;
 mod tokens;
 
-use common::{Spread, pin, setting};
+use common::{Spread, is_chosen, pin, setting};
 use load::{Load, Sample, Server};
 use support::{Config, Revoxy, Scratch, SigningKey, Token};
 
@@ -46,12 +46,7 @@ fn main() {
 }
 
 async fn run() {
-    let asked: Vec<String> = std::env::args().skip(1).collect();
-    let known = ["tokens", "stores"];
-    let chosen = |name: &str| {
-        let named = |asked: &&String| known.contains(&asked.as_str());
-        asked.iter().filter(named).count() == 0 || asked.iter().any(|a| a == name)
-    };
+    let chosen = |name| is_chosen(name, &["tokens", "stores"]);
     if chosen("tokens") {
         tokens::run().await;
     }
