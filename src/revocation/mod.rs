@@ -11,6 +11,7 @@
 
 mod breaker;
 mod checker;
+mod feed_state;
 mod foreign;
 mod key;
 mod lookups;

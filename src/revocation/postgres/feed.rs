@@ -42,30 +42,17 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::clock::Clock;
 use crate::metrics::FeedMetrics;
 
+use super::super::feed_state::{FeedState, Pauses, jittered};
 use super::super::view::View;
 use super::super::{FeedSettings, StoreError};
 use super::PostgresOptions;
 use super::mirror::Mirror;
 use super::session::Session;
 
-/// Pauses between attempts: from the first to the longest, each shortened at random by up to half.
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 /// Between two steps of the slow comparison: it must not be felt on the server.
 const COMPARISON_PACE: Duration = Duration::from_millis(50);
 /// The least that an answer may take.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
-
-/// How far the feed has come.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum FeedState {
-    /// No complete view yet; what the last attempt met.
-    Starting(String),
-    /// The server cannot be followed at all; why, and what to do.
-    Refused(String),
-    /// The view has been complete once.
-    Complete,
-}
 
 /// Why following a server ended.
 #[derive(Debug)]
@@ -130,8 +117,7 @@ impl Feed {
     }
 
     pub(super) async fn run(self) {
-        let mut pause = FIRST_PAUSE;
-        let mut last = String::new();
+        let mut pauses = Pauses::new();
         loop {
             let started = Instant::now();
             let end = match self.follow().await {
@@ -151,18 +137,7 @@ impl Feed {
             if *self.state.borrow() != FeedState::Complete {
                 self.state.send_replace(state);
             }
-            if why != last || started.elapsed() > LONGEST_PAUSE {
-                tracing::warn!(
-                    why,
-                    "the revocation feed is interrupted; the view ages until it is back"
-                );
-                last = why;
-            }
-            if started.elapsed() > LONGEST_PAUSE {
-                pause = FIRST_PAUSE;
-            }
-            tokio::time::sleep(jittered(pause)).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pauses.after(why, started).await;
         }
     }
 
@@ -215,12 +190,4 @@ impl Feed {
             self.state.send_replace(FeedState::Complete);
         }
     }
-}
-
-fn jittered(pause: Duration) -> Duration {
-    use std::hash::{BuildHasher as _, Hasher as _};
-    // Seeded anew each time by the standard library: all that spreading replicas out needs.
-    let random = std::hash::RandomState::new().build_hasher().finish() % 1000;
-    let share = u32::try_from(random).unwrap_or_default();
-    pause / 2 + pause / 2 * share / 1000
 }

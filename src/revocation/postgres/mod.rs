@@ -32,12 +32,13 @@ use tokio::time::timeout;
 use crate::clock::{Clock, Timestamp};
 use crate::metrics::FeedMetrics;
 
+use super::feed_state::FeedState;
 use super::key::RevocationKey;
 use super::statement::{Cutoff, Revocation};
 use super::view::View;
 use super::{FeedSettings, Page, RevocationStore, StoreError, TokenRegistry};
 
-use feed::{Feed, FeedState};
+use feed::Feed;
 use pool::Pool;
 use row::{COLUMNS, from_hex, hex};
 
@@ -146,7 +147,7 @@ impl PostgresStore {
             states,
             task: tokio::spawn(feed.run()).abort_handle(),
         };
-        following.complete(patience).await?;
+        FeedState::complete(following.states.clone(), patience).await?;
         store.following = Some(following);
         Ok(store)
     }
@@ -186,24 +187,6 @@ struct Row<'r> {
     reason: Option<&'r str>,
     actor: Option<&'r str>,
     written_at: Timestamp,
-}
-
-impl Following {
-    /// Waits for the first complete view.
-    async fn complete(&self, patience: Duration) -> Result<(), StoreError> {
-        let mut states = self.states.clone();
-        let settled = |s: &FeedState| !matches!(s, FeedState::Starting(_));
-        loop {
-            let waited = timeout(patience, states.wait_for(settled)).await.map(drop);
-            match (states.borrow().clone(), waited) {
-                (FeedState::Complete, _) => return Ok(()),
-                (FeedState::Refused(why), _) => return Err(StoreError::Failed(why)),
-                // An attempt that has met nothing wrong yet is reading a large list.
-                (FeedState::Starting(why), Err(_)) if why.is_empty() => {}
-                (FeedState::Starting(why), _) => return Err(StoreError::Unavailable(why)),
-            }
-        }
-    }
 }
 
 #[async_trait]

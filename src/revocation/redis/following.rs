@@ -10,9 +10,10 @@ use crate::clock::Clock;
 use crate::metrics::FeedMetrics;
 
 use super::super::StoreError;
+use super::super::feed_state::FeedState;
 use super::super::view::View;
 use super::connector::Connector;
-use super::feed::{Feed, FeedSettings, FeedState, TrustedServers};
+use super::feed::{Feed, FeedSettings, TrustedServers};
 
 pub(super) struct Following {
     pub view: Arc<View>,
@@ -43,20 +44,7 @@ impl Following {
     /// Waits until the view is complete. When the server cannot be followed, or after `patience` without a connection,
     /// the error says why; reading a large list may take longer.
     pub(super) async fn ready(&self, patience: Duration) -> Result<(), StoreError> {
-        let mut states = self.states.clone();
-        let settled = |s: &FeedState| !matches!(s, FeedState::Starting(_));
-        loop {
-            let waited = tokio::time::timeout(patience, states.wait_for(settled))
-                .await
-                .map(drop);
-            match (states.borrow().clone(), waited) {
-                (FeedState::Complete, _) => return Ok(()),
-                (FeedState::Refused(why), _) => return Err(StoreError::Failed(why)),
-                // An attempt that has met nothing wrong yet is reading a large list.
-                (FeedState::Starting(why), Err(_)) if why.is_empty() => {}
-                (FeedState::Starting(why), _) => return Err(StoreError::Unavailable(why)),
-            }
-        }
+        FeedState::complete(self.states.clone(), patience).await
     }
 }
 
