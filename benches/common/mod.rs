@@ -111,7 +111,7 @@ pub fn fill_cluster(urls: &[String], entries: usize, slot_of: impl Fn(&str) -> u
     let tags = (0..TAGS).map(|tag| usize::from(slot_of(&format!("{{{tag:08}}}"))));
     let owners: Vec<_> = tags.map(|slot| slot * urls.len() / 16384).collect();
     for url in urls {
-        // As in production; the tests' servers wait for the disk, and are soon taken for dead.
+        // As in production: the tests' servers wait for the disk with each write, and are soon taken for dead.
         let mut connection = redis::Client::open(url.as_str())
             .unwrap()
             .get_connection()

@@ -1,9 +1,9 @@
-//! Each store, with its view and asked on every check. The servers of the stores share a core with h2load. A cluster is
-//! not among them: its nodes, beside h2load on one core, answer too late for anything to be measured.
+//! Each store, with its view and asked on every check. The servers of the stores share a core with h2load.
 
 use jsonwebtoken::Algorithm;
 
-use crate::common::{fill, pid_in, pin, setting};
+use crate::common::{fill, fill_cluster, pid_in, pin, setting};
+use crate::support::cluster::{Cluster, Flavour};
 use crate::support::sentinel::Trio;
 use crate::support::{Config, Postgres, Redis, Revoxy, Scratch, SigningKey};
 use crate::{LOAD_CORE, compare, do_nothing, revoxy, server, token};
@@ -23,6 +23,14 @@ pub async fn run() {
         fill(&redis.url(), entries);
     }
 
+    let cluster = Cluster::start(&scratch, Flavour::Redis).await;
+    for node in 0..cluster.nodes.len() {
+        let info: String = cluster.run(node, &["INFO", "server"]);
+        pin(pid_in(&info), LOAD_CORE);
+    }
+    let urls: Vec<_> = (0..cluster.nodes.len()).map(|n| cluster.url(n)).collect();
+    fill_cluster(&urls, entries, |key| cluster.slot_of(key));
+
     let config = Config::trusting(&key, &scratch);
     // It makes the tables.
     let start = |store: &str| config.clone().store(store);
@@ -38,6 +46,7 @@ pub async fn run() {
         ("SQLite", sqlite, &["view"]),
         ("Redis", patient(redis.store()), &["view", "store"]),
         ("Sentinel", patient(trio.store()), &["view", "store"]),
+        ("Cluster", patient(cluster.store()), &["view", "store"]),
         ("PostgreSQL", patient(postgres.store()), &["view", "store"]),
     ] {
         for read in reads {

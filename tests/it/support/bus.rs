@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
-use tokio::task::AbortHandle;
 
 /// Where the sender's id stands in a message.
 const SENDER: std::ops::Range<usize> = 40..80;
@@ -18,28 +18,32 @@ type CutOff = Option<String>;
 
 pub struct Bus {
     cut_off: Arc<watch::Sender<CutOff>>,
-    proxies: Vec<AbortHandle>,
+    /// The proxies' own: what keeps a test busy must not cut the nodes off from each other.
+    runtime: Option<Runtime>,
 }
 
 impl Bus {
     pub fn new() -> Self {
+        let mut runtime = Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(1).enable_all().build();
         Self {
             cut_off: Arc::new(watch::channel(None).0),
-            proxies: Vec::new(),
+            runtime: Some(runtime.unwrap()),
         }
     }
 
     /// A way to the bus of this node. Tells its port.
-    pub async fn leads_to(&mut self, port: u16, id: &str) -> u16 {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    pub fn leads_to(&self, port: u16, id: &str) -> u16 {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let way = listener.local_addr().unwrap().port();
+        listener.set_nonblocking(true).unwrap();
         let (cut_off, id) = (Arc::clone(&self.cut_off), id.to_owned());
-        let task = tokio::spawn(async move {
+        self.runtime.as_ref().unwrap().spawn(async move {
+            let listener = TcpListener::from_std(listener).unwrap();
             while let Ok((from, _)) = listener.accept().await {
                 tokio::spawn(pass(from, port, id.clone(), cut_off.subscribe()));
             }
         });
-        self.proxies.push(task.abort_handle());
         way
     }
 
@@ -50,8 +54,8 @@ impl Bus {
 
 impl Drop for Bus {
     fn drop(&mut self) {
-        for proxy in &self.proxies {
-            proxy.abort();
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
         }
     }
 }

@@ -65,10 +65,10 @@ impl Cluster {
         if replicas {
             roles.extend((0..primaries).map(Role::ReplicaOf));
         }
-        let (mut bus_ways, mut places) = (Bus::new(), Vec::new());
+        let (bus_ways, mut places) = (Bus::new(), Vec::new());
         for _ in &roles {
             let (bus, id) = (free_port(), new_id());
-            let way = bus_ways.leads_to(bus, &id).await;
+            let way = bus_ways.leads_to(bus, &id);
             places.push((free_port(), way, id, bus));
         }
         let mut nodes = Vec::new();
