@@ -65,6 +65,15 @@ impl Tokens {
 }
 
 impl MemoryStore {
+    /// A record, with whether its token is registered now.
+    fn as_of(&self, record: &TokenRecord, now: Timestamp) -> TokenRecord {
+        let key = RegistrationKey::of(&record.token);
+        TokenRecord {
+            registered: self.view.find(key.hash(), now).is_some(),
+            ..record.clone()
+        }
+    }
+
     pub(super) fn tokens(&self) -> MutexGuard<'_, Tokens> {
         // A panic can only come from running out of memory; at worst a record is in no list then.
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
@@ -81,13 +90,12 @@ impl TokenRegistry for MemoryStore {
         let now = self.clock.now();
         let mut tokens = self.tokens();
         for record in records.iter().filter(|r| r.is_live(now)) {
-            let registered = TokenRecord {
-                registered: true,
-                ..record.clone()
-            };
-            let standing = tokens.keep(&registered, now);
-            let key = RegistrationKey::of(&standing.token);
-            self.view.register(&key, standing.expires_at);
+            tokens.keep(record, now);
+            let key = RegistrationKey::of(&record.token);
+            // As long as the longest-lived of the tokens that were registered, and not of those that were seen.
+            let standing = self.view.entry(key.hash());
+            let until = standing.map_or(record.expires_at, |(_, e)| e.max(record.expires_at));
+            self.view.register(&key, until);
         }
         Ok(())
     }
@@ -120,7 +128,7 @@ impl TokenRegistry for MemoryStore {
             .filter_map(|place| tokens.records.get(&place.id))
             .filter(|record| record.is_live(now))
             .take(limit.saturating_add(1))
-            .cloned()
+            .map(|record| self.as_of(record, now))
             .collect();
         Ok(TokenPage::of(records, limit))
     }
@@ -132,9 +140,10 @@ impl TokenRegistry for MemoryStore {
     ) -> Result<Option<TokenRecord>, StoreError> {
         let now = self.clock.now();
         let tokens = self.tokens();
-        let found = tokens.records.get(&token.hash().to_u128()).cloned();
-        Ok(found.filter(|record| {
+        let found = tokens.records.get(&token.hash().to_u128());
+        let found = found.filter(|record| {
             record.is_live(now) && (subject.is_none() || record.subject.as_deref() == subject)
-        }))
+        });
+        Ok(found.map(|record| self.as_of(record, now)))
     }
 }

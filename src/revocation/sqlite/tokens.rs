@@ -16,10 +16,11 @@ use super::super::registry::{RegistrationKey, TokenRegistry};
 use super::{Inner, PRUNE_BATCH, SqliteStore, failed};
 
 const COLUMNS: &str =
-    "token, subject, session, client, kid, type, issued_at, expires_at, registered, noted_at";
+    "token, subject, session, client, kid, type, issued_at, expires_at, registered_until, noted_at";
 /// See [`TokenRecord::merged_with`].
 const KEEP: &str = "
-    INSERT INTO tokens (id, issuer, token, subject, session, client, kid, type, issued_at, expires_at, registered, noted_at)
+    INSERT INTO tokens (id, issuer, token, subject, session, client, kid, type, issued_at, expires_at, registered_until,
+                        noted_at)
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
     ON CONFLICT (id) DO UPDATE SET
         subject = coalesce(excluded.subject, subject),
@@ -29,9 +30,9 @@ const KEEP: &str = "
         type = excluded.type,
         issued_at = coalesce(excluded.issued_at, issued_at),
         expires_at = max(excluded.expires_at, expires_at),
-        registered = max(excluded.registered, registered),
+        registered_until = max(excluded.registered_until, registered_until),
         noted_at = min(excluded.noted_at, noted_at)
-    RETURNING expires_at";
+    RETURNING registered_until";
 
 #[async_trait]
 impl TokenRegistry for SqliteStore {
@@ -63,9 +64,10 @@ impl TokenRegistry for SqliteStore {
         limit: usize,
     ) -> Result<TokenPage, StoreError> {
         let store = &self.0;
-        let now = store.clock.now().millis();
+        let now = store.clock.now();
         // What expires now is not live any more, so everything comes after this.
-        let (millis, id) = after.map_or((now, u128::MAX), |p| (p.expires_at.millis(), p.id));
+        let (millis, id) =
+            after.map_or((now.millis(), u128::MAX), |p| (p.expires_at.millis(), p.id));
         let query = format!(
             "SELECT {COLUMNS} FROM tokens WHERE issuer = ? AND subject = ? AND expires_at > ? \
              AND (expires_at, id) > (?, ?) ORDER BY expires_at, id LIMIT ?"
@@ -73,14 +75,15 @@ impl TokenRegistry for SqliteStore {
         let rows = sqlx::query(sqlx::AssertSqlSafe(query))
             .bind(issuer)
             .bind(subject)
-            .bind(now)
+            .bind(now.millis())
             .bind(millis)
             .bind(id.to_be_bytes().to_vec())
             .bind(i64::try_from(limit.saturating_add(1)).unwrap_or(i64::MAX))
             .fetch_all(&store.pool)
             .await
             .map_err(failed)?;
-        let records = rows.iter().map(record).collect::<Result<_, _>>()?;
+        let records = rows.iter().map(|row| record(row, now));
+        let records = records.collect::<Result<_, _>>()?;
         Ok(TokenPage::of(records, limit))
     }
 
@@ -90,13 +93,14 @@ impl TokenRegistry for SqliteStore {
         subject: Option<&str>,
     ) -> Result<Option<TokenRecord>, StoreError> {
         let query = format!("SELECT {COLUMNS} FROM tokens WHERE id = ? AND expires_at > ?");
+        let now = self.0.clock.now();
         let row = sqlx::query(sqlx::AssertSqlSafe(query))
             .bind(id(token))
-            .bind(self.0.clock.now().millis())
+            .bind(now.millis())
             .fetch_optional(&self.0.pool)
             .await
             .map_err(failed)?;
-        let found = row.as_ref().map(record).transpose()?;
+        let found = row.as_ref().map(|row| record(row, now)).transpose()?;
         Ok(found.filter(|r| subject.is_none() || r.subject.as_deref() == subject))
     }
 }
@@ -125,20 +129,24 @@ impl Inner {
                 .bind(record.token_type.as_str())
                 .bind(record.issued_at.map(Timestamp::millis))
                 .bind(record.expires_at.millis())
-                .bind(registered)
+                .bind(if registered {
+                    record.expires_at.millis()
+                } else {
+                    0
+                })
                 .bind(record.noted_at.millis())
                 .fetch_one(&mut *transaction)
                 .await
                 .map_err(failed)?;
             if registered {
-                let expires_at: i64 = kept.try_get(0).map_err(failed)?;
+                let until: i64 = kept.try_get(0).map_err(failed)?;
                 let key = RegistrationKey::of(&record.token);
-                registrations.push((key, Timestamp::from_millis(expires_at)));
+                registrations.push((key, Timestamp::from_millis(until)));
             }
         }
         transaction.commit().await.map_err(failed)?;
-        for (key, expires_at) in registrations {
-            self.view.register(&key, expires_at);
+        for (key, until) in registrations {
+            self.view.register(&key, until);
         }
         Ok(())
     }
@@ -147,7 +155,7 @@ impl Inner {
         let mut after = Vec::new();
         loop {
             let rows = sqlx::query(
-                "SELECT id, token, expires_at FROM tokens WHERE id > ? AND registered AND expires_at > ? \
+                "SELECT id, token, registered_until FROM tokens WHERE id > ? AND registered_until > ? \
                  ORDER BY id LIMIT 10000",
             )
             .bind(&after)
@@ -160,9 +168,9 @@ impl Inner {
             };
             after = last.try_get("id").map_err(failed)?;
             for row in &rows {
-                let expires_at: i64 = row.try_get("expires_at").map_err(failed)?;
+                let until: i64 = row.try_get("registered_until").map_err(failed)?;
                 let key = RegistrationKey::of(&token(row)?);
-                self.view.register(&key, Timestamp::from_millis(expires_at));
+                self.view.register(&key, Timestamp::from_millis(until));
             }
         }
     }
@@ -200,10 +208,11 @@ fn token(row: &SqliteRow) -> Result<RevocationKey, StoreError> {
     RevocationKey::parse(&rendered).ok_or_else(none_of_ours)
 }
 
-fn record(row: &SqliteRow) -> Result<TokenRecord, StoreError> {
+fn record(row: &SqliteRow, now: Timestamp) -> Result<TokenRecord, StoreError> {
     let token_type: String = row.try_get("type").map_err(failed)?;
     let issued_at: Option<i64> = row.try_get("issued_at").map_err(failed)?;
     let expires_at: i64 = row.try_get("expires_at").map_err(failed)?;
+    let registered_until: i64 = row.try_get("registered_until").map_err(failed)?;
     let noted_at: i64 = row.try_get("noted_at").map_err(failed)?;
     Ok(TokenRecord {
         token: token(row)?,
@@ -214,7 +223,7 @@ fn record(row: &SqliteRow) -> Result<TokenRecord, StoreError> {
         token_type: TokenType::from_name(&token_type).ok_or_else(none_of_ours)?,
         issued_at: issued_at.map(Timestamp::from_millis),
         expires_at: Timestamp::from_millis(expires_at),
-        registered: row.try_get("registered").map_err(failed)?,
+        registered: registered_until > now.millis(),
         noted_at: Timestamp::from_millis(noted_at),
     })
 }

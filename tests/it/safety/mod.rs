@@ -41,7 +41,9 @@ async fn keeps_the_promise<B: Backing>(seed: u64) {
     let mut scene = Scene::<B>::set().await;
     let kinds = scene.backing.kinds();
     let count = setting("REVOXY_SAFETY_FAULTS", kinds.len() as u64);
-    eprintln!("safety: seed {seed}, {count} faults");
+    let over = std::any::type_name::<B>().rsplit("::").next();
+    let over = over.unwrap_or_default();
+    eprintln!("safety: {over}, seed {seed}, {count} faults");
     let work = scene.put_to_work();
     let mut faults = Faults::drawn_from(seed, kinds);
     for _ in 0..count {
@@ -54,7 +56,7 @@ async fn keeps_the_promise<B: Backing>(seed: u64) {
     work.stop().await;
     scene.history.must_be_kept();
     scene.takes_back().await;
-    eprintln!("safety: {}", scene.history.summary());
+    eprintln!("safety: {over}: {}", scene.history.summary());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -59,6 +59,7 @@ macro_rules! contract {
             records_and_registrations_go_with_their_token,
             what_has_expired_already_is_not_kept,
             to_see_a_registered_token_takes_nothing_from_it,
+            a_registration_ends_with_what_was_registered,
             a_token_that_was_seen_can_be_registered_later,
             tokens_without_a_subject_are_in_nobody_s_list,
             a_list_shows_everything_page_by_page,

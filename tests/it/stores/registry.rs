@@ -214,6 +214,24 @@ pub async fn to_see_a_registered_token_takes_nothing_from_it(f: impl Fixture) {
     assert_eq!(list(&store, "alice", 10).await.len(), 1);
 }
 
+/// Two tokens of one id are against RFC 7519, §4.1.7, and yet there.
+pub async fn a_registration_ends_with_what_was_registered(f: impl Fixture) {
+    let store = f.store();
+    let registered = TokenRecord {
+        expires_at: f.now().plus(f.moment()),
+        ..record(&f, "a", "alice")
+    };
+    note(&store, &record(&f, "a", "alice")).await;
+    register(&store, &registered).await;
+    assert!(is_registered(&store, &key("a")).await);
+    assert!(list(&store, "alice", 10).await[0].registered);
+    f.pass_a_moment().await;
+    assert!(!is_registered(&store, &key("a")).await);
+    assert!(!list(&store, "alice", 10).await[0].registered);
+    let found = registry(&store).find(&key("a"), Some("alice")).await;
+    assert!(found.unwrap().is_some_and(|r| !r.registered));
+}
+
 pub async fn a_token_that_was_seen_can_be_registered_later(f: impl Fixture) {
     let store = f.store();
     note(&store, &record(&f, "a", "alice")).await;

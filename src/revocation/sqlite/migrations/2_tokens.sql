@@ -10,7 +10,7 @@ CREATE TABLE tokens (
     type       TEXT NOT NULL,             -- access, refresh, other
     issued_at  INTEGER,                   -- ms since the epoch
     expires_at INTEGER NOT NULL,          -- ms since the epoch
-    registered INTEGER NOT NULL,          -- 0: only seen
+    registered_until INTEGER NOT NULL,    -- ms since the epoch; 0: only seen
     noted_at   INTEGER NOT NULL           -- ms since the epoch
 ) WITHOUT ROWID;
 CREATE INDEX tokens_by_subject ON tokens (issuer, subject, expires_at, id);
