@@ -41,6 +41,16 @@ pub fn manual() -> Arc<ManualClock> {
     Arc::new(ManualClock::at(SystemClock.now()))
 }
 
+/// Lets a moment pass, by the time of the system.
+pub async fn pass(moment: Duration) {
+    // Redis expires a key once its last millisecond is over.
+    let end = SystemClock.now().plus(moment + Duration::from_millis(2));
+    eventually("the end of a moment", async || {
+        (SystemClock.now() > end).then_some(())
+    })
+    .await;
+}
+
 impl Fixture for InMemory {
     async fn start() -> Self {
         let clock = manual();
@@ -135,12 +145,7 @@ impl Fixture for InRedis {
     }
 
     async fn pass_a_moment(&self) {
-        // Redis expires a key once its last millisecond is over.
-        let end = self.now().plus(self.moment() + Duration::from_millis(2));
-        eventually("the end of a moment", async || {
-            (self.now() > end).then_some(())
-        })
-        .await;
+        pass(self.moment()).await;
     }
 }
 
@@ -186,11 +191,6 @@ impl Fixture for InCluster {
     }
 
     async fn pass_a_moment(&self) {
-        // As over one server.
-        let end = self.now().plus(self.moment() + Duration::from_millis(2));
-        eventually("the end of a moment", async || {
-            (self.now() > end).then_some(())
-        })
-        .await;
+        pass(self.moment()).await;
     }
 }

@@ -11,11 +11,13 @@ mod foreign;
 mod in_postgres;
 mod journal;
 mod registry;
+mod viewed;
 mod watched;
 
 use fixture::{Fixture as _, InCluster, InMemory, InRedis, InSqlite};
 use in_postgres::{InFollowedPostgres, InPostgres};
 use journal::InJournal;
+use viewed::{InFollowedCluster, InFollowedRedis};
 use watched::{InSentinel, InValkey};
 
 /// Makes a module of tests for a store: the contract, and with `durable` that it outlives a restart. With `registry` it is
@@ -118,5 +120,7 @@ contract!(tokens_in_postgres, InPostgres, registry, durable);
 contract!(custom, InJournal, durable);
 contract!(postgres, InPostgres, durable);
 contract!(postgres_view, InFollowedPostgres, durable);
+contract!(redis_view, InFollowedRedis);
+contract!(cluster_view, InFollowedCluster);
 contract!(sentinel, InSentinel);
 contract!(valkey, InValkey);

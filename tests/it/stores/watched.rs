@@ -6,7 +6,7 @@ use std::time::Duration;
 use revoxy::clock::{Clock as _, SystemClock, Timestamp};
 use revoxy::revocation::{RedisOptions, RedisStore};
 
-use super::fixture::{Fixture, Store};
+use super::fixture::{Fixture, Store, pass};
 use crate::support::sentinel::Trio;
 use crate::support::{PATIENCE, Redis, Scratch, eventually};
 
@@ -31,15 +31,6 @@ async fn open(options: &RedisOptions) -> Store {
     // The first answers of the Sentinels come a moment after the first connection.
     eventually("a listing", async || store.list(None, 1).await.ok()).await;
     store
-}
-
-async fn pass(moment: Duration) {
-    // Redis expires a key once its last millisecond is over.
-    let end = SystemClock.now().plus(moment + Duration::from_millis(2));
-    eventually("the end of a moment", async || {
-        (SystemClock.now() > end).then_some(())
-    })
-    .await;
 }
 
 impl Fixture for InSentinel {

@@ -1,0 +1,139 @@
+//! Stores with a view, and patient: of what they take back, the view has heard when they say so, as the contract looks
+//! there.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use revoxy::clock::{Clock as _, SystemClock, Timestamp};
+use revoxy::metrics::{CheckLabels, FeedMetrics, Metrics};
+use revoxy::revocation::{
+    Cutoff, Deletions, FeedSettings, Lookups, Page, RedisClusterStore, RedisStore, Revocation,
+    RevocationKey, RevocationStore, StoreError, View,
+};
+
+use super::fixture::{Fixture, Store, pass};
+use crate::support::cluster::{Cluster, Flavour};
+use crate::support::{PATIENCE, Redis, Scratch};
+
+pub struct Patient<S>(pub S);
+
+/// How a view follows here.
+pub fn settings() -> FeedSettings {
+    FeedSettings {
+        max_staleness: Duration::from_secs(1),
+        deletions: Deletions::Honour,
+        compare_every: Duration::from_secs(3600),
+        lookups: Lookups::default(),
+    }
+}
+
+pub fn metrics() -> FeedMetrics {
+    let labels = CheckLabels {
+        outcomes: &[],
+        policies: &[],
+    };
+    Metrics::new(&labels, &StoreError::LABELS).unwrap().feed
+}
+
+pub struct InFollowedRedis {
+    store: Arc<Patient<RedisStore>>,
+    _redis: Redis,
+    _scratch: Scratch,
+}
+
+impl Fixture for InFollowedRedis {
+    async fn start() -> Self {
+        let scratch = Scratch::new();
+        let redis = Redis::start(&scratch).await;
+        let clock = Arc::new(SystemClock);
+        let store = RedisStore::with_view(&redis.options(), settings(), clock, metrics()).unwrap();
+        store.ready(PATIENCE).await.unwrap();
+        Self {
+            store: Arc::new(Patient(store)),
+            _redis: redis,
+            _scratch: scratch,
+        }
+    }
+
+    fn store(&self) -> Store {
+        Arc::clone(&self.store) as _
+    }
+
+    fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
+
+    async fn pass_a_moment(&self) {
+        pass(self.moment()).await;
+    }
+}
+
+pub struct InFollowedCluster {
+    store: Arc<Patient<RedisClusterStore>>,
+    _cluster: Cluster,
+    _scratch: Scratch,
+}
+
+impl Fixture for InFollowedCluster {
+    async fn start() -> Self {
+        let scratch = Scratch::new();
+        let cluster = Cluster::start(&scratch, Flavour::Redis).await;
+        let (options, clock) = (cluster.options(), Arc::new(SystemClock));
+        let store = RedisClusterStore::with_view(&options, settings(), clock, metrics()).unwrap();
+        store.ready(PATIENCE).await.unwrap();
+        Self {
+            store: Arc::new(Patient(store)),
+            _cluster: cluster,
+            _scratch: scratch,
+        }
+    }
+
+    fn store(&self) -> Store {
+        Arc::clone(&self.store) as _
+    }
+
+    fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
+
+    async fn pass_a_moment(&self) {
+        pass(self.moment()).await;
+    }
+}
+
+#[async_trait]
+impl<S: RevocationStore> RevocationStore for Patient<S> {
+    fn view(&self) -> Option<&View> {
+        self.0.view()
+    }
+
+    async fn lookup(&self, keys: &[RevocationKey]) -> Result<Vec<Option<Cutoff>>, StoreError> {
+        self.0.lookup(keys).await
+    }
+
+    async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError> {
+        self.0.revoke(revocation).await
+    }
+
+    async fn unrevoke(&self, key: &RevocationKey) -> Result<bool, StoreError> {
+        let there = self.0.unrevoke(key).await?;
+        let asked = Instant::now();
+        while there && self.view().unwrap().age(Instant::now()) > Some(asked.elapsed()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(there)
+    }
+
+    async fn get(&self, key: &RevocationKey) -> Result<Option<Revocation>, StoreError> {
+        self.0.get(key).await
+    }
+
+    async fn list(&self, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
+        self.0.list(after, limit).await
+    }
+
+    async fn prune(&self, now: Timestamp) -> Result<u64, StoreError> {
+        self.0.prune(now).await
+    }
+}
