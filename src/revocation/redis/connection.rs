@@ -276,7 +276,7 @@ impl Keeper {
         };
         match tokio::time::timeout(self.connect_timeout, greet).await {
             Ok(Ok(identity)) => Ok((made, identity)),
-            Ok(Err(error)) => Err(describe(&error)),
+            Ok(Err(error)) => Err(made.describe(&error)),
             Err(_) => Err("no answer in time".to_owned()),
         }
     }
@@ -315,25 +315,6 @@ pub(super) fn describe(error: &RedisError) -> String {
         None if error.is_connection_refusal() => "connection refused".to_owned(),
         None if error.is_timeout() => "no answer in time".to_owned(),
         None if error.is_connection_dropped() => "connection closed".to_owned(),
-        None => tls_alert(error).unwrap_or_else(|| error.category().to_owned()),
+        None => error.category().to_owned(),
     }
-}
-
-/// What the server said when it broke off the TLS handshake. It may do so after we have taken it for done: only the first
-/// command meets the alert.
-fn tls_alert(error: &RedisError) -> Option<String> {
-    use tokio_rustls::rustls::{AlertDescription, Error as TlsError};
-    let shared = std::error::Error::source(error)?;
-    let shared = shared.downcast_ref::<Arc<dyn std::error::Error + Send + Sync>>()?;
-    let io = shared.downcast_ref::<std::io::Error>()?;
-    let TlsError::AlertReceived(alert) = io.get_ref()?.downcast_ref::<TlsError>()? else {
-        return None;
-    };
-    let hint = match alert {
-        AlertDescription::CertificateRequired => {
-            "it wants a certificate of ours: tls.cert_file and tls.key_file"
-        }
-        _ => "see the server's own log",
-    };
-    Some(format!("TLS: the server says {alert:?}; {hint}"))
 }

@@ -23,7 +23,7 @@ use super::connection::describe;
 use super::options::{Credentials, Endpoint, OptionsError, RedisOptions, SentinelOptions};
 use super::pushes::Pushes;
 use super::sentinel::{Sentinels, Standing};
-use super::stream::open;
+use super::stream::{Fault, open};
 
 pub(super) use super::stream::Address;
 
@@ -81,6 +81,14 @@ pub(super) struct Connected {
     pub at: Address,
     /// What reads and writes it: the connection ends when this is dropped.
     pub driver: Driver,
+    fault: Fault,
+}
+
+impl Connected {
+    /// Why the first of what was asked has failed.
+    pub(super) fn describe(&self, error: &RedisError) -> String {
+        self.fault.told().unwrap_or_else(|| describe(error))
+    }
 }
 
 /// The task of a connection. Without it, calls on the connection fail.
@@ -231,7 +239,8 @@ impl Connector {
         let secrets = tokio::task::spawn_blocking(move || connector.read_files())
             .await
             .map_err(|_| ConnectError::Other("shutting down".to_owned()))??;
-        let stream = open(&at, secrets.tls)
+        let fault = Fault::default();
+        let stream = open(&at, secrets.tls, fault.clone())
             .await
             .map_err(|why| ConnectError::Other(format!("{at}: {why}")))?;
         // The library's name is of use to nobody, and to say it is one more right that a user would need.
@@ -257,11 +266,16 @@ impl Connector {
         let (connection, driver) =
             MultiplexedConnection::new_with_config(&settings, stream, config)
                 .await
-                .map_err(ConnectError::Redis)?;
+                .map_err(|e| {
+                    fault
+                        .told()
+                        .map_or(ConnectError::Redis(e), ConnectError::Other)
+                })?;
         Ok(Connected {
             connection,
             at,
             driver: Driver(tokio::spawn(driver).abort_handle()),
+            fault,
         })
     }
 

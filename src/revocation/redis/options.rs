@@ -11,7 +11,6 @@ use crate::tls::TlsFiles;
 use super::super::StoreError;
 use super::IN_A_CLUSTER;
 use super::cluster;
-use super::connection;
 use super::connector::{Connector, Protocol};
 use super::server::ServerInfo;
 
@@ -123,9 +122,8 @@ impl RedisOptions {
                 .connect(Protocol::Resp2)
                 .await
                 .map_err(|e| StoreError::Unavailable(e.to_string()))?;
-            ServerInfo::read(&mut server.connection)
-                .await
-                .map_err(|e| StoreError::Unavailable(connection::describe(&e)))
+            let read = ServerInfo::read(&mut server.connection).await;
+            read.map_err(|e| StoreError::Unavailable(server.describe(&e)))
         };
         match tokio::time::timeout(self.connect_timeout * 3, asked).await {
             Ok(Ok(server)) if server.is_in_cluster() => {

@@ -4,15 +4,18 @@
 //! names others, and which hides why a handshake failed.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, ready};
 
 use futures_util::future::select_ok;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
-use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
+use tokio_rustls::rustls::{AlertDescription, ClientConfig, Error as TlsError};
 
 /// Where a server is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +57,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 pub(super) async fn open(
     at: &Address,
     tls: Option<Arc<ClientConfig>>,
+    fault: Fault,
 ) -> Result<Box<dyn Stream>, String> {
     let (host, port) = match at {
         Address::Unix(path) => {
@@ -79,13 +83,77 @@ pub(super) async fn open(
     let name = ServerName::try_from(host.clone()).map_err(|e| format!("TLS: {e}"))?;
     let handshake = TlsConnector::from(config).connect(name, stream);
     let stream = handshake.await.map_err(|e| format!("TLS: {e}"))?;
-    Ok(Box::new(stream))
+    Ok(Box::new(Telling { stream, fault }))
+}
+
+/// Why the other side broke off, if it has.
+///
+/// A server that wants a certificate says so only when we have taken the handshake for done. Whoever reads that may be the
+/// task of a connection that has nobody to tell it to, yet; and whoever then asks something finds the connection closed.
+#[derive(Clone, Default)]
+pub(super) struct Fault(Arc<OnceLock<String>>);
+
+impl Fault {
+    pub(super) fn told(&self) -> Option<String> {
+        self.0.get().cloned()
+    }
+
+    fn hear(&self, error: &io::Error) {
+        let tls = error.get_ref().and_then(|e| e.downcast_ref::<TlsError>());
+        let Some(TlsError::AlertReceived(alert)) = tls else {
+            return;
+        };
+        let hint = match alert {
+            AlertDescription::CertificateRequired => {
+                "it wants a certificate of ours: tls.cert_file and tls.key_file"
+            }
+            _ => "see the server's own log",
+        };
+        let _ = self
+            .0
+            .set(format!("TLS: the server says {alert:?}; {hint}"));
+    }
+}
+
+/// A stream over TLS that remembers why it ended.
+struct Telling<S> {
+    stream: S,
+    fault: Fault,
+}
+
+impl<S: Stream> AsyncRead for Telling<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, into));
+        Poll::Ready(read.inspect_err(|e| self.fault.hear(e)))
+    }
+}
+
+impl<S: Stream> AsyncWrite for Telling<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
 }
 
 /// An error of the system, in the words that are used for it elsewhere.
-fn said(error: &std::io::Error) -> String {
+fn said(error: &io::Error) -> String {
     match error.kind() {
-        std::io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
         _ => error.to_string(),
     }
 }

@@ -4,6 +4,7 @@ mod lookups;
 mod mistakes;
 mod moves;
 mod rights;
+mod tls;
 
 use jsonwebtoken::Algorithm;
 
@@ -48,7 +49,11 @@ impl Scene {
     async fn replica(&self, lines: &[&str]) -> Replica {
         let config = Config::trusting(&self.key, &self.scratch).store(self.cluster.store());
         let config = lines.iter().fold(config, |c, line| c.revocation(line));
-        let revoxy = Revoxy::start(&self.scratch, &config).await;
+        self.start(&config).await
+    }
+
+    async fn start(&self, config: &Config) -> Replica {
+        let revoxy = Revoxy::start(&self.scratch, config).await;
         let checks = revoxy.checks().await;
         Replica { revoxy, checks }
     }

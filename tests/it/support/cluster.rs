@@ -1,41 +1,22 @@
 //! A Redis Cluster of a test's own, whose nodes can be killed, paused, added, and whose slots can be moved.
 
 use std::path::PathBuf;
-use std::process::Command;
-use std::time::Duration;
 
 use redis::FromRedisValue;
 use revoxy::revocation::RedisOptions;
 use rustix::process::Signal;
 
 use super::bus::Bus;
-use super::redis::{free_port, redis_server, valkey_server};
-use super::{PATIENCE, Process, Scratch, eventually};
+pub use super::node::{Flavour, NODE_TIMEOUT, Node};
+use super::node::{Tls, connect, launch};
+use super::redis::free_port;
+use super::{Authority, PATIENCE, Scratch, eventually};
 
 const SLOTS: usize = 16384;
-/// After this the others hold a node for dead.
-pub const NODE_TIMEOUT: Duration = Duration::from_millis(1500);
-
 pub struct Cluster {
     pub nodes: Vec<Node>,
     flavour: Flavour,
     bus: Bus,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Flavour {
-    Redis,
-    Valkey,
-}
-
-pub struct Node {
-    process: Process,
-    pub port: u16,
-    bus: u16,
-    /// How the others reach its bus.
-    way: u16,
-    pub id: String,
-    dir: PathBuf,
 }
 
 /// What a node is when the cluster starts.
@@ -49,15 +30,32 @@ enum Role {
 impl Cluster {
     /// Three primaries.
     pub async fn start(scratch: &Scratch, flavour: Flavour) -> Self {
-        Self::of(scratch, flavour, 3, false).await
+        Self::of(scratch, flavour, 3, false, None).await
+    }
+
+    /// Three primaries that are called `localhost`, and speak TLS to each other and to whoever shows a certificate.
+    pub async fn with_tls(scratch: &Scratch, authority: &Authority) -> Self {
+        let certified = authority.certify(scratch, "localhost", "node");
+        let files = [
+            certified.cert_file,
+            certified.key_file,
+            authority.write(scratch, "nodes-ca.crt"),
+        ];
+        Self::of(scratch, Flavour::Redis, 3, false, Some(files)).await
     }
 
     /// Three primaries, and a replica of each: node 3 of node 0, and so on.
     pub async fn with_replicas(scratch: &Scratch, flavour: Flavour) -> Self {
-        Self::of(scratch, flavour, 3, true).await
+        Self::of(scratch, flavour, 3, true, None).await
     }
 
-    async fn of(scratch: &Scratch, flavour: Flavour, primaries: usize, replicas: bool) -> Self {
+    async fn of(
+        scratch: &Scratch,
+        flavour: Flavour,
+        primaries: usize,
+        replicas: bool,
+        tls: Option<[PathBuf; 3]>,
+    ) -> Self {
         let share = |n: usize| SLOTS * n / primaries;
         let mut roles: Vec<Role> = (0..primaries)
             .map(|n| Role::Primary(share(n), share(n + 1)))
@@ -69,10 +67,16 @@ impl Cluster {
         for _ in &roles {
             let (bus, id) = (free_port(), new_id());
             let way = bus_ways.leads_to(bus, &id);
-            places.push((free_port(), way, id, bus));
+            let tls = tls.clone();
+            let port = free_port;
+            let tls = tls.map(|files| Tls {
+                port: port(),
+                files,
+            });
+            places.push((free_port(), way, id, bus, tls));
         }
         let mut nodes = Vec::new();
-        for (port, way, id, bus) in &places {
+        for (port, way, id, bus, tls) in &places {
             let dir = scratch.file(&format!("cluster-{port}"));
             std::fs::create_dir_all(&dir).unwrap();
             // The whole table from the start: quicker than to let the nodes meet.
@@ -86,20 +90,23 @@ impl Cluster {
                     }
                     Role::ReplicaOf(of) => ("slave", places[*of].2.clone(), String::new()),
                 };
+                // Of two ports the table has the one with TLS.
+                let port = place.4.as_ref().map_or(place.0, |tls| tls.port);
                 table += &format!(
-                    "{} 127.0.0.1:{}@{} {myself}{role} {of} 0 0 {epoch} connected{slots}\n",
-                    place.2, place.0, place.1
+                    "{} 127.0.0.1:{port}@{} {myself}{role} {of} 0 0 {epoch} connected{slots}\n",
+                    place.2, place.1
                 );
             }
             table += &format!("vars currentEpoch {} lastVoteEpoch 0\n", places.len());
             std::fs::write(dir.join("nodes.conf"), table).unwrap();
             nodes.push(Node {
-                process: launch(scratch, flavour, *port, (*bus, *way), &dir),
+                process: launch(scratch, flavour, *port, (*bus, *way), &dir, tls.as_ref()),
                 port: *port,
                 bus: *bus,
                 way: *way,
                 id: id.clone(),
                 dir,
+                tls: tls.clone(),
             });
         }
         let cluster = Self {
@@ -129,7 +136,7 @@ impl Cluster {
         let (port, bus) = (free_port(), free_port());
         let dir = scratch.file(&format!("cluster-{port}"));
         std::fs::create_dir_all(&dir).unwrap();
-        let process = launch(scratch, self.flavour, port, (bus, bus), &dir);
+        let process = launch(scratch, self.flavour, port, (bus, bus), &dir, None);
         let mut node = Node {
             process,
             port,
@@ -137,6 +144,7 @@ impl Cluster {
             way: bus,
             id: String::new(),
             dir,
+            tls: None,
         };
         node.id = eventually("a new node", async || node.try_run(&["CLUSTER", "MYID"])).await;
         self.nodes.push(node);
@@ -263,7 +271,8 @@ impl Cluster {
     pub fn restart(&mut self, node: usize, scratch: &Scratch) {
         let flavour = self.flavour;
         let node = &mut self.nodes[node];
-        node.process = launch(scratch, flavour, node.port, (node.bus, node.way), &node.dir);
+        let (bus, tls) = ((node.bus, node.way), node.tls.as_ref());
+        node.process = launch(scratch, flavour, node.port, bus, &node.dir, tls);
     }
 
     /// From now on no other node reaches this one, nor it them; clients and its replica do. It does not notice for a
@@ -295,6 +304,14 @@ impl Cluster {
         format!("redis: {{ cluster: {{ nodes: [{}] }} }}", nodes.join(", "))
     }
 
+    /// The same over TLS, with these lines about it.
+    pub fn store_over_tls(&self, lines: &str) -> String {
+        let ports = self.nodes.iter().filter_map(|n| Some(n.tls.as_ref()?.port));
+        let nodes: Vec<_> = ports.map(|port| format!("\"localhost:{port}\"")).collect();
+        let nodes = nodes.join(", ");
+        format!("redis: {{ cluster: {{ nodes: [{nodes}] }}, tls: {{ {lines} }} }}")
+    }
+
     /// How a store of the library reaches it.
     pub fn options(&self) -> RedisOptions {
         let nodes = self.nodes.iter().map(|n| format!("127.0.0.1:{}", n.port));
@@ -302,57 +319,8 @@ impl Cluster {
     }
 }
 
-impl Node {
-    fn run<T: FromRedisValue>(&self, command: &[&str]) -> T {
-        let mut call = redis::Cmd::new();
-        call.arg(command);
-        let mut connection = connect(self.port).unwrap();
-        call.query(&mut connection)
-            .unwrap_or_else(|e| panic!("{command:?}: {e}"))
-    }
-
-    fn try_run<T: FromRedisValue>(&self, command: &[&str]) -> Option<T> {
-        let mut call = redis::Cmd::new();
-        call.arg(command);
-        call.query(&mut connect(self.port)?).ok()
-    }
-}
-
-fn connect(port: u16) -> Option<redis::Connection> {
-    let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).ok()?;
-    let patience = Duration::from_millis(500);
-    let connection = client.get_connection_with_timeout(patience).ok()?;
-    connection.set_read_timeout(Some(PATIENCE)).ok()?;
-    Some(connection)
-}
-
 fn new_id() -> String {
     use std::hash::{BuildHasher as _, Hasher as _};
     let random = || std::hash::RandomState::new().build_hasher().finish();
     format!("{:016x}{:016x}{:08x}", random(), random(), random() >> 32)
-}
-
-fn launch(
-    scratch: &Scratch,
-    flavour: Flavour,
-    port: u16,
-    (bus, way): (u16, u16),
-    dir: &std::path::Path,
-) -> Process {
-    let mut command = Command::new(match flavour {
-        Flavour::Redis => redis_server(),
-        Flavour::Valkey => valkey_server(),
-    });
-    command.args(["--port", &port.to_string(), "--bind", "127.0.0.1"]);
-    command.args(["--cluster-enabled", "yes", "--cluster-config-file"]);
-    command.args(["nodes.conf", "--cluster-port", &bus.to_string()]);
-    command.args(["--cluster-announce-bus-port", &way.to_string()]);
-    let timeout = NODE_TIMEOUT.as_millis().to_string();
-    command.args(["--cluster-node-timeout", &timeout, "--save", ""]);
-    command.args(["--appendonly", "yes", "--appendfsync", "always"]);
-    // A replica takes over however far behind it is, and follows at once.
-    command.args(["--cluster-replica-validity-factor", "0"]);
-    command.args(["--repl-diskless-sync-delay", "0"]);
-    command.arg("--dir").arg(dir);
-    Process::start("redis", &mut command, scratch)
 }

@@ -17,7 +17,10 @@ impl Cluster {
         };
         set(to, &["IMPORTING", &from_id]);
         set(from, &["MIGRATING", &to_id]);
-        let port = self.nodes[to].port.to_string();
+        // Nodes talk to each other over TLS where they speak it.
+        let node = &self.nodes[to];
+        let port = node.tls.as_ref().map_or(node.port, |tls| tls.port);
+        let port = port.to_string();
         loop {
             let keys: Vec<String> = self.run(from, &["CLUSTER", "GETKEYSINSLOT", &text, "1"]);
             let Some(key) = keys.first() else { break };

@@ -113,7 +113,7 @@ async fn ask(connector: &Connector, at: Address) -> Result<Told, String> {
         Ok(Ok(told)) => Ok(told),
         Ok(Err(error)) => Err(match connection::server_code(&error).as_deref() {
             Some("ERR") => NOT_A_CLUSTER.to_owned(),
-            _ => format!("{at}: {}", connection::describe(&error)),
+            _ => format!("{at}: {}", made.describe(&error)),
         }),
         Err(_) => Err(format!("{at}: no answer in time")),
     }
@@ -134,7 +134,7 @@ pub(in super::super) async fn diagnose(connector: &Connector) -> Result<Vec<Stri
         let reading = ServerInfo::read(&mut made.connection);
         match tokio::time::timeout(connector.connect_timeout(), reading).await {
             Ok(Ok(info)) => Ok(info.of_several(format!("{}: ", primary.at), true)),
-            Ok(Err(error)) => Err(StoreError::Unavailable(connection::describe(&error))),
+            Ok(Err(error)) => Err(StoreError::Unavailable(made.describe(&error))),
             Err(_) => Err(StoreError::Timeout),
         }
     });

@@ -36,7 +36,6 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
-use super::connection::describe;
 use super::connector::{Address, Connected, Connector, Protocol};
 
 pub(super) use standing::Standing;
@@ -164,7 +163,7 @@ impl Attendant {
         let answer = match timeout(self.every.max(LEAST_PATIENCE), answered).await {
             Ok(Ok(answers)) => read(answers),
             Ok(Err(error)) if is_unknown(&error) => Answer::Unknown,
-            Ok(Err(error)) => Answer::Failed(describe(&error)),
+            Ok(Err(error)) => Answer::Failed(made.describe(&error)),
             Err(_) => Answer::Failed("no answer in time".to_owned()),
         };
         *connection = Some(made);
