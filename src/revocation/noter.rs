@@ -40,7 +40,7 @@ const LONGEST_IDENTIFIER: usize = 1024;
 /// Takes note of tokens.
 pub struct Noter {
     queue: mpsc::Sender<TokenRecord>,
-    recent: Cache<u128, ()>,
+    recent: Arc<Cache<u128, ()>>,
     types: CheckedTypes,
     clock: Arc<dyn Clock>,
     metrics: NoteMetrics,
@@ -63,16 +63,18 @@ impl Noter {
     ) -> (Self, NoterTask) {
         let (queue, records) = mpsc::channel(QUEUE);
         let (end, ending) = oneshot::channel();
+        let recent = Arc::new(Cache::new(RECENT));
         let writer = Writer {
             store,
             records,
+            recent: Arc::clone(&recent),
             clock: Arc::clone(&clock),
             metrics: metrics.clone(),
             last_error: None,
         };
         let noter = Self {
             queue,
-            recent: Cache::new(RECENT),
+            recent,
             types,
             clock,
             metrics,
@@ -131,6 +133,8 @@ impl NoterTask {
 struct Writer {
     store: Arc<dyn RevocationStore>,
     records: mpsc::Receiver<TokenRecord>,
+    /// What is given up is forgotten here: it is noted when it is verified again.
+    recent: Arc<Cache<u128, ()>>,
     clock: Arc<dyn Clock>,
     metrics: NoteMetrics,
     last_error: Option<StoreError>,
@@ -156,10 +160,10 @@ impl Writer {
         // What is waiting now, once. Nobody verifies tokens any more.
         self.records.close();
         loop {
-            if !batch.is_empty() && self.write(&mut batch).await.is_err() {
-                self.metrics.dropped.inc_by(batch.len() as u64);
-                batch.clear();
+            if !batch.is_empty() && self.write(&batch).await.is_err() {
+                self.give_up(&batch);
             }
+            batch.clear();
             if self.records.recv_many(&mut batch, BATCH).await == 0 {
                 return;
             }
@@ -185,14 +189,16 @@ impl Writer {
     /// Writes the batch, however long the store is away.
     async fn write_patiently(&mut self, batch: &mut Vec<TokenRecord>) {
         let mut pause = FIRST_PAUSE;
+        let mut at_once = BATCH;
         while !batch.is_empty() {
-            match self.write(batch).await {
-                Ok(()) => return,
-                // It refuses these, and would again.
+            let count = at_once.min(batch.len());
+            match self.write(&batch[..count]).await {
+                Ok(()) => drop(batch.drain(..count)),
+                // It refuses one of these. The others are written one by one.
+                Err(StoreError::Failed(_)) if count > 1 => at_once = 1,
                 Err(StoreError::Failed(_)) => {
-                    self.metrics.dropped.inc_by(batch.len() as u64);
-                    batch.clear();
-                    return;
+                    self.give_up(&batch[..count]);
+                    batch.drain(..count);
                 }
                 Err(_) => {
                     tokio::time::sleep(pause).await;
@@ -204,18 +210,24 @@ impl Writer {
         }
     }
 
-    async fn write(&mut self, batch: &mut Vec<TokenRecord>) -> Result<(), StoreError> {
+    fn give_up(&self, records: &[TokenRecord]) {
+        self.metrics.dropped.inc_by(records.len() as u64);
+        for record in records {
+            self.recent.remove(&record.id());
+        }
+    }
+
+    async fn write(&mut self, records: &[TokenRecord]) -> Result<(), StoreError> {
         let written = match self.store.registry() {
-            Some(registry) => timeout(DEADLINE, registry.note(batch)).await,
+            Some(registry) => timeout(DEADLINE, registry.note(records)).await,
             None => Ok(Err(StoreError::Failed(
                 "this store registers no tokens".to_owned(),
             ))),
         };
         match written.unwrap_or(Err(StoreError::Timeout)) {
             Ok(()) => {
-                self.metrics.noted.inc_by(batch.len() as u64);
+                self.metrics.noted.inc_by(records.len() as u64);
                 self.last_error = None;
-                batch.clear();
                 Ok(())
             }
             Err(error) => {

@@ -113,6 +113,30 @@ async fn a_wrong_password_is_refused_and_not_repeated() {
 }
 
 #[tokio::test]
+async fn a_database_that_is_not_there_or_not_allowed_is_refused_with_what_to_do() {
+    let scene = Scene::set(&["-select"]).await;
+    for (number, user) in [(1, "narrow"), (99, "default")] {
+        let url = scene.redis.url();
+        let (password, url) = (
+            scene.scratch.write("password", PASSWORD),
+            url.trim_end_matches("/0").to_owned(),
+        );
+        let login = match user {
+            "default" => String::new(),
+            user => format!(", username: {user}, password_file: {password:?}"),
+        };
+        for read in ["read: view", "read: store"] {
+            let store = format!("redis: {{ url: \"{url}/{number}\"{login} }}");
+            let config = Config::trusting(&scene.key, &scene.scratch).store(store);
+            let yaml = config.revocation(read).yaml();
+            let (status, said) = Revoxy::refused(&scene.scratch, &yaml).await;
+            assert_eq!(status.code(), Some(2), "{said}");
+            assert!(said.contains("+select"), "{said}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_replica_is_refused() {
     let scene = Scene::set(&[]).await;
     let other = Redis::start(&scene.scratch).await;

@@ -265,7 +265,7 @@ async fn what_is_wrong_with_the_sentinels_is_said_at_start() {
         "",
     )
     .await;
-    assert!(said.contains("the server answered ERR"), "{said}");
+    assert!(said.contains("this is no Sentinel"), "{said}");
 }
 
 #[tokio::test]
@@ -277,9 +277,9 @@ async fn mistakes_in_the_section_are_named_with_their_place() {
         ("nodes: [\"a:1\"]".to_owned(), "sentinel.master", "missing"),
         ("master: m".to_owned(), "sentinel.nodes", "missing"),
         (
-            "master: m, nodes: [a]".to_owned(),
-            "sentinel.nodes",
-            "host:port",
+            "master: m, nodes: [\"redis://:marker@a\"]".to_owned(),
+            "sentinel.nodes.0",
+            "not host:port",
         ),
         (
             "master: m, nodes: [\"a:1\", \"a:1\"]".to_owned(),
@@ -301,6 +301,7 @@ async fn mistakes_in_the_section_are_named_with_their_place() {
         let place = format!("revocation.store.redis.{key}: ");
         assert!(said.contains(&place), "{place} {said}");
         assert!(said.contains(part), "{part}: {said}");
+        assert!(!said.contains("marker"), "{said}");
     }
     let both = format!(
         "redis: {{ url: {:?}, sentinel: {{ master: m, nodes: [\"a:1\"] }} }}",

@@ -146,3 +146,31 @@ async fn a_server_that_is_demoted_vouches_for_nothing_and_its_promotion_heals() 
     let answer = newcomer.checks.bearer(&revoked).await;
     assert_eq!(answer.verdict(), (401, "revoked"));
 }
+
+#[tokio::test]
+async fn what_a_demoted_server_refuses_to_record_is_not_acknowledged_and_its_promotion_heals() {
+    let scene = Scene::set().await;
+    let other = Redis::start(&scene.scratch).await;
+    let replica = scene.replica("read: store").await;
+    let token = Token::access("to-be-revoked").sign(&scene.key);
+    let port = other.port().to_string();
+    let () = scene.redis.run(&["REPLICAOF", "127.0.0.1", &port]);
+    let logged_out = || replica.revoxy.post_revoke(format!("token={token}"));
+    for _ in 0..3 {
+        let (status, body) = logged_out().await;
+        assert_eq!(status, 503, "{body}");
+    }
+    // The connection is made anew each time: an address may lead elsewhere by then.
+    let lost = "lost the connection to Redis";
+    eventually("connections that were given up", async || {
+        (replica.revoxy.process.output().matches(lost).count() > 1).then_some(())
+    })
+    .await;
+    let () = scene.redis.run(&["REPLICAOF", "NO", "ONE"]);
+    eventually("a revocation that is recorded", async || {
+        (logged_out().await.0 == 200).then_some(())
+    })
+    .await;
+    let answer = replica.checks.bearer(&token).await;
+    assert_eq!(answer.verdict(), (401, "revoked"));
+}

@@ -28,6 +28,14 @@ use template::Rendering;
 pub use template::Template;
 pub use values::TimeUnit;
 
+/// What the names of the records of tokens begin with.
+const RECORDS: &str = "revoxy-tokens:";
+
+/// Whether a key is our own.
+fn is_ours(name: &[u8]) -> bool {
+    name.starts_with(PREFIX.as_bytes()) || name.starts_with(RECORDS.as_bytes())
+}
+
 /// How an application writes a key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -143,7 +151,7 @@ impl KeyRule {
         };
         match self.encoding {
             // Of our own keys we know better what they mean.
-            KeyEncoding::Plain if text.starts_with(PREFIX) => Err(Rendering::Impossible),
+            KeyEncoding::Plain if is_ours(text.as_bytes()) => Err(Rendering::Impossible),
             KeyEncoding::Plain => Ok(text.into_bytes()),
             KeyEncoding::Java => java::serialize(&text).ok_or(Rendering::Impossible),
         }
@@ -207,11 +215,7 @@ impl Lookups {
 
     /// What a change of the key of this name may concern: as it stands in a view, and for which lookup.
     pub(super) fn named<'l>(&'l self, name: &'l [u8]) -> impl Iterator<Item = (KeyHash, usize)> {
-        let rules = if name.starts_with(PREFIX.as_bytes()) {
-            &[][..]
-        } else {
-            &self.0[..]
-        };
+        let rules = if is_ours(name) { &[][..] } else { &self.0[..] };
         let rules = rules.iter().enumerate();
         let named = rules.filter(|(_, rule)| rule.may_have_named(name));
         named.filter_map(|(at, rule)| Some((rule.hash(name)?, at)))
@@ -223,6 +227,11 @@ impl Lookups {
             Some(rule) => rule.meaning(content, now),
             None => Meaning::NOTHING,
         }
+    }
+
+    /// Whether every key of the database may be one of this lookup's.
+    pub(super) fn follows_everything(&self, at: usize) -> bool {
+        self.0.get(at).is_some_and(|rule| rule.prefix().is_empty())
     }
 
     /// What the names of all keys that a view is made of begin with, ours among them: none of these with another. An

@@ -58,6 +58,10 @@ pub(super) enum Rendering {
 impl Template {
     /// Reads a template; the error says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
+        // No claim in a key has any, so that a name with one is known for somebody else's.
+        if text.chars().any(char::is_control) {
+            return Err("a control character: such keys cannot be looked up".to_owned());
+        }
         let (mut parts, mut literal) = (Vec::new(), String::new());
         let mut rest = text;
         while let Some(at) = rest.find(['{', '}']) {

@@ -206,6 +206,27 @@ fn what_is_made_of_a_token_is_found_again_by_its_name() {
 }
 
 #[test]
+fn a_template_that_no_name_could_be_told_from_is_refused() {
+    for template in ["a\t{jti}", "{iss}\n{jti}", "{jti}\0", "\u{85}{jti}"] {
+        let refused = Template::parse(template).unwrap_err();
+        assert!(refused.contains("control character"), "{refused}");
+    }
+}
+
+#[test]
+fn our_own_keys_are_nobody_else_s() {
+    let lookups = Lookups::new(vec![rule("{jti}")]);
+    for name in ["revoxy:jti:shop:1", "revoxy-tokens:record:{shop:alice}"] {
+        assert_eq!(lookups.named(name.as_bytes()).count(), 0, "{name}");
+        assert_eq!(
+            names(vec![rule("{jti}")], json!({ "jti": name }), &[]),
+            None
+        );
+    }
+    assert_eq!(lookups.named(b"revoxy-to").count(), 1);
+}
+
+#[test]
 fn no_followed_prefix_begins_with_another() {
     let java = KeyRule {
         encoding: KeyEncoding::Java,

@@ -55,10 +55,43 @@ pub(super) fn instant(text: &str, unit: TimeUnit) -> Option<Timestamp> {
         .then(|| Timestamp::from_millis(millis.ceil() as i64))
 }
 
+/// An instant with its offset from UTC, which RFC 3339, §5.6 demands: a local time could be hours later than it looks.
 fn rfc3339(text: &str) -> Option<Timestamp> {
-    let time = humantime::parse_rfc3339_weak(text).ok()?;
+    let text = text.to_ascii_uppercase();
+    let (local, ahead) = match text.strip_suffix('Z') {
+        Some(local) => (local, 0),
+        None => {
+            let (local, offset) = text.split_at_checked(text.len().checked_sub(6)?)?;
+            (local, minutes(offset)?)
+        }
+    };
+    // The crate would pass over what stands behind a `Z`.
+    if local.contains('Z') {
+        return None;
+    }
+    let time = humantime::parse_rfc3339(&format!("{local}Z")).ok()?;
     let since = time.duration_since(std::time::UNIX_EPOCH).ok()?;
-    Some(Timestamp::from_secs(0).plus(since))
+    let local = Timestamp::from_secs(0).plus(since);
+    Some(Timestamp::from_millis(local.millis() - ahead * 60_000))
+}
+
+/// The minutes in `+02:00`.
+fn minutes(offset: &str) -> Option<i64> {
+    let (sign, offset) = offset.split_at_checked(1)?;
+    let (hours, minutes) = offset.split_once(':')?;
+    let two = |digits: &str, least_above: i64| {
+        let number = digits
+            .bytes()
+            .all(|b| b.is_ascii_digit())
+            .then_some(digits)?;
+        number.parse::<i64>().ok().filter(|n| *n < least_above)
+    };
+    let ahead = two(hours, 24)? * 60 + two(minutes, 60)?;
+    match sign {
+        "+" => Some(ahead),
+        "-" => Some(-ahead),
+        _ => None,
+    }
 }
 
 /// From when on a token is refused, as Laravel's cache serializes what jwt-auth says: an array with `valid_until`, or
@@ -96,6 +129,10 @@ mod tests {
             "1700000000000",
             "1700000000.0",
             "2023-11-14T22:13:20Z",
+            "2023-11-14t22:13:20z",
+            "2023-11-14T22:13:20+00:00",
+            "2023-11-15T00:13:20+02:00",
+            "2023-11-14T16:43:20.000-05:30",
         ] {
             assert_eq!(auto(text), expected, "{text}");
         }
@@ -115,6 +152,23 @@ mod tests {
             }
         }
         assert_eq!(instant("2023-11-14T22:13:20Z", TimeUnit::Seconds), None);
+        for text in [
+            "2023-11-14T22:13:20",
+            "2023-11-14 22:13:20",
+            "2023-11-14T22:13:20.123",
+            "2023-11-14T22:13:20+0200",
+            "2023-11-14T22:13:20+24:00",
+            "2023-11-14T22:13:20+02:60",
+            "2023-11-14T22:13:20*02:00",
+            "2023-11-14T22:13:20++2:00",
+            "2023-11-14T22:13:20Z+02:00",
+            "+02:00",
+            "é02:00",
+            "é2:00",
+            "Z",
+        ] {
+            assert_eq!(instant(text, TimeUnit::Auto), None, "{text}");
+        }
     }
 
     #[test]

@@ -70,6 +70,12 @@ const REVOKE: &str = "
     RETURNING CASE WHEN current_setting('synchronous_commit') IN ('off', 'local')
         THEN set_config('synchronous_commit', 'on', true) END";
 
+/// As durable as a revocation is.
+const UNREVOKE: &str = "
+    DELETE FROM revocations WHERE id = $1 RETURNING expires_at > revocation_time($2),
+        CASE WHEN current_setting('synchronous_commit') IN ('off', 'local')
+            THEN set_config('synchronous_commit', 'on', true) END";
+
 /// At least one row, that says whether the server may be believed; then what there is.
 const LOOKUP: &str = "
     SELECT pg_is_in_recovery(), r.id, revocation_millis(r.not_before) FROM (SELECT) AS once
@@ -254,10 +260,9 @@ impl RevocationStore for PostgresStore {
     }
 
     async fn unrevoke(&self, key: &RevocationKey) -> Result<bool, StoreError> {
-        let query = sqlx::query(
-            "DELETE FROM revocations WHERE id = $1 RETURNING expires_at > revocation_time($2)",
-        );
-        let query = query.bind(key.digest()).bind(self.clock.now().millis());
+        let query = sqlx::query(UNREVOKE)
+            .bind(key.digest())
+            .bind(self.clock.now().millis());
         let row = self
             .pool
             .run(async |c: &mut PgConnection| query.fetch_optional(c).await)

@@ -157,7 +157,7 @@ impl Borrowed<'_> {
     pub fn failed(mut self, error: &RedisError) -> StoreError {
         self.settled = true;
         let code = server_code(error);
-        if code.is_some_and(|c| c != "LOADING" && c != "READONLY") {
+        if code.is_some_and(|c| c != "LOADING" && c != "READONLY") && !is_of_replica(error) {
             return StoreError::Failed(describe(error));
         }
         self.doubts.raise(self.generation, Doubt::Broken);
@@ -305,6 +305,13 @@ pub(super) fn server_code(error: &RedisError) -> Option<String> {
     refused.first().map(|(_, e)| e.code().to_owned())
 }
 
+/// Whether a replica has refused a write. Of one in a script, Redis 6 says so only in the text.
+fn is_of_replica(error: &RedisError) -> bool {
+    error
+        .detail()
+        .is_some_and(|text| text.contains("-READONLY"))
+}
+
 /// What an error may say in a log: kind and server code, and the server's own words only about who we are to it.
 pub(super) fn describe(error: &RedisError) -> String {
     match server_code(error).as_deref() {
@@ -315,6 +322,10 @@ pub(super) fn describe(error: &RedisError) -> String {
         None if error.is_connection_refusal() => "connection refused".to_owned(),
         None if error.is_timeout() => "no answer in time".to_owned(),
         None if error.is_connection_dropped() => "connection closed".to_owned(),
+        None if error.to_string().contains("refused to switch database") => {
+            "the server refused SELECT: there is no such database, or the user needs +select"
+                .to_owned()
+        }
         None => error.category().to_owned(),
     }
 }

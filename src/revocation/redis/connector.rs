@@ -155,11 +155,9 @@ impl Connector {
                         "missing: name at least one node, as host:port",
                     ));
                 }
-                let parse = |node: &String| {
-                    let why = || mistake("cluster.nodes", format!("`{node}` is not host:port"));
-                    Address::parse(node).ok_or_else(why)
-                };
-                let nodes = nodes.iter().map(parse).collect::<Result<_, _>>()?;
+                let nodes = nodes.iter().enumerate();
+                let nodes = nodes.map(|(at, node)| parse_node("cluster", at, node));
+                let nodes = nodes.collect::<Result<_, _>>()?;
                 let server = Server::Cluster(Seeds::new(nodes));
                 (server, options.tls.clone(), RedisConnectionInfo::default())
             }
@@ -323,9 +321,8 @@ impl Watched {
             ));
         }
         let mut nodes: Vec<(String, Connector)> = Vec::new();
-        for node in &options.nodes {
-            let address = Address::parse(node)
-                .ok_or_else(|| mistake("sentinel.nodes", format!("`{node}` is not host:port")))?;
+        for (at, node) in options.nodes.iter().enumerate() {
+            let address = parse_node("sentinel", at, node)?;
             let name = address.to_string();
             if nodes.iter().any(|(other, _)| *other == name) {
                 let twice = format!("{name} is named twice: it would have two votes");
@@ -354,6 +351,12 @@ fn mistake(key: impl Into<String>, why: impl Into<String>) -> OptionsError {
         key: key.into(),
         why: why.into(),
     }
+}
+
+/// The address of a node of the section `of`. What stands there instead of one is not quoted: it may hold a password.
+fn parse_node(of: &str, at: usize, node: &str) -> Result<Address, OptionsError> {
+    let key = format!("{of}.nodes.{at}");
+    Address::parse(node).ok_or_else(|| mistake(key, "not host:port, such as redis-1.example:6379"))
 }
 
 /// Address, whether TLS is spoken, and the rest of a URL.

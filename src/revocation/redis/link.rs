@@ -29,7 +29,8 @@ pub(super) enum Link {
 }
 
 /// What stands under a key.
-#[derive(Debug, PartialEq)]
+#[derive(PartialEq)]
+#[cfg_attr(test, derive(Debug))]
 pub(super) enum Reading {
     /// There is no such key.
     Nothing,

@@ -333,7 +333,7 @@ impl RedisStore {
                 return Err(LookupError::Untrusted);
             }
             // The role in the same breath: a replica answers readily, and may be behind or somebody else's.
-            pipeline.cmd("HELLO");
+            pipeline.add_command(server::hello(server::Spoken::Resp2));
         }
         let asked = pipeline.query_async::<Vec<redis::Value>>(&mut connection.inner);
         let mut answers = asked.await.map_err(LookupError::Redis)?;

@@ -47,7 +47,7 @@ struct Inner {
 }
 
 /// What is to be done.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Pending {
     /// Keys that were written, deleted, evicted or expired.
     pub keys: HashSet<Vec<u8>>,

@@ -177,16 +177,34 @@ impl Servers {
     }
 }
 
-/// Asks for the role. `HELLO` without arguments tells it and, unlike `ROLE` and `INFO`, is allowed to every user.
-pub(super) async fn is_primary(connection: &mut MultiplexedConnection) -> RedisResult<bool> {
-    let hello: HashMap<String, Value> = redis::cmd("HELLO").query_async(connection).await?;
-    Ok(says_primary(&hello))
+/// Which protocol a connection speaks.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Spoken {
+    Resp2,
+    Resp3,
 }
 
-/// Asks whether it is a node of a cluster, in the same way.
+/// Asks for the role. `HELLO` tells it and, unlike `ROLE` and `INFO`, is allowed to every user. With the protocol that is
+/// spoken already: without one, it is known from Redis 6.2 on.
+pub(super) fn hello(spoken: Spoken) -> redis::Cmd {
+    let mut hello = redis::cmd("HELLO");
+    hello.arg(match spoken {
+        Spoken::Resp2 => "2",
+        Spoken::Resp3 => "3",
+    });
+    hello
+}
+
+/// Whether the server at the other end of a feed is a primary.
+pub(super) async fn is_primary(connection: &mut MultiplexedConnection) -> RedisResult<bool> {
+    let said: HashMap<String, Value> = hello(Spoken::Resp3).query_async(connection).await?;
+    Ok(says_primary(&said))
+}
+
+/// Asks, where RESP2 is spoken, whether it is a node of a cluster.
 pub(super) async fn is_in_cluster(connection: &mut MultiplexedConnection) -> RedisResult<bool> {
-    let hello: HashMap<String, Value> = redis::cmd("HELLO").query_async(connection).await?;
-    Ok(says(&hello, "mode", "cluster"))
+    let said: HashMap<String, Value> = hello(Spoken::Resp2).query_async(connection).await?;
+    Ok(says(&said, "mode", "cluster"))
 }
 
 /// Reads the role from the answer to `HELLO`.

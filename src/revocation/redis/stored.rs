@@ -157,7 +157,9 @@ pub(super) fn of_application(
     };
     let content = value.as_deref().map_or(Content::OtherType, Content::Text);
     let meaning = lookups.meaning(lookup, content, now);
-    if meaning.unreadable {
+    // Among all keys of a database, those of other types are somebody else's.
+    let is_its_own = value.is_some() || !lookups.follows_everything(lookup);
+    if meaning.unreadable && is_its_own {
         metrics.unreadable.inc();
     }
     let stored = |cutoff| Stored::Revocation {

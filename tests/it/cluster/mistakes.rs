@@ -25,8 +25,8 @@ async fn one_of_url_and_cluster_is_to_be_said() {
         ("redis: {}", "redis://redis:6379/0"),
         ("redis: { cluster: {} }", "name at least one node"),
         (
-            "redis: { cluster: { nodes: [\"redis\"] } }",
-            "is not host:port",
+            "redis: { cluster: { nodes: [\"h:1\", \"redis://:marker@redis\"] } }",
+            "cluster.nodes.1: not host:port",
         ),
         (
             "redis: { cluster: { nodes: [\"h:1\"], database: 1 } }",
@@ -39,6 +39,7 @@ async fn one_of_url_and_cluster_is_to_be_said() {
     ] {
         let (good, said) = said("check-config", &scratch, &[], store).await;
         assert!(!good && said.contains(words), "{words}: {said}");
+        assert!(!said.contains("marker"), "{said}");
     }
 }
 

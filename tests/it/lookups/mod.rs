@@ -4,6 +4,7 @@ mod followed;
 mod matches;
 mod mistakes;
 mod presets;
+mod scoped;
 
 use std::ops::Deref;
 use std::path::Path;

@@ -196,9 +196,12 @@ async fn a_revocation_is_durable_although_the_user_s_sessions_are_not() {
     let store = PostgresStore::open(&postgres.options(), PATIENCE, clock).await;
     let store = store.unwrap();
     // In a transaction that was not raised, the position that is flushed stays behind for a while.
+    let flushed = "SELECT (pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn())::text";
     for n in 0..20 {
-        store.revoke(&revocation(&n.to_string())).await.unwrap();
-        let flushed = "SELECT (pg_current_wal_flush_lsn() >= pg_current_wal_insert_lsn())::text";
+        let entry = revocation(&n.to_string());
+        store.revoke(&entry).await.unwrap();
         assert_eq!(postgres.ask(flushed).await, "true", "revocation {n}");
+        assert!(store.unrevoke(&entry.key).await.unwrap());
+        assert_eq!(postgres.ask(flushed).await, "true", "taking {n} back");
     }
 }

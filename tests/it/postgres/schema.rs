@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use revoxy::clock::{Clock as _, SystemClock};
 use revoxy::revocation::{
-    Cutoff, PostgresOptions, PostgresStore, RevocationStore as _, StoreError,
+    Cutoff, PostgresOptions, PostgresStore, RegistrationKey, RevocationStore as _, StoreError,
+    TokenRegistry as _,
 };
 
 use super::{Followed, HOUR, key, revocation};
@@ -44,9 +45,11 @@ async fn a_user_who_may_only_write_rows_will_do_once_it_is_current() {
     let scratch = Scratch::new();
     let postgres = Postgres::start(&scratch).await;
     drop(open(&postgres.options()).await.unwrap());
-    let grants = "GRANT SELECT, INSERT, UPDATE, DELETE ON revocations, tokens TO low; \
-        GRANT SELECT ON revoxy_migrations TO low";
-    let low = user(&postgres, grants).await;
+    let documented = include_str!("../../../docs/operations.md").lines();
+    let grants: Vec<_> = documented.filter(|l| l.starts_with("GRANT ")).collect();
+    assert_eq!(grants.len(), 2, "{grants:?}");
+    let grants = grants.concat().replace("TO revoxy", "TO low");
+    let low = user(&postgres, &grants).await;
     let f = Followed::comparing(&low, HOUR).await.unwrap();
     f.store.revoke(&revocation("a")).await.unwrap();
     postgres
@@ -56,6 +59,9 @@ async fn a_user_who_may_only_write_rows_will_do_once_it_is_current() {
     assert!(f.store.unrevoke(&key("a")).await.unwrap());
     f.comes_to("a", None).await;
     f.store.prune(SystemClock.now()).await.unwrap();
+    let registration = RegistrationKey::of(&key("a"));
+    assert!(!f.store.is_registered(&registration).await.unwrap());
+    f.store.of_subject("shop", "alice", None, 1).await.unwrap();
 }
 
 #[tokio::test]

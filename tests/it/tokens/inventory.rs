@@ -254,3 +254,26 @@ async fn a_store_that_hangs_neither_slows_checks_nor_fills_memory() {
         .run(&["HLEN", "revoxy-tokens:record:{shop:alice}"]);
     assert!(f64::from(noted) > kept - 0.5, "{noted} of {kept}");
 }
+
+#[tokio::test]
+async fn what_the_store_refuses_costs_nobody_else_a_note_and_is_noted_when_it_is_seen_again() {
+    let scene = Scene::set(NOTE).await;
+    let config = scene.config(scene.redis.store());
+    let config = config.section("verification: { cache_entries: 0 }");
+    let replica = scene.replica_of(&config).await;
+    let spoiled = "revoxy-tokens:expiry:{shop:bob}";
+    let () = scene.redis.run(&["SET", spoiled, "of another type"]);
+    let refused = Token::access("b").with("sub", "bob").sign(&scene.key);
+    replica.is(&refused, "ok").await;
+    for jti in ["a1", "a2", "a3"] {
+        replica.is(&scene.token(jti), "ok").await;
+    }
+    lists(&replica, "sub=alice", &["a1", "a2", "a3"]).await;
+    eventually("a note that was refused", async || {
+        (replica.revoxy.metric(DROPPED).await > 0.5).then_some(())
+    })
+    .await;
+    let _: u64 = scene.redis.run(&["DEL", spoiled]);
+    replica.is(&refused, "ok").await;
+    lists(&replica, "sub=bob", &["b"]).await;
+}

@@ -19,7 +19,7 @@ use super::super::connection::{Connection, describe};
 use super::super::connector::{Address, Connector};
 use super::super::feed::TrustedServers;
 use super::super::link::scan;
-use super::super::server;
+use super::super::server::{self, Spoken};
 use super::ask::{self, Answer, Nodes, Question};
 use super::discovery;
 use super::told::Told;
@@ -240,7 +240,7 @@ impl Nodes for Asking<'_> {
                 ));
             }
             // The role in the same breath: a replica may be behind or somebody else's.
-            pipeline.cmd("HELLO");
+            pipeline.add_command(server::hello(Spoken::Resp2));
         }
         pipeline.ignore_errors();
         let answers = pipeline

@@ -36,6 +36,7 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use super::connection::server_code;
 use super::connector::{Address, Connected, Connector, Protocol};
 
 pub(super) use standing::Standing;
@@ -163,6 +164,9 @@ impl Attendant {
         let answer = match timeout(self.every.max(LEAST_PATIENCE), answered).await {
             Ok(Ok(answers)) => read(answers),
             Ok(Err(error)) if is_unknown(&error) => Answer::Unknown,
+            Ok(Err(error)) if server_code(&error).as_deref() == Some("ERR") => {
+                Answer::Failed("this is no Sentinel; a Redis without is named by `url`".to_owned())
+            }
             Ok(Err(error)) => Answer::Failed(made.describe(&error)),
             Err(_) => Answer::Failed("no answer in time".to_owned()),
         };
