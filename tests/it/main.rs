@@ -20,6 +20,7 @@ mod cutoffs;
 mod doctor;
 mod envoy;
 mod forgetting;
+mod histories;
 mod keys;
 mod lifecycle;
 mod lookups;

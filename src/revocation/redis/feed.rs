@@ -22,12 +22,14 @@
 //! # When the server forgets
 //!
 //! A server that comes back as another process, or a replica that was promoted, may lack revocations that the view
-//! holds. Those are written back. Evictions are pushed like deletions, and told from them by the server's own count.
+//! holds, or hold them with less: an older cutoff, an earlier expiry. Those are written back. Evictions are pushed like deletions, and told from them by the server's own count.
 //! What was taken back through the API has left a tombstone and is not written back.
 //!
-//! Other replicas of ours may hold what this one does not. So after the server has changed, the view counts as fresh
-//! only when they too have had [`FeedSettings::max_staleness`] to write back.
+//! Other replicas of ours may hold what this one does not. So after the server has changed, and at the start where it has
+//! taken another's place, the view counts as fresh only when they too have had [`FeedSettings::max_staleness`] to write
+//! back.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -75,17 +77,35 @@ pub struct FeedSettings {
 /// The server, or the primaries, that the view was last complete with. Direct reads from another are not believed: it
 /// may lack what the view, or that of another replica of ours, holds.
 #[derive(Clone, Default)]
-pub(super) struct TrustedServers(Arc<Mutex<Vec<Identity>>>);
+pub(super) struct TrustedServers(Arc<Trusted>);
+
+#[derive(Default)]
+struct Trusted {
+    identities: Mutex<Vec<Identity>>,
+    /// Whether another has been met since that was last looked into.
+    doubted: AtomicBool,
+}
 
 impl TrustedServers {
     fn set(&self, identities: Vec<Identity>) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = identities;
+        let trusted = self.0.identities.lock();
+        *trusted.unwrap_or_else(PoisonError::into_inner) = identities;
+    }
+
+    /// Whether another has been met since this was last asked.
+    fn are_doubted(&self) -> bool {
+        self.0.doubted.swap(false, Ordering::Relaxed)
     }
 
     /// Whether `identity` is that of a trusted one.
     pub(super) fn include(&self, identity: &Identity) -> bool {
-        let trusted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        trusted.contains(identity)
+        let trusted = self.0.identities.lock();
+        let trusted = trusted.unwrap_or_else(PoisonError::into_inner);
+        let include = trusted.contains(identity);
+        if !include {
+            self.0.doubted.store(true, Ordering::Relaxed);
+        }
+        include
     }
 }
 
@@ -112,6 +132,8 @@ pub(super) struct Feed {
     known: Option<Known>,
     /// Whether another server has been read from since then: the view may hold what only that one had.
     another_met: bool,
+    /// Whether it has been said that the view is complete with this server.
+    is_complete: bool,
 }
 
 /// Why following a server ended.
@@ -183,6 +205,7 @@ impl Feed {
             trusted: trusted.clone(),
             known: None,
             another_met: false,
+            is_complete: false,
         };
         (feed, states, trusted)
     }
@@ -241,6 +264,7 @@ impl Feed {
         let same = |k: &Known| servers.are_surely(&k.identities) && k.slots == link.slots();
         let changed = self.another_met || !known.is_some_and(same);
         self.another_met = changed;
+        self.is_complete &= !changed;
         let settling = self.settling(&servers, changed);
         let mut standing = match link.at() {
             Some(at) => self.connector.standing(at),
@@ -272,7 +296,7 @@ impl Feed {
         if !settling.is_zero() {
             tracing::info!(
                 ?settling,
-                "another Redis process than before: giving other replicas time to restore"
+                "a Redis that may have lost revocations: giving other replicas time to restore"
             );
         }
         let settled = Instant::now() + settling;
@@ -288,6 +312,9 @@ impl Feed {
                 biased;
                 _ = beats.tick() => {
                     standing.ask();
+                    if self.trusted.are_doubted() {
+                        session.look_who_it_is().await?;
+                    }
                     proved = session.heartbeat().await?;
                     if session.reconciliation.moving.has_moved() {
                         // Until it has been compared, what is deleted by hand counts as lost.
@@ -301,12 +328,13 @@ impl Feed {
                     }
                     self.claim(proved, &standing, settled, &servers, &session);
                 }
-                () = session.pushes.arrived() => session.act_on_pushes().await?,
+                // Before the pushes, which may never end; at its pace it does not keep them waiting.
                 _ = comparisons.tick(), if Instant::now() >= compare_at => {
                     if session.compare_step().await? {
                         compare_at = Instant::now() + jittered(self.settings.compare_every);
                     }
                 }
+                () = session.pushes.arrived() => session.act_on_pushes().await?,
             }
         }
     }
@@ -315,7 +343,7 @@ impl Feed {
     fn settling(&self, servers: &Servers, changed: bool) -> Duration {
         let settling = self.settings.max_staleness.max(LEAST_SETTLING);
         let just_started = servers.uptime() <= settling.as_secs() + 1;
-        if changed && (self.known.is_some() || just_started) {
+        if changed && (self.known.is_some() || just_started || servers.were_promoted()) {
             settling
         } else {
             Duration::ZERO
@@ -341,7 +369,7 @@ impl Feed {
     fn complete(&mut self, servers: &Servers, as_of: Instant, session: &Session) {
         let done = &session.reconciliation;
         let now = Known {
-            identities: servers.identities(),
+            identities: done.server.identities.clone(),
             evictions: done.evictions(),
             slots: session.link.slots(),
         };
@@ -350,8 +378,8 @@ impl Feed {
         // What this server lacks and would not take back is not deleted, after a reconnection either.
         self.another_met = done.is_owing() || done.moving.has_moved();
         self.metrics.following(true);
-        let before = self.known.replace(now);
-        if before.is_some_and(|k| k.identities == servers.identities()) {
+        self.known = Some(now);
+        if std::mem::replace(&mut self.is_complete, true) {
             return;
         }
         tracing::info!(entries = self.view.len(), "the revocation view is complete");

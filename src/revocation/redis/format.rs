@@ -62,15 +62,9 @@ pub(super) fn value(revocation: &Revocation) -> String {
     serde_json::to_string(&value).unwrap_or_else(|_| "{}".to_owned())
 }
 
-/// The value of a restored revocation, of which only the cutoff is known.
-pub(super) fn restored_value(cutoff: Cutoff) -> String {
-    let not_before = match cutoff {
-        // Nobody writes back what refuses nobody; were it done, it would err on the safe side.
-        Cutoff::All | Cutoff::NoToken => None,
-        Cutoff::IssuedUpTo(at) => Some(to_seconds(at)),
-    };
+/// The value of a restored revocation, of which nothing else is known, without the cutoff.
+pub(super) fn restored_value() -> String {
     let value = Value {
-        not_before,
         reason: Some("restored".to_owned()),
         ..Value::default()
     };

@@ -9,7 +9,9 @@ use super::link::Link;
 use super::pushes::Explained;
 use super::reconcile::{BATCH, EXPIRY_SLACK, Reconciliation, Why};
 use super::restore::{Missing, restore};
+use super::server::Servers;
 use super::stored::{self, Stored, StoredKey};
+use super::weaker::says_less;
 
 /// How a server lost keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,31 +29,33 @@ impl Reconciliation {
     ) -> RedisResult<()> {
         let soon = self.clock.now().plus(EXPIRY_SLACK);
         let held = |(hash, name): &(KeyHash, &Vec<u8>)| {
-            let (cutoff, expires_at) = self.view.entry(*hash)?;
-            Some(((*hash, cutoff, expires_at), (*name).clone()))
+            let entry = Missing::of((*hash, self.view.entry(*hash)?));
+            Some((entry, (*name).clone()))
         };
         // What is due anyway ends by itself, by our own clock.
         let early: Vec<(Missing, Vec<u8>)> = gone
             .iter()
             .filter_map(held)
-            .filter(|(m, _)| m.2 > soon)
+            .filter(|(m, _)| m.expires_at > soon)
             .collect();
-        let names: Vec<_> = early
-            .iter()
-            .map(|(m, _)| StoredKey::restored(m.0).into_bytes())
-            .collect();
+        let names = early.iter().map(|(m, _)| m.restored_name());
+        let names: Vec<_> = names.collect();
         let stored = stored::read(link, &names, || self.clock.now()).await?;
         let mut missing = Vec::new();
-        for ((entry, name), stored) in early.into_iter().zip(stored) {
+        for ((mut entry, name), stored) in early.into_iter().zip(stored) {
             match stored {
                 Stored::Unknown => {
-                    let key = StoredKey::Native(entry.0);
+                    let key = StoredKey::Native(entry.hash);
                     self.moving.not_known(&self.view, &name, key);
                 }
                 Stored::Revocation {
                     cutoff, expires_at, ..
                 } => {
-                    self.view.put(entry.0, cutoff, expires_at);
+                    entry.stands = Some((cutoff, expires_at));
+                    match says_less((cutoff, expires_at), (entry.cutoff, entry.expires_at)) {
+                        true => missing.push(entry),
+                        false => entry.accept(&self.view),
+                    }
                 }
                 Stored::Nothing => missing.push(entry),
             }
@@ -70,10 +74,16 @@ impl Reconciliation {
             return Ok(());
         }
         let forgotten = lost.is_some()
-            || self.owing
+            || self.is_owing()
             || self.moving.has_moved()
             || self.deletions == Deletions::Ignore;
-        self.keep_or_drop(link, missing, forgotten).await
+        if forgotten {
+            return self.write_back(link, &missing).await;
+        }
+        for entry in &missing {
+            entry.accept(&self.view);
+        }
+        Ok(())
     }
 
     /// Everything has been read, and these entries of the view were not among it.
@@ -81,29 +91,27 @@ impl Reconciliation {
         &mut self,
         link: &mut Link,
         why: Why,
+        owed: bool,
         pending: &Explained,
     ) -> RedisResult<()> {
         let now = self.clock.now();
-        let (allowed, mut missing): (Vec<_>, Vec<_>) = self
-            .view
-            .unseen(now)
-            .into_iter()
-            .partition(|m| is_of_allow_list(m.0));
+        let unseen = self.view.unseen(now).into_iter();
+        let unseen = unseen.map(|(hash, cutoff, expires)| Missing::of((hash, (cutoff, expires))));
+        let (allowed, mut missing): (Vec<_>, Vec<_>) =
+            unseen.partition(|m| is_of_allow_list(m.hash));
         // What is due anyway ends by itself.
-        missing.retain(|m| m.2 > now.plus(EXPIRY_SLACK));
+        missing.retain(|m| m.expires_at > now.plus(EXPIRY_SLACK));
         if why == Why::Comparison {
             let silent = pending.absences(&self.lookups).map_or(0, |told| {
                 let all = allowed.iter().chain(&missing);
-                all.filter(|m| !told.contains(&m.0)).count()
+                all.filter(|m| !told.contains(&m.hash)).count()
             });
             self.metrics.healed.inc_by(silent as u64);
         }
         // Never written back: who was on a list that is lost has to be put there again.
-        for (hash, ..) in &allowed {
-            self.view.remove(*hash);
+        for entry in &allowed {
+            entry.accept(&self.view);
         }
-        // Owed until this pass has written everything.
-        let owed = std::mem::take(&mut self.owing);
         if missing.is_empty() {
             return Ok(());
         }
@@ -119,7 +127,26 @@ impl Reconciliation {
             restoring = forgotten,
             "Redis lacks revocations of the view"
         );
-        self.keep_or_drop(link, missing, forgotten).await
+        if forgotten {
+            return self.write_back(link, &missing).await;
+        }
+        for batch in missing.chunks_mut(BATCH) {
+            let names: Vec<_> = batch.iter().map(Missing::restored_name).collect();
+            let stored = stored::read(link, &names, || self.clock.now()).await?;
+            for (entry, stored) in batch.iter_mut().zip(stored) {
+                if let Stored::Revocation {
+                    cutoff, expires_at, ..
+                } = stored
+                {
+                    entry.stands = Some((cutoff, expires_at));
+                }
+                // Of what nobody answers for, the next comparison knows more.
+                if stored != Stored::Unknown {
+                    entry.accept(&self.view);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Whether the server has lost keys that nobody deleted, since all was well.
@@ -130,33 +157,41 @@ impl Reconciliation {
         }
         let now = link.servers().await?;
         let evicted = now.evicted_keys() != self.server.evictions;
-        let identities = now.identities();
-        if identities != self.server.identities {
-            // It has been somebody's replica meanwhile, and taken over that one's data.
-            self.server.identities = identities;
-            self.another_history = true;
+        self.meet(&now);
+        if self.another_history {
             return Ok(Some(Loss::History));
         }
         Ok(evicted.then_some(Loss::Eviction))
     }
 
-    /// Writes back what was forgotten, takes out the rest.
-    async fn keep_or_drop(
+    /// Hears who the server is. It may be the same process with another history.
+    pub(super) fn meet(&mut self, now: &Servers) {
+        let identities = now.identities();
+        let before = &self.server.identities;
+        if identities != *before {
+            // A primary takes another name for its history when its first replica comes, or its last has been away for
+            // long. One that had been somebody's replica has taken over that one's data: all at once, which is pushed.
+            let named_anew = identities.len() == before.len()
+                && identities
+                    .iter()
+                    .zip(before)
+                    .all(|(a, b)| a.is_process_of(b));
+            self.another_history |= self.flushed || !named_anew;
+            self.server.identities = identities;
+        }
+        self.flushed = false;
+    }
+
+    /// Writes back what was forgotten.
+    pub(super) async fn write_back(
         &mut self,
         link: &mut Link,
-        missing: Vec<Missing>,
-        forgotten: bool,
+        missing: &[Missing],
     ) -> RedisResult<()> {
         for batch in missing.chunks(BATCH) {
-            if forgotten {
-                let restored = restore(&self.view, &*self.clock, link, batch).await?;
-                self.metrics.restored.inc_by(restored.written);
-                self.owing |= restored.refused;
-            } else {
-                for (hash, ..) in batch {
-                    self.view.remove(*hash);
-                }
-            }
+            let restored = restore(&self.view, &*self.clock, link, batch).await?;
+            self.metrics.restored.inc_by(restored.written);
+            self.owing |= restored.refused;
         }
         Ok(())
     }

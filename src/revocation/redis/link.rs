@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, RedisResult, Value};
+use redis::{Cmd, RedisResult, Script, Value};
 use tokio::time::timeout;
 
 use crate::clock::Timestamp;
@@ -16,11 +16,11 @@ use super::connector::{Address, Connector, Driver, Protocol};
 use super::feed::FeedEnd;
 use super::prefixes::Prefixes;
 use super::pushes::Pushes;
-use super::reconcile::BATCH;
+use super::reconcile::{BATCH, EXPIRY_SLACK};
 use super::restore::Missing;
-use super::server::{self, ServerInfo, Servers};
+use super::server::{self, ServerInfo, Servers, Spoken, hello};
 use super::stored::StoredKey;
-use super::{LONGEST_LIFE, connection, format};
+use super::{LONGEST_LIFE, connection, format, script};
 
 /// To one server, or to all primaries of a cluster.
 pub(super) enum Link {
@@ -155,13 +155,15 @@ impl Link {
     /// pushed before it was called.
     pub(super) async fn heartbeat(&mut self) -> Result<Beat, FeedEnd> {
         match self {
-            Self::One(one) => match server::is_primary(&mut one.connection).await? {
-                true => Ok(Beat {
-                    proven: true,
-                    moved: false,
-                }),
-                false => Err(FeedEnd::NotPrimary),
-            },
+            Self::One(one) => {
+                match server::is_primary(&mut one.connection, &hello(Spoken::Resp3)).await? {
+                    true => Ok(Beat {
+                        proven: true,
+                        moved: false,
+                    }),
+                    false => Err(FeedEnd::NotPrimary),
+                }
+            }
             Self::Cluster(primaries) => primaries.heartbeat().await,
         }
     }
@@ -206,28 +208,41 @@ impl Link {
         Ok(answers.iter().map(|a| *a == Value::Int(1)).collect())
     }
 
-    /// Writes restored revocations where there are none. Tells how many.
+    /// Writes restored revocations, and weakens none that stands. Tells how many said more than stood there.
     pub(super) async fn write_back(
         &mut self,
-        entries: &[Missing],
+        entries: &[&Missing],
         now: Timestamp,
     ) -> RedisResult<u64> {
-        let writes = entries.iter().map(|(hash, cutoff, expires_at)| {
-            let name = StoredKey::restored(*hash);
-            let mut write = redis::cmd("SET");
-            write
-                .arg(&name)
-                .arg(format::restored_value(*cutoff))
-                .arg("NX");
-            if *expires_at != Timestamp::NEVER {
-                let life = expires_at.since(now).as_millis().max(1);
-                let life = u64::try_from(life).unwrap_or(LONGEST_LIFE);
-                write.arg("PX").arg(life.min(LONGEST_LIFE));
-            }
-            (name, write)
+        let script = Script::new(script::RESTORE);
+        // On one server by its hash, which the least rights there suffice for; of a cluster any node may be met.
+        let (name, text) = match self {
+            Self::One(_) => ("EVALSHA", script.get_hash()),
+            Self::Cluster(_) => ("EVAL", script::RESTORE),
+        };
+        if let (Self::One(one), false) = (&mut *self, entries.is_empty()) {
+            let mut load = redis::cmd("SCRIPT");
+            load.arg("LOAD").arg(script::RESTORE);
+            let () = load.query_async(&mut one.connection).await?;
+        }
+        let writes = entries.iter().map(|entry| {
+            let key = StoredKey::restored(entry.hash);
+            let life = match entry.expires_at {
+                Timestamp::NEVER => None,
+                end => u64::try_from(end.since(now).as_millis().max(1)).ok(),
+            };
+            // Beyond what Redis can count there is only "for ever".
+            let life = life.filter(|life| *life <= LONGEST_LIFE);
+            let mut write = redis::cmd(name);
+            write.arg(text).arg(1).arg(&key);
+            write.arg(format::cutoff_argument(entry.cutoff));
+            write.arg(life.map_or(String::new(), |life| life.to_string()));
+            write.arg(EXPIRY_SLACK.as_millis().to_string());
+            write.arg(format::restored_value());
+            (key, write)
         });
         let answers = self.run(writes.collect()).await?;
-        Ok(answers.iter().filter(|a| **a == Value::Okay).count() as u64)
+        Ok(answers.iter().filter(|a| **a == Value::Int(1)).count() as u64)
     }
 
     /// Deletes restored revocations.

@@ -30,6 +30,8 @@ mod session;
 mod stored;
 mod stream;
 mod tokens;
+mod tombstones;
+mod weaker;
 
 use std::collections::HashMap;
 use std::sync::Arc;

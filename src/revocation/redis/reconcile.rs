@@ -1,25 +1,26 @@
 //! Bringing the view in line with the server: by what was pushed, and by reading everything. What it means that
 //! something is missing is judged in `judge.rs`.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use redis::RedisResult;
 
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::metrics::FeedMetrics;
 
 use super::super::lookups::Lookups;
 use super::super::registry::is_of_allow_list;
 use super::super::statement::Cutoff;
-use super::super::view::{Change, KeyHash, View};
+use super::super::view::{Change, View};
 use super::Deletions;
 use super::link::{Batch, Link, Position};
 use super::moving::Moving;
 use super::pushes::{Pending, Pushes};
-use super::restore;
+use super::restore::{self, Missing};
 use super::server::Identity;
 use super::stored::{self, Stored, StoredKey};
+use super::tombstones::Tombstones;
+use super::weaker::says_less;
 
 /// How many keys a step reads.
 pub(super) const BATCH: usize = 1000;
@@ -38,6 +39,12 @@ pub(super) struct Reconciliation {
     /// Whether the server has refused to take back what it lost: what is missing is then lost and not deleted, until
     /// everything could be written.
     pub(super) owing: bool,
+    /// Whether all keys of the server have gone at once since its identity was last asked for.
+    pub(super) flushed: bool,
+    /// What stands with less than is held, to be written back.
+    pub(super) weaker: Vec<Missing>,
+    /// Tombstones that have been acted upon.
+    pub(super) tombstones: Tombstones,
     /// The server holds another's data since a moment ago: the connection must be made anew, as with a new server.
     pub(super) another_history: bool,
     /// What can move between servers.
@@ -62,6 +69,8 @@ struct Scan {
     moves: u64,
     /// The server's count of evictions when this began; asked for in the first step.
     evictions: Option<u64>,
+    /// Whether the server lacked what it had refused to take back when this began.
+    owed: bool,
 }
 
 /// Why everything is read, which tells what it means that an entry is missing.
@@ -93,6 +102,9 @@ impl Reconciliation {
             server,
             scan: None,
             owing: false,
+            flushed: false,
+            weaker: Vec::new(),
+            tombstones: Tombstones::default(),
             another_history: false,
             moving: Moving::default(),
         }
@@ -116,11 +128,15 @@ impl Reconciliation {
 
     fn start(&mut self, why: Why) {
         self.view.begin_round();
+        let owed = self.is_owing();
+        // What is refused from now on is owed beyond the end of this.
+        self.owing = false;
         self.scan = Some(Scan {
             position: Position::default(),
             why,
             moves: self.moving.moves(),
             evictions: None,
+            owed,
         });
     }
 
@@ -130,7 +146,7 @@ impl Reconciliation {
 
     /// Whether the server lacks what it refused to take back.
     pub(super) fn is_owing(&self) -> bool {
-        self.owing
+        self.owing || self.scan.as_ref().is_some_and(|scan| scan.owed)
     }
 
     pub(super) fn has_another_history(&self) -> bool {
@@ -143,16 +159,22 @@ impl Reconciliation {
 
     /// Reads the next batch. Tells whether everything has been read.
     pub(super) async fn step(&mut self, link: &mut Link, pushes: &Pushes) -> RedisResult<bool> {
-        let Some(scan) = &mut self.scan else {
+        let Some(scan) = &self.scan else {
             return Ok(true);
         };
         let why = scan.why;
-        if scan.evictions.is_none() {
-            scan.evictions = Some(link.servers().await?.evicted_keys());
+        let first = scan.evictions.is_none();
+        let from = scan.position.clone();
+        if first {
+            let servers = link.servers().await?;
+            self.meet(&servers);
+            if let Some(scan) = &mut self.scan {
+                scan.evictions = Some(servers.evicted_keys());
+            }
         }
-        let Batch { names, position } = link.scan(&scan.position).await?;
+        let Batch { names, position } = link.scan(&from).await?;
         let through = position.is_none();
-        if let Some(position) = position {
+        if let (Some(position), Some(scan)) = (position, &mut self.scan) {
             scan.position = position;
         }
         let keys = self.parse(names);
@@ -164,11 +186,17 @@ impl Reconciliation {
                 self.moving.not_known(&self.view, key, *parsed);
                 continue;
             }
+            if let (StoredKey::Unrevoked(hash), Stored::Revocation { .. }) = (parsed, stored)
+                && !pending.explains(key)
+            {
+                self.tombstones.insert(*hash);
+            }
             let change = self.show(*parsed, stored, false);
             if why == Why::Comparison && change != Change::None && !pending.explains(key) {
                 self.metrics.healed.inc();
             }
         }
+        self.keep_stronger(link).await?;
         Ok(through)
     }
 
@@ -177,7 +205,8 @@ impl Reconciliation {
         let Some(scan) = self.scan.take() else {
             return Ok(());
         };
-        self.judge_missing(link, scan.why, &pushes.peek()).await?;
+        self.judge_missing(link, scan.why, scan.owed, &pushes.peek())
+            .await?;
         if let Some(evictions) = scan.evictions {
             self.server.evictions = evictions;
         }
@@ -189,6 +218,7 @@ impl Reconciliation {
     /// Acts on pushes. `false` means that everything must be read again.
     pub(super) async fn apply(&mut self, link: &mut Link, pending: Pending) -> RedisResult<bool> {
         self.metrics.pushes.inc_by(pending.pushes);
+        self.flushed |= pending.flushed;
         if pending.flushed || pending.overflowed {
             return Ok(false);
         }
@@ -200,7 +230,9 @@ impl Reconciliation {
                 match (parsed, stored) {
                     (_, Stored::Unknown) => self.moving.not_known(&self.view, key, *parsed),
                     (StoredKey::Unrevoked(hash), Stored::Revocation { .. }) => {
-                        taken_back.push(*hash);
+                        if self.tombstones.insert(*hash) {
+                            taken_back.push(*hash);
+                        }
                     }
                     // At once, however it went: nobody is let in by what is no more.
                     (
@@ -216,7 +248,8 @@ impl Reconciliation {
                         Stored::Nothing,
                     ) => gone.push((*hash, key)),
                     // Left to the comparison: a native key may say the same, under a name that is not known here.
-                    (StoredKey::Restored(_) | StoredKey::Unrevoked(_), Stored::Nothing) => {}
+                    (StoredKey::Restored(_), Stored::Nothing) => {}
+                    (StoredKey::Unrevoked(hash), Stored::Nothing) => self.tombstones.remove(*hash),
                     (
                         StoredKey::Native(_)
                         | StoredKey::Restored(_)
@@ -235,29 +268,9 @@ impl Reconciliation {
             }
             restore::delete(link, &taken_back).await?;
             self.judge_gone(link, &gone).await?;
+            self.keep_stronger(link).await?;
         }
         Ok(true)
-    }
-
-    /// Takes out what was taken back through the API, unless it has been revoked again since: where revocation and
-    /// tombstone are on two servers, the later may be heard of first.
-    async fn take_back(&self, link: &mut Link, taken_back: &mut Vec<KeyHash>) -> RedisResult<()> {
-        let named = taken_back.iter().map(|hash| self.moving.name_of(*hash));
-        let names: Vec<Vec<u8>> = named.flatten().cloned().collect();
-        let stored = stored::read(link, &names, || self.clock.now()).await?;
-        let standing = names.iter().zip(stored);
-        let standing: HashSet<&Vec<u8>> = standing
-            .filter_map(|(name, stored)| (stored != Stored::Nothing).then_some(name))
-            .collect();
-        let stands = |hash| {
-            let name = self.moving.name_of(hash);
-            name.is_some_and(|name| standing.contains(name))
-        };
-        taken_back.retain(|hash| !stands(*hash));
-        for hash in taken_back {
-            self.view.remove(*hash);
-        }
-        Ok(())
     }
 
     /// What these keys are, those that are nothing to us left out.
@@ -307,7 +320,7 @@ impl Reconciliation {
         keys: &[(StoredKey, Vec<u8>)],
         stored: &mut [Stored],
     ) -> RedisResult<()> {
-        let says_less = |(index, (key, _)): (usize, &(StoredKey, Vec<u8>))| {
+        let weaker = |(index, (key, _)): (usize, &(StoredKey, Vec<u8>))| {
             let hash = key.restorable()?;
             let Stored::Revocation {
                 cutoff, expires_at, ..
@@ -315,10 +328,10 @@ impl Reconciliation {
             else {
                 return None;
             };
-            let (held, expiry) = self.view.entry(hash)?;
-            (held > *cutoff || expiry > expires_at.plus(EXPIRY_SLACK)).then_some((index, hash))
+            let held = self.view.entry(hash)?;
+            says_less((*cutoff, *expires_at), held).then_some((index, hash))
         };
-        let weaker: Vec<_> = keys.iter().enumerate().filter_map(says_less).collect();
+        let weaker: Vec<_> = keys.iter().enumerate().filter_map(weaker).collect();
         let names: Vec<_> = weaker
             .iter()
             .map(|(_, hash)| StoredKey::restored(*hash).into_bytes())
@@ -335,7 +348,7 @@ impl Reconciliation {
     }
 
     /// Puts what was read into the view.
-    fn show(&self, key: StoredKey, stored: &Stored, pushed: bool) -> Change {
+    fn show(&mut self, key: StoredKey, stored: &Stored, pushed: bool) -> Change {
         let Stored::Revocation {
             cutoff,
             expires_at,
@@ -350,10 +363,11 @@ impl Reconciliation {
                     self.metrics
                         .propagation(self.clock.now().since(*written_at));
                 }
-                self.put(hash, *cutoff, *expires_at)
+                self.take(key, hash, *cutoff, *expires_at)
             }
             StoredKey::Restored(hash) => match self.view.entry(hash) {
-                // The same as stands, or less: a native key that was written again says more.
+                // A native key that was written again says more; if there is none, what is held is missing.
+                Some(held) if says_less((*cutoff, *expires_at), held) => Change::None,
                 Some((old, expiry))
                     if old >= *cutoff && expiry.plus(EXPIRY_SLACK) >= *expires_at =>
                 {
@@ -366,7 +380,7 @@ impl Reconciliation {
             StoredKey::Registration(hash) => self.put(hash, Cutoff::NoToken, *expires_at),
             StoredKey::Application(hash, _) => {
                 let held = self.view.entry(hash).map(|(cutoff, _)| cutoff);
-                match self.put(hash, *cutoff, *expires_at) {
+                match self.take(key, hash, *cutoff, *expires_at) {
                     // A grace period has ended, of which nobody tells.
                     Change::Altered if !is_of_allow_list(hash) && held == Some(Cutoff::NoToken) => {
                         Change::None
@@ -376,22 +390,4 @@ impl Reconciliation {
             }
         }
     }
-
-    fn put(&self, hash: KeyHash, cutoff: Cutoff, expires_at: Timestamp) -> Change {
-        // The remaining life is told in whole milliseconds at an unknown instant of the round trip, so the same
-        // expiry is never read twice alike: a difference within the slack is none.
-        let standing = self.view.entry(hash);
-        if let Some((old_cutoff, old_expiry)) = standing
-            && old_cutoff == cutoff
-            && near(old_expiry, expires_at)
-        {
-            self.view.put(hash, cutoff, old_expiry.max(expires_at));
-            return Change::None;
-        }
-        self.view.put(hash, cutoff, expires_at)
-    }
-}
-
-fn near(a: Timestamp, b: Timestamp) -> bool {
-    a.since(b).max(b.since(a)) <= EXPIRY_SLACK
 }

@@ -8,9 +8,42 @@ use super::super::statement::Cutoff;
 use super::super::view::{KeyHash, View};
 use super::connection;
 use super::link::Link;
+use super::stored::StoredKey;
 
-/// An entry of the view that the server does not have.
-pub(super) type Missing = (KeyHash, Cutoff, Timestamp);
+/// An entry of the view that the server does not have, or has with less.
+pub(super) struct Missing {
+    pub hash: KeyHash,
+    /// What is held.
+    pub cutoff: Cutoff,
+    pub expires_at: Timestamp,
+    /// What stands on the server, if something does.
+    pub stands: Option<(Cutoff, Timestamp)>,
+}
+
+impl Missing {
+    /// What is held, of which the server has nothing as far as is known.
+    pub(super) fn of((hash, (cutoff, expires_at)): (KeyHash, (Cutoff, Timestamp))) -> Self {
+        Self {
+            hash,
+            cutoff,
+            expires_at,
+            stands: None,
+        }
+    }
+
+    /// Under what it may have been restored.
+    pub(super) fn restored_name(&self) -> Vec<u8> {
+        StoredKey::restored(self.hash).into_bytes()
+    }
+
+    /// Lets the view say what the server says.
+    pub(super) fn accept(&self, view: &View) {
+        match self.stands {
+            Some((cutoff, expires_at)) => drop(view.put(self.hash, cutoff, expires_at)),
+            None => drop(view.remove(self.hash)),
+        }
+    }
+}
 
 /// What came of writing back.
 pub(super) struct Restored {
@@ -20,7 +53,7 @@ pub(super) struct Restored {
     pub refused: bool,
 }
 
-/// Writes `missing` back, unless it was taken back through the API, which also takes it out of the view.
+/// Writes `missing` back, unless it was taken back through the API, which counts for the view too.
 pub(super) async fn restore(
     view: &View,
     clock: &dyn Clock,
@@ -28,7 +61,8 @@ pub(super) async fn restore(
     missing: &[Missing],
 ) -> RedisResult<Restored> {
     let mut refused_any = false;
-    let taken_back = match link.are_taken_back(missing.iter().map(|m| m.0)).await {
+    let hashes = missing.iter().map(|m| m.hash);
+    let taken_back = match link.are_taken_back(hashes).await {
         Ok(taken_back) => taken_back,
         Err(error) => {
             refused(error)?;
@@ -38,14 +72,13 @@ pub(super) async fn restore(
     };
     let mut lost = Vec::with_capacity(missing.len());
     for (entry, taken_back) in missing.iter().zip(taken_back) {
-        let (hash, cutoff, expires_at) = *entry;
         if taken_back {
-            view.remove(hash);
+            entry.accept(view);
             continue;
         }
         // Seen, in this round: it stands. Strengthened and not put, because it may have been revoked anew meanwhile.
-        view.strengthen(hash, cutoff, expires_at);
-        lost.push(*entry);
+        view.strengthen(entry.hash, entry.cutoff, entry.expires_at);
+        lost.push(entry);
     }
     let mut written = 0;
     match link.write_back(&lost, clock.now()).await {

@@ -60,6 +60,38 @@ pub(super) const REVOKE: &str = r"
     return 1
 ";
 
+/// Records a revocation that was lost, unless one stands that says as much: tells whether none did. `KEYS[1]`: the key.
+/// `ARGV[1]`: the cutoff in seconds, or empty for every token. `ARGV[2]`: how long it stands, in ms, or empty for ever.
+/// `ARGV[3]`: by how many ms two lives may differ and be the same. `ARGV[4]`: the value as JSON, without the cutoff.
+///
+/// Several views write back what they hold, and one may hold more than another.
+pub(super) const RESTORE: &str = r"
+    local old = redis.pcall('GET', KEYS[1])
+    local cutoff, life = tonumber(ARGV[1]), tonumber(ARGV[2])
+    -- Of another type: it is there, so it revokes.
+    if type(old) == 'table' then return 0 end
+    if old then
+        local ok, value = pcall(cjson.decode, old)
+        local standing = ok and type(value) == 'table' and value.not_before
+        if type(standing) ~= 'number' then standing = nil end
+        local left = redis.call('PTTL', KEYS[1])
+        local as_much = not standing or (cutoff and standing >= cutoff)
+        local as_long = left == -1 or (life and left + tonumber(ARGV[3]) >= life)
+        if as_much and as_long then return 0 end
+        if not standing then cutoff = nil elseif cutoff then cutoff = math.max(cutoff, standing) end
+        if left == -1 then life = nil elseif life then life = math.max(life, left) end
+    end
+    local value = cjson.decode(ARGV[4])
+    value.not_before = cutoff
+    value = cjson.encode(value)
+    if life then
+        redis.call('SET', KEYS[1], value, 'PX', string.format('%.0f', life))
+    else
+        redis.call('SET', KEYS[1], value)
+    end
+    return 1
+";
+
 /// Keeps the record of a token in its subject's list, joined with the one that stands, and takes out what has expired.
 /// `KEYS[1]`: the sorted set of expiries. `KEYS[2]`: the hash of records. `ARGV[1]`: the time now, in ms. `ARGV[2]`: by how
 /// many ms the keys outlive the last record. `ARGV[3]`: the record's id. `ARGV[4]`: its expiry, in ms. `ARGV[5]`: the record

@@ -17,6 +17,12 @@ impl Identity {
     pub(super) fn is_surely(&self, other: &Self) -> bool {
         self.0.is_some() && self == other
     }
+
+    /// Whether both are of one process, whatever they call its history.
+    pub(super) fn is_process_of(&self, other: &Self) -> bool {
+        let process = |identity: &Self| identity.0.as_ref().map(|(process, _)| process.clone());
+        process(self) == process(other)
+    }
 }
 
 /// From `INFO`.
@@ -30,6 +36,8 @@ pub(super) struct ServerInfo {
     pub evicted_keys: u64,
     /// How long it has been running, in seconds.
     pub uptime: u64,
+    /// Whether it has been a replica once, as far as it tells.
+    promoted: bool,
     /// Of several: which one it is.
     named: String,
     /// Whether keys can be there: not on a primary of a cluster that has no slots.
@@ -45,8 +53,10 @@ impl ServerInfo {
             Ok(text) => Ok(Self::parse(&text)),
             Err(error) if connection::server_code(&error).as_deref() == Some("NOPERM") => {
                 Ok(Self {
-                    primary: is_primary(connection).await?,
+                    // Whichever protocol is spoken here; Redis 6.0 wants to be told, and so does not do without `INFO`.
+                    primary: is_primary(connection, &redis::cmd("HELLO")).await?,
                     uptime: u64::MAX,
+                    promoted: true,
                     holds_keys: true,
                     ..Self::default()
                 })
@@ -70,6 +80,8 @@ impl ServerInfo {
             primary: fields.get("role").is_none_or(|role| role == "master"),
             evicted_keys: number("evicted_keys").unwrap_or_default(),
             uptime: number("uptime_in_seconds").unwrap_or(u64::MAX),
+            // The offset up to which it shares the history of its former primary; -1 where there is none.
+            promoted: number("second_repl_offset").is_some(),
             named: String::new(),
             holds_keys: true,
             fields,
@@ -158,6 +170,11 @@ impl Servers {
         holding.map(|s| s.uptime).min().unwrap_or(u64::MAX)
     }
 
+    /// Whether one of them has taken another's place since it was started.
+    pub(super) fn were_promoted(&self) -> bool {
+        self.0.iter().any(|s| s.holds_keys && s.promoted)
+    }
+
     /// Whether all data is where it was with those of before: each of them is still there, and no other holds any.
     pub(super) fn are_surely(&self, before: &[Identity]) -> bool {
         let now = self.identities();
@@ -195,9 +212,16 @@ pub(super) fn hello(spoken: Spoken) -> redis::Cmd {
     hello
 }
 
-/// Whether the server at the other end of a feed is a primary.
-pub(super) async fn is_primary(connection: &mut MultiplexedConnection) -> RedisResult<bool> {
-    let said: HashMap<String, Value> = hello(Spoken::Resp3).query_async(connection).await?;
+/// Asks whether it is a primary.
+pub(super) async fn is_primary(
+    connection: &mut MultiplexedConnection,
+    hello: &redis::Cmd,
+) -> RedisResult<bool> {
+    // A server that is busy with a script answers `HELLO`, and holds pushes back. `PING` it refuses.
+    let mut questions = redis::pipe();
+    questions.add_command(hello.clone());
+    questions.cmd("PING").ignore();
+    let (said,): (HashMap<String, Value>,) = questions.query_async(connection).await?;
     Ok(says_primary(&said))
 }
 

@@ -105,6 +105,13 @@ impl Session {
         answered(self.patience * 10, act).await
     }
 
+    /// Asks who the server is: a direct read has met another than is trusted.
+    pub(super) async fn look_who_it_is(&mut self) -> Result<(), FeedEnd> {
+        let asked = answered(self.patience, self.link.servers());
+        self.reconciliation.meet(&asked.await?);
+        Ok(())
+    }
+
     async fn beat(&mut self) -> Result<Beat, FeedEnd> {
         let beat = match timeout(self.patience, self.link.heartbeat()).await {
             Ok(beat) => beat?,
