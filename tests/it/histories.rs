@@ -141,7 +141,7 @@ async fn of_what_a_server_lost_while_the_key_stands_the_stronger_is_kept_and_wri
         replica.becomes(token, "ok").await;
     }
     for token in &between {
-        replica.is(token, "revoked").await;
+        replica.becomes(token, "revoked").await;
     }
     let restored: Vec<String> = scene.redis.run(&["KEYS", "revoxy:restored:*"]);
     let lives = restored.iter().map(|key| scene.redis.run(&["TTL", key]));
