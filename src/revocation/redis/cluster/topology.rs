@@ -29,13 +29,22 @@ pub(super) struct Topology {
 
 impl Topology {
     /// Of those who claim a slot the one with the greatest epoch has it, as in the cluster itself. A primary without
-    /// slots counts where nobody holds it for dead or for a replica.
+    /// slots counts where another primary names it, and nobody holds it for dead or for a replica: a node that was
+    /// removed still calls itself one.
+    ///
+    /// The tables have to be of one cluster (`same.rs`): epochs of two cannot be compared.
     pub(super) fn merge<'t>(told: impl Iterator<Item = &'t Told> + Clone) -> Self {
         let mut claims: Vec<Option<(u64, &str)>> = vec![None; usize::from(SLOTS)];
-        let (mut at, mut not) = (BTreeMap::new(), BTreeSet::new());
-        for node in told.clone().flat_map(|t| &t.nodes) {
+        let mut at = BTreeMap::new();
+        let (mut named, mut not) = (BTreeSet::new(), BTreeSet::new());
+        let nodes = |teller: &'t Told| teller.nodes.iter().map(move |node| (teller, node));
+        for (teller, node) in told.clone().flat_map(nodes) {
             if node.is_primary {
                 at.insert(node.id.as_str(), &node.at);
+                // Of primaries only: they are all that a heartbeat asks, and it has to come to the same.
+                if teller.is_primary && teller.id != node.id {
+                    named.insert(node.id.as_str());
+                }
             }
             if !node.is_primary || node.has_failed {
                 not.insert(node.id.as_str());
@@ -51,7 +60,8 @@ impl Topology {
             }
         }
         let owning: BTreeSet<&str> = claims.iter().flatten().map(|(_, id)| *id).collect();
-        at.retain(|id, _| owning.contains(id) || !not.contains(id));
+        let counts = |id| named.contains(id) && !not.contains(id);
+        at.retain(|id, _| owning.contains(id) || counts(*id));
         let index: BTreeMap<&str, u16> = at.keys().copied().zip(0..NOBODY).collect();
         let owner = |claim: &Option<(u64, &str)>| {
             let (_, id) = (*claim)?;
@@ -139,11 +149,18 @@ mod tests {
         }
     }
 
+    /// Of the first of them.
     fn told(nodes: Vec<ToldNode>) -> Told {
         Told {
+            id: nodes[0].id.clone(),
+            is_primary: nodes[0].is_primary,
+            works: true,
             nodes,
-            ..Told::default()
         }
+    }
+
+    fn ids(topology: &Topology) -> Vec<&str> {
+        topology.primaries.iter().map(|p| p.id.as_str()).collect()
     }
 
     #[test]
@@ -161,8 +178,7 @@ mod tests {
         ]);
         for views in [[&stale, &new], [&new, &stale]] {
             let topology = Topology::merge(views.into_iter());
-            let ids: Vec<_> = topology.primaries.iter().map(|p| p.id.as_str()).collect();
-            assert_eq!(ids, ["b", "c"]);
+            assert_eq!(ids(&topology), ["b", "c"]);
             assert_eq!(
                 (topology.owner(0), topology.owner(16383)),
                 (Some(1), Some(0))
@@ -179,5 +195,26 @@ mod tests {
         assert!(topology.owns(0) && !topology.owns(1));
         assert!(!topology.is_whole());
         assert_eq!(topology.owner(0), None);
+    }
+
+    #[test]
+    fn a_primary_without_slots_that_only_it_itself_or_a_replica_names_is_none() {
+        let owner = || node("a", 1, &[(0, 16383)]);
+        let mut replica = node("r", 1, &[]);
+        replica.is_primary = false;
+        let of_a = told(vec![owner()]);
+        // Forgotten by the others, and not reset: it still knows them.
+        let forgotten = told(vec![node("x", 2, &[]), owner()]);
+        let behind = told(vec![replica, owner(), node("x", 2, &[])]);
+        let topology = Topology::merge([&of_a, &forgotten, &behind].into_iter());
+        assert_eq!(ids(&topology), ["a"]);
+        let of_a = told(vec![owner(), node("x", 2, &[])]);
+        let topology = Topology::merge([&of_a, &forgotten].into_iter());
+        assert_eq!(ids(&topology), ["a", "x"]);
+        let mut dead = node("x", 2, &[]);
+        dead.has_failed = true;
+        let of_a = told(vec![owner(), dead]);
+        let topology = Topology::merge([&of_a, &forgotten].into_iter());
+        assert_eq!(ids(&topology), ["a"]);
     }
 }
