@@ -1,5 +1,6 @@
 //! Finding the primaries of a cluster.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use super::super::super::StoreError;
 use super::super::connection;
 use super::super::connector::{Address, ConnectError, Connector, Protocol};
 use super::super::server::{ServerInfo, Servers};
+use super::same;
 use super::told::Told;
 use super::topology::Topology;
 
@@ -19,23 +21,35 @@ use super::topology::Topology;
 const MOST_FOUND: usize = 16;
 /// How much later than the first a node may answer and be heard: one that hangs must not keep the others' word back.
 const GRACE: Duration = Duration::from_millis(100);
+/// The same as long as no cluster is known: which one is ours is then decided by who has answered.
+const FIRST_GRACE: Duration = Duration::from_secs(1);
 
 /// What is said of a server that is none of a cluster.
 pub(in super::super) const NOT_A_CLUSTER: &str =
     "the server is not part of a cluster: name it with `url` instead";
 
-/// Where to ask for the others.
+/// Where to ask for the others, and which cluster is ours.
 pub(in super::super) struct Seeds {
     configured: Vec<Address>,
-    /// Where nodes were when they were last found.
-    found: Mutex<Vec<Address>>,
+    memory: Mutex<Memory>,
+}
+
+/// What was last found.
+#[derive(Default)]
+struct Memory {
+    /// Where nodes were.
+    nodes: Vec<Address>,
+    /// The ids of those who had slots.
+    owners: BTreeSet<String>,
+    /// Which of the configured nodes are known to be left out.
+    left_out: Vec<Address>,
 }
 
 impl Seeds {
     pub(in super::super) fn new(configured: Vec<Address>) -> Self {
         Self {
             configured,
-            found: Mutex::default(),
+            memory: Mutex::default(),
         }
     }
 
@@ -47,20 +61,60 @@ impl Seeds {
 
     fn all(&self) -> Vec<Address> {
         // All of both: what a configuration names may be of long ago, and what was found may be gone, to the last.
-        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        let others = found.iter().filter(|a| !self.configured.contains(a));
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let others = memory.nodes.iter();
+        let others = others.filter(|a| !self.configured.contains(a));
         self.configured.iter().chain(others).cloned().collect()
     }
 
-    fn remember(&self, told: &[Told]) {
-        let nodes = told.iter().flat_map(|t| &t.nodes);
-        let mut found: Vec<Address> = Vec::new();
-        for node in nodes.filter(|n| !n.has_failed) {
-            if found.len() < MOST_FOUND && !found.contains(&node.at) {
-                found.push(node.at.clone());
+    fn grace(&self) -> Duration {
+        let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        match memory.owners.is_empty() {
+            true => FIRST_GRACE,
+            false => GRACE,
+        }
+    }
+
+    /// Of what was told, by whoever was at these addresses, the tables of our cluster. It is remembered.
+    pub(super) fn ours(&self, told: Vec<(Address, Told)>) -> Result<Vec<Told>, String> {
+        // Locked throughout: feed and router must not choose different clusters at the same time.
+        let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
+        let chosen = same::choose(told, &memory.owners, &self.configured)?;
+        memory.left_out.retain(|a| !chosen.from.contains(a));
+        let configured = |a: &&Address| self.configured.contains(a);
+        for node in chosen.left_out.iter().filter(configured) {
+            if !memory.left_out.contains(node) {
+                tracing::warn!(
+                    %node,
+                    "a configured node is left out: it is not in the cluster of the others; take it out of `cluster.nodes`"
+                );
+                memory.left_out.push(node.clone());
             }
         }
-        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        memory.remember(&chosen.told);
+        Ok(chosen.told)
+    }
+}
+
+impl Memory {
+    fn remember(&mut self, told: &[Told]) {
+        self.nodes.clear();
+        let mut owners = BTreeSet::new();
+        for node in told.iter().flat_map(|t| &t.nodes) {
+            if node.has_failed {
+                continue;
+            }
+            if self.nodes.len() < MOST_FOUND && !self.nodes.contains(&node.at) {
+                self.nodes.push(node.at.clone());
+            }
+            if !node.slots.is_empty() {
+                owners.insert(node.id.clone());
+            }
+        }
+        // A cluster in which nobody has slots any more is still not another one.
+        if !owners.is_empty() {
+            self.owners = owners;
+        }
     }
 }
 
@@ -74,22 +128,25 @@ pub(in super::super) async fn discover(connector: &Connector) -> Result<Topology
     Ok(topology)
 }
 
-/// What the nodes that are known and answer soon tell.
+/// What the nodes that are known and answer soon tell, those of our cluster.
 pub(super) async fn told(connector: &Connector) -> Result<Vec<Told>, String> {
     let Some(seeds) = connector.seeds() else {
         return Err("no nodes of a cluster are configured".to_owned());
     };
-    let asked = seeds.all().into_iter().map(|at| ask(connector, at));
+    let asked = seeds.all().into_iter().map(async |at| {
+        let told = ask(connector, at.clone()).await?;
+        Ok::<_, String>((at, told))
+    });
     let mut asked: FuturesUnordered<_> = asked.collect();
     let (mut told, mut why) = (Vec::new(), "no answer".to_owned());
-    let mut until = None::<Instant>;
+    let (grace, mut until) = (seeds.grace(), None::<Instant>);
     loop {
         let end = until.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
         tokio::select! {
             answer = asked.next() => match answer {
                 Some(Ok(answer)) => {
                     told.push(answer);
-                    until.get_or_insert_with(|| Instant::now() + GRACE);
+                    until.get_or_insert_with(|| Instant::now() + grace);
                 }
                 Some(Err(error)) => why = error,
                 None => break,
@@ -101,8 +158,7 @@ pub(super) async fn told(connector: &Connector) -> Result<Vec<Told>, String> {
     if told.is_empty() {
         return Err(why);
     }
-    seeds.remember(&told);
-    Ok(told)
+    seeds.ours(told)
 }
 
 async fn ask(connector: &Connector, at: Address) -> Result<Told, String> {
@@ -161,13 +217,15 @@ mod tests {
             is_primary: true,
             has_failed: false,
             epoch: 1,
-            slots: Vec::new(),
+            slots: vec![(n, n)],
         };
         let seeds = Seeds::new(vec![at(1), at(2)]);
-        seeds.remember(&[Told {
+        let told = Told {
+            id: "2".to_owned(),
             nodes: (2..100).map(node).collect(),
             ..Told::default()
-        }]);
+        };
+        assert_eq!(seeds.ours(vec![(at(2), told)]).unwrap().len(), 1);
         let asked = seeds.all();
         assert!(
             asked.contains(&at(1)) && asked.contains(&at(2)),
@@ -177,5 +235,39 @@ mod tests {
             asked.len() > 2 && asked.len() <= 2 + MOST_FOUND,
             "{asked:?}"
         );
+    }
+
+    #[test]
+    fn a_node_of_another_cluster_at_a_known_address_is_neither_believed_nor_asked_for_others() {
+        let at = |n: u16| Address::Tcp("redis".to_owned(), n);
+        // Of three primaries with ids that start so, as the one at `port` tells it.
+        let table = |of: &str, port: u16, epoch: u64| {
+            let node = |n: u16| ToldNode {
+                id: format!("{of}{n}"),
+                at: at(if of == "ours" { n } else { n + 10 }),
+                is_primary: true,
+                has_failed: false,
+                epoch,
+                slots: vec![((n - 1) * 5461, if n == 3 { 16383 } else { n * 5461 - 1 })],
+            };
+            let told = Told {
+                id: format!("{of}{port}"),
+                is_primary: true,
+                works: true,
+                nodes: (1..=3).map(node).collect(),
+            };
+            (at(port), told)
+        };
+        for configured in [vec![at(1), at(2), at(3)], vec![at(1), at(3)], vec![at(3)]] {
+            let seeds = Seeds::new(configured);
+            let ours = (1..=3).map(|n| table("ours", n, 1)).collect();
+            assert_eq!(seeds.ours(ours).unwrap().len(), 3);
+            let told = [table("theirs", 3, 100), table("ours", 1, 1)];
+            let told = seeds.ours(told.to_vec()).unwrap();
+            let topology = Topology::merge(told.iter());
+            assert!(topology.is_whole());
+            assert!(topology.primaries.iter().all(|p| p.id.starts_with("ours")));
+            assert!(!seeds.all().contains(&at(11)));
+        }
     }
 }

@@ -8,8 +8,8 @@
 //! of the cluster, and proves something only when
 //!
 //! - each has answered, takes itself for a primary, and says that the cluster works;
-//! - every slot has an owner, and whoever any of them names as the owner of a slot, or as a primary without slots, is
-//!   connected to: a client is sent by `MOVED` or `ASK` only to nodes in these tables;
+//! - their tables are of one cluster, every slot has an owner, and whoever any of them names as the owner of a slot, or as
+//!   another primary without slots, is connected to: a client is sent by `MOVED` or `ASK` only to nodes in these tables;
 //! - none of them holds a primary for dead. A replica takes over by itself only when more than half of the primaries
 //!   have voted for it, and these hold the old one for dead at that moment;
 //! - every key that was pushed could be read, wherever its slot is on the way; and where slots have another owner than was
@@ -25,6 +25,12 @@
 //! on to the replica that took its place is lost, unless a view holds it (it is written back then). And where
 //! `CLUSTER FAILOVER TAKEOVER` makes a replica a primary that is cut off from all other primaries, nobody can know.
 //!
+//! # Which cluster
+//!
+//! Who answers at an address may have been removed from the cluster, or be of another one by now. So only tables that are
+//! connected by node ids are put together, and of several such parts the one counts that knows the owners of slots from before:
+//! `same.rs`. Feed and router share what they remember of them (`Seeds`), and so never follow different ones.
+//!
 //! # When nodes fail and slots move
 //!
 //! Other primaries than before, or one of them a replica: the feed connects anew and reads everything, in one round over
@@ -38,11 +44,14 @@
 mod ask;
 mod data;
 mod discovery;
+mod doubt;
 mod keeper;
 mod nodes;
 mod router;
+mod same;
 mod slot;
 mod store;
+mod surveyor;
 mod told;
 mod topology;
 

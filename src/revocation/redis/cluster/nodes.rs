@@ -1,7 +1,7 @@
 //! The feed's connections to all primaries, each tracking.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::{join_all, try_join_all};
 use redis::aio::MultiplexedConnection;
@@ -16,6 +16,8 @@ use super::super::pushes::Pushes;
 use super::super::server::ServerInfo;
 use super::ask::{self, Answer, Question};
 use super::discovery::{self, NOT_A_CLUSTER};
+use super::doubt::Doubt;
+use super::same;
 use super::told::Told;
 use super::topology::Topology;
 
@@ -29,6 +31,7 @@ pub(in super::super) struct Primaries {
     prefixes: Prefixes,
     /// Whether somebody has said `MOVED` since that was last asked.
     moved: AtomicBool,
+    doubt: Doubt,
 }
 
 struct Node {
@@ -80,6 +83,7 @@ impl Primaries {
             topology,
             prefixes: prefixes.clone(),
             moved: AtomicBool::default(),
+            doubt: Doubt::default(),
         })
     }
 
@@ -118,19 +122,29 @@ impl Primaries {
         if !told.iter().all(|t| t.is_primary) {
             return Err(changed("a primary has become a replica"));
         }
+        if !same::are_of_one(told) {
+            return Err(changed("a primary has left the cluster of the others"));
+        }
         let topology = Topology::merge(told.iter());
         if !topology.has_those_of(&self.topology) {
             return Err(changed("there are other primaries than before"));
         }
-        let known = |id: &str| topology.primaries.iter().any(|p| p.id == id);
-        // Any node that one of them has given a slot may have taken a write.
-        let nodes = || told.iter().flat_map(|t| &t.nodes);
-        let strangers = nodes().any(|n| !n.slots.is_empty() && !known(&n.id));
-        let fallen = nodes().any(|n| n.has_failed && known(&n.id));
-        let proven = told.iter().all(|t| t.works) && topology.is_whole() && !strangers && !fallen;
+        let why = doubt(told, &topology);
+        let doubted = why.is_some();
+        if self.doubt.is_to_be_said(doubted, Instant::now())
+            && let Some(why) = why
+        {
+            tracing::warn!(
+                why,
+                "the cluster gives no proof that the revocation view is current: it ages, and is not complete before there is one"
+            );
+        }
         let moved = topology.differs_from(&self.topology);
         self.topology = topology;
-        Ok(Beat { proven, moved })
+        Ok(Beat {
+            proven: !doubted,
+            moved,
+        })
     }
 
     /// Reads the names of some more keys, on several primaries at once.
@@ -165,6 +179,25 @@ impl Primaries {
     pub(in super::super) async fn ask(&self, questions: &[Question]) -> RedisResult<Vec<Answer>> {
         ask::ask(self, questions).await
     }
+}
+
+/// Why what primaries tell does not show that they are all that may have taken a write, if it does not.
+fn doubt(told: &[Told], topology: &Topology) -> Option<String> {
+    let nodes = || told.iter().flat_map(|t| &t.nodes);
+    let primaries = || topology.primaries.iter();
+    let known = |id: &str| primaries().any(|p| p.id == id);
+    if let Some((_, primary)) = told.iter().zip(primaries()).find(|(t, _)| !t.works) {
+        return Some(format!("{} says that the cluster is down", primary.at));
+    }
+    if !topology.is_whole() {
+        return Some("some slots belong to no node".to_owned());
+    }
+    // Any node that one of them has given a slot may have taken a write.
+    if let Some(node) = nodes().find(|n| !n.slots.is_empty() && !known(&n.id)) {
+        return Some(format!("not all agree who owns the slots of {}", node.at));
+    }
+    let fallen = nodes().find(|n| n.has_failed && known(&n.id))?;
+    Some(format!("{} is held for dead", fallen.at))
 }
 
 fn changed(why: &str) -> FeedEnd {

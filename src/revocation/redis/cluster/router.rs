@@ -1,11 +1,11 @@
-//! Direct reads and writes: a connection to each primary, and who owns what, looked up anew all the time.
+//! Direct reads and writes: a connection to each primary, and who owns what, looked up anew all the time (`surveyor.rs`).
 //!
 //! A primary that is cut off from the others goes on answering for a while, though another has taken its place. So what
 //! a node says counts only when most of the primaries have named it not longer ago than a bound.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use redis::{FromRedisValue as _, Pipeline, Value};
@@ -15,22 +15,19 @@ use tokio::time::timeout;
 
 use super::super::super::StoreError;
 use super::super::super::key::PREFIX;
-use super::super::connection::{Connection, describe};
+use super::super::connection::describe;
 use super::super::connector::{Address, Connector};
 use super::super::feed::TrustedServers;
 use super::super::link::scan;
 use super::super::server::{self, Spoken};
 use super::ask::{self, Answer, Nodes, Question};
 use super::discovery;
-use super::told::Told;
-use super::topology::Topology;
+use super::surveyor::{Map, Surveyor};
 
 /// How often a call that met a changing cluster is tried.
 const MOST_TRIES: usize = 4;
-/// Between two tries, and at least between two looks at the cluster.
+/// Between two tries.
 const PAUSE: Duration = Duration::from_millis(20);
-/// How long a node may take to tell what it knows.
-const TELLING: Duration = Duration::from_millis(500);
 
 /// The way to the right node.
 pub(in super::super) struct Router {
@@ -40,15 +37,6 @@ pub(in super::super) struct Router {
     look: Arc<Notify>,
     last_error: Arc<Mutex<String>>,
     surveyor: AbortHandle,
-}
-
-/// Who owns what, and the way there.
-struct Map {
-    topology: Topology,
-    /// By the place among the primaries.
-    nodes: Vec<Arc<Connection>>,
-    /// When most primaries were last asked and named these.
-    confirmed: Option<Instant>,
 }
 
 impl Drop for Router {
@@ -260,107 +248,4 @@ impl Nodes for Asking<'_> {
         connection.answered();
         Ok(answers)
     }
-}
-
-/// The task that keeps the map.
-struct Surveyor {
-    connector: Connector,
-    identify: bool,
-    every: Duration,
-    sender: watch::Sender<Option<Arc<Map>>>,
-    look: Arc<Notify>,
-    last_error: Arc<Mutex<String>>,
-}
-
-impl Surveyor {
-    async fn run(self) {
-        loop {
-            match self.survey().await {
-                Ok(map) => drop(self.sender.send_replace(Some(Arc::new(map)))),
-                Err(error) => {
-                    let last = self.last_error.lock();
-                    let mut last = last.unwrap_or_else(PoisonError::into_inner);
-                    if *last != error {
-                        tracing::warn!(error, "cannot find the cluster's primaries; trying again");
-                        *last = error;
-                    }
-                }
-            }
-            tokio::time::sleep(PAUSE).await;
-            let _ = timeout(self.every, self.look.notified()).await;
-        }
-    }
-
-    async fn survey(&self) -> Result<Map, String> {
-        let before = self.sender.borrow().clone();
-        let asked = Instant::now();
-        let mut told = match &before {
-            Some(map) => ask_all(map).await,
-            None => Vec::new(),
-        };
-        let most = |told: &[Told], of: &Topology| told.len() * 2 > of.primaries.len();
-        // Those who are known may all be the wrong ones.
-        if !before
-            .as_ref()
-            .is_some_and(|map| most(&told, &map.topology))
-        {
-            told = discovery::told(&self.connector).await?;
-        }
-        let topology = Topology::merge(told.iter());
-        let is_owner = |t: &&Told| {
-            let place = topology.primaries.iter().position(|p| p.id == t.id);
-            t.is_primary && t.works && place.is_some_and(|place| topology.owns(place))
-        };
-        let owners = (0..topology.primaries.len()).filter(|p| topology.owns(*p));
-        let agree = told.iter().filter(is_owner).count() * 2 > owners.count();
-        let failed = told
-            .iter()
-            .flat_map(|t| &t.nodes)
-            .any(|n| n.has_failed && topology.primaries.iter().any(|p| p.id == n.id));
-        let confirmed = match &before {
-            _ if agree && !failed && topology.is_whole() => Some(asked),
-            Some(map) if map.topology.has_those_of(&topology) => map.confirmed,
-            _ => None,
-        };
-        let known = |at: &Address| {
-            let map = before.as_ref()?;
-            let place = map.topology.primaries.iter().position(|p| p.at == *at)?;
-            Some(Arc::clone(&map.nodes[place]))
-        };
-        let start = |at: &Address| {
-            Arc::new(Connection::start(
-                self.connector.at(at.clone()),
-                self.identify,
-            ))
-        };
-        let addresses = topology.primaries.iter().map(|p| &p.at);
-        let nodes = addresses.map(|at| known(at).unwrap_or_else(|| start(at)));
-        Ok(Map {
-            nodes: nodes.collect(),
-            topology,
-            confirmed,
-        })
-    }
-}
-
-/// What the primaries tell that answer soon.
-async fn ask_all(map: &Map) -> Vec<Told> {
-    let asked = map.nodes.iter().zip(&map.topology.primaries);
-    let asked = asked.map(async |(node, primary)| {
-        let telling = async {
-            let mut connection = node.current().await.ok()?;
-            match Told::ask(&mut connection.inner, &primary.at).await {
-                Ok(told) => {
-                    connection.answered();
-                    Some(told)
-                }
-                Err(error) => {
-                    connection.failed(&error);
-                    None
-                }
-            }
-        };
-        timeout(TELLING, telling).await.ok().flatten()
-    });
-    join_all(asked).await.into_iter().flatten().collect()
 }

@@ -1,0 +1,46 @@
+//! Says why a cluster is not believed, when that lasts: a failover must not fill the log, and whoever waits for a start
+//! must not be left without a word.
+
+use std::time::{Duration, Instant};
+
+/// How long doubt has to last before it is said.
+const LASTS: Duration = Duration::from_secs(3);
+
+/// For how long there has been doubt.
+#[derive(Debug, Default)]
+pub(super) struct Doubt {
+    since: Option<Instant>,
+    said: bool,
+}
+
+impl Doubt {
+    /// Hears whether there is doubt now. Tells whether to say so: once, until it is over.
+    pub(super) fn is_to_be_said(&mut self, doubt: bool, now: Instant) -> bool {
+        if !doubt {
+            *self = Self::default();
+            return false;
+        }
+        let since = *self.since.get_or_insert(now);
+        let say = !self.said && now.duration_since(since) >= LASTS;
+        self.said |= say;
+        say
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubt_that_lasts_is_said_once_until_it_is_over() {
+        let (start, mut doubt) = (Instant::now(), Doubt::default());
+        let mut at = |ms, is| doubt.is_to_be_said(is, start + Duration::from_millis(ms));
+        assert!(!at(0, true) && !at(2900, true));
+        assert!(!at(2950, false));
+        assert!(!at(3000, true) && !at(5900, true));
+        assert!(at(6000, true));
+        assert!(!at(6100, true) && !at(60_000, true));
+        assert!(!at(60_100, false) && !at(60_200, true));
+        assert!(at(63_200, true));
+    }
+}

@@ -1,0 +1,305 @@
+//! Which of the tables that nodes tell are of one cluster, and which cluster is ours.
+//!
+//! Not everybody who answers at an address that is configured, or was once found, belongs to the cluster. A node that
+//! was removed (`redis-cli --cluster del-node`) goes on and knows nobody; and an address may by now be that of a node of
+//! another cluster, whose epochs mean nothing here. Two tables are of one cluster when one names the other's teller, by
+//! its id: stale as it may be, a table of a member names other members.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+use super::super::connector::Address;
+use super::slot::SLOTS;
+use super::told::Told;
+
+/// Our cluster.
+#[derive(Debug)]
+pub(super) struct Chosen {
+    pub told: Vec<Told>,
+    /// Where the tables come from.
+    pub from: Vec<Address>,
+    /// Who answered and is not of it.
+    pub left_out: Vec<Address>,
+}
+
+/// Tables that are connected.
+#[derive(Default)]
+struct Part<'t> {
+    from: Vec<&'t Address>,
+    /// How many of the owners that were known are named.
+    known: usize,
+    /// How many slots somebody has.
+    slots: usize,
+    /// How many of the configured nodes are in it.
+    configured: usize,
+}
+
+/// Chooses the cluster that names most of the known `owners` of slots; where none are known, or it was set up anew, the
+/// one that the configuration means.
+pub(super) fn choose(
+    told: Vec<(Address, Told)>,
+    owners: &BTreeSet<String>,
+    configured: &[Address],
+) -> Result<Chosen, String> {
+    let part_of = parts(told.iter().map(|(_, told)| told));
+    let chosen: BTreeSet<usize> = {
+        let mut parts = BTreeMap::<usize, Part>::new();
+        for part in part_of.iter().copied() {
+            parts.entry(part).or_insert_with(|| {
+                let tables = told.iter().zip(&part_of).filter(|(_, of)| **of == part);
+                let tables: Vec<_> = tables.map(|(table, _)| table).collect();
+                Part::of(&tables, owners, configured)
+            });
+        }
+        match owners.is_empty() {
+            true => BTreeSet::from([largest(&parts)?]),
+            false => ours(&parts, owners.len(), configured.len())?,
+        }
+    };
+    let mut all = Chosen {
+        told: Vec::new(),
+        from: Vec::new(),
+        left_out: Vec::new(),
+    };
+    for ((from, told), part) in told.into_iter().zip(part_of) {
+        if chosen.contains(&part) {
+            all.told.push(told);
+            all.from.push(from);
+        } else {
+            all.left_out.push(from);
+        }
+    }
+    Ok(all)
+}
+
+/// Whether all these tables are of one cluster.
+pub(super) fn are_of_one(told: &[Told]) -> bool {
+    parts(told.iter()).iter().all(|part| *part == 0)
+}
+
+/// By table: the first one of the part that it is in.
+fn parts<'t>(told: impl Iterator<Item = &'t Told> + Clone) -> Vec<usize> {
+    let tellers = told.clone().enumerate().map(|(at, t)| (t.id.as_str(), at));
+    let tellers: HashMap<&str, usize> = tellers.collect();
+    let mut next: Vec<usize> = (0..told.clone().count()).collect();
+    let root = |next: &[usize], mut at: usize| {
+        while next[at] != at {
+            at = next[at];
+        }
+        at
+    };
+    for (at, table) in told.enumerate() {
+        for node in &table.nodes {
+            if let Some(other) = tellers.get(node.id.as_str()) {
+                let (one, other) = (root(&next, at), root(&next, *other));
+                next[one.max(other)] = one.min(other);
+            }
+        }
+    }
+    (0..next.len()).map(|at| root(&next, at)).collect()
+}
+
+impl<'t> Part<'t> {
+    fn of(
+        tables: &[&'t (Address, Told)],
+        owners: &BTreeSet<String>,
+        configured: &[Address],
+    ) -> Self {
+        let mut owned = vec![false; usize::from(SLOTS)];
+        let mut known = BTreeSet::new();
+        for node in tables.iter().flat_map(|(_, told)| &told.nodes) {
+            known.extend(owners.get(&node.id));
+            for slot in node.slots.iter().flat_map(|(first, last)| *first..=*last) {
+                if let Some(owned) = owned.get_mut(usize::from(slot)) {
+                    *owned = true;
+                }
+            }
+        }
+        let from: Vec<_> = tables.iter().map(|(from, _)| from).collect();
+        Self {
+            known: known.len(),
+            slots: owned.iter().filter(|owned| **owned).count(),
+            configured: configured.iter().filter(|a| from.contains(a)).count(),
+            from,
+        }
+    }
+
+    fn is_larger_than(&self, other: &Self) -> bool {
+        let (own, others) = (
+            (self.slots, self.configured),
+            (other.slots, other.configured),
+        );
+        own.0 >= others.0 && own.1 >= others.1 && own != others
+    }
+}
+
+/// The one of which there can be no doubt: it has the most slots, and the most of the configured nodes.
+fn largest(parts: &BTreeMap<usize, Part>) -> Result<usize, String> {
+    // Nodes that know of no slots are what is left of a cluster, or will be one.
+    let parts: Vec<_> = parts.iter().filter(|(_, part)| part.slots > 0).collect();
+    if parts.is_empty() {
+        return Err(
+            "no node that answers knows an owner of slots: name nodes of a cluster that is set up in cluster.nodes"
+                .to_owned(),
+        );
+    }
+    let beats_all = |(at, part): &&(&usize, &Part)| {
+        let mut others = parts.iter().filter(|(other, _)| other != at);
+        others.all(|(_, other)| part.is_larger_than(other))
+    };
+    match parts.iter().find(beats_all) {
+        Some((at, _)) => Ok(**at),
+        None => Err(format!(
+            "the configured nodes belong to different clusters ({}): name nodes of one cluster in cluster.nodes",
+            one_of_each(parts.iter().map(|(_, part)| *part))
+        )),
+    }
+}
+
+/// Those that name most of the known owners; they are one cluster, also where the tables that connect them are missing.
+fn ours(
+    parts: &BTreeMap<usize, Part>,
+    owners: usize,
+    configured: usize,
+) -> Result<BTreeSet<usize>, String> {
+    let those = |counts: &dyn Fn(&Part) -> bool| -> BTreeSet<usize> {
+        let those = parts.iter().filter(|(_, part)| counts(part));
+        those.map(|(at, _)| *at).collect()
+    };
+    let ours = those(&|part| part.known * 2 > owners);
+    if !ours.is_empty() {
+        return Ok(ours);
+    }
+    // Set up anew, unless it is a stranger who happens to be the only one that answers.
+    let anew = those(&|part| part.slots > 0 && part.configured * 2 > configured);
+    if !anew.is_empty() {
+        return Ok(anew);
+    }
+    Err(format!(
+        "who answers ({}) is not of the cluster that was followed, nor most of the configured nodes: if another cluster has taken its place, name nodes of it in cluster.nodes and restart",
+        one_of_each(parts.values())
+    ))
+}
+
+fn one_of_each<'p>(parts: impl Iterator<Item = &'p Part<'p>>) -> String {
+    let firsts = parts.filter_map(|part| part.from.first());
+    let firsts: Vec<_> = firsts.map(ToString::to_string).collect();
+    firsts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::told::ToldNode;
+    use super::*;
+
+    fn at(port: u16) -> Address {
+        Address::Tcp("redis".to_owned(), port)
+    }
+
+    /// What the node `own` tells at this port: of these nodes, each with its slots.
+    fn table(port: u16, own: &str, nodes: &[(&str, &[(u16, u16)])]) -> (Address, Told) {
+        let node = |(id, slots): &(&str, &[(u16, u16)])| ToldNode {
+            id: (*id).to_owned(),
+            at: at(port),
+            is_primary: true,
+            has_failed: false,
+            epoch: 1,
+            slots: slots.to_vec(),
+        };
+        let told = Told {
+            id: own.to_owned(),
+            is_primary: true,
+            works: true,
+            nodes: nodes.iter().map(node).collect(),
+        };
+        (at(port), told)
+    }
+
+    const OURS: &[(&str, &[(u16, u16)])] = &[("a", &[(0, 8191)]), ("b", &[(8192, 16383)])];
+    const THEIRS: &[(&str, &[(u16, u16)])] = &[("f", &[(0, 16383)]), ("g", &[])];
+
+    fn both() -> Vec<(Address, Told)> {
+        vec![
+            table(3, "f", THEIRS),
+            table(1, "a", OURS),
+            table(4, "g", THEIRS),
+            table(2, "b", OURS),
+        ]
+    }
+
+    /// The ids of those that are chosen.
+    fn chosen(
+        told: Vec<(Address, Told)>,
+        owners: &[&str],
+        configured: &[u16],
+    ) -> Result<Vec<String>, String> {
+        let owners = owners.iter().map(|id| (*id).to_owned()).collect();
+        let configured: Vec<_> = configured.iter().copied().map(at).collect();
+        let chosen = choose(told, &owners, &configured)?;
+        Ok(chosen.told.into_iter().map(|t| t.id).collect())
+    }
+
+    #[test]
+    fn a_node_that_was_removed_is_of_no_cluster() {
+        let removed = || table(9, "x", &[("x", &[])]);
+        let told = || vec![removed(), table(1, "a", OURS), table(2, "b", OURS)];
+        assert_eq!(chosen(told(), &[], &[9, 1]).unwrap(), ["a", "b"]);
+        assert_eq!(chosen(told(), &["a", "b"], &[9, 1]).unwrap(), ["a", "b"]);
+        // All that is configured is gone; the rest was found before.
+        assert_eq!(chosen(told(), &["a", "b"], &[9]).unwrap(), ["a", "b"]);
+        let why = chosen(vec![removed()], &[], &[9, 1]).unwrap_err();
+        assert!(why.contains("owner of slots"), "{why}");
+        let tables = told().into_iter().map(|(_, told)| told);
+        let tables: Vec<_> = tables.collect();
+        assert!(!are_of_one(&tables) && are_of_one(&tables[1..]));
+    }
+
+    #[test]
+    fn of_two_clusters_the_one_from_before_is_ours_however_few_of_it_answer() {
+        for configured in [&[1, 2, 3][..], &[1, 3, 4], &[3]] {
+            assert_eq!(
+                chosen(both(), &["a", "b"], configured).unwrap(),
+                ["a", "b"],
+                "{configured:?}"
+            );
+            let told = vec![table(3, "f", THEIRS), table(1, "a", OURS)];
+            assert_eq!(chosen(told, &["a", "b"], configured).unwrap(), ["a"]);
+        }
+    }
+
+    #[test]
+    fn of_two_unknown_clusters_the_one_with_more_configured_nodes_is_ours_and_else_none() {
+        assert_eq!(chosen(both(), &[], &[1, 2, 3]).unwrap(), ["a", "b"]);
+        assert_eq!(chosen(both(), &[], &[1, 3, 4]).unwrap(), ["f", "g"]);
+        let why = chosen(both(), &[], &[1, 2, 3, 4]).unwrap_err();
+        assert!(why.contains("name nodes of one cluster"), "{why}");
+        assert!(why.contains(":3") && why.contains(":1"), "{why}");
+    }
+
+    #[test]
+    fn another_cluster_takes_the_place_of_ours_only_where_most_of_the_configured_nodes_are_of_it() {
+        let theirs = || vec![table(3, "f", THEIRS), table(4, "g", THEIRS)];
+        let why = chosen(theirs(), &["a", "b"], &[1, 2, 3]).unwrap_err();
+        assert!(why.contains("restart"), "{why}");
+        assert_eq!(
+            chosen(theirs(), &["a", "b"], &[1, 3, 4]).unwrap(),
+            ["f", "g"]
+        );
+        // One of ours that joined them does not make them ours.
+        let joined = vec![table(3, "a", &[("f", &[(0, 16383)]), ("a", &[])])];
+        assert!(chosen(joined, &["a", "b"], &[1, 2, 3]).is_err());
+    }
+
+    #[test]
+    fn a_table_that_is_behind_or_ahead_is_of_the_same_cluster() {
+        // `c` has just been met by `b`, which `a` does not know yet; `d` was forgotten by all and still knows them.
+        let met: &[(&str, &[(u16, u16)])] =
+            &[("a", &[(0, 8191)]), ("b", &[(8192, 16383)]), ("c", &[])];
+        let told = vec![
+            table(1, "a", OURS),
+            table(3, "c", &[("c", &[])]),
+            table(4, "d", &[("d", &[]), ("a", &[])]),
+            table(2, "b", met),
+        ];
+        assert_eq!(chosen(told, &[], &[1]).unwrap(), ["a", "c", "d", "b"]);
+    }
+}

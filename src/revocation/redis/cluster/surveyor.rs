@@ -1,0 +1,177 @@
+//! Looks all the time who owns what, for direct reads and writes: see `router.rs`.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use tokio::sync::{Notify, watch};
+use tokio::time::timeout;
+
+use super::super::connection::Connection;
+use super::super::connector::{Address, Connector};
+use super::discovery;
+use super::doubt::Doubt;
+use super::told::Told;
+use super::topology::Topology;
+
+/// At least between two looks at the cluster.
+const PAUSE: Duration = Duration::from_millis(20);
+/// How long a node may take to tell what it knows.
+const TELLING: Duration = Duration::from_millis(500);
+
+/// Who owns what, and the way there.
+pub(super) struct Map {
+    pub topology: Topology,
+    /// By the place among the primaries.
+    pub nodes: Vec<Arc<Connection>>,
+    /// When most primaries were last asked and named these.
+    pub confirmed: Option<Instant>,
+}
+
+/// The task that keeps the map.
+pub(super) struct Surveyor {
+    pub connector: Connector,
+    pub identify: bool,
+    pub every: Duration,
+    pub sender: watch::Sender<Option<Arc<Map>>>,
+    pub look: Arc<Notify>,
+    pub last_error: Arc<Mutex<String>>,
+}
+
+impl Surveyor {
+    pub(super) async fn run(self) {
+        let mut lasting = Doubt::default();
+        loop {
+            match self.survey().await {
+                Ok((map, doubt)) => {
+                    self.sender.send_replace(Some(Arc::new(map)));
+                    let say = lasting.is_to_be_said(doubt.is_some(), Instant::now());
+                    if let Some(why) = doubt {
+                        if say {
+                            tracing::warn!(why, "the cluster's primaries are not confirmed");
+                        }
+                        // For whoever waits until they are.
+                        *self.last_error() = why;
+                    }
+                }
+                Err(error) => {
+                    let mut last = self.last_error();
+                    if *last != error {
+                        tracing::warn!(error, "cannot find the cluster's primaries; trying again");
+                        *last = error;
+                    }
+                }
+            }
+            tokio::time::sleep(PAUSE).await;
+            let _ = timeout(self.every, self.look.notified()).await;
+        }
+    }
+
+    fn last_error(&self) -> MutexGuard<'_, String> {
+        self.last_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The map as it is now, and why it is not confirmed, if it is not.
+    async fn survey(&self) -> Result<(Map, Option<String>), String> {
+        let before = self.sender.borrow().clone();
+        let asked = Instant::now();
+        let answers = match &before {
+            Some(map) => ask_all(map).await,
+            None => Vec::new(),
+        };
+        // The others do not know yet that a primary is no more where it was, and would send us there.
+        let displaced = before.as_ref().and_then(|map| displaced(map, &answers));
+        let seeds = self.connector.seeds();
+        let ours = seeds.and_then(|seeds| seeds.ours(answers).ok());
+        let mut told = ours.unwrap_or_default();
+        let most = |told: &[Told], of: &Topology| told.len() * 2 > of.primaries.len();
+        // Those who are known may all be the wrong ones.
+        if !before
+            .as_ref()
+            .is_some_and(|map| most(&told, &map.topology))
+        {
+            told = discovery::told(&self.connector).await?;
+        }
+        let topology = Topology::merge(told.iter());
+        let is_owner = |t: &&Told| {
+            let place = topology.primaries.iter().position(|p| p.id == t.id);
+            t.is_primary && t.works && place.is_some_and(|place| topology.owns(place))
+        };
+        let owners = (0..topology.primaries.len()).filter(|p| topology.owns(*p));
+        let agree = told.iter().filter(is_owner).count() * 2 > owners.count();
+        let mut nodes = told.iter().flat_map(|t| &t.nodes);
+        let failed =
+            nodes.find(|n| n.has_failed && topology.primaries.iter().any(|p| p.id == n.id));
+        let was_displaced = displaced.is_some();
+        let doubt = if let Some(at) = displaced {
+            Some(format!("another node is at {at}, where a primary was"))
+        } else if let Some(node) = failed {
+            Some(format!("{} is held for dead", node.at))
+        } else if !agree {
+            Some("too few primaries answer and say that the cluster works".to_owned())
+        } else if !topology.is_whole() {
+            Some("some slots belong to no node".to_owned())
+        } else {
+            None
+        };
+        let confirmed = match &before {
+            _ if doubt.is_none() => Some(asked),
+            Some(map) if !was_displaced && map.topology.has_those_of(&topology) => map.confirmed,
+            _ => None,
+        };
+        let known = |at: &Address| {
+            let map = before.as_ref()?;
+            let place = map.topology.primaries.iter().position(|p| p.at == *at)?;
+            Some(Arc::clone(&map.nodes[place]))
+        };
+        let start = |at: &Address| {
+            Arc::new(Connection::start(
+                self.connector.at(at.clone()),
+                self.identify,
+            ))
+        };
+        let addresses = topology.primaries.iter().map(|p| &p.at);
+        let nodes = addresses.map(|at| known(at).unwrap_or_else(|| start(at)));
+        let nodes = nodes.collect();
+        let map = Map {
+            nodes,
+            topology,
+            confirmed,
+        };
+        Ok((map, doubt))
+    }
+}
+
+/// What the primaries tell that answer soon.
+async fn ask_all(map: &Map) -> Vec<(Address, Told)> {
+    let asked = map.nodes.iter().zip(&map.topology.primaries);
+    let asked = asked.map(async |(node, primary)| {
+        let telling = async {
+            let mut connection = node.current().await.ok()?;
+            match Told::ask(&mut connection.inner, &primary.at).await {
+                Ok(told) => {
+                    connection.answered();
+                    Some((primary.at.clone(), told))
+                }
+                Err(error) => {
+                    connection.failed(&error);
+                    None
+                }
+            }
+        };
+        timeout(TELLING, telling).await.ok().flatten()
+    });
+    join_all(asked).await.into_iter().flatten().collect()
+}
+
+/// Where another node is than the owner of slots that was.
+fn displaced(map: &Map, answers: &[(Address, Told)]) -> Option<Address> {
+    let topology = &map.topology;
+    let other = |(at, told): &&(Address, Told)| {
+        let mut primaries = topology.primaries.iter().enumerate();
+        primaries.any(|(place, p)| p.at == *at && p.id != told.id && topology.owns(place))
+    };
+    answers.iter().find(other).map(|(at, _)| at.clone())
+}
