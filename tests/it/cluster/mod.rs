@@ -4,6 +4,7 @@ mod lookups;
 mod mistakes;
 mod moves;
 mod rights;
+mod strangers;
 mod tls;
 
 use jsonwebtoken::Algorithm;

@@ -27,10 +27,32 @@ enum Role {
     ReplicaOf(usize),
 }
 
+/// What a cluster is to be.
+#[derive(Default)]
+struct Plan {
+    /// Whether each of the three primaries has a replica.
+    replicas: bool,
+    tls: Option<[PathBuf; 3]>,
+    /// The port of the first node, where it matters.
+    port: Option<u16>,
+    /// How many epochs it has seen.
+    epochs: usize,
+}
+
 impl Cluster {
     /// Three primaries.
     pub async fn start(scratch: &Scratch, flavour: Flavour) -> Self {
-        Self::of(scratch, flavour, 3, false, None).await
+        Self::of(scratch, flavour, Plan::default()).await
+    }
+
+    /// Three primaries of another cluster that has seen more, the first of them at this port.
+    pub async fn another_at(scratch: &Scratch, port: u16) -> Self {
+        let plan = Plan {
+            port: Some(port),
+            epochs: 100,
+            ..Plan::default()
+        };
+        Self::of(scratch, Flavour::Redis, plan).await
     }
 
     /// Three primaries that are called `localhost`, and speak TLS to each other and to whoever shows a certificate.
@@ -41,39 +63,42 @@ impl Cluster {
             certified.key_file,
             authority.write(scratch, "nodes-ca.crt"),
         ];
-        Self::of(scratch, Flavour::Redis, 3, false, Some(files)).await
+        let plan = Plan {
+            tls: Some(files),
+            ..Plan::default()
+        };
+        Self::of(scratch, Flavour::Redis, plan).await
     }
 
     /// Three primaries, and a replica of each: node 3 of node 0, and so on.
     pub async fn with_replicas(scratch: &Scratch, flavour: Flavour) -> Self {
-        Self::of(scratch, flavour, 3, true, None).await
+        let plan = Plan {
+            replicas: true,
+            ..Plan::default()
+        };
+        Self::of(scratch, flavour, plan).await
     }
 
-    async fn of(
-        scratch: &Scratch,
-        flavour: Flavour,
-        primaries: usize,
-        replicas: bool,
-        tls: Option<[PathBuf; 3]>,
-    ) -> Self {
+    async fn of(scratch: &Scratch, flavour: Flavour, plan: Plan) -> Self {
+        let (primaries, tls) = (3, plan.tls);
         let share = |n: usize| SLOTS * n / primaries;
         let mut roles: Vec<Role> = (0..primaries)
             .map(|n| Role::Primary(share(n), share(n + 1)))
             .collect();
-        if replicas {
+        if plan.replicas {
             roles.extend((0..primaries).map(Role::ReplicaOf));
         }
         let (bus_ways, mut places) = (Bus::new(), Vec::new());
-        for _ in &roles {
+        for n in 0..roles.len() {
             let (bus, id) = (free_port(), new_id());
             let way = bus_ways.leads_to(bus, &id);
             let tls = tls.clone();
-            let port = free_port;
             let tls = tls.map(|files| Tls {
-                port: port(),
+                port: free_port(),
                 files,
             });
-            places.push((free_port(), way, id, bus, tls));
+            let port = plan.port.filter(|_| n == 0).unwrap_or_else(free_port);
+            places.push((port, way, id, bus, tls));
         }
         let mut nodes = Vec::new();
         for (port, way, id, bus, tls) in &places {
@@ -83,7 +108,7 @@ impl Cluster {
             let mut table = String::new();
             for (n, (role, place)) in roles.iter().zip(&places).enumerate() {
                 let myself = if place.0 == *port { "myself," } else { "" };
-                let epoch = n + 1;
+                let epoch = plan.epochs + n + 1;
                 let (role, of, slots) = match role {
                     Role::Primary(from, to) => {
                         ("master", "-".to_owned(), format!(" {from}-{}", to - 1))
@@ -97,7 +122,8 @@ impl Cluster {
                     place.2, place.1
                 );
             }
-            table += &format!("vars currentEpoch {} lastVoteEpoch 0\n", places.len());
+            let epoch = plan.epochs + places.len();
+            table += &format!("vars currentEpoch {epoch} lastVoteEpoch 0\n");
             std::fs::write(dir.join("nodes.conf"), table).unwrap();
             nodes.push(Node {
                 process: launch(scratch, flavour, *port, (*bus, *way), &dir, tls.as_ref()),
@@ -299,9 +325,26 @@ impl Cluster {
 
     /// What a configuration says to use it.
     pub fn store(&self) -> String {
-        let nodes = self.nodes.iter().take(3);
-        let nodes: Vec<_> = nodes.map(|n| format!("\"127.0.0.1:{}\"", n.port)).collect();
-        format!("redis: {{ cluster: {{ nodes: [{}] }} }}", nodes.join(", "))
+        store_at(self.nodes.iter().take(3).map(|n| n.port))
+    }
+
+    /// What `redis-cli --cluster del-node` does: the others forget a node, and it them; it goes on as a process.
+    pub async fn remove(&self, node: usize) {
+        self.forget(node);
+        let () = self.run(node, &["CLUSTER", "RESET", "SOFT"]);
+        eventually("a node that is alone", async || {
+            let info: String = self.try_run(node, &["CLUSTER", "INFO"])?;
+            let alone = info.contains("cluster_known_nodes:1\r");
+            (alone && info.contains("cluster_state:fail")).then_some(())
+        })
+        .await;
+    }
+
+    /// All others forget a node.
+    pub fn forget(&self, node: usize) {
+        for other in (0..self.nodes.len()).filter(|other| *other != node) {
+            let () = self.run(other, &["CLUSTER", "FORGET", &self.nodes[node].id]);
+        }
     }
 
     /// The same over TLS, with these lines about it.
@@ -317,6 +360,15 @@ impl Cluster {
         let nodes = self.nodes.iter().map(|n| format!("127.0.0.1:{}", n.port));
         RedisOptions::cluster(nodes.collect(), PATIENCE)
     }
+}
+
+/// What a configuration says to use the cluster of the nodes at these ports.
+pub fn store_at(ports: impl IntoIterator<Item = u16>) -> String {
+    let nodes = ports
+        .into_iter()
+        .map(|port| format!("\"127.0.0.1:{port}\""));
+    let nodes: Vec<_> = nodes.collect();
+    format!("redis: {{ cluster: {{ nodes: [{}] }} }}", nodes.join(", "))
 }
 
 fn new_id() -> String {
