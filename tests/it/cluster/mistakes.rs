@@ -4,7 +4,7 @@ use jsonwebtoken::Algorithm;
 
 use crate::support::cluster::{Cluster, Flavour};
 use crate::support::server::{revoxy, run};
-use crate::support::{Config, Redis, Scratch, SigningKey};
+use crate::support::{Config, Process, Redis, Scratch, SigningKey, eventually};
 
 async fn said(command: &str, scratch: &Scratch, lines: &[&str], store: &str) -> (bool, String) {
     let key = SigningKey::generate(Algorithm::ES256);
@@ -79,4 +79,37 @@ async fn the_node_that_can_lose_revocations_is_named() {
         !said.contains(&format!(":{}:", cluster.nodes[0].port)),
         "{said}"
     );
+}
+
+#[tokio::test]
+async fn what_keeps_a_start_waiting_is_said_once() {
+    let scratch = Scratch::new();
+    let cluster = Cluster::start(&scratch, Flavour::Redis).await;
+    // The owner of a slot has let go of it, and says that the cluster is down; the others do not.
+    let slots = |what| -> () { cluster.run(0, &["CLUSTER", what, "0"]) };
+    slots("DELSLOTS");
+    let key = SigningKey::generate(Algorithm::ES256);
+    let config = Config::trusting(&key, &scratch).store(cluster.store());
+    let path = scratch.write("revoxy.yaml", config.yaml());
+    let arguments = ["serve", "--config", path.to_str().unwrap()];
+    let mut process = Process::start("revoxy", &mut revoxy(&arguments), &scratch);
+    let why = format!(
+        "127.0.0.1:{} says that the cluster is down",
+        cluster.nodes[0].port
+    );
+    eventually("a reason why it does not get ready", async || {
+        process.must_run();
+        process.output().contains(&why).then_some(())
+    })
+    .await;
+    assert!(!process.output().contains("\"message\":\"ready\""));
+    slots("ADDSLOTS");
+    eventually("a ready Revoxy", async || {
+        process.must_run();
+        let said = process.output();
+        said.contains("\"message\":\"ready\"").then_some(())
+    })
+    .await;
+    let said = process.output();
+    assert_eq!(said.matches("gives no proof").count(), 1, "{said}");
 }

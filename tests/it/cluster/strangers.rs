@@ -119,8 +119,8 @@ async fn a_node_of_another_cluster_at_a_known_address_is_not_believed() {
         clients.contains("resp=3").then_some(())
     })
     .await;
-    is_left_by_feeds(&other, 0).await;
     scene.is_followed(&view, "after").await;
+    is_left_by_feeds(&other, 0).await;
     for all in ["before", "after"] {
         scene.all_become(&store, &names(all, 30), "revoked").await;
         scene.all_are(&view, &names(all, 30), "revoked").await;
