@@ -158,6 +158,31 @@ impl PostgresStore {
         Ok(store)
     }
 
+    /// The cutoffs of those rows that are there, by id. All that a check asks is asked with this one statement, which every
+    /// connection has prepared.
+    async fn rows(&self, ids: &[[u8; 32]]) -> Result<HashMap<Vec<u8>, Cutoff>, StoreError> {
+        let query = sqlx::query(LOOKUP)
+            .bind(ids)
+            .bind(self.clock.now().millis());
+        let look = async |c: &mut PgConnection| {
+            let rows = query.fetch_all(c).await?;
+            let mut cutoffs = HashMap::with_capacity(rows.len());
+            for row in &rows {
+                if row.try_get(0)? {
+                    return Ok(None);
+                }
+                if let Some(id) = row.try_get::<Option<Vec<u8>>, _>(1)? {
+                    cutoffs.insert(id, row::cutoff(row.try_get(2)?));
+                }
+            }
+            Ok((!rows.is_empty()).then_some(cutoffs))
+        };
+        self.pool.run(look).await?.ok_or_else(|| {
+            self.pool.forget();
+            StoreError::Unavailable(pool::STANDBY.to_owned())
+        })
+    }
+
     async fn write(&self, row: &Row<'_>) -> Result<(), StoreError> {
         let not_before = match row.cutoff {
             Cutoff::IssuedUpTo(cutoff) => Some(cutoff.millis()),
@@ -210,29 +235,8 @@ impl RevocationStore for PostgresStore {
             return Ok(Vec::new());
         }
         let ids: Vec<_> = keys.iter().map(RevocationKey::digest).collect();
-        let query = sqlx::query(LOOKUP)
-            .bind(&ids)
-            .bind(self.clock.now().millis());
-        let look = async |c: &mut PgConnection| {
-            let rows = query.fetch_all(c).await?;
-            let mut cutoffs = HashMap::with_capacity(rows.len());
-            for row in &rows {
-                if row.try_get(0)? {
-                    return Ok(None);
-                }
-                if let Some(id) = row.try_get::<Option<Vec<u8>>, _>(1)? {
-                    cutoffs.insert(id, row::cutoff(row.try_get(2)?));
-                }
-            }
-            Ok((!rows.is_empty()).then_some(cutoffs))
-        };
-        match self.pool.run(look).await? {
-            Some(cutoffs) => Ok(ids.iter().map(|id| cutoffs.get(&id[..]).copied()).collect()),
-            None => {
-                self.pool.forget();
-                Err(StoreError::Unavailable(pool::STANDBY.to_owned()))
-            }
-        }
+        let cutoffs = self.rows(&ids).await?;
+        Ok(ids.iter().map(|id| cutoffs.get(&id[..]).copied()).collect())
     }
 
     async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError> {

@@ -16,7 +16,7 @@ use super::super::StoreError;
 use super::super::key::{RevocationKey, sha256};
 use super::super::record::{Place, TokenPage, TokenRecord};
 use super::super::registry::{RegistrationKey, TokenRegistry};
-use super::{Cutoff, PRUNE_BATCH, PostgresStore, Row, pool};
+use super::{Cutoff, PRUNE_BATCH, PostgresStore, Row};
 
 /// See [`TokenRecord::merged_with`]. What has expired is not there. In one order, so that two batches never wait for
 /// each other.
@@ -46,22 +46,7 @@ const COLUMNS: &str = "t.token, t.subject, t.session, t.client, t.kid, t.type, \
 #[async_trait]
 impl TokenRegistry for PostgresStore {
     async fn is_registered(&self, key: &RegistrationKey) -> Result<bool, StoreError> {
-        let query = sqlx::query(
-            "SELECT pg_is_in_recovery(), EXISTS (SELECT FROM revocations \
-             WHERE id = $1 AND expires_at > revocation_time($2))",
-        );
-        let query = query.bind(key.digest()).bind(self.clock.now().millis());
-        let look = async |c: &mut PgConnection| {
-            let row = query.fetch_one(c).await?;
-            Ok((row.try_get(0)?, row.try_get(1)?))
-        };
-        match self.pool.run(look).await? {
-            (false, registered) => Ok(registered),
-            (true, _) => {
-                self.pool.forget();
-                Err(StoreError::Unavailable(pool::STANDBY.to_owned()))
-            }
-        }
+        Ok(!self.rows(&[key.digest()]).await?.is_empty())
     }
 
     async fn register(&self, records: &[TokenRecord]) -> Result<(), StoreError> {

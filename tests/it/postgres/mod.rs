@@ -2,6 +2,7 @@
 
 mod by_hand;
 mod following;
+mod pool;
 mod refused;
 mod schema;
 mod service;
