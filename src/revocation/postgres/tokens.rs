@@ -37,6 +37,12 @@ const KEEP: &str = "
         FROM (SELECT) AS once
         LEFT JOIN (SELECT t.*) AS old ON old.expires_at > revocation_time($13))";
 
+/// As revocations are swept.
+const PRUNE: &str = "
+    DELETE FROM tokens WHERE id IN (
+        SELECT id FROM tokens WHERE expires_at <= least(revocation_time($1), now())
+        LIMIT $2 FOR UPDATE SKIP LOCKED)";
+
 /// The columns of a record, of the table `t`, and whether it is registered at `$1`.
 const COLUMNS: &str = "t.token, t.subject, t.session, t.client, t.kid, t.type, \
     revocation_millis(t.issued_at) AS issued_at, revocation_millis(t.expires_at) AS expires_at, \
@@ -188,11 +194,7 @@ impl PostgresStore {
     pub(super) async fn prune_tokens(&self, now: Timestamp) -> Result<u64, StoreError> {
         let mut pruned = 0;
         loop {
-            let query = sqlx::query(
-                "DELETE FROM tokens WHERE id IN (SELECT id FROM tokens WHERE expires_at <= revocation_time($1) \
-                 LIMIT $2 FOR UPDATE SKIP LOCKED)",
-            );
-            let query = query.bind(now.millis()).bind(PRUNE_BATCH);
+            let query = sqlx::query(PRUNE).bind(now.millis()).bind(PRUNE_BATCH);
             let sweep = async |c: &mut PgConnection| Ok(query.execute(c).await?.rows_affected());
             let deleted = self.pool.run(sweep).await?;
             pruned += deleted;

@@ -1,12 +1,14 @@
 //! The feed: what it hears, what it misses while it is away, and what it does not believe.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use revoxy::revocation::{Cutoff, RevocationStore as _, StoreError};
+use revoxy::clock::{Clock as _, SystemClock};
+use revoxy::revocation::{Cutoff, PostgresStore, RevocationStore as _, StoreError};
 
 use super::{Followed, HOUR, key, revocation};
 use crate::support::postgres::{options, url};
-use crate::support::{Mood, Postgres, Proxy, Scratch, eventually};
+use crate::support::{Mood, PATIENCE, Postgres, Proxy, Scratch, eventually};
 
 #[tokio::test]
 async fn two_stores_on_one_database_see_what_the_other_writes() {
@@ -300,6 +302,29 @@ async fn a_comparison_finds_nothing_while_others_write() {
 }
 
 #[tokio::test]
+async fn a_replica_whose_clock_is_ahead_sweeps_nothing_that_stands() {
+    let scratch = Scratch::new();
+    let postgres = Postgres::start(&scratch).await;
+    let f = Followed::start(&postgres).await;
+    f.store.revoke(&revocation("a")).await.unwrap();
+    postgres
+        .run(
+            "INSERT INTO revocations VALUES ('revoxy:jti:shop:over', NULL, now() - interval '1 s');
+             INSERT INTO tokens SELECT sha256(n::text::bytea), '', '', '', '', '', '', '', 'access', NULL,
+                now() + n * interval '1 hour', now() FROM (VALUES (-1), (1)) AS of (n)",
+        )
+        .await;
+    let fast = PostgresStore::open(&postgres.options(), PATIENCE, Arc::new(SystemClock)).await;
+    let tomorrow = SystemClock.now().plus(24 * HOUR);
+    // The row that is over, and the record that is.
+    assert_eq!(fast.unwrap().prune(tomorrow).await.unwrap(), 2);
+    let left = "SELECT concat((SELECT count(*) FROM revocations), (SELECT count(*) FROM tokens))";
+    assert_eq!(postgres.ask(left).await, "11");
+    f.catches_up().await;
+    assert_eq!(f.holds(&key("a")), Some(Cutoff::All));
+}
+
+#[tokio::test]
 async fn sweeping_expired_rows_tells_nobody() {
     let scratch = Scratch::new();
     let postgres = Postgres::start(&scratch).await;
@@ -313,8 +338,7 @@ async fn sweeping_expired_rows_tells_nobody() {
         .await;
     f.catches_up().await;
     let told = f.feed.pushes.get();
-    let now = revoxy::clock::Clock::now(&revoxy::clock::SystemClock);
-    assert_eq!(f.store.prune(now).await.unwrap(), 2500);
+    assert_eq!(f.store.prune(SystemClock.now()).await.unwrap(), 2500);
     f.catches_up().await;
     assert_eq!(f.feed.pushes.get(), told);
     assert_eq!(f.len(), 1);
