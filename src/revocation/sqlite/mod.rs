@@ -39,6 +39,9 @@ const COLUMNS: &str = "key, not_before, expires_at, reason, actor, revoked_at";
 /// How many expired rows one statement deletes, so that a revocation never waits long behind it.
 const PRUNE_BATCH: i64 = 1000;
 
+/// How long what has expired is kept, in file and view: the clock may have jumped ahead, and will be set back.
+const GRACE: Duration = Duration::from_secs(3600);
+
 /// Revocations and records of tokens in an SQLite file.
 pub struct SqliteStore(Arc<Inner>);
 
@@ -98,10 +101,10 @@ impl SqliteStore {
 
 impl Inner {
     async fn fill_view(&self) -> Result<(), StoreError> {
-        let now = self.clock.now();
+        let since = self.clock.now().minus(GRACE);
         let mut after = None;
         loop {
-            let page = self.page(after.as_deref(), 10_000, now).await?;
+            let page = self.page(after.as_deref(), 10_000, since).await?;
             for revocation in page.revocations {
                 self.view.record(&revocation);
             }
@@ -173,7 +176,7 @@ impl RevocationStore for SqliteStore {
     }
 
     async fn prune(&self, now: Timestamp) -> Result<u64, StoreError> {
-        self.0.prune(now).await
+        self.0.prune(now.minus(GRACE)).await
     }
 }
 
@@ -243,15 +246,16 @@ impl Inner {
         row.as_ref().map(revocation).transpose()
     }
 
-    async fn prune(&self, now: Timestamp) -> Result<u64, StoreError> {
-        self.view.prune(now);
+    /// Deletes what was over then.
+    async fn prune(&self, then: Timestamp) -> Result<u64, StoreError> {
+        self.view.prune(then);
         let mut pruned = 0;
         loop {
             let deleted = sqlx::query(
                 "DELETE FROM revocations WHERE key IN \
                  (SELECT key FROM revocations WHERE expires_at <= ? LIMIT ?)",
             )
-            .bind(now.millis())
+            .bind(then.millis())
             .bind(PRUNE_BATCH)
             .execute(&self.pool)
             .await
@@ -262,7 +266,7 @@ impl Inner {
                 break;
             }
         }
-        Ok(pruned + self.prune_tokens(now).await?)
+        Ok(pruned + self.prune_tokens(then).await?)
     }
 }
 

@@ -13,7 +13,7 @@ use super::super::StoreError;
 use super::super::key::RevocationKey;
 use super::super::record::{Place, TokenPage, TokenRecord};
 use super::super::registry::{RegistrationKey, TokenRegistry};
-use super::{Inner, PRUNE_BATCH, SqliteStore, failed};
+use super::{GRACE, Inner, PRUNE_BATCH, SqliteStore, failed};
 
 const COLUMNS: &str =
     "token, subject, session, client, kid, type, issued_at, expires_at, registered_until, noted_at";
@@ -159,7 +159,7 @@ impl Inner {
                  ORDER BY id LIMIT 10000",
             )
             .bind(&after)
-            .bind(self.clock.now().millis())
+            .bind(self.clock.now().minus(GRACE).millis())
             .fetch_all(&self.pool)
             .await
             .map_err(failed)?;
@@ -175,13 +175,13 @@ impl Inner {
         }
     }
 
-    pub(super) async fn prune_tokens(&self, now: Timestamp) -> Result<u64, StoreError> {
+    pub(super) async fn prune_tokens(&self, then: Timestamp) -> Result<u64, StoreError> {
         let mut pruned = 0;
         loop {
             let deleted = sqlx::query(
                 "DELETE FROM tokens WHERE id IN (SELECT id FROM tokens WHERE expires_at <= ? LIMIT ?)",
             )
-            .bind(now.millis())
+            .bind(then.millis())
             .bind(PRUNE_BATCH)
             .execute(&self.pool)
             .await

@@ -18,6 +18,10 @@ pub trait Fixture: Send + Sync + Sized {
     async fn start() -> Self;
     fn store(&self) -> Store;
     fn now(&self) -> Timestamp;
+    /// How long it keeps what has expired before it is swept.
+    fn grace(&self) -> Duration {
+        Duration::ZERO
+    }
     /// Lets a [`Fixture::moment`] pass.
     async fn pass_a_moment(&self);
     /// Long enough for a few calls to the store, short enough to be waited for.
@@ -72,7 +76,7 @@ impl Fixture for InMemory {
 }
 
 pub struct InSqlite {
-    clock: Arc<ManualClock>,
+    pub clock: Arc<ManualClock>,
     store: Option<Store>,
     scratch: Scratch,
 }
@@ -102,6 +106,10 @@ impl Fixture for InSqlite {
 
     fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    fn grace(&self) -> Duration {
+        Duration::from_secs(3600)
     }
 
     async fn pass_a_moment(&self) {

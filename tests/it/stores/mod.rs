@@ -9,6 +9,7 @@ mod fixture;
 mod followed;
 mod foreign;
 mod in_postgres;
+mod in_sqlite;
 mod journal;
 mod registry;
 mod viewed;

@@ -160,7 +160,7 @@ pub async fn records_and_registrations_go_with_their_token(f: impl Fixture) {
         }
     }
     assert_eq!(ids(&list(&store, "alice", 1).await), ["long"].into());
-    store.prune(f.now()).await.unwrap();
+    store.prune(f.now().plus(f.grace())).await.unwrap();
     assert_eq!(ids(&list(&store, "alice", 1).await), ["long"].into());
     assert!(is_registered(&store, &key("long")).await);
 }
