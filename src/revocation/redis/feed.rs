@@ -316,6 +316,10 @@ impl Feed {
                         session.look_who_it_is().await?;
                     }
                     proved = session.heartbeat().await?;
+                    if *self.state.borrow() != FeedState::Complete {
+                        let why = session.link.why().to_owned();
+                        self.state.send_replace(FeedState::Starting(why));
+                    }
                     if session.reconciliation.moving.has_moved() {
                         // Until it has been compared, what is deleted by hand counts as lost.
                         compare_at = compare_at.min(Instant::now() + COMPARE_AFTER_MOVES);

@@ -135,6 +135,14 @@ impl Link {
         }
     }
 
+    /// Why the last heartbeat has proved nothing; empty where it has.
+    pub(super) fn why(&self) -> &str {
+        match self {
+            Self::One(_) => "",
+            Self::Cluster(primaries) => primaries.why(),
+        }
+    }
+
     /// A number that stands for who has which slots, as far as is known.
     pub(super) fn slots(&self) -> u64 {
         match self {

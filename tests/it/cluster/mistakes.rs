@@ -4,7 +4,7 @@ use jsonwebtoken::Algorithm;
 
 use crate::support::cluster::{Cluster, Flavour};
 use crate::support::server::{revoxy, run};
-use crate::support::{Config, Process, Redis, Scratch, SigningKey, eventually};
+use crate::support::{Config, Process, Redis, Revoxy, Scratch, SigningKey, eventually};
 
 async fn said(command: &str, scratch: &Scratch, lines: &[&str], store: &str) -> (bool, String) {
     let key = SigningKey::generate(Algorithm::ES256);
@@ -112,4 +112,11 @@ async fn what_keeps_a_start_waiting_is_said_once() {
     .await;
     let said = process.output();
     assert_eq!(said.matches("gives no proof").count(), 1, "{said}");
+    drop(process);
+    // Where that lasts, the start ends, and says why.
+    slots("DELSLOTS");
+    let (status, said) = Revoxy::refused(&scratch, &config.yaml()).await;
+    assert_eq!(status.code(), Some(2), "{said}");
+    let last = said.lines().last().unwrap();
+    assert!(last.contains(&why), "{said}");
 }

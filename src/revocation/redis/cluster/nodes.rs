@@ -32,6 +32,7 @@ pub(in super::super) struct Primaries {
     /// Whether somebody has said `MOVED` since that was last asked.
     moved: AtomicBool,
     doubt: Doubt,
+    why: Option<String>,
 }
 
 struct Node {
@@ -84,12 +85,18 @@ impl Primaries {
             prefixes: prefixes.clone(),
             moved: AtomicBool::default(),
             doubt: Doubt::default(),
+            why: None,
         })
     }
 
     /// A number that stands for who has which slots.
     pub(in super::super) fn slots(&self) -> u64 {
         self.topology.fingerprint()
+    }
+
+    /// Why the last heartbeat has proved nothing; empty where it has.
+    pub(in super::super) fn why(&self) -> &str {
+        self.why.as_deref().unwrap_or_default()
     }
 
     /// Asks each who it is.
@@ -129,10 +136,10 @@ impl Primaries {
         if !topology.has_those_of(&self.topology) {
             return Err(changed("there are other primaries than before"));
         }
-        let why = doubt(told, &topology);
-        let doubted = why.is_some();
+        self.why = doubt(told, &topology);
+        let doubted = self.why.is_some();
         if self.doubt.is_to_be_said(doubted, Instant::now())
-            && let Some(why) = why
+            && let Some(why) = &self.why
         {
             tracing::warn!(
                 why,
