@@ -24,6 +24,8 @@ pub async fn revocations_outlive_a_restart(mut f: impl Durable) {
     assert_eq!(list(&store, 10).await.len(), 2);
     if let Some(view) = store.view() {
         assert_eq!(view.len(), 2);
+        assert_eq!(view.lookup(&partial.key, f.now()), Some(cutoff));
+        assert_eq!(view.lookup(&whole.key, f.now()), Some(Cutoff::All));
     }
 }
 
@@ -38,5 +40,10 @@ pub async fn what_was_taken_back_or_has_expired_stays_gone_after_a_restart(mut f
     f.pass_a_moment().await;
     f.restart().await;
     assert!(list(&f.store(), 10).await.is_empty());
-    assert_eq!(find(&f.store(), &key("short")).await, None);
+    for gone in [key("short"), long.key] {
+        assert_eq!(find(&f.store(), &gone).await, None);
+        let store = f.store();
+        let held = store.view().and_then(|view| view.lookup(&gone, f.now()));
+        assert_eq!(held, None);
+    }
 }

@@ -8,6 +8,7 @@ use revoxy::revocation::{
     MemoryStore, RedisClusterStore, RedisStore, RevocationStore, SqliteStore, StoreError,
 };
 
+use super::contract::key;
 use crate::support::cluster::{Cluster, Flavour};
 use crate::support::{PATIENCE, Redis, Scratch, eventually};
 
@@ -51,6 +52,18 @@ pub async fn pass(moment: Duration) {
     let end = SystemClock.now().plus(moment + Duration::from_millis(2));
     eventually("the end of a moment", async || {
         (SystemClock.now() > end).then_some(())
+    })
+    .await;
+}
+
+/// Waits until a store has found its way back by itself, to every server that it has.
+pub async fn is_back(store: &dyn RevocationStore) {
+    // As many as there are nodes to ask, and more.
+    let keys: Vec<_> = (0..64).map(|n| key(&format!("nothing {n}"))).collect();
+    eventually("a store that is back", async || {
+        let answer = tokio::time::timeout(PATIENCE, store.lookup(&keys)).await;
+        let listed = tokio::time::timeout(PATIENCE, store.list(None, 1000)).await;
+        (answer.ok()?.is_ok() && listed.ok()?.is_ok()).then_some(())
     })
     .await;
 }
@@ -161,20 +174,14 @@ impl Durable for InRedis {
     async fn restart(&mut self) {
         self.redis.kill();
         self.redis.restart(&self.scratch).await;
-        // The store has to find its way back by itself.
-        eventually("a store that is back", async || {
-            let answer = tokio::time::timeout(PATIENCE, self.store.lookup(&[])).await;
-            let listed = tokio::time::timeout(PATIENCE, self.store.list(None, 1)).await;
-            (answer.ok()?.is_ok() && listed.ok()?.is_ok()).then_some(())
-        })
-        .await;
+        is_back(&*self.store).await;
     }
 }
 
 pub struct InCluster {
     store: Arc<RedisClusterStore>,
-    _cluster: Cluster,
-    _scratch: Scratch,
+    cluster: Cluster,
+    scratch: Scratch,
 }
 
 impl Fixture for InCluster {
@@ -185,8 +192,8 @@ impl Fixture for InCluster {
         store.ready(PATIENCE).await.unwrap();
         Self {
             store: Arc::new(store),
-            _cluster: cluster,
-            _scratch: scratch,
+            cluster,
+            scratch,
         }
     }
 
@@ -200,5 +207,12 @@ impl Fixture for InCluster {
 
     async fn pass_a_moment(&self) {
         pass(self.moment()).await;
+    }
+}
+
+impl Durable for InCluster {
+    async fn restart(&mut self) {
+        self.cluster.restart_all(&self.scratch).await;
+        is_back(&*self.store).await;
     }
 }

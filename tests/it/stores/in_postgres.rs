@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use revoxy::clock::{Clock as _, ManualClock, Timestamp};
-use revoxy::revocation::{PostgresStore, RevocationStore as _};
+use revoxy::revocation::PostgresStore;
 
-use super::fixture::{Durable, Fixture, Store, manual};
-use super::viewed::{Patient, metrics, settings};
-use crate::support::{PATIENCE, Postgres, Scratch, eventually};
+use super::fixture::{Durable, Fixture, Store, is_back, manual};
+use super::viewed::{Patient, follows_again, metrics, settings};
+use crate::support::{PATIENCE, Postgres, Scratch};
 
 pub struct InPostgres {
     pub postgres: Postgres,
@@ -48,11 +48,8 @@ impl Durable for InPostgres {
     async fn restart(&mut self) {
         self.postgres.kill();
         self.postgres.restart(&self.scratch).await;
-        // The store has to find its way back by itself: one call meets the connection that is no more.
-        eventually("a store that is back", async || {
-            self.store.list(None, 1).await.ok()
-        })
-        .await;
+        // One call meets the connection that is no more.
+        is_back(&*self.store).await;
     }
 }
 
@@ -94,13 +91,8 @@ impl Durable for InFollowedPostgres {
     async fn restart(&mut self) {
         self.postgres.kill();
         self.postgres.restart(&self.scratch).await;
-        let back = Instant::now();
-        eventually("a view as of now", async || {
-            let age = self.store.view()?.age(Instant::now())?;
-            (age < back.elapsed()).then_some(())
-        })
-        .await;
+        follows_again(&*self.store, Instant::now()).await;
         // And with direct reads: one meets the connection that is no more.
-        let _ = self.store.list(None, 1).await;
+        is_back(&*self.store).await;
     }
 }

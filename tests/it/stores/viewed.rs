@@ -12,9 +12,9 @@ use revoxy::revocation::{
     RevocationKey, RevocationStore, StoreError, View,
 };
 
-use super::fixture::{Fixture, Store, pass};
+use super::fixture::{Durable, Fixture, Store, is_back, pass};
 use crate::support::cluster::{Cluster, Flavour};
-use crate::support::{PATIENCE, Redis, Scratch};
+use crate::support::{PATIENCE, Redis, Scratch, eventually};
 
 pub struct Patient<S>(pub S);
 
@@ -36,23 +36,32 @@ pub fn metrics() -> FeedMetrics {
     Metrics::new(&labels, &StoreError::LABELS).unwrap().feed
 }
 
+/// Waits until a store's view is as of a moment after this.
+pub async fn follows_again(store: &dyn RevocationStore, this: Instant) {
+    eventually("a view as of now", async || {
+        let age = store.view()?.age(Instant::now())?;
+        (age < this.elapsed()).then_some(())
+    })
+    .await;
+}
+
 pub struct InFollowedRedis {
     store: Arc<Patient<RedisStore>>,
-    _redis: Redis,
-    _scratch: Scratch,
+    redis: Redis,
+    scratch: Scratch,
 }
 
 impl Fixture for InFollowedRedis {
     async fn start() -> Self {
         let scratch = Scratch::new();
-        let redis = Redis::start(&scratch).await;
+        let redis = Redis::durable(&scratch).await;
         let clock = Arc::new(SystemClock);
         let store = RedisStore::with_view(&redis.options(), settings(), clock, metrics()).unwrap();
         store.ready(PATIENCE).await.unwrap();
         Self {
             store: Arc::new(Patient(store)),
-            _redis: redis,
-            _scratch: scratch,
+            redis,
+            scratch,
         }
     }
 
@@ -69,10 +78,19 @@ impl Fixture for InFollowedRedis {
     }
 }
 
+impl Durable for InFollowedRedis {
+    async fn restart(&mut self) {
+        self.redis.kill();
+        self.redis.restart(&self.scratch).await;
+        follows_again(&*self.store, Instant::now()).await;
+        is_back(&*self.store).await;
+    }
+}
+
 pub struct InFollowedCluster {
     store: Arc<Patient<RedisClusterStore>>,
-    _cluster: Cluster,
-    _scratch: Scratch,
+    cluster: Cluster,
+    scratch: Scratch,
 }
 
 impl Fixture for InFollowedCluster {
@@ -84,8 +102,8 @@ impl Fixture for InFollowedCluster {
         store.ready(PATIENCE).await.unwrap();
         Self {
             store: Arc::new(Patient(store)),
-            _cluster: cluster,
-            _scratch: scratch,
+            cluster,
+            scratch,
         }
     }
 
@@ -99,6 +117,14 @@ impl Fixture for InFollowedCluster {
 
     async fn pass_a_moment(&self) {
         pass(self.moment()).await;
+    }
+}
+
+impl Durable for InFollowedCluster {
+    async fn restart(&mut self) {
+        self.cluster.restart_all(&self.scratch).await;
+        follows_again(&*self.store, Instant::now()).await;
+        is_back(&*self.store).await;
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use revoxy::clock::{Clock as _, SystemClock, Timestamp};
 use revoxy::revocation::{RedisOptions, RedisStore};
 
-use super::fixture::{Fixture, Store, pass};
+use super::fixture::{Durable, Fixture, Store, is_back, pass};
 use crate::support::sentinel::Trio;
 use crate::support::{PATIENCE, Redis, Scratch, eventually};
 
@@ -15,7 +15,7 @@ const LONG: Duration = Duration::from_secs(5);
 
 pub struct InSentinel {
     store: Store,
-    _trio: Trio,
+    trio: Trio,
 }
 
 pub struct InValkey {
@@ -38,7 +38,7 @@ impl Fixture for InSentinel {
         let trio = Trio::without_replicas().await;
         Self {
             store: open(&trio.options(LONG)).await,
-            _trio: trio,
+            trio,
         }
     }
 
@@ -52,6 +52,13 @@ impl Fixture for InSentinel {
 
     async fn pass_a_moment(&self) {
         pass(self.moment()).await;
+    }
+}
+
+impl Durable for InSentinel {
+    async fn restart(&mut self) {
+        self.trio.restart().await;
+        is_back(&*self.store).await;
     }
 }
 

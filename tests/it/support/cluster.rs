@@ -301,6 +301,19 @@ impl Cluster {
         node.process = launch(scratch, flavour, node.port, bus, &node.dir, tls);
     }
 
+    /// Kills every node, and starts them all again on their data.
+    pub async fn restart_all(&mut self, scratch: &Scratch) {
+        for node in 0..self.nodes.len() {
+            self.kill(node);
+        }
+        for node in 0..self.nodes.len() {
+            self.restart(node, scratch);
+        }
+        for node in 0..self.nodes.len() {
+            self.works(node).await;
+        }
+    }
+
     /// From now on no other node reaches this one, nor it them; clients and its replica do. It does not notice for a
     /// minute, and so goes on as before.
     pub fn cut_off(&self, node: usize) {

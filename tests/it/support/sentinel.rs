@@ -12,6 +12,8 @@ use super::{PATIENCE, Process, Redis, Scratch, eventually};
 
 /// What the Sentinels call the primary.
 pub const MASTER: &str = "shop";
+/// What a Sentinel is told at start, and where it writes down what it finds out.
+const CONFIG: &str = "sentinel.conf";
 /// The user that the Sentinels are to the servers.
 const WATCHER: [&str; 6] = ["--user", "watcher", "on", ">watching", "&*", "~*"];
 /// How long a server must be silent to be down: on a busy machine even one that is well is silent for a while.
@@ -58,7 +60,7 @@ impl Member {
 pub struct Sentinel {
     process: Process,
     port: u16,
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 impl Sentinel {
@@ -79,14 +81,21 @@ sentinel parallel-syncs {MASTER} 2
             dir = scratch.path().display(),
             down = DOWN_AFTER.as_millis()
         );
-        let path = scratch.write("sentinel.conf", config);
-        let mut command = Command::new(program("redis-server", "REDIS_SERVER_BIN", &[]));
-        command.arg(path).arg("--sentinel");
+        scratch.write(CONFIG, config);
         Self {
-            process: Process::start("sentinel", &mut command, &scratch),
+            process: launch(&scratch),
             port,
-            _scratch: scratch,
+            scratch,
         }
+    }
+
+    pub fn kill(&mut self) {
+        self.process.kill();
+    }
+
+    /// A new process in the place of the killed one. It knows what that one had written down.
+    pub fn restart(&mut self) {
+        self.process = launch(&self.scratch);
     }
 
     pub fn port(&self) -> u16 {
@@ -118,6 +127,12 @@ sentinel parallel-syncs {MASTER} 2
     }
 }
 
+fn launch(scratch: &Scratch) -> Process {
+    let mut command = Command::new(program("redis-server", "REDIS_SERVER_BIN", &[]));
+    command.arg(scratch.file(CONFIG)).arg("--sentinel");
+    Process::start("sentinel", &mut command, scratch)
+}
+
 impl Trio {
     /// A primary alone, with its Sentinels: where nothing becomes of it, that is enough.
     pub async fn without_replicas() -> Self {
@@ -126,12 +141,33 @@ impl Trio {
         let sentinels: Vec<_> = (0..3).map(|_| Sentinel::start(port)).collect();
         let servers = vec![primary];
         let trio = Self { servers, sentinels };
-        eventually("three Sentinels that name it", async || {
-            let named = trio.sentinels.iter().filter_map(Sentinel::names);
+        trio.is_named_by_all().await;
+        trio
+    }
+
+    async fn is_named_by_all(&self) {
+        eventually("three Sentinels that name a primary", async || {
+            let named = self.sentinels.iter().filter_map(Sentinel::names);
             (named.count() == 3).then_some(())
         })
         .await;
-        trio
+    }
+
+    /// Kills everything, and starts all of it again on its data.
+    pub async fn restart(&mut self) {
+        for sentinel in &mut self.sentinels {
+            sentinel.kill();
+        }
+        for server in &mut self.servers {
+            server.redis.kill();
+        }
+        for server in &mut self.servers {
+            server.restart().await;
+        }
+        for sentinel in &mut self.sentinels {
+            sentinel.restart();
+        }
+        self.is_named_by_all().await;
     }
 
     /// Starts all, and waits until every Sentinel knows every other and both replicas, which are in step.
