@@ -5,7 +5,8 @@ use std::sync::Arc;
 use revoxy::clock::Clock as _;
 use revoxy::clock::{SystemClock, Timestamp};
 use revoxy::jwt::{
-    Algorithm, Issuer, IssuerProfile, KeyFile, TokenForm, TokenTypeNames, VerifiedClaims, Verifier,
+    Algorithm, Issuer, IssuerProfile, KeyFile, TokenForm, TokenType, TokenTypeNames,
+    VerifiedClaims, Verifier,
 };
 use revoxy::metrics::{CheckLabels, Metrics};
 use revoxy::revocation::{
@@ -19,7 +20,7 @@ use crate::support::tokens::{AUDIENCE, ISSUER};
 use crate::support::{PATIENCE, Scratch, SigningKey, Token};
 
 /// The claims of a good token, by way of the only maker of verified claims.
-fn verified(token: Token) -> VerifiedClaims {
+pub fn verified(token: Token) -> VerifiedClaims {
     let scratch = Scratch::new();
     let key = SigningKey::generate(jsonwebtoken::Algorithm::ES256);
     let options = key.write(&scratch);
@@ -44,14 +45,14 @@ fn verified(token: Token) -> VerifiedClaims {
         .unwrap()
 }
 
-fn full() -> Token {
+pub fn full() -> Token {
     let token = Token::access("the-jti").with("sub", "the-sub");
     let token = token.with("sid", "the-sid").with("azp", "the-client");
     token.header("kid", "the-kid")
 }
 
-/// By what a check finds the token revoked.
-async fn revoked_by(f: &impl Fixture, claims: &VerifiedClaims) -> Option<KeyKind> {
+/// The checker of a service over the store.
+pub fn checker(f: &impl Fixture) -> Checker {
     let labels = CheckLabels {
         outcomes: &[],
         policies: &[],
@@ -65,14 +66,23 @@ async fn revoked_by(f: &impl Fixture, claims: &VerifiedClaims) -> Option<KeyKind
         deadline: PATIENCE,
         max_staleness: PATIENCE,
     };
-    let checker = Checker::new(f.store(), settings, metrics.store.clone());
-    let keys = TokenKeys::of(claims);
-    let revoked_by = match checker.check(claims.token_type(), &keys, f.now()) {
+    Checker::new(f.store(), settings, metrics.store.clone())
+}
+
+/// By what a check finds a token of these keys revoked.
+pub async fn judge(f: &impl Fixture, keys: &TokenKeys) -> Option<RevokedBy> {
+    let checker = checker(f);
+    match checker.check(TokenType::Access, keys, f.now()) {
         Lookup::Clear => None,
         Lookup::Revoked(by) => Some(by),
         Lookup::Unidentified => panic!("nothing is lacking"),
-        Lookup::Ask => checker.ask(&keys).await.unwrap(),
-    };
+        Lookup::Ask => checker.ask(keys).await.unwrap(),
+    }
+}
+
+/// By which key of ours a check finds the token revoked.
+async fn revoked_by(f: &impl Fixture, claims: &VerifiedClaims) -> Option<KeyKind> {
+    let revoked_by = judge(f, &TokenKeys::of(claims)).await;
     revoked_by.map(|by| match by {
         RevokedBy::Key(kind) => kind,
         RevokedBy::Application | RevokedBy::Unregistered => panic!("not a key of ours: {by:?}"),

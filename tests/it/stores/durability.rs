@@ -5,6 +5,7 @@ use revoxy::revocation::Cutoff;
 
 use super::contract::{HOUR, find, key, list, revocation};
 use super::fixture::Durable;
+use super::registry;
 
 pub async fn revocations_outlive_a_restart(mut f: impl Durable) {
     let cutoff = Cutoff::IssuedUpTo(Timestamp::from_millis(1_700_000_000_125));
@@ -46,4 +47,17 @@ pub async fn what_was_taken_back_or_has_expired_stays_gone_after_a_restart(mut f
         let held = store.view().and_then(|view| view.lookup(&gone, f.now()));
         assert_eq!(held, None);
     }
+}
+
+pub async fn records_and_registrations_outlive_a_restart(mut f: impl Durable) {
+    let store = f.store();
+    registry::register(&store, &registry::record(&f, "registered", "alice")).await;
+    registry::note(&store, &registry::record(&f, "noted", "alice")).await;
+    drop(store);
+    f.restart().await;
+    let store = f.store();
+    assert!(registry::is_registered(&store, &key("registered")).await);
+    assert!(!registry::is_registered(&store, &key("noted")).await);
+    let listed = registry::list(&store, "alice", 10).await;
+    assert_eq!(registry::ids(&listed), ["noted", "registered"].into());
 }

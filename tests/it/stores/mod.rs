@@ -2,6 +2,7 @@
 //!
 //! To add a store: give it a [`fixture::Fixture`], and a line `contract!` at the end of this file.
 
+mod allowed;
 mod checks;
 mod contract;
 mod durability;
@@ -22,7 +23,7 @@ use viewed::{InFollowedCluster, InFollowedRedis};
 use watched::{InSentinel, InValkey};
 
 /// Makes a module of tests for a store: the contract, and with `durable` that it outlives a restart. With `registry` it is
-/// that of a store that knows tokens.
+/// that of a store that knows tokens; with `followed_registry`, of one that keeps a view of what others register too.
 macro_rules! contract {
     ($module:ident, $fixture:ty, durable) => {
         mod $module {
@@ -44,9 +45,7 @@ macro_rules! contract {
         mod $module {
             use super::*;
             contract!(@registry $fixture);
-            contract!(@tests $fixture, registry:
-                records_and_registrations_outlive_a_restart,
-            );
+            contract!(@durable_registry $fixture);
         }
     };
     ($module:ident, $fixture:ty, registry) => {
@@ -55,14 +54,20 @@ macro_rules! contract {
             contract!(@registry $fixture);
         }
     };
+    ($module:ident, $fixture:ty, followed_registry, durable) => {
+        mod $module {
+            use super::*;
+            contract!(@followed_registry $fixture);
+            contract!(@durable_registry $fixture);
+        }
+    };
     (@registry $fixture:ty) => {
+        contract!(@followed_registry $fixture);
         contract!(@tests $fixture, registry:
             a_token_that_nobody_registered_is_not_registered,
             a_record_reads_back_as_it_was_written,
-            records_and_registrations_go_with_their_token,
             what_has_expired_already_is_not_kept,
             to_see_a_registered_token_takes_nothing_from_it,
-            a_registration_ends_with_what_was_registered,
             a_token_that_was_seen_can_be_registered_later,
             tokens_without_a_subject_are_in_nobody_s_list,
             a_list_shows_everything_page_by_page,
@@ -70,6 +75,22 @@ macro_rules! contract {
             many_tasks_may_register_note_and_list_at_once,
             a_record_says_by_what_its_token_may_be_revoked,
         );
+    };
+    // What a view could spoil. The rest is asked of the same store without one, in the same words.
+    (@followed_registry $fixture:ty) => {
+        contract!(@tests $fixture, registry:
+            records_and_registrations_go_with_their_token,
+            a_registration_ends_with_what_was_registered,
+        );
+        contract!(@tests $fixture, allowed:
+            only_a_registered_token_passes_and_at_once,
+            a_registered_token_can_be_revoked_and_taken_back,
+            a_registration_that_has_ended_lets_nobody_pass,
+        );
+    };
+    (@durable_registry $fixture:ty) => {
+        contract!(@tests $fixture, durability: records_and_registrations_outlive_a_restart);
+        contract!(@tests $fixture, allowed: an_allow_list_outlives_a_restart);
     };
     (@contract $fixture:ty) => {
         contract!(@tests $fixture, contract:
@@ -116,8 +137,27 @@ contract!(cluster, InCluster, durable);
 contract!(tokens_in_memory, InMemory, registry);
 contract!(tokens_in_sqlite, InSqlite, registry, durable);
 contract!(tokens_in_redis, InRedis, registry, durable);
-contract!(tokens_in_cluster, InCluster, registry);
+contract!(
+    tokens_in_redis_view,
+    InFollowedRedis,
+    followed_registry,
+    durable
+);
+contract!(tokens_in_sentinel, InSentinel, registry, durable);
+contract!(tokens_in_cluster, InCluster, registry, durable);
+contract!(
+    tokens_in_cluster_view,
+    InFollowedCluster,
+    followed_registry,
+    durable
+);
 contract!(tokens_in_postgres, InPostgres, registry, durable);
+contract!(
+    tokens_in_postgres_view,
+    InFollowedPostgres,
+    followed_registry,
+    durable
+);
 contract!(custom, InJournal, durable);
 contract!(postgres, InPostgres, durable);
 contract!(postgres_view, InFollowedPostgres, durable);

@@ -11,13 +11,13 @@ use revoxy::revocation::{
 use tokio::task::JoinSet;
 
 use super::contract::{HOUR, find, key, revocation};
-use super::fixture::{Durable, Fixture, Store};
+use super::fixture::{Fixture, Store};
 
 fn registry(store: &Store) -> &dyn TokenRegistry {
     store.registry().expect("a store that knows tokens")
 }
 
-fn record(f: &impl Fixture, jti: &str, subject: &str) -> TokenRecord {
+pub fn record(f: &impl Fixture, jti: &str, subject: &str) -> TokenRecord {
     TokenRecord {
         token: key(jti),
         subject: Some(subject.to_owned()),
@@ -32,13 +32,13 @@ fn record(f: &impl Fixture, jti: &str, subject: &str) -> TokenRecord {
     }
 }
 
-async fn is_registered(store: &Store, token: &RevocationKey) -> bool {
+pub async fn is_registered(store: &Store, token: &RevocationKey) -> bool {
     let key = RegistrationKey::of(token);
     registry(store).is_registered(&key).await.unwrap()
 }
 
 /// All records of a subject, asking for `limit` at a time.
-async fn list(store: &Store, subject: &str, limit: usize) -> Vec<TokenRecord> {
+pub async fn list(store: &Store, subject: &str, limit: usize) -> Vec<TokenRecord> {
     let (mut records, mut after) = (Vec::new(), None);
     loop {
         let page = registry(store).of_subject("shop", subject, after, limit);
@@ -52,16 +52,16 @@ async fn list(store: &Store, subject: &str, limit: usize) -> Vec<TokenRecord> {
     }
 }
 
-fn ids(records: &[TokenRecord]) -> BTreeSet<&str> {
+pub fn ids(records: &[TokenRecord]) -> BTreeSet<&str> {
     records.iter().map(|r| r.token.value()).collect()
 }
 
-async fn register(store: &Store, record: &TokenRecord) {
+pub async fn register(store: &Store, record: &TokenRecord) {
     let records = std::slice::from_ref(record);
     registry(store).register(records).await.unwrap();
 }
 
-async fn note(store: &Store, record: &TokenRecord) {
+pub async fn note(store: &Store, record: &TokenRecord) {
     let records = std::slice::from_ref(record);
     registry(store).note(records).await.unwrap();
 }
@@ -393,17 +393,4 @@ pub async fn a_record_says_by_what_its_token_may_be_revoked(f: impl Fixture) {
         }
         assert!(store.unrevoke(&key).await.unwrap());
     }
-}
-
-pub async fn records_and_registrations_outlive_a_restart(mut f: impl Durable) {
-    let store = f.store();
-    register(&store, &record(&f, "registered", "alice")).await;
-    note(&store, &record(&f, "noted", "alice")).await;
-    drop(store);
-    f.restart().await;
-    let store = f.store();
-    assert!(is_registered(&store, &key("registered")).await);
-    assert!(!is_registered(&store, &key("noted")).await);
-    let listed = list(&store, "alice", 10).await;
-    assert_eq!(ids(&listed), ["noted", "registered"].into());
 }

@@ -9,7 +9,7 @@ use revoxy::clock::{Clock as _, SystemClock, Timestamp};
 use revoxy::metrics::{CheckLabels, FeedMetrics, Metrics};
 use revoxy::revocation::{
     Cutoff, Deletions, FeedSettings, Lookups, Page, RedisClusterStore, RedisStore, Revocation,
-    RevocationKey, RevocationStore, StoreError, View,
+    RevocationKey, RevocationStore, StoreError, TokenRegistry, View,
 };
 
 use super::fixture::{Durable, Fixture, Store, is_back, pass};
@@ -132,6 +132,10 @@ impl Durable for InFollowedCluster {
 impl<S: RevocationStore> RevocationStore for Patient<S> {
     fn view(&self) -> Option<&View> {
         self.0.view()
+    }
+
+    fn registry(&self) -> Option<&dyn TokenRegistry> {
+        self.0.registry()
     }
 
     async fn lookup(&self, keys: &[RevocationKey]) -> Result<Vec<Option<Cutoff>>, StoreError> {
