@@ -4,6 +4,7 @@ mod access;
 mod allow_list;
 mod inventory;
 mod outage;
+mod over_cluster;
 mod over_postgres;
 
 use std::sync::Arc;
