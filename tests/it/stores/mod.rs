@@ -20,19 +20,27 @@ use fixture::{Fixture as _, InCluster, InMemory, InRedis, InSqlite};
 use in_postgres::{InFollowedPostgres, InPostgres};
 use journal::InJournal;
 use viewed::{InFollowedCluster, InFollowedRedis};
-use watched::{InSentinel, InValkey};
+use watched::{InFollowedSentinel, InSentinel, InValkey};
 
 /// Makes a module of tests for a store: the contract, and with `durable` that it outlives a restart. With `registry` it is
 /// that of a store that knows tokens; with `followed_registry`, of one that keeps a view of what others register too.
+/// With `followed`, it is the little of both that a new way to a known server and its view could spoil.
 macro_rules! contract {
     ($module:ident, $fixture:ty, durable) => {
         mod $module {
             use super::*;
             contract!(@contract $fixture);
-            contract!(@tests $fixture, durability:
-                revocations_outlive_a_restart,
-                what_was_taken_back_or_has_expired_stays_gone_after_a_restart,
-            );
+            contract!(@durable $fixture);
+        }
+    };
+    ($module:ident, $fixture:ty, followed, durable) => {
+        mod $module {
+            use super::*;
+            contract!(@tests $fixture, contract: a_revocation_is_found_until_it_expires);
+            contract!(@tests $fixture, checks: every_kind_of_key_revokes_the_token_that_it_names);
+            contract!(@tests $fixture, allowed: a_registered_token_can_be_revoked_and_taken_back);
+            contract!(@durable $fixture);
+            contract!(@durable_registry $fixture);
         }
     };
     ($module:ident, $fixture:ty) => {
@@ -86,6 +94,12 @@ macro_rules! contract {
             only_a_registered_token_passes_and_at_once,
             a_registered_token_can_be_revoked_and_taken_back,
             a_registration_that_has_ended_lets_nobody_pass,
+        );
+    };
+    (@durable $fixture:ty) => {
+        contract!(@tests $fixture, durability:
+            revocations_outlive_a_restart,
+            what_was_taken_back_or_has_expired_stays_gone_after_a_restart,
         );
     };
     (@durable_registry $fixture:ty) => {
@@ -164,4 +178,5 @@ contract!(postgres_view, InFollowedPostgres, durable);
 contract!(redis_view, InFollowedRedis, durable);
 contract!(cluster_view, InFollowedCluster, durable);
 contract!(sentinel, InSentinel, durable);
+contract!(sentinel_view, InFollowedSentinel, followed, durable);
 contract!(valkey, InValkey);

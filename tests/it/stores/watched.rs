@@ -1,12 +1,13 @@
 //! Redis found through Sentinels, and Valkey in its place.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use revoxy::clock::{Clock as _, SystemClock, Timestamp};
 use revoxy::revocation::{RedisOptions, RedisStore};
 
 use super::fixture::{Durable, Fixture, Store, is_back, pass};
+use super::viewed::{Patient, follows_again, metrics, settings};
 use crate::support::sentinel::Trio;
 use crate::support::{PATIENCE, Redis, Scratch, eventually};
 
@@ -58,6 +59,46 @@ impl Fixture for InSentinel {
 impl Durable for InSentinel {
     async fn restart(&mut self) {
         self.trio.restart().await;
+        is_back(&*self.store).await;
+    }
+}
+
+/// The same with a view.
+pub struct InFollowedSentinel {
+    store: Arc<Patient<RedisStore>>,
+    trio: Trio,
+}
+
+impl Fixture for InFollowedSentinel {
+    async fn start() -> Self {
+        let trio = Trio::without_replicas().await;
+        let (options, clock) = (trio.options(LONG), Arc::new(SystemClock));
+        let store = RedisStore::with_view(&options, settings(), clock, metrics()).unwrap();
+        store.ready(PATIENCE).await.unwrap();
+        is_back(&store).await;
+        Self {
+            store: Arc::new(Patient(store)),
+            trio,
+        }
+    }
+
+    fn store(&self) -> Store {
+        Arc::clone(&self.store) as _
+    }
+
+    fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
+
+    async fn pass_a_moment(&self) {
+        pass(self.moment()).await;
+    }
+}
+
+impl Durable for InFollowedSentinel {
+    async fn restart(&mut self) {
+        self.trio.restart().await;
+        follows_again(&*self.store, Instant::now()).await;
         is_back(&*self.store).await;
     }
 }
