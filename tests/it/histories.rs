@@ -163,6 +163,38 @@ async fn of_what_a_server_lost_while_the_key_stands_the_stronger_is_kept_and_wri
 }
 
 #[tokio::test]
+async fn what_was_restored_and_what_was_revoked_after_it_each_end_at_their_time() {
+    for deletions in ["deletions: honour", "deletions: ignore"] {
+        let mut scene = Scene::set().await;
+        let replica = scene.replica(&[deletions]).await;
+        let now = tokens::now();
+        let issued = |at: i64| Token::access("x").with("iat", at).sign(&scene.key);
+        let (before, after) = (issued(now - 70), issued(now - 20));
+        let cutoff = format!("{{\"not_before\":{}}}", now - 50);
+        let key = "revoxy:sub:shop:alice";
+        scene.run(&["SET", key, &cutoff, "EX", "3600"]);
+        replica.becomes(&before, "revoked").await;
+        scene.redis.kill();
+        scene.redis.restart(&scene.scratch).await;
+        eventually("what the server has lost, written back", async || {
+            (replica.revoxy.metric(RESTORED).await > 0.5).then_some(())
+        })
+        .await;
+        // Everything, and for a short time.
+        scene.run(&["SET", key, "", "PX", "6000"]);
+        replica.becomes(&after, "revoked").await;
+        let newcomer = scene.replica(&[deletions]).await;
+        newcomer.becomes(&after, "revoked").await;
+        for replica in [&replica, &newcomer] {
+            replica.becomes(&after, "ok").await;
+            for _ in 0..10 {
+                replica.is(&before, "revoked").await;
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_written_with_less_on_the_same_server_is_believed() {
     let scene = Scene::set().await;
     let replica = scene.replica(&[]).await;

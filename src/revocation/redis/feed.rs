@@ -332,11 +332,12 @@ impl Feed {
                     }
                     self.claim(proved, &standing, settled, &servers, &session);
                 }
-                // Before the pushes, which may never end; at its pace it does not keep them waiting.
+                // Before the pushes, which may never end; and after each step these.
                 _ = comparisons.tick(), if Instant::now() >= compare_at => {
                     if session.compare_step().await? {
                         compare_at = Instant::now() + jittered(self.settings.compare_every);
                     }
+                    session.act_on_pushes().await?;
                 }
                 () = session.pushes.arrived() => session.act_on_pushes().await?,
             }

@@ -73,17 +73,15 @@ impl Reconciliation {
             );
             return Ok(());
         }
-        let forgotten = lost.is_some()
-            || self.is_owing()
-            || self.moving.has_moved()
-            || self.deletions == Deletions::Ignore;
-        if forgotten {
-            return self.write_back(link, &missing).await;
-        }
-        for entry in &missing {
+        let forgotten = lost.is_some() || self.is_owing() || self.moving.has_moved();
+        // What was restored stands for itself, and was not deleted.
+        let ignored = |m: &Missing| self.deletions == Deletions::Ignore && m.stands.is_none();
+        let (lost, deleted): (Vec<_>, Vec<_>) =
+            missing.into_iter().partition(|m| forgotten || ignored(m));
+        for entry in &deleted {
             entry.accept(&self.view);
         }
-        Ok(())
+        self.write_back(link, &lost).await
     }
 
     /// Everything has been read, and these entries of the view were not among it.
@@ -161,6 +159,7 @@ impl Reconciliation {
         if self.another_history {
             return Ok(Some(Loss::History));
         }
+        self.evicted |= evicted;
         Ok(evicted.then_some(Loss::Eviction))
     }
 
@@ -179,7 +178,8 @@ impl Reconciliation {
             self.another_history |= self.flushed || !named_anew;
             self.server.identities = identities;
         }
-        self.flushed = false;
+        // With one that is somebody's replica now, the rest is on its way.
+        self.another_history |= !now.are_primaries();
     }
 
     /// Writes back what was forgotten.

@@ -39,8 +39,10 @@ pub(super) struct Reconciliation {
     /// Whether the server has refused to take back what it lost: what is missing is then lost and not deleted, until
     /// everything could be written.
     pub(super) owing: bool,
-    /// Whether all keys of the server have gone at once since its identity was last asked for.
+    /// Whether all keys of the server have gone at once since everything was last read.
     pub(super) flushed: bool,
+    /// Whether the server has evicted what the view keeps, since then.
+    pub(super) evicted: bool,
     /// What stands with less than is held, to be written back.
     pub(super) weaker: Vec<Missing>,
     /// Tombstones that have been acted upon.
@@ -103,6 +105,7 @@ impl Reconciliation {
             scan: None,
             owing: false,
             flushed: false,
+            evicted: false,
             weaker: Vec::new(),
             tombstones: Tombstones::default(),
             another_history: false,
@@ -212,6 +215,8 @@ impl Reconciliation {
         }
         self.server.changed = false;
         self.moving.judged(scan.moves);
+        self.flushed = false;
+        self.evicted = false;
         Ok(())
     }
 
@@ -365,17 +370,7 @@ impl Reconciliation {
                 }
                 self.take(key, hash, *cutoff, *expires_at)
             }
-            StoredKey::Restored(hash) => match self.view.entry(hash) {
-                // A native key that was written again says more; if there is none, what is held is missing.
-                Some(held) if says_less((*cutoff, *expires_at), held) => Change::None,
-                Some((old, expiry))
-                    if old >= *cutoff && expiry.plus(EXPIRY_SLACK) >= *expires_at =>
-                {
-                    self.view.put(hash, old, expiry);
-                    Change::None
-                }
-                _ => self.view.strengthen(hash, *cutoff, *expires_at),
-            },
+            StoredKey::Restored(hash) => self.take_restored(hash, *cutoff, *expires_at),
             StoredKey::Unrevoked(_) => Change::None,
             StoredKey::Registration(hash) => self.put(hash, Cutoff::NoToken, *expires_at),
             StoredKey::Application(hash, _) => {

@@ -36,12 +36,9 @@ impl Missing {
         StoredKey::restored(self.hash).into_bytes()
     }
 
-    /// Lets the view say what the server says.
+    /// Lets the view say what the server says, unless it says something new by now: it may have been revoked meanwhile.
     pub(super) fn accept(&self, view: &View) {
-        match self.stands {
-            Some((cutoff, expires_at)) => drop(view.put(self.hash, cutoff, expires_at)),
-            None => drop(view.remove(self.hash)),
-        }
+        view.settle(self.hash, (self.cutoff, self.expires_at), self.stands);
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use redis::aio::MultiplexedConnection;
-use redis::{RedisResult, Value};
+use redis::{FromRedisValue as _, RedisResult, Value};
 
 use super::connection;
 
@@ -220,9 +220,18 @@ pub(super) async fn is_primary(
     // A server that is busy with a script answers `HELLO`, and holds pushes back. `PING` it refuses.
     let mut questions = redis::pipe();
     questions.add_command(hello.clone());
-    questions.cmd("PING").ignore();
-    let (said,): (HashMap<String, Value>,) = questions.query_async(connection).await?;
-    Ok(says_primary(&said))
+    questions.cmd("PING");
+    questions.ignore_errors();
+    let (said, pong): (Value, Value) = questions.query_async(connection).await?;
+    if let Value::ServerError(error) = said {
+        return Err(error.into());
+    }
+    let says_so = says_primary(&HashMap::from_redis_value(said)?);
+    match pong {
+        // A replica that is loading refuses it, too; it is above all a replica.
+        Value::ServerError(error) if says_so => Err(error.into()),
+        _ => Ok(says_so),
+    }
 }
 
 /// Asks, where RESP2 is spoken, whether it is a node of a cluster.

@@ -22,7 +22,11 @@ pub(super) fn says_less(one: (Cutoff, Timestamp), other: (Cutoff, Timestamp)) ->
 impl Reconciliation {
     /// Whether the server may have lost what it had acknowledged.
     fn may_have_lost(&self) -> bool {
-        self.server.changed || self.is_owing() || self.another_history || self.moving.has_moved()
+        self.server.changed
+            || self.is_owing()
+            || self.another_history
+            || self.evicted
+            || self.moving.has_moved()
     }
 
     /// Takes in what stands under a key.
@@ -54,6 +58,28 @@ impl Reconciliation {
                 Change::None
             }
             _ => self.put(hash, cutoff, expires_at),
+        }
+    }
+
+    /// Takes in what stands under the restored name of a hash: it adds to what stands under its own.
+    pub(super) fn take_restored(
+        &self,
+        hash: KeyHash,
+        cutoff: Cutoff,
+        expires_at: Timestamp,
+    ) -> Change {
+        let (restored, now) = ((cutoff, expires_at), self.clock.now());
+        match self.view.entry(hash).filter(|held| held.1 > now) {
+            None => self.put(hash, cutoff, expires_at),
+            Some(held) if says_less(held, restored) => {
+                self.view.strengthen(hash, cutoff, expires_at)
+            }
+            // A native key that was written again says more; if there is none, what is held is missing.
+            Some(held) if says_less(restored, held) => Change::None,
+            Some((held, expiry)) => {
+                self.view.put(hash, held, expiry);
+                Change::None
+            }
         }
     }
 

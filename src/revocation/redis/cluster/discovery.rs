@@ -21,7 +21,8 @@ use super::topology::Topology;
 const MOST_FOUND: usize = 16;
 /// How much later than the first a node may answer and be heard: one that hangs must not keep the others' word back.
 const GRACE: Duration = Duration::from_millis(100);
-/// The same as long as no cluster is known: which one is ours is then decided by who has answered.
+/// The same as long as nobody of the cluster that is known has answered: strangers alone must not decide which one is ours
+/// because they were quicker.
 const FIRST_GRACE: Duration = Duration::from_secs(1);
 
 /// What is said of a server that is none of a cluster.
@@ -67,11 +68,14 @@ impl Seeds {
         self.configured.iter().chain(others).cloned().collect()
     }
 
-    fn grace(&self) -> Duration {
+    /// How much later than these a node may answer and be heard.
+    fn grace(&self, told: &[(Address, Told)]) -> Duration {
         let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        match memory.owners.is_empty() {
-            true => FIRST_GRACE,
-            false => GRACE,
+        let nodes = told.iter().flat_map(|(_, told)| &told.nodes);
+        let known: BTreeSet<_> = nodes.filter_map(|n| memory.owners.get(&n.id)).collect();
+        match known.len() * 2 > memory.owners.len() {
+            true => GRACE,
+            false => FIRST_GRACE,
         }
     }
 
@@ -92,7 +96,10 @@ impl Seeds {
             }
         }
         memory.remember(&chosen.told);
-        Ok(chosen.told)
+        // One that was reached at two addresses has one voice.
+        let (mut seen, mut told) = (BTreeSet::new(), chosen.told);
+        told.retain(|t| seen.insert(t.id.clone()));
+        Ok(told)
     }
 }
 
@@ -139,14 +146,15 @@ pub(super) async fn told(connector: &Connector) -> Result<Vec<Told>, String> {
     });
     let mut asked: FuturesUnordered<_> = asked.collect();
     let (mut told, mut why) = (Vec::new(), "no answer".to_owned());
-    let (grace, mut until) = (seeds.grace(), None::<Instant>);
+    let mut until = None::<Instant>;
     loop {
         let end = until.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
         tokio::select! {
             answer = asked.next() => match answer {
                 Some(Ok(answer)) => {
                     told.push(answer);
-                    until.get_or_insert_with(|| Instant::now() + grace);
+                    let end = Instant::now() + seeds.grace(&told);
+                    until = Some(until.map_or(end, |until| until.min(end)));
                 }
                 Some(Err(error)) => why = error,
                 None => break,
