@@ -10,6 +10,8 @@ pub enum Fault {
     Kill(Duration),
     /// SIGKILL, and a new server that has nothing.
     KillAndForget(Duration),
+    /// SIGKILL, and a new server that has every key as it was first written.
+    GoBack,
     /// The connections of one replica are closed, and refused for this time.
     Cut(usize, Duration),
     /// The connections of one replica stay open and carry nothing.
@@ -54,6 +56,7 @@ pub enum Kind {
     Pause,
     Kill,
     KillAndForget,
+    GoBack,
     Cut,
     Hang,
     HangHalf,
@@ -134,6 +137,7 @@ impl Iterator for Faults {
             Kind::Pause => Fault::Pause(time),
             Kind::Kill => Fault::Kill(time),
             Kind::KillAndForget => Fault::KillAndForget(time / 4),
+            Kind::GoBack => Fault::GoBack,
             Kind::Cut => Fault::Cut(replica, time),
             Kind::Hang => Fault::Hang(replica, longer),
             Kind::HangHalf => Fault::HangHalf(replica, self.draw(2) == 1, longer),

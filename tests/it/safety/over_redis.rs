@@ -19,7 +19,10 @@ pub struct OverRedis {
 /// With deletions ignored: the promise covers them.
 pub struct OverRedisIgnoringDeletions(OverRedis);
 
-/// `SET`s with one connection.
+/// What a revocation says at first: nothing about tokens of today.
+const FIRST: &str = "{\"not_before\":1}";
+
+/// `SET`s with one connection, each key twice: at last it says everything.
 pub struct RedisWriter {
     client: redis::Client,
     connection: Option<redis::aio::MultiplexedConnection>,
@@ -53,6 +56,7 @@ impl Backing for OverRedis {
             Pause,
             Kill,
             KillAndForget,
+            GoBack,
             Cut,
             Hang,
             Delay,
@@ -106,6 +110,7 @@ impl Backing for OverRedis {
         matches!(
             fault,
             Fault::KillAndForget(_)
+                | Fault::GoBack
                 | Fault::Demote
                 | Fault::Evict
                 | Fault::FlushAll
@@ -134,6 +139,18 @@ impl Backing for OverRedis {
                 self.redis.kill();
                 wait(time).await;
                 self.redis.restart_empty(scratch).await;
+            }
+            Fault::GoBack => {
+                // Made ready elsewhere: the replicas must find it so from the start.
+                let elsewhere = Scratch::new();
+                let mut older = Redis::durable(&elsewhere).await;
+                let keys: Vec<String> = self.redis.run(&["KEYS", "revoxy:jti:shop:safety-*"]);
+                for key in &keys {
+                    let _: redis::Value = older.run(&["SET", key, FIRST, "EX", "3600"]);
+                }
+                older.kill();
+                self.redis.kill();
+                self.redis.restart_with(&elsewhere, scratch).await;
             }
             Fault::ClientKill => self.run(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]),
             Fault::Overflow(replica) => {
@@ -230,10 +247,13 @@ impl Writer for RedisWriter {
         let Some(connection) = &mut self.connection else {
             return false;
         };
-        let mut set = redis::cmd("SET");
-        set.arg(format!("revoxy:jti:shop:{jti}"));
-        set.arg("").arg("EX").arg(3600);
-        let done = set.query_async::<()>(connection).await.is_ok();
+        let key = format!("revoxy:jti:shop:{jti}");
+        let mut done = true;
+        for value in [FIRST, ""] {
+            let mut set = redis::cmd("SET");
+            set.arg(&key).arg(value).arg("EX").arg(3600);
+            done = done && set.query_async::<()>(connection).await.is_ok();
+        }
         if !done {
             self.connection = None;
         }

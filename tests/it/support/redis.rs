@@ -153,6 +153,18 @@ impl Redis {
         self.restart(scratch).await;
     }
 
+    /// A new server on the port of the killed one, with the data of one that was killed elsewhere.
+    pub async fn restart_with(&mut self, elsewhere: &Scratch, scratch: &Scratch) {
+        let files = scratch.file("appendonlydir");
+        std::fs::remove_dir_all(&files).unwrap();
+        std::fs::create_dir(&files).unwrap();
+        for file in std::fs::read_dir(elsewhere.file("appendonlydir")).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), files.join(file.file_name())).unwrap();
+        }
+        self.restart(scratch).await;
+    }
+
     pub fn port(&self) -> u16 {
         self.port
     }
