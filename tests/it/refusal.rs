@@ -177,3 +177,19 @@ async fn a_redis_that_cannot_track_is_refused_with_the_way_out() {
     }
     scene.works("read: store").await;
 }
+
+#[tokio::test]
+async fn a_user_who_may_not_read_an_application_s_keys_is_refused_before_there_are_any() {
+    let scene = Scene::set(&[]).await;
+    let lookups = "lookups: [{ key: \"blacklist:{jti}\" }, { key: \"of:{iss}:{jti}\" }]\n  ";
+    let said = scene.refused(&format!("{lookups}read: view")).await;
+    for part in ["revocation.store.redis", "`blacklist:{jti}`", "grant %R~"] {
+        assert!(said.contains(part), "{part}: {said}");
+    }
+    // Of the second it is not known which names there are.
+    let narrow = ["~blacklist:*", "~of:shop:*"];
+    for pattern in narrow {
+        let () = scene.redis.run(&["ACL", "SETUSER", "narrow", pattern]);
+    }
+    scene.works(&format!("{lookups}read: view")).await;
+}

@@ -144,6 +144,15 @@ impl KeyRule {
         }
     }
 
+    /// The name of a key that a token could have, where that can be told without one.
+    pub(super) fn sample(&self) -> Option<Vec<u8>> {
+        let text = self.key.sample()?;
+        match self.encoding {
+            KeyEncoding::Plain => Some(text.into_bytes()),
+            KeyEncoding::Java => java::serialize(&text),
+        }
+    }
+
     fn name(&self, claims: &VerifiedClaims, token: Option<&str>) -> Result<Vec<u8>, Rendering> {
         let text = match self.key.render(claims, token) {
             Rendering::Text(text) => text,

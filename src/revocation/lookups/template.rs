@@ -168,6 +168,17 @@ impl Template {
         middle.is_some_and(|middle| !middle.is_empty() && !middle.chars().any(char::is_control))
     }
 
+    /// A text that it could make of a token, unless its variables stand for something of which there may be only one value,
+    /// which is not known here.
+    pub(super) fn sample(&self) -> Option<String> {
+        let part = |part: &Part| match part {
+            Part::Literal(text) => Some(text.clone()),
+            Part::Variable(Variable::Client | Variable::Claim(_)) => None,
+            Part::Variable(_) => Some("revoxy-sample".to_owned()),
+        };
+        self.parts.iter().map(part).collect()
+    }
+
     /// Makes the text of a token.
     pub(super) fn render(&self, claims: &VerifiedClaims, token: Option<&str>) -> Rendering {
         let mut text = String::new();

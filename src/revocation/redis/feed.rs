@@ -50,6 +50,7 @@ use super::link::{Link, refusal};
 use super::prefixes::Prefixes;
 use super::pushes::Pushes;
 use super::reconcile::{Reconciliation, Server};
+use super::rights;
 use super::sentinel::Standing;
 use super::server::{Identity, Servers};
 use super::session::Session;
@@ -257,6 +258,8 @@ impl Feed {
         if !servers.are_primaries() {
             return Err(FeedEnd::NotPrimary);
         }
+        let may_read = rights::check(&mut link, &self.settings.lookups);
+        timeout(patience, may_read).await.map_err(late)??;
         if *self.state.borrow() != FeedState::Complete {
             self.state.send_replace(FeedState::Starting(String::new()));
         }

@@ -23,6 +23,7 @@ mod pushes;
 mod reconcile;
 mod record;
 mod restore;
+mod rights;
 mod script;
 mod sentinel;
 mod server;
