@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::app::{self, StartError};
 use crate::clock::{Clock as _, SystemClock, Timestamp};
-use crate::config::{Config, Problems};
+use crate::config::{Config, Mode, Problems};
 use crate::explain::{Explanation, Terms};
 use crate::jwt::MAX_TOKEN_BYTES;
 use crate::logging::{self, LogFormat};
@@ -157,6 +157,7 @@ impl Explain {
             policy: self.policy.as_deref(),
             types: config.revocation.types,
             lookups: &config.revocation.lookups,
+            allow_list: config.revocation.mode == Mode::AllowList,
         };
         let explanation = Explanation::of(&token, verifier, terms, now);
         #[expect(clippy::print_stdout, reason = "the command's result")]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::authz::{Authorizer, AuthzRequest, DenyReason, Outcome, Policies, RequestHeaders, Step};
 use crate::clock::{ManualClock, Timestamp};
 use crate::jwt::{CachingVerifier, Verifier};
-use crate::revocation::{CheckedTypes, ForeignKey, Lookups, TokenKeys};
+use crate::revocation::{CheckedTypes, ForeignKey, Lookups, RegistrationKey, TokenKeys};
 
 /// What a verdict depends on beside the token.
 #[derive(Debug)]
@@ -22,6 +22,8 @@ pub struct Terms<'c> {
     pub types: CheckedTypes,
     /// The keys of applications that are looked up.
     pub lookups: &'c Lookups,
+    /// Whether a token has to be registered.
+    pub allow_list: bool,
 }
 
 /// What was found out about a token.
@@ -29,6 +31,8 @@ pub struct Terms<'c> {
 pub struct Explanation {
     steps: Vec<(&'static str, &'static str, String)>,
     outcome: Outcome,
+    /// Whether it has to stand on a list, which nobody was asked about.
+    listed: bool,
 }
 
 impl Explanation {
@@ -39,7 +43,7 @@ impl Explanation {
             .passed()
             .map(|(stage, what)| (stage.as_str(), "ok", what.to_owned()))
             .collect();
-        let mut unidentified = false;
+        let (mut unidentified, mut listed) = (false, false);
         match &verified {
             Err(error) => {
                 let stage = passed.failed().map_or("", |s| s.as_str());
@@ -52,14 +56,27 @@ impl Explanation {
                     let what = format!("not asked; would be under {:?}", key.rendered());
                     steps.push(("revocation", "--", what));
                 }
+                let looked_up = terms.types.includes(claims.token_type());
                 for key in keys.foreign() {
-                    let what = format!("not asked; would be {}", place(key));
-                    steps.push(("lookup", "--", what));
+                    let would = match key.is_required() {
+                        true => "not asked; has to be",
+                        false => "not asked; would be",
+                    };
+                    listed |= looked_up && key.is_required();
+                    steps.push(("lookup", "--", format!("{would} {}", place(key))));
+                }
+                if terms.allow_list && looked_up {
+                    for key in keys.keys().iter().take(1) {
+                        let key = RegistrationKey::of(key);
+                        let what = format!("not asked; has to be under {:?}", key.rendered());
+                        steps.push(("allow-list", "--", what));
+                    }
+                    listed = true;
                 }
                 if !keys.is_identified() {
                     let why = "lacks a claim of which a lookup makes its key, or has one that no key can be made of";
                     steps.push(("lookup", "no", why.to_owned()));
-                    unidentified = terms.types.includes(claims.token_type());
+                    unidentified = looked_up;
                 }
             }
         }
@@ -88,7 +105,11 @@ impl Explanation {
             Outcome::Allow(_) if unidentified => DenyReason::Unidentified.into(),
             outcome => outcome,
         };
-        Self { steps, outcome }
+        Self {
+            steps,
+            outcome,
+            listed,
+        }
     }
 
     /// Whether the token would be let through, unless it is revoked.
@@ -102,10 +123,10 @@ impl fmt::Display for Explanation {
         for (step, mark, what) in &self.steps {
             writeln!(f, "{step:<11}{mark:<4}{what}")?;
         }
-        let unless = if self.allows() {
-            ", unless revoked"
-        } else {
-            ""
+        let unless = match (self.allows(), self.listed) {
+            (true, false) => ", unless revoked",
+            (true, true) => ", if it is on the allow-list and not revoked",
+            (false, _) => "",
         };
         let (decision, reason) = (self.outcome.decision(), self.outcome.reason());
         write!(f, "{:<15}{decision}: {reason}{unless}", "verdict")
@@ -160,6 +181,7 @@ mod tests {
                 refresh: true,
             },
             lookups: &lookups(),
+            allow_list: false,
         };
         Explanation::of(token, testing::verifier(), terms, now)
     }
@@ -205,6 +227,7 @@ mod tests {
             policy: None,
             types,
             lookups: &lookups,
+            allow_list: false,
         };
         let token = testing::token_of(Signer::of("EdDSA"), "EdDSA", "ed25519");
         let explanation = Explanation::of(&token, testing::verifier(), terms, testing::now());

@@ -156,6 +156,35 @@ fn explain_tells_every_step_and_ends_with_1_where_the_token_would_be_refused() {
     assert!(text.ends_with("deny: wrong_token_type\n"), "{text}");
 }
 
+#[test]
+fn explain_says_where_a_token_has_to_be_on_a_list() {
+    let (scratch, key) = (Scratch::new(), SigningKey::generate(Algorithm::ES256));
+    let config = Config::trusting(&key, &scratch);
+    let missing = "lookups: [{ key: \"label:{jti}\", match: never, missing: revoked }]";
+    let redis = config
+        .clone()
+        .store("redis: { url: \"redis://127.0.0.1:1/0\" }");
+    for (config, place) in [
+        (
+            config.revocation("mode: allow_list"),
+            "has to be under \"revoxy:registered:jti:shop:a\"",
+        ),
+        (redis.revocation(missing), "has to be under \"label:a\""),
+    ] {
+        let path = scratch.write("revoxy.yaml", config.yaml());
+        let mut command = server::revoxy(&["explain", "--config", path.to_str().unwrap()]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let token = Token::access("a").sign(&key);
+        writeln!(child.stdin.take().unwrap(), "{token}").unwrap();
+        let output = child.wait_with_output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(text.contains(place), "{text}");
+        let verdict = "allow: ok, if it is on the allow-list and not revoked\n";
+        assert!(text.ends_with(verdict), "{text}");
+    }
+}
+
 #[tokio::test]
 async fn without_keys_it_listens_but_is_not_ready_and_a_check_is_a_503() {
     let (scratch, key) = (Scratch::new(), SigningKey::generate(Algorithm::ES256));
