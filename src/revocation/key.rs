@@ -12,6 +12,8 @@ use super::view::KeyHash;
 
 /// The prefix of every key of ours in a store.
 pub const PREFIX: &str = "revoxy:";
+/// What the names of the records of tokens begin with, where a store has such names.
+pub(super) const RECORDS: &str = "revoxy-tokens:";
 
 /// The value in the key that revokes a whole issuer: there is nothing more to name.
 pub(super) const WHOLE_ISSUER: &str = "all";

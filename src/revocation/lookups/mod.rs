@@ -17,7 +17,7 @@ use crate::clock::Timestamp;
 use crate::jwt::{ClaimPath, VerifiedClaims};
 
 use super::foreign::{self, ForeignKey};
-use super::key::PREFIX;
+use super::key::{PREFIX, RECORDS};
 use super::token_keys::TokenKeys;
 use super::view::KeyHash;
 
@@ -27,9 +27,6 @@ pub use preset::{Prefix, Preset};
 use template::Rendering;
 pub use template::Template;
 pub use values::TimeUnit;
-
-/// What the names of the records of tokens begin with.
-const RECORDS: &str = "revoxy-tokens:";
 
 /// Whether a key is our own.
 fn is_ours(name: &[u8]) -> bool {

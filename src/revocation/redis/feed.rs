@@ -22,8 +22,9 @@
 //! # When the server forgets
 //!
 //! A server that comes back as another process, or a replica that was promoted, may lack revocations that the view
-//! holds, or hold them with less: an older cutoff, an earlier expiry. Those are written back. Evictions are pushed like deletions, and told from them by the server's own count.
-//! What was taken back through the API has left a tombstone and is not written back.
+//! holds, or hold them with less: an older cutoff, an earlier expiry. Those are written back. Evictions are pushed like
+//! deletions, and told from them by the server's own count. What was taken back through the API has left a tombstone and
+//! is not written back.
 //!
 //! Other replicas of ours may hold what this one does not. So after the server has changed, and at the start where it has
 //! taken another's place, the view counts as fresh only when they too have had [`FeedSettings::max_staleness`] to write

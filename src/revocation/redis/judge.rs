@@ -29,7 +29,7 @@ impl Reconciliation {
     ) -> RedisResult<()> {
         let soon = self.clock.now().plus(EXPIRY_SLACK);
         let held = |(hash, name): &(KeyHash, &Vec<u8>)| {
-            let entry = Missing::of((*hash, self.view.entry(*hash)?));
+            let entry = Missing::of(*hash, self.view.entry(*hash)?);
             Some((entry, (*name).clone()))
         };
         // What is due anyway ends by itself, by our own clock.
@@ -94,7 +94,7 @@ impl Reconciliation {
     ) -> RedisResult<()> {
         let now = self.clock.now();
         let unseen = self.view.unseen(now).into_iter();
-        let unseen = unseen.map(|(hash, cutoff, expires)| Missing::of((hash, (cutoff, expires))));
+        let unseen = unseen.map(|(hash, cutoff, expires)| Missing::of(hash, (cutoff, expires)));
         let (allowed, mut missing): (Vec<_>, Vec<_>) =
             unseen.partition(|m| is_of_allow_list(m.hash));
         // What is due anyway ends by itself.

@@ -162,22 +162,21 @@ impl Reconciliation {
 
     /// Reads the next batch. Tells whether everything has been read.
     pub(super) async fn step(&mut self, link: &mut Link, pushes: &Pushes) -> RedisResult<bool> {
-        let Some(scan) = &self.scan else {
-            return Ok(true);
-        };
-        let why = scan.why;
-        let first = scan.evictions.is_none();
-        let from = scan.position.clone();
-        if first {
+        let begins = |scan: &Scan| scan.evictions.is_none();
+        if self.scan.as_ref().is_some_and(begins) {
             let servers = link.servers().await?;
             self.meet(&servers);
             if let Some(scan) = &mut self.scan {
                 scan.evictions = Some(servers.evicted_keys());
             }
         }
-        let Batch { names, position } = link.scan(&from).await?;
+        let Some(scan) = &mut self.scan else {
+            return Ok(true);
+        };
+        let why = scan.why;
+        let Batch { names, position } = link.scan(&scan.position).await?;
         let through = position.is_none();
-        if let (Some(position), Some(scan)) = (position, &mut self.scan) {
+        if let Some(position) = position {
             scan.position = position;
         }
         let keys = self.parse(names);

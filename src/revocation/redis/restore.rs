@@ -22,7 +22,7 @@ pub(super) struct Missing {
 
 impl Missing {
     /// What is held, of which the server has nothing as far as is known.
-    pub(super) fn of((hash, (cutoff, expires_at)): (KeyHash, (Cutoff, Timestamp))) -> Self {
+    pub(super) fn of(hash: KeyHash, (cutoff, expires_at): (Cutoff, Timestamp)) -> Self {
         Self {
             hash,
             cutoff,

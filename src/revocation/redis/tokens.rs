@@ -20,7 +20,7 @@ use redis::{Cmd, FromRedisValue, Value};
 use crate::clock::Timestamp;
 
 use super::super::StoreError;
-use super::super::key::RevocationKey;
+use super::super::key::{RECORDS, RevocationKey};
 use super::super::record::{Place, TokenPage, TokenRecord};
 use super::super::registry::{RegistrationKey, TokenRegistry};
 use super::record;
@@ -39,8 +39,8 @@ struct Keys {
 impl Keys {
     fn of(issuer: &str, subject: &str) -> Self {
         Self {
-            expiry: format!("revoxy-tokens:expiry:{{{issuer}:{subject}}}"),
-            record: format!("revoxy-tokens:record:{{{issuer}:{subject}}}"),
+            expiry: format!("{RECORDS}expiry:{{{issuer}:{subject}}}"),
+            record: format!("{RECORDS}record:{{{issuer}:{subject}}}"),
         }
     }
 }

@@ -18,13 +18,23 @@ pub type Store = Arc<dyn RevocationStore>;
 pub trait Fixture: Send + Sync + Sized {
     async fn start() -> Self;
     fn store(&self) -> Store;
-    fn now(&self) -> Timestamp;
+    /// The time of its clock: the system's, unless the test has the clock.
+    fn now(&self) -> Timestamp {
+        SystemClock.now()
+    }
     /// How long it keeps what has expired before it is swept.
     fn grace(&self) -> Duration {
         Duration::ZERO
     }
     /// Lets a [`Fixture::moment`] pass.
-    async fn pass_a_moment(&self);
+    async fn pass_a_moment(&self) {
+        // Redis expires a key once its last millisecond is over.
+        let end = self.now().plus(self.moment() + Duration::from_millis(2));
+        eventually("the end of a moment", async || {
+            (self.now() > end).then_some(())
+        })
+        .await;
+    }
     /// Long enough for a few calls to the store, short enough to be waited for.
     fn moment(&self) -> Duration {
         Duration::from_secs(1)
@@ -44,16 +54,6 @@ pub struct InMemory {
 
 pub fn manual() -> Arc<ManualClock> {
     Arc::new(ManualClock::at(SystemClock.now()))
-}
-
-/// Lets a moment pass, by the time of the system.
-pub async fn pass(moment: Duration) {
-    // Redis expires a key once its last millisecond is over.
-    let end = SystemClock.now().plus(moment + Duration::from_millis(2));
-    eventually("the end of a moment", async || {
-        (SystemClock.now() > end).then_some(())
-    })
-    .await;
 }
 
 /// Waits until a store has found its way back by itself, to every server that it has.
@@ -160,14 +160,6 @@ impl Fixture for InRedis {
     fn store(&self) -> Store {
         Arc::clone(&self.store) as _
     }
-
-    fn now(&self) -> Timestamp {
-        SystemClock.now()
-    }
-
-    async fn pass_a_moment(&self) {
-        pass(self.moment()).await;
-    }
 }
 
 impl Durable for InRedis {
@@ -199,14 +191,6 @@ impl Fixture for InCluster {
 
     fn store(&self) -> Store {
         Arc::clone(&self.store) as _
-    }
-
-    fn now(&self) -> Timestamp {
-        SystemClock.now()
-    }
-
-    async fn pass_a_moment(&self) {
-        pass(self.moment()).await;
     }
 }
 

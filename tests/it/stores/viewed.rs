@@ -5,14 +5,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use revoxy::clock::{Clock as _, SystemClock, Timestamp};
+use revoxy::clock::{SystemClock, Timestamp};
 use revoxy::metrics::{CheckLabels, FeedMetrics, Metrics};
 use revoxy::revocation::{
     Cutoff, Deletions, FeedSettings, Lookups, Page, RedisClusterStore, RedisStore, Revocation,
     RevocationKey, RevocationStore, StoreError, TokenRegistry, View,
 };
 
-use super::fixture::{Durable, Fixture, Store, is_back, pass};
+use super::fixture::{Durable, Fixture, Store, is_back};
 use crate::support::cluster::{Cluster, Flavour};
 use crate::support::{PATIENCE, Redis, Scratch, eventually};
 
@@ -68,14 +68,6 @@ impl Fixture for InFollowedRedis {
     fn store(&self) -> Store {
         Arc::clone(&self.store) as _
     }
-
-    fn now(&self) -> Timestamp {
-        SystemClock.now()
-    }
-
-    async fn pass_a_moment(&self) {
-        pass(self.moment()).await;
-    }
 }
 
 impl Durable for InFollowedRedis {
@@ -110,14 +102,6 @@ impl Fixture for InFollowedCluster {
     fn store(&self) -> Store {
         Arc::clone(&self.store) as _
     }
-
-    fn now(&self) -> Timestamp {
-        SystemClock.now()
-    }
-
-    async fn pass_a_moment(&self) {
-        pass(self.moment()).await;
-    }
 }
 
 impl Durable for InFollowedCluster {
@@ -149,9 +133,13 @@ impl<S: RevocationStore> RevocationStore for Patient<S> {
     async fn unrevoke(&self, key: &RevocationKey) -> Result<bool, StoreError> {
         let there = self.0.unrevoke(key).await?;
         let asked = Instant::now();
-        while there && self.view().unwrap().age(Instant::now()) > Some(asked.elapsed()) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
+        let hears = async {
+            while there && self.view().unwrap().age(Instant::now()) > Some(asked.elapsed()) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let heard = tokio::time::timeout(PATIENCE, hears).await;
+        heard.expect("a view that hears of what was taken back");
         Ok(there)
     }
 

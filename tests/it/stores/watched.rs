@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use revoxy::clock::{Clock as _, SystemClock, Timestamp};
+use revoxy::clock::SystemClock;
 use revoxy::revocation::{RedisOptions, RedisStore};
 
-use super::fixture::{Durable, Fixture, Store, is_back, pass};
+use super::fixture::{Durable, Fixture, Store, is_back};
 use super::viewed::{Patient, follows_again, metrics, settings};
 use crate::support::sentinel::Trio;
 use crate::support::{PATIENCE, Redis, Scratch, eventually};
@@ -46,14 +46,6 @@ impl Fixture for InSentinel {
     fn store(&self) -> Store {
         Arc::clone(&self.store)
     }
-
-    fn now(&self) -> Timestamp {
-        SystemClock.now()
-    }
-
-    async fn pass_a_moment(&self) {
-        pass(self.moment()).await;
-    }
 }
 
 impl Durable for InSentinel {
@@ -85,14 +77,6 @@ impl Fixture for InFollowedSentinel {
     fn store(&self) -> Store {
         Arc::clone(&self.store) as _
     }
-
-    fn now(&self) -> Timestamp {
-        SystemClock.now()
-    }
-
-    async fn pass_a_moment(&self) {
-        pass(self.moment()).await;
-    }
 }
 
 impl Durable for InFollowedSentinel {
@@ -116,13 +100,5 @@ impl Fixture for InValkey {
 
     fn store(&self) -> Store {
         Arc::clone(&self.store)
-    }
-
-    fn now(&self) -> Timestamp {
-        SystemClock.now()
-    }
-
-    async fn pass_a_moment(&self) {
-        pass(self.moment()).await;
     }
 }
