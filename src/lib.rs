@@ -25,4 +25,6 @@ pub mod logging;
 pub mod metrics;
 pub mod operations;
 pub mod revocation;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 pub mod tls;

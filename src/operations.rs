@@ -6,7 +6,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
@@ -14,6 +14,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 
+use crate::clock::Moment;
 use crate::metrics::Metrics;
 use crate::revocation::RevocationStore;
 
@@ -72,7 +73,7 @@ async fn scrape(State(operations): State<Operations>) -> Response {
         Some(Some(view)) => {
             operations
                 .metrics
-                .view(view.len(), view.bytes(), view.age(Instant::now()))
+                .view(view.len(), view.bytes(), view.age(Moment::now()))
         }
         Some(None) => operations.metrics.view(0, 0, Some(Duration::ZERO)),
         None => operations.metrics.view(0, 0, None),

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crate::clock::Timestamp;
+use crate::clock::{Moment, Timestamp};
 use crate::jwt::TokenType;
 use crate::metrics::StoreMetrics;
 
@@ -126,7 +126,7 @@ impl Checker {
     /// Whether there is a view that was complete at most this long ago.
     pub fn is_younger_than(&self, age: Duration) -> bool {
         let view = self.store.view();
-        view.and_then(|view| view.age(Instant::now()))
+        view.and_then(|view| view.age(Moment::now()))
             .is_some_and(|now| now <= age)
     }
 

@@ -1,8 +1,10 @@
 //! How far a feed has come, whoever waits for it, and how it tries again: the same for every store that is followed.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
+
+use crate::clock::Moment;
 
 use super::StoreError;
 
@@ -60,7 +62,7 @@ impl Pauses {
     }
 
     /// Says why the attempt that began at `started` has ended, and waits until it is time for another.
-    pub(super) async fn after(&mut self, why: String, started: Instant) {
+    pub(super) async fn after(&mut self, why: String, started: Moment) {
         let lasted = started.elapsed() > LONGEST_PAUSE;
         if why != self.last || lasted {
             tracing::warn!(
@@ -79,9 +81,16 @@ impl Pauses {
 
 /// Shortened at random by up to half.
 pub(super) fn jittered(pause: Duration) -> Duration {
-    use std::hash::{BuildHasher as _, Hasher as _};
-    // Seeded anew each time by the standard library: all that spreading replicas out needs.
-    let random = std::hash::RandomState::new().build_hasher().finish() % 1000;
-    let share = u32::try_from(random).unwrap_or_default();
+    let share = u32::try_from(random(1000)).unwrap_or_default();
     pause / 2 + pause / 2 * share / 1000
+}
+
+/// A number below `bound`. Seeded anew each time by the standard library: all that spreading replicas out needs.
+fn random(bound: u64) -> u64 {
+    use std::hash::{BuildHasher as _, Hasher as _};
+    #[cfg(feature = "simulation")]
+    if let Some(number) = crate::simulation::random(bound) {
+        return number;
+    }
+    std::hash::RandomState::new().build_hasher().finish() % bound
 }

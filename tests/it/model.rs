@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use revoxy::clock::{Clock as _, SystemClock, Timestamp};
+use revoxy::clock::{Clock as _, Moment, SystemClock, Timestamp};
 use revoxy::metrics::{CheckLabels, Metrics};
 use revoxy::revocation::{
     Cutoff, Deletions, FeedSettings, KeyKind, Lookups, RedisStore, RevocationKey,
@@ -128,7 +128,7 @@ async fn the_view_is_the_truth(server: &Redis, seed: u64) {
         }
         let written = Instant::now();
         eventually("a view that is younger than the last command", async || {
-            let age = view.age(Instant::now())?;
+            let age = view.age(Moment::now())?;
             (age < written.elapsed()).then_some(())
         })
         .await;

@@ -34,12 +34,12 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::metrics::FeedMetrics;
 
 use super::super::feed_state::{FeedState, Pauses, jittered};
@@ -119,7 +119,7 @@ impl Feed {
     pub(super) async fn run(self) {
         let mut pauses = Pauses::new();
         loop {
-            let started = Instant::now();
+            let started = Moment::now();
             let end = match self.follow().await {
                 Ok(never) => match never {},
                 Err(end) => end,
@@ -158,7 +158,7 @@ impl Feed {
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut comparisons = interval(COMPARISON_PACE);
         comparisons.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut compare_at = Instant::now() + jittered(self.settings.compare_every);
+        let mut compare_at = Moment::now() + jittered(self.settings.compare_every);
         loop {
             tokio::select! {
                 biased;
@@ -170,9 +170,9 @@ impl Feed {
                     }
                 }
                 heard = session.heard() => session.act_now(&heard?).await?,
-                _ = comparisons.tick(), if Instant::now() >= compare_at => {
+                _ = comparisons.tick(), if Moment::now() >= compare_at => {
                     if session.compare_step().await? {
-                        compare_at = Instant::now() + jittered(self.settings.compare_every);
+                        compare_at = Moment::now() + jittered(self.settings.compare_every);
                     }
                 }
             }
@@ -182,7 +182,7 @@ impl Feed {
         }
     }
 
-    fn complete(&self, as_of: Instant) {
+    fn complete(&self, as_of: Moment) {
         self.view.set_fresh_as_of(as_of);
         self.metrics.following(true);
         if *self.state.borrow() != FeedState::Complete {

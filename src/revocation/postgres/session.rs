@@ -4,12 +4,14 @@
 //! never taken for older than what was read before it. Every wait has a bound; where one is exceeded, or anything
 //! fails, the session is over, and the next reads everything again.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use aws_lc_rs::rand;
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use tokio::time::timeout;
+
+use crate::clock::Moment;
 
 use super::super::StoreError;
 use super::super::view::KeyHash;
@@ -95,10 +97,10 @@ impl Session {
     }
 
     /// Proves that everything that was acknowledged before now is in the view, and tells when that was asked.
-    pub(super) async fn heartbeat(&mut self) -> Result<Instant, FeedEnd> {
+    pub(super) async fn heartbeat(&mut self) -> Result<Moment, FeedEnd> {
         self.beat += 1;
         let beat = self.beat.to_string();
-        let asked = Instant::now();
+        let asked = Moment::now();
         let notify = format!("SELECT pg_notify($1, $2), pg_is_in_recovery(), {TRIGGERS}");
         let notify = sqlx::query(AssertSqlSafe(notify))
             .bind(&self.beats)

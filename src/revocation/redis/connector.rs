@@ -127,6 +127,7 @@ impl From<OptionsError> for ConnectError {
 }
 
 /// What was read from the files.
+#[derive(Default)]
 struct Secrets {
     password: Option<String>,
     tls: Option<Arc<ClientConfig>>,
@@ -233,10 +234,7 @@ impl Connector {
     }
 
     async fn make(&self, at: Address, protocol: Protocol) -> Result<Connected, ConnectError> {
-        let connector = self.clone();
-        let secrets = tokio::task::spawn_blocking(move || connector.read_files())
-            .await
-            .map_err(|_| ConnectError::Other("shutting down".to_owned()))??;
+        let secrets = self.secrets().await?;
         let fault = Fault::default();
         let stream = open(&at, secrets.tls, fault.clone())
             .await
@@ -275,6 +273,17 @@ impl Connector {
             driver: Driver(tokio::spawn(driver).abort_handle()),
             fault,
         })
+    }
+
+    /// Password and certificates as they are now.
+    async fn secrets(&self) -> Result<Secrets, ConnectError> {
+        if self.0.credentials.password_file.is_none() && self.0.tls.is_none() {
+            return Ok(Secrets::default());
+        }
+        let connector = self.clone();
+        let read = tokio::task::spawn_blocking(move || connector.read_files()).await;
+        let gone = |_| ConnectError::Other("shutting down".to_owned());
+        Ok(read.map_err(gone)??)
     }
 
     /// Reads password and certificates.

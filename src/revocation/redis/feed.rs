@@ -32,13 +32,13 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::RedisError;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::metrics::FeedMetrics;
 
 use super::super::feed_state::{FeedState, Pauses, jittered};
@@ -215,7 +215,7 @@ impl Feed {
     pub(super) async fn run(mut self) {
         let mut pauses = Pauses::new();
         loop {
-            let started = Instant::now();
+            let started = Moment::now();
             let end = match self.follow().await {
                 Ok(never) => match never {},
                 Err(end) => end,
@@ -303,13 +303,13 @@ impl Feed {
                 "a Redis that may have lost revocations: giving other replicas time to restore"
             );
         }
-        let settled = Instant::now() + settling;
+        let settled = Moment::now() + settling;
         let mut beats =
             interval((self.settings.max_staleness / beats).max(Duration::from_millis(10)));
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut comparisons = interval(COMPARISON_PACE);
         comparisons.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut compare_at = Instant::now() + jittered(self.settings.compare_every);
+        let mut compare_at = Moment::now() + jittered(self.settings.compare_every);
         let mut proved = None;
         loop {
             tokio::select! {
@@ -326,7 +326,7 @@ impl Feed {
                     }
                     if session.reconciliation.moving.has_moved() {
                         // Until it has been compared, what is deleted by hand counts as lost.
-                        compare_at = compare_at.min(Instant::now() + COMPARE_AFTER_MOVES);
+                        compare_at = compare_at.min(Moment::now() + COMPARE_AFTER_MOVES);
                     }
                     self.claim(proved, &standing, settled, &servers, &session);
                 }
@@ -337,9 +337,9 @@ impl Feed {
                     self.claim(proved, &standing, settled, &servers, &session);
                 }
                 // Before the pushes, which may never end; and after each step these.
-                _ = comparisons.tick(), if Instant::now() >= compare_at => {
+                _ = comparisons.tick(), if Moment::now() >= compare_at => {
                     if session.compare_step().await? {
-                        compare_at = Instant::now() + jittered(self.settings.compare_every);
+                        compare_at = Moment::now() + jittered(self.settings.compare_every);
                     }
                     session.act_on_pushes().await?;
                 }
@@ -362,20 +362,20 @@ impl Feed {
     /// The view is complete as of the last heartbeat, or as of when it was last known that this is the server to follow.
     fn claim(
         &mut self,
-        proved: Option<Instant>,
+        proved: Option<Moment>,
         standing: &Standing,
-        settled: Instant,
+        settled: Moment,
         servers: &Servers,
         session: &Session,
     ) {
         if let (Some(proved), Some(since)) = (proved, standing.since())
-            && Instant::now() >= settled
+            && Moment::now() >= settled
         {
             self.complete(servers, proved.min(since), session);
         }
     }
 
-    fn complete(&mut self, servers: &Servers, as_of: Instant, session: &Session) {
+    fn complete(&mut self, servers: &Servers, as_of: Moment, session: &Session) {
         let done = &session.reconciliation;
         let now = Known {
             identities: done.server.identities.clone(),

@@ -3,10 +3,12 @@
 //! Every wait has a bound. Where one is exceeded, or anything fails, the session is over: what it had taken in and not
 //! acted upon is read again with the next.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::RedisResult;
 use tokio::time::timeout;
+
+use crate::clock::Moment;
 
 use super::cluster::Beat;
 use super::feed::FeedEnd;
@@ -21,7 +23,7 @@ pub(super) struct Session {
     pub pushes: Pushes,
     pub patience: Duration,
     /// Of a cluster: when the last heartbeat was sent that proved something.
-    pub proven: Option<Instant>,
+    pub proven: Option<Moment>,
 }
 
 /// How a step of reading everything ended.
@@ -132,8 +134,8 @@ impl Session {
     /// Asks for a proof that everything that was acknowledged before some moment is in the view, and tells the moment.
     ///
     /// Of one server it is when it was asked. Of a cluster, when the time before was asked: see `cluster/mod.rs`.
-    pub(super) async fn heartbeat(&mut self) -> Result<Option<Instant>, FeedEnd> {
-        let asked = Instant::now();
+    pub(super) async fn heartbeat(&mut self) -> Result<Option<Moment>, FeedEnd> {
+        let asked = Moment::now();
         let beat = self.beat().await?;
         self.pushes.again(self.reconciliation.moving.take_unknown());
         self.act_on_pushes().await?;

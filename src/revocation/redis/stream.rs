@@ -66,6 +66,11 @@ pub(super) async fn open(
         }
         Address::Tcp(host, port) => (host, *port),
     };
+    #[cfg(feature = "simulation")]
+    if let Some(opening) = crate::simulation::connect(host, port) {
+        let stream = opening.await.map_err(|e| said(&e))?;
+        return Ok(Box::new(stream));
+    }
     let found = tokio::net::lookup_host((host.as_str(), port)).await;
     let attempts: Vec<_> = found
         .map_err(|e| format!("no address: {e}"))?

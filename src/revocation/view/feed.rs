@@ -1,9 +1,9 @@
 //! What a feed says to a view: what it has seen of the store, and as of when that is all.
 
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use crate::clock::Timestamp;
+use crate::clock::{Moment, Timestamp};
 
 use super::super::statement::{Cutoff, Revocation};
 use super::{KeyHash, View};
@@ -54,7 +54,7 @@ impl View {
     /// listen before it reads, and takes the time before it asks, is what makes the claim true.
     ///
     /// ```
-    /// use std::time::Instant;
+    /// use revoxy::clock::Moment;
     /// use revoxy::revocation::{Revocation, RevocationKey, StoreError, View};
     ///
     /// enum Change { Stands(Revocation), Gone(RevocationKey) }
@@ -80,7 +80,7 @@ impl View {
     ///     view.forget_unseen();
     ///     // Several times in `max_staleness`.
     ///     loop {
-    ///         let asked_at = Instant::now();
+    ///         let asked_at = Moment::now();
     ///         feed.ping()?;
     ///         while let Some(change) = feed.next()? {
     ///             match change {
@@ -104,13 +104,13 @@ impl View {
     /// # }
     ///
     /// let view = View::default();
-    /// assert_eq!(view.age(Instant::now()), None);
+    /// assert_eq!(view.age(Moment::now()), None);
     /// # let connection = One(true);
     /// follow(connection, &view)?;
-    /// assert!(view.age(Instant::now()).is_some());
+    /// assert!(view.age(Moment::now()).is_some());
     /// # Ok::<(), StoreError>(())
     /// ```
-    pub fn set_fresh_as_of(&self, at: Instant) {
+    pub fn set_fresh_as_of(&self, at: Moment) {
         self.freshness.set(at);
     }
 
@@ -118,7 +118,7 @@ impl View {
     ///
     /// A reader asks this first and looks for its keys then: the other way round, the view could be brought up to
     /// date between the two, and the look that missed would pass for a fresh one.
-    pub fn age(&self, now: Instant) -> Option<Duration> {
+    pub fn age(&self, now: Moment) -> Option<Duration> {
         self.freshness.age(now)
     }
 }

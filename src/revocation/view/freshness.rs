@@ -1,16 +1,16 @@
 //! As of when a view is known to be complete, readable without a lock.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::clock::Moment;
 
 /// Before the view was ever complete.
 const NEVER: u64 = 0;
 /// The view is complete at every moment.
 const ALWAYS: u64 = u64::MAX;
 
-/// An instant, in nanoseconds since the first use in this process, or one of the two words above. Monotonic time: it
-/// runs on while the process is stopped, and nobody can set it.
+/// The nanoseconds of a [`Moment`], or one of the two words above.
 #[derive(Debug)]
 pub(super) struct Freshness(AtomicU64);
 
@@ -28,31 +28,22 @@ impl Freshness {
     }
 
     /// Complete as of `at`. Only ever moves forward.
-    pub(super) fn set(&self, at: Instant) {
+    pub(super) fn set(&self, at: Moment) {
         // Release: whoever sees this instant sees the entries that were put in before it was set.
         self.0.fetch_max(nanos(at), Ordering::Release);
     }
 
-    pub(super) fn age(&self, now: Instant) -> Option<Duration> {
+    pub(super) fn age(&self, now: Moment) -> Option<Duration> {
         match self.0.load(Ordering::Acquire) {
             NEVER => None,
             ALWAYS => Some(Duration::ZERO),
-            at => Some(Duration::from_nanos(nanos(now).saturating_sub(at))),
+            at => Some(now.since(Moment::from_nanos(at))),
         }
     }
 }
 
-fn nanos(at: Instant) -> u64 {
-    static BASE: OnceLock<Instant> = OnceLock::new();
-    // An hour before the first use, so that instants shortly before it can be told apart too.
-    let base = *BASE.get_or_init(|| {
-        let now = Instant::now();
-        now.checked_sub(Duration::from_secs(3600)).unwrap_or(now)
-    });
-    let since = at.saturating_duration_since(base).as_nanos();
-    u64::try_from(since)
-        .unwrap_or(ALWAYS - 1)
-        .clamp(NEVER + 1, ALWAYS - 1)
+fn nanos(at: Moment) -> u64 {
+    at.nanos().clamp(NEVER + 1, ALWAYS - 1)
 }
 
 #[cfg(test)]
@@ -61,7 +52,7 @@ mod tests {
 
     #[test]
     fn age_is_counted_from_the_latest_instant_that_was_set() {
-        let (freshness, now) = (Freshness::never(), Instant::now());
+        let (freshness, now) = (Freshness::never(), Moment::now());
         assert_eq!(freshness.age(now), None);
         freshness.set(now);
         freshness.set(now - Duration::from_secs(5));

@@ -11,7 +11,7 @@ mod tls;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use revoxy::clock::{Clock as _, SystemClock, Timestamp};
+use revoxy::clock::{Clock as _, Moment, SystemClock, Timestamp};
 use revoxy::metrics::{CheckLabels, FeedMetrics, Metrics};
 use revoxy::revocation::{
     Cutoff, Deletions, FeedSettings, KeyKind, Lookups, PostgresOptions, PostgresStore, Revocation,
@@ -87,7 +87,7 @@ impl Followed {
 
     /// How long ago the view is known to have been complete.
     fn age(&self) -> Duration {
-        self.store.view().unwrap().age(Instant::now()).unwrap()
+        self.store.view().unwrap().age(Moment::now()).unwrap()
     }
 
     /// Waits until the view is known to contain everything that was acknowledged before now.

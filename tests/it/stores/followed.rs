@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use revoxy::clock::{Clock as _, SystemClock, Timestamp};
+use revoxy::clock::{Clock as _, Moment, SystemClock, Timestamp};
 use revoxy::revocation::{Cutoff, Revocation, RevocationKey, View};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
@@ -71,7 +71,7 @@ async fn follow(server: &Server, view: &View) -> Option<()> {
     }
     view.forget_unseen();
     loop {
-        let asked_at = Instant::now();
+        let asked_at = Moment::now();
         server.change(Change::Pong);
         loop {
             match changes.recv().await? {
@@ -100,7 +100,7 @@ fn found(view: &View, value: &str) -> Option<Cutoff> {
 async fn catches_up(view: &View) {
     let now = Instant::now();
     eventually("a view that is young enough", async || {
-        let age = view.age(Instant::now())?;
+        let age = view.age(Moment::now())?;
         (age < now.elapsed()).then_some(())
     })
     .await;
@@ -111,7 +111,7 @@ async fn a_view_of_ones_own_follows_what_others_write() {
     let (server, view) = (Arc::new(Server::default()), Arc::new(View::default()));
     let stands = |value: &str| Change::Stands(revocation(key(value), Timestamp::NEVER));
     server.change(stands("before"));
-    assert_eq!(view.age(Instant::now()), None);
+    assert_eq!(view.age(Moment::now()), None);
     let feed = connect(&server, &view);
     catches_up(&view).await;
     assert_eq!(found(&view, "before"), Some(Cutoff::All));
@@ -125,11 +125,11 @@ async fn a_view_of_ones_own_follows_what_others_write() {
     // Cut off, it keeps what it holds, and ages.
     server.cut_off();
     assert_eq!(feed.await.unwrap(), None);
-    let age = view.age(Instant::now()).unwrap();
+    let age = view.age(Moment::now()).unwrap();
     server.change(Change::Gone(key("meanwhile")));
     server.change(stands("unheard"));
     eventually("an older view", async || {
-        (view.age(Instant::now()).unwrap() > age + Duration::from_millis(20)).then_some(())
+        (view.age(Moment::now()).unwrap() > age + Duration::from_millis(20)).then_some(())
     })
     .await;
     assert_eq!(found(&view, "meanwhile"), Some(Cutoff::All));

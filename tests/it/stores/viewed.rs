@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use revoxy::clock::{SystemClock, Timestamp};
+use revoxy::clock::{Moment, SystemClock, Timestamp};
 use revoxy::metrics::{CheckLabels, FeedMetrics, Metrics};
 use revoxy::revocation::{
     Cutoff, Deletions, FeedSettings, Lookups, Page, RedisClusterStore, RedisStore, Revocation,
@@ -39,7 +39,7 @@ pub fn metrics() -> FeedMetrics {
 /// Waits until a store's view is as of a moment after this.
 pub async fn follows_again(store: &dyn RevocationStore, this: Instant) {
     eventually("a view as of now", async || {
-        let age = store.view()?.age(Instant::now())?;
+        let age = store.view()?.age(Moment::now())?;
         (age < this.elapsed()).then_some(())
     })
     .await;
@@ -134,7 +134,7 @@ impl<S: RevocationStore> RevocationStore for Patient<S> {
         let there = self.0.unrevoke(key).await?;
         let asked = Instant::now();
         let hears = async {
-            while there && self.view().unwrap().age(Instant::now()) > Some(asked.elapsed()) {
+            while there && self.view().unwrap().age(Moment::now()) > Some(asked.elapsed()) {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };

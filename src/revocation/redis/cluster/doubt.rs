@@ -1,7 +1,9 @@
 //! Says why a cluster is not believed, when that lasts: a failover must not fill the log, and whoever waits for a start
 //! must not be left without a word.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::clock::Moment;
 
 /// How long doubt has to last before it is said.
 const LASTS: Duration = Duration::from_secs(3);
@@ -9,19 +11,19 @@ const LASTS: Duration = Duration::from_secs(3);
 /// For how long there has been doubt.
 #[derive(Debug, Default)]
 pub(super) struct Doubt {
-    since: Option<Instant>,
+    since: Option<Moment>,
     said: bool,
 }
 
 impl Doubt {
     /// Hears whether there is doubt now. Tells whether to say so: once, until it is over.
-    pub(super) fn is_to_be_said(&mut self, doubt: bool, now: Instant) -> bool {
+    pub(super) fn is_to_be_said(&mut self, doubt: bool, now: Moment) -> bool {
         if !doubt {
             *self = Self::default();
             return false;
         }
         let since = *self.since.get_or_insert(now);
-        let say = !self.said && now.duration_since(since) >= LASTS;
+        let say = !self.said && now.since(since) >= LASTS;
         self.said |= say;
         say
     }
@@ -33,7 +35,7 @@ mod tests {
 
     #[test]
     fn doubt_that_lasts_is_said_once_until_it_is_over() {
-        let (start, mut doubt) = (Instant::now(), Doubt::default());
+        let (start, mut doubt) = (Moment::now(), Doubt::default());
         let mut at = |ms, is| doubt.is_to_be_said(is, start + Duration::from_millis(ms));
         assert!(!at(0, true) && !at(2900, true));
         assert!(!at(2950, false));

@@ -1,12 +1,14 @@
 //! The feed's connections to all primaries, each tracking.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
 use redis::aio::MultiplexedConnection;
 use redis::{Pipeline, RedisError, RedisResult, Value};
 use tokio::time::timeout;
+
+use crate::clock::Moment;
 
 use super::super::connector::{Address, Connector, Driver, Protocol};
 use super::super::feed::FeedEnd;
@@ -138,7 +140,7 @@ impl Primaries {
         }
         self.why = doubt(told, &topology);
         let doubted = self.why.is_some();
-        if self.doubt.is_to_be_said(doubted, Instant::now())
+        if self.doubt.is_to_be_said(doubted, Moment::now())
             && let Some(why) = &self.why
         {
             tracing::warn!(

@@ -1,11 +1,13 @@
 //! Looks all the time who owns what, for direct reads and writes: see `router.rs`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures_util::future::join_all;
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
+
+use crate::clock::Moment;
 
 use super::super::connection::Connection;
 use super::super::connector::{Address, Connector};
@@ -25,7 +27,7 @@ pub(super) struct Map {
     /// By the place among the primaries.
     pub nodes: Vec<Arc<Connection>>,
     /// When most primaries were last asked and named these.
-    pub confirmed: Option<Instant>,
+    pub confirmed: Option<Moment>,
 }
 
 /// The task that keeps the map.
@@ -45,7 +47,7 @@ impl Surveyor {
             match self.survey().await {
                 Ok((map, doubt)) => {
                     self.sender.send_replace(Some(Arc::new(map)));
-                    let say = lasting.is_to_be_said(doubt.is_some(), Instant::now());
+                    let say = lasting.is_to_be_said(doubt.is_some(), Moment::now());
                     if let Some(why) = doubt {
                         if say {
                             tracing::warn!(why, "the cluster's primaries are not confirmed");
@@ -76,7 +78,7 @@ impl Surveyor {
     /// The map as it is now, and why it is not confirmed, if it is not.
     async fn survey(&self) -> Result<(Map, Option<String>), String> {
         let before = self.sender.borrow().clone();
-        let asked = Instant::now();
+        let asked = Moment::now();
         let answers = match &before {
             Some(map) => ask_all(map).await,
             None => Vec::new(),

@@ -29,12 +29,14 @@ mod votes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::Value;
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
+
+use crate::clock::Moment;
 
 use super::connection::server_code;
 use super::connector::{Address, Connected, Connector, Protocol};
@@ -113,7 +115,7 @@ impl Sentinels {
 
     /// Where the primary is, in answers to questions that are asked now. The caller sets the deadline.
     pub(super) async fn primary(&self) -> Result<Address, String> {
-        let since = Instant::now();
+        let since = Moment::now();
         self.ask();
         let mut votes = self.votes.clone();
         let decided = votes.wait_for(|v| v.primary(since) != Majority::Open).await;
@@ -143,15 +145,15 @@ impl Attendant {
     }
 
     /// Asks once, over the connection that there is or a new one. Tells when it asked.
-    async fn ask(&self, connection: &mut Option<Connected>) -> (Instant, Answer) {
+    async fn ask(&self, connection: &mut Option<Connected>) -> (Moment, Answer) {
         let mut made = match connection.take() {
             Some(made) => made,
             None => match self.sentinel.connect(Protocol::Resp2).await {
                 Ok(made) => made,
-                Err(error) => return (Instant::now(), Answer::Failed(error.to_string())),
+                Err(error) => return (Moment::now(), Answer::Failed(error.to_string())),
             },
         };
-        let asked = Instant::now();
+        let asked = Moment::now();
         // The epoch before and after, so that address and epoch are surely of one failover.
         let mut questions = redis::pipe();
         questions.cmd("SENTINEL").arg("MASTER").arg(&self.master);

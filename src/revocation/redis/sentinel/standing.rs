@@ -1,8 +1,10 @@
 //! Whether the server of a connection is still the one to be asked.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
+
+use crate::clock::Moment;
 
 use super::super::connector::Address;
 use super::{Sentinels, Votes};
@@ -42,8 +44,8 @@ impl Standing {
     }
 
     /// As of when it is known that this is the server.
-    pub(crate) fn since(&self) -> Option<Instant> {
-        let now = Instant::now();
+    pub(crate) fn since(&self) -> Option<Moment> {
+        let now = Moment::now();
         match &self.0 {
             None => Some(now),
             Some(watched) => watched.votes.borrow().confirmed(&watched.at, now),

@@ -7,7 +7,9 @@
 //!   from the others, or out of date, decides nothing; neither does a majority of those that happen to answer.
 //! - As long as a single Sentinel names another with a higher epoch, it knows of a failover that the others have yet to hear of.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::clock::Moment;
 
 use super::super::connector::Address;
 
@@ -35,9 +37,9 @@ struct Ballot {
     /// The Sentinel, as it is configured.
     node: String,
     /// Its last answer, and when it was asked.
-    last: Option<(Instant, Answer)>,
+    last: Option<(Moment, Answer)>,
     /// What it named last, and when it was asked.
-    named: Option<(Instant, Address, u64)>,
+    named: Option<(Moment, Address, u64)>,
 }
 
 /// Whom a majority names.
@@ -61,7 +63,7 @@ impl Votes {
     }
 
     /// Records the answer of a Sentinel that was asked at `asked`.
-    pub(crate) fn record(&mut self, index: usize, asked: Instant, answer: Answer) {
+    pub(crate) fn record(&mut self, index: usize, asked: Moment, answer: Answer) {
         let Some(ballot) = self.0.get_mut(index) else {
             return;
         };
@@ -76,7 +78,7 @@ impl Votes {
     }
 
     /// Whom a majority names in answers to questions of `since` or later.
-    pub(crate) fn primary(&self, since: Instant) -> Majority {
+    pub(crate) fn primary(&self, since: Moment) -> Majority {
         let answers: Vec<_> = self.0.iter().map(|b| b.answer(since)).collect();
         for answer in answers.iter().flatten() {
             if let Answer::Names(address, _) = answer
@@ -93,7 +95,7 @@ impl Votes {
 
     /// Since when it is known that the server at `address` is the primary: the latest instant such that a majority, asked then or
     /// later, names it, if nobody knows of a later failover.
-    pub(crate) fn confirmed(&self, address: &Address, now: Instant) -> Option<Instant> {
+    pub(crate) fn confirmed(&self, address: &Address, now: Moment) -> Option<Moment> {
         let mut asked = Vec::new();
         let mut latest = 0;
         for ballot in &self.0 {
@@ -108,7 +110,7 @@ impl Votes {
         let since = *asked.get(self.majority() - 1)?;
         let knows_of_a_later = |b: &Ballot| {
             b.named.as_ref().is_some_and(|(at, named, epoch)| {
-                named != address && *epoch > latest && now.saturating_duration_since(*at) < HEARSAY
+                named != address && *epoch > latest && now.since(*at) < HEARSAY
             })
         };
         (!self.0.iter().any(knows_of_a_later)).then_some(since)
@@ -125,7 +127,7 @@ impl Votes {
         })
     }
 
-    fn naming(&self, address: &Address, since: Instant) -> impl Iterator<Item = &Ballot> {
+    fn naming(&self, address: &Address, since: Moment) -> impl Iterator<Item = &Ballot> {
         let names = move |b: &&Ballot| matches!(b.answer(since), Some(Answer::Names(named, _)) if named == address);
         self.0.iter().filter(names)
     }
@@ -157,7 +159,7 @@ impl Votes {
 }
 
 impl Ballot {
-    fn answer(&self, since: Instant) -> Option<&Answer> {
+    fn answer(&self, since: Moment) -> Option<&Answer> {
         self.last
             .as_ref()
             .filter(|(asked, _)| *asked >= since)
@@ -184,8 +186,8 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     /// Votes of which each was asked for one second after the one before.
-    fn votes(answers: &[Answer]) -> (Votes, Instant) {
-        let start = Instant::now();
+    fn votes(answers: &[Answer]) -> (Votes, Moment) {
+        let start = Moment::now();
         let mut votes = Votes::of((0..answers.len()).map(|n| format!("sentinel-{n}")));
         let mut at = start;
         for (index, answer) in answers.iter().enumerate() {

@@ -1,10 +1,14 @@
-//! Wall-clock time as the rooms see it: an injectable [`Clock`] and a millisecond [`Timestamp`].
+//! Time as the rooms see it: an injectable wall [`Clock`] with a millisecond [`Timestamp`], and the [`Moment`] for ages.
 //!
 //! Expiry, `nbf`, `iat` and cutoffs are judged against the clock that a caller passes in, so that a test
 //! can set the time instead of waiting for it.
 
+mod moment;
+
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+pub use moment::Moment;
 
 /// Milliseconds since the Unix epoch, UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
