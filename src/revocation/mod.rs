@@ -23,8 +23,10 @@ mod record;
 mod redis;
 mod registry;
 mod sqlite;
+mod state;
 mod statement;
 mod token_keys;
+mod version;
 mod view;
 
 use async_trait::async_trait;

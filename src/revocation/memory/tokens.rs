@@ -94,7 +94,7 @@ impl TokenRegistry for MemoryStore {
             let key = RegistrationKey::of(&record.token);
             // As long as the longest-lived of the tokens that were registered, and not of those that were seen.
             let standing = self.view.entry(key.hash());
-            let until = standing.map_or(record.expires_at, |(_, e)| e.max(record.expires_at));
+            let until = standing.map_or(record.expires_at, |s| s.expires_at.max(record.expires_at));
             self.view.register(&key, until);
         }
         Ok(())

@@ -69,22 +69,21 @@ impl Mirror {
             expires_at,
         } = entry;
         match self.view.entry(hash) {
-            Some((held, until)) if held > cutoff || until > expires_at => {
+            Some(held) if held.cutoff > cutoff || held.expires_at > expires_at => {
                 self.doubtful.insert(hash);
             }
             // Late, and swept already.
             None if !self.is_live(&entry) => {}
             _ => {
-                self.view.put(hash, cutoff, expires_at);
+                self.view.put(hash, entry.held());
             }
         }
     }
 
     /// Takes over what was read, if the view says the same; else it is to be read again.
     pub(super) fn compare(&mut self, entry: Entry) {
-        let same = Some((entry.cutoff, entry.expires_at));
-        if self.view.entry(entry.hash) == same {
-            self.view.put(entry.hash, entry.cutoff, entry.expires_at);
+        if self.view.entry(entry.hash) == Some(entry.held()) {
+            self.view.put(entry.hash, entry.held());
         } else {
             self.doubtful.insert(entry.hash);
         }
@@ -96,7 +95,7 @@ impl Mirror {
         let mut there = HashSet::with_capacity(found.len());
         for entry in found {
             there.insert(entry.hash);
-            let change = self.view.put(entry.hash, entry.cutoff, entry.expires_at);
+            let change = self.view.put(entry.hash, entry.held());
             changes += u64::from(change != Change::None);
         }
         for key in keys.iter().filter(|key| !there.contains(key)) {
@@ -130,8 +129,8 @@ impl Mirror {
     pub(super) fn doubt_unseen(&mut self) {
         let now = self.clock.now();
         let soon = now.plus(EXPIRY_SLACK);
-        for (hash, _, expires_at) in self.view.unseen(now) {
-            if soon < expires_at || is_registration(hash) {
+        for (hash, held) in self.view.unseen(now) {
+            if soon < held.expires_at || is_registration(hash) {
                 self.doubtful.insert(hash);
             }
         }

@@ -34,6 +34,7 @@ use crate::metrics::FeedMetrics;
 
 use super::feed_state::FeedState;
 use super::key::RevocationKey;
+use super::state::Held;
 use super::statement::{Cutoff, Revocation};
 use super::view::View;
 use super::{FeedSettings, Page, RevocationStore, StoreError, TokenRegistry};
@@ -255,11 +256,7 @@ impl RevocationStore for PostgresStore {
         self.write_twice(&row).await?;
         if let Some(view) = self.view() {
             // The notification is under way; whoever revoked here is to be denied here at once.
-            view.strengthen(
-                revocation.key.hash(),
-                revocation.cutoff,
-                revocation.expires_at,
-            );
+            view.strengthen(revocation.key.hash(), Held::of(revocation));
         }
         Ok(())
     }

@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 
 use super::super::key::{KeyKind, RevocationKey};
 use super::super::registry::{self, is_registration};
+use super::super::state::Held;
 use super::super::statement::{Cutoff, Revocation};
 use super::super::view::KeyHash;
 
@@ -23,6 +24,12 @@ pub(super) struct Entry {
     pub hash: KeyHash,
     pub cutoff: Cutoff,
     pub expires_at: Timestamp,
+}
+
+impl Entry {
+    pub(super) fn held(&self) -> Held {
+        Held::unversioned(self.cutoff, self.expires_at)
+    }
 }
 
 /// A message of the trigger.

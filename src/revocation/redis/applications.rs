@@ -54,7 +54,7 @@ pub(super) fn answer(
         return Ok(cutoff);
     }
     let restored = Option::<Vec<u8>>::from_redis_value(next())?;
-    Ok(cutoff.max(restored.as_deref().map(format::cutoff)))
+    Ok(cutoff.max(format::cutoff(None, restored.as_deref())))
 }
 
 /// Under what the key stands if it was lost and restored. Entries of allow-lists never are.

@@ -64,10 +64,19 @@ pub(super) struct Borrowed<'c> {
     pub inner: MultiplexedConnection,
     pub identity: Identity,
     generation: u64,
+    standing: Standing,
     doubts: &'c Doubts,
     /// A call under way may be answered after the connection has been given up.
     _driver: Arc<Driver>,
     settled: bool,
+}
+
+/// Who answered a call.
+pub(super) struct Taken {
+    /// By which connection.
+    pub generation: u64,
+    /// What is known of the server.
+    pub standing: Standing,
 }
 
 impl Connection {
@@ -112,10 +121,16 @@ impl Connection {
             inner: live.connection,
             identity: live.identity,
             generation: live.generation,
+            standing: live.standing,
             doubts: &self.doubts,
             _driver: live.driver,
             settled: false,
         })
+    }
+
+    /// Has a connection made anew, if this is still it: who is at the other end does not count.
+    pub fn leave(&self, generation: u64) {
+        self.doubts.raise(generation, Doubt::Broken);
     }
 
     /// Waits for the first connection.
@@ -141,9 +156,13 @@ impl Drop for Connection {
 }
 
 impl Borrowed<'_> {
-    /// The call was answered.
-    pub fn answered(mut self) {
+    /// The call was answered; tells by whom.
+    pub fn answered(mut self) -> Taken {
         self.settled = true;
+        Taken {
+            generation: self.generation,
+            standing: self.standing.clone(),
+        }
     }
 
     /// The server answered, but not as one that may be asked: find out whom else to ask.

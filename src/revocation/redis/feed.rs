@@ -43,12 +43,14 @@ use crate::metrics::FeedMetrics;
 
 use super::super::feed_state::{FeedState, Pauses, jittered};
 use super::super::lookups::Lookups;
+use super::super::version::VersionClock;
 use super::super::view::View;
 use super::Deletions;
 use super::connection;
 use super::connector::{ConnectError, Connector};
 use super::link::{Link, refusal};
 use super::prefixes::Prefixes;
+use super::progress::Progress;
 use super::pushes::Pushes;
 use super::reconcile::{Reconciliation, Server};
 use super::rights;
@@ -111,6 +113,13 @@ impl TrustedServers {
     }
 }
 
+/// What others hear of the feed.
+pub(super) struct Heard {
+    pub states: watch::Receiver<FeedState>,
+    pub trusted: TrustedServers,
+    pub progress: Progress,
+}
+
 /// Whom the view was last complete with.
 struct Known {
     identities: Vec<Identity>,
@@ -130,6 +139,8 @@ pub(super) struct Feed {
     metrics: FeedMetrics,
     state: watch::Sender<FeedState>,
     trusted: TrustedServers,
+    versions: Arc<VersionClock>,
+    progress: Progress,
     /// The server that the view was last complete with.
     known: Option<Known>,
     /// Whether another server has been read from since then: the view may hold what only that one had.
@@ -192,10 +203,17 @@ impl Feed {
         settings: FeedSettings,
         view: Arc<View>,
         clock: Arc<dyn Clock>,
+        versions: Arc<VersionClock>,
         metrics: FeedMetrics,
-    ) -> (Self, watch::Receiver<FeedState>, TrustedServers) {
+    ) -> (Self, Heard) {
         let (state, states) = watch::channel(FeedState::Starting(String::new()));
         let trusted = TrustedServers::default();
+        let progress = Progress::default();
+        let heard = Heard {
+            states,
+            trusted: trusted.clone(),
+            progress: progress.clone(),
+        };
         let feed = Self {
             connect_timeout: connector.connect_timeout(),
             connector,
@@ -204,12 +222,14 @@ impl Feed {
             settings,
             metrics,
             state,
-            trusted: trusted.clone(),
+            trusted,
+            versions,
+            progress,
             known: None,
             another_met: false,
             is_complete: false,
         };
-        (feed, states, trusted)
+        (feed, heard)
     }
 
     pub(super) async fn run(mut self) {
@@ -279,6 +299,7 @@ impl Feed {
             reconciliation: Reconciliation::new(
                 Arc::clone(&self.view),
                 Arc::clone(&self.clock),
+                Arc::clone(&self.versions),
                 self.metrics.clone(),
                 self.settings.deletions,
                 self.settings.lookups.clone(),
@@ -314,7 +335,7 @@ impl Feed {
         loop {
             tokio::select! {
                 biased;
-                _ = beats.tick() => {
+                () = self.progress.time_to_beat(&mut beats, session.link.is_cluster()) => {
                     standing.ask();
                     if self.trusted.are_doubted() {
                         session.look_who_it_is().await?;
@@ -384,6 +405,7 @@ impl Feed {
         };
         self.trusted.set(now.identities.clone());
         self.view.set_fresh_as_of(as_of);
+        self.progress.reached(as_of);
         // What this server lacks and would not take back is not deleted, after a reconnection either.
         self.another_met = done.is_owing() || done.moving.has_moved();
         self.metrics.following(true);

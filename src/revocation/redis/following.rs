@@ -11,13 +11,16 @@ use crate::metrics::FeedMetrics;
 
 use super::super::StoreError;
 use super::super::feed_state::FeedState;
+use super::super::version::VersionClock;
 use super::super::view::View;
 use super::connector::Connector;
 use super::feed::{Feed, FeedSettings, TrustedServers};
+use super::progress::Progress;
 
 pub(super) struct Following {
     pub view: Arc<View>,
     pub trusted: TrustedServers,
+    pub progress: Progress,
     states: watch::Receiver<FeedState>,
     task: AbortHandle,
 }
@@ -28,15 +31,23 @@ impl Following {
         connector: Connector,
         settings: FeedSettings,
         clock: Arc<dyn Clock>,
+        versions: Arc<VersionClock>,
         metrics: FeedMetrics,
     ) -> Self {
         let view = Arc::<View>::default();
-        let (feed, states, trusted) =
-            Feed::new(connector, settings, Arc::clone(&view), clock, metrics);
+        let (feed, heard) = Feed::new(
+            connector,
+            settings,
+            Arc::clone(&view),
+            clock,
+            versions,
+            metrics,
+        );
         Self {
             view,
-            trusted,
-            states,
+            trusted: heard.trusted,
+            progress: heard.progress,
+            states: heard.states,
             task: tokio::spawn(feed.run()).abort_handle(),
         }
     }

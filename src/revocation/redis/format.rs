@@ -1,8 +1,8 @@
-//! The value of a native key: empty, or a JSON object with `not_before` (seconds), `reason`, `actor` and `at`
-//! (seconds).
+//! The value of a native or restored key: empty, or a JSON object with `not_before` (seconds), `version`, `unrevoked` (a version),
+//! `reason`, `actor` and `at` (seconds).
 //!
-//! Whatever stands there, the key itself says "revoked". A value that we cannot read therefore revokes every token:
-//! to read it as nothing would un-revoke by a typing mistake.
+//! Whatever stands there, the key itself says "revoked", unless the value says that it is un-revoked, and nothing after. A value
+//! that we cannot read therefore revokes every token: to read it as nothing would un-revoke by a typing mistake.
 
 use serde::Serialize;
 use serde_json::Map;
@@ -10,7 +10,11 @@ use serde_json::Map;
 use crate::clock::Timestamp;
 
 use super::super::key::RevocationKey;
+use super::super::state::{Held, KeyState};
 use super::super::statement::{Cutoff, Revocation};
+use super::super::version::Version;
+use super::LONGEST_LIFE;
+use super::reconcile::EXPIRY_SLACK;
 
 #[derive(Default, Serialize)]
 struct Value {
@@ -24,31 +28,98 @@ struct Value {
     at: Option<f64>,
 }
 
-/// The cutoff that a value says.
-pub(super) fn cutoff(value: &[u8]) -> Cutoff {
-    if value.is_empty() {
-        return Cutoff::All;
+/// What a value states.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stated {
+    /// Which tokens are revoked, and by a statement of which version: [`Version::NONE`] where nobody says. `None` where the last word
+    /// is an un-revocation.
+    pub revoked: Option<(Cutoff, Version)>,
+    /// The latest un-revocation.
+    pub unrevoked: Version,
+    /// When it was written, where the value says so.
+    pub written_at: Option<Timestamp>,
+}
+
+impl Stated {
+    /// What a value states; `None` is one of a key that holds no string.
+    pub(super) fn read(value: Option<&[u8]>) -> Self {
+        let value = value.unwrap_or_default();
+        if value.is_empty() {
+            return Self::revoking(Cutoff::All);
+        }
+        let members: Map<String, serde_json::Value> =
+            serde_json::from_slice(value).unwrap_or_default();
+        let version = |name: &str| members.get(name)?.as_str()?.parse::<Version>().ok();
+        let unrevoked = version("unrevoked").unwrap_or_default();
+        let is_taken_back = unrevoked != Version::NONE && !members.contains_key("version");
+        let value = Value::of(&members);
+        let revoked = (value.cutoff(), version("version").unwrap_or_default());
+        Self {
+            revoked: (!is_taken_back).then_some(revoked),
+            unrevoked,
+            written_at: value.at.map(from_seconds),
+        }
     }
-    Value::read(value).cutoff()
+
+    /// A revocation without a version.
+    pub(super) fn revoking(cutoff: Cutoff) -> Self {
+        Self {
+            revoked: Some((cutoff, Version::NONE)),
+            unrevoked: Version::NONE,
+            written_at: None,
+        }
+    }
+
+    /// The same as a state, where at least this un-revocation is known.
+    pub(super) fn state(&self, unrevoked: Version, expires_at: Timestamp) -> KeyState {
+        let unrevoked = unrevoked.max(self.unrevoked);
+        match self.revoked {
+            None => KeyState::unrevoked(unrevoked, expires_at),
+            Some((cutoff, version)) => {
+                let held = Held {
+                    cutoff,
+                    version,
+                    expires_at,
+                };
+                KeyState::revoked(held, unrevoked)
+            }
+        }
+    }
 }
 
-/// The cutoff, and when the revocation was written if the value says so.
-pub(super) fn cutoff_and_time(value: &[u8]) -> (Cutoff, Option<Timestamp>) {
-    let value = Value::read(value);
-    (value.cutoff(), value.at.map(from_seconds))
+/// The cutoff that a native key and its restored name say together; `None` where the key is not revoked.
+pub(super) fn cutoff(native: Option<&[u8]>, restored: Option<&[u8]>) -> Option<Cutoff> {
+    let end = Timestamp::NEVER;
+    let restored = restored.map(|value| restored_state(Stated::read(Some(value)), end));
+    let restored = restored.unwrap_or(KeyState::NOTHING);
+    let native = native.map(|value| Stated::read(Some(value)).state(restored.unrevoked, end));
+    let both = native.unwrap_or(KeyState::NOTHING).join(restored);
+    both.held().map(|held| held.cutoff)
 }
 
-/// A revocation as it stands in the store.
-pub(super) fn revocation(key: RevocationKey, value: &[u8], expires_at: Timestamp) -> Revocation {
-    let value = Value::read(value);
-    Revocation {
+/// What is stated under a restored name. Older versions of Revoxy wrote no versions there.
+pub(super) fn restored_state(stated: Stated, expires_at: Timestamp) -> KeyState {
+    stated.state(Version::NONE, expires_at)
+}
+
+/// A revocation as it stands in the store; `None` where it was taken back.
+pub(super) fn revocation(
+    key: RevocationKey,
+    value: &[u8],
+    restored: Option<&[u8]>,
+    expires_at: Timestamp,
+) -> Option<Revocation> {
+    let members: Map<String, serde_json::Value> = serde_json::from_slice(value).unwrap_or_default();
+    let cutoff = cutoff(Some(value), restored)?;
+    let value = Value::of(&members);
+    Some(Revocation {
         key,
-        cutoff: value.cutoff(),
+        cutoff,
         expires_at,
         revoked_at: value.at.map_or(Timestamp::from_millis(0), from_seconds),
         reason: value.reason,
         actor: value.actor,
-    }
+    })
 }
 
 /// The value to write, without the cutoff, which the script decides on.
@@ -62,13 +133,31 @@ pub(super) fn value(revocation: &Revocation) -> String {
     serde_json::to_string(&value).unwrap_or_else(|_| "{}".to_owned())
 }
 
-/// The value of a restored revocation, of which nothing else is known, without the cutoff.
-pub(super) fn restored_value() -> String {
+/// What the script takes to write a state back: all that a view knows. Reason and actor it does not.
+pub(super) fn restoring(state: &KeyState, now: Timestamp) -> [String; 6] {
+    let text = |version: Version| match version {
+        Version::NONE => String::new(),
+        stated => stated.to_string(),
+    };
+    let life = match state.expires_at {
+        Timestamp::NEVER => None,
+        end => u64::try_from(end.since(now).as_millis().max(1)).ok(),
+    };
+    // Beyond what Redis can count there is only "for ever".
+    let life = life.filter(|life| *life <= LONGEST_LIFE);
+    let held = state.held();
     let value = Value {
         reason: Some("restored".to_owned()),
         ..Value::default()
     };
-    serde_json::to_string(&value).unwrap_or_else(|_| "{}".to_owned())
+    [
+        text(held.map_or(Version::NONE, |held| held.version)),
+        text(state.unrevoked),
+        held.map_or(String::new(), |held| cutoff_argument(held.cutoff)),
+        life.map_or(String::new(), |life| life.to_string()),
+        EXPIRY_SLACK.as_millis().to_string(),
+        serde_json::to_string(&value).unwrap_or_else(|_| "{}".to_owned()),
+    ]
 }
 
 /// The cutoff as the script takes it.
@@ -81,9 +170,7 @@ pub(super) fn cutoff_argument(cutoff: Cutoff) -> String {
 
 impl Value {
     /// Member by member, as the script reads it: one that is not understood says nothing, and spoils no other.
-    fn read(value: &[u8]) -> Self {
-        let members: Map<String, serde_json::Value> =
-            serde_json::from_slice(value).unwrap_or_default();
+    fn of(members: &Map<String, serde_json::Value>) -> Self {
         let number = |name: &str| members.get(name).and_then(serde_json::Value::as_f64);
         let text = |name: &str| Some(members.get(name)?.as_str()?.to_owned());
         Self {
@@ -122,6 +209,10 @@ fn from_seconds(seconds: f64) -> Timestamp {
 mod tests {
     use super::*;
 
+    fn alone(value: &[u8]) -> Option<Cutoff> {
+        cutoff(Some(value), None)
+    }
+
     #[test]
     fn an_empty_or_unreadable_value_revokes_every_token() {
         for value in [
@@ -134,18 +225,47 @@ mod tests {
             "[5]",
             r#"{"not_before":"yesterday"}"#,
             "{}",
+            r#"{"unrevoked":true}"#,
+            r#"{"unrevoked":1764500000123}"#,
+            r#"{"unrevoked":"yesterday"}"#,
+            r#"{"unrevoked":"5.0","version":"later"}"#,
         ] {
-            assert_eq!(cutoff(value.as_bytes()), Cutoff::All, "{value}");
+            assert_eq!(alone(value.as_bytes()), Some(Cutoff::All), "{value}");
         }
-        assert_eq!(cutoff(b"\xff"), Cutoff::All);
+        assert_eq!(alone(b"\xff"), Some(Cutoff::All));
     }
 
     #[test]
     fn a_cutoff_is_read_in_seconds_with_fractions() {
         let expected = Cutoff::IssuedUpTo(Timestamp::from_millis(1_700_000_000_250));
-        assert_eq!(cutoff(br#"{"not_before":1700000000.25,"x":1}"#), expected);
+        let value = br#"{"not_before":1700000000.25,"x":1}"#;
+        assert_eq!(alone(value), Some(expected));
         let spoiled = br#"{"not_before":1700000000.25,"at":"x","reason":7}"#;
-        assert_eq!(cutoff(spoiled), expected);
+        assert_eq!(alone(spoiled), Some(expected));
         assert_eq!(cutoff_argument(expected), "1700000000.25");
+    }
+
+    #[test]
+    fn the_later_of_what_is_stated_under_both_names_counts() {
+        let all = Some(Cutoff::All);
+        let (older, newer): (&[u8], &[u8]) = (br#"{"version":"5"}"#, br#"{"version":"9.1"}"#);
+        let taken_back: &[u8] = br#"{"not_before":0,"unrevoked":"7"}"#;
+        let again: &[u8] = br#"{"version":"9","unrevoked":"7"}"#;
+        assert_eq!(cutoff(Some(older), None), all);
+        assert_eq!(cutoff(Some(taken_back), None), None);
+        assert_eq!(cutoff(Some(again), None), all);
+        for (one, other) in [(taken_back, older), (older, taken_back)] {
+            assert_eq!(cutoff(Some(one), Some(other)), None);
+        }
+        assert_eq!(cutoff(Some(taken_back), Some(newer)), all);
+        assert_eq!(cutoff(Some(newer), Some(taken_back)), all);
+        assert_eq!(cutoff(None, Some(older)), all);
+        assert_eq!(cutoff(None, None), None);
+    }
+
+    #[test]
+    fn what_was_set_by_hand_comes_after_the_un_revocation_beside_it() {
+        let taken_back = br#"{"not_before":0,"unrevoked":"7"}"#;
+        assert_eq!(cutoff(Some(b""), Some(taken_back)), Some(Cutoff::All));
     }
 }

@@ -3,15 +3,16 @@
 use redis::RedisResult;
 
 use super::super::registry::is_of_allow_list;
+use super::super::state::{Held, KeyState};
 use super::super::view::KeyHash;
 use super::Deletions;
 use super::link::Link;
+use super::merge::says_less;
 use super::pushes::Explained;
 use super::reconcile::{BATCH, EXPIRY_SLACK, Reconciliation, Why};
-use super::restore::{Missing, restore};
+use super::restore::{self, Missing};
 use super::server::Servers;
-use super::stored::{self, Stored, StoredKey};
-use super::weaker::says_less;
+use super::stored::{self, StoredKey};
 
 /// How a server lost keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,28 +37,22 @@ impl Reconciliation {
         let early: Vec<(Missing, Vec<u8>)> = gone
             .iter()
             .filter_map(held)
-            .filter(|(m, _)| m.expires_at > soon)
+            .filter(|(m, _)| m.held.expires_at > soon)
             .collect();
-        let names = early.iter().map(|(m, _)| m.restored_name());
-        let names: Vec<_> = names.collect();
-        let stored = stored::read(link, &names, || self.clock.now()).await?;
+        let names: Vec<_> = early.iter().map(|(m, _)| m.restored_name()).collect();
+        let stored = stored::read_restored(link, &names, || self.clock.now()).await?;
         let mut missing = Vec::new();
-        for ((mut entry, name), stored) in early.into_iter().zip(stored) {
-            match stored {
-                Stored::Unknown => {
-                    let key = StoredKey::Native(entry.hash);
-                    self.moving.not_known(&self.view, &name, key);
-                }
-                Stored::Revocation {
-                    cutoff, expires_at, ..
-                } => {
-                    entry.stands = Some((cutoff, expires_at));
-                    match says_less((cutoff, expires_at), (entry.cutoff, entry.expires_at)) {
-                        true => missing.push(entry),
-                        false => entry.accept(&self.view),
-                    }
-                }
-                Stored::Nothing => missing.push(entry),
+        for ((mut entry, name), restored) in early.into_iter().zip(stored) {
+            let Some(restored) = restored else {
+                let key = StoredKey::Native(entry.hash);
+                self.moving.not_known(&self.view, &name, key);
+                continue;
+            };
+            entry.stands = self.counting(entry.hash, restored);
+            if says_less(entry.stands, entry.held) {
+                missing.push(entry);
+            } else {
+                entry.accept(&self.view);
             }
         }
         if missing.is_empty() {
@@ -94,11 +89,11 @@ impl Reconciliation {
     ) -> RedisResult<()> {
         let now = self.clock.now();
         let unseen = self.view.unseen(now).into_iter();
-        let unseen = unseen.map(|(hash, cutoff, expires)| Missing::of(hash, (cutoff, expires)));
+        let unseen = unseen.map(|(hash, held)| Missing::of(hash, held));
         let (allowed, mut missing): (Vec<_>, Vec<_>) =
             unseen.partition(|m| is_of_allow_list(m.hash));
         // What is due anyway ends by itself.
-        missing.retain(|m| m.expires_at > now.plus(EXPIRY_SLACK));
+        missing.retain(|m| m.held.expires_at > now.plus(EXPIRY_SLACK));
         if why == Why::Comparison {
             let silent = pending.absences(&self.lookups).map_or(0, |told| {
                 let all = allowed.iter().chain(&missing);
@@ -110,15 +105,21 @@ impl Reconciliation {
         for entry in &allowed {
             entry.accept(&self.view);
         }
-        if missing.is_empty() {
+        let unrevocations = self.view.unseen_unrevocations(now.plus(EXPIRY_SLACK));
+        if missing.is_empty() && unrevocations.is_empty() {
             return Ok(());
         }
         let lost = self.has_lost(link).await?;
-        let forgotten = why == Why::ServerChanged
-            || lost.is_some()
-            || owed
-            || self.moving.has_moved()
-            || self.deletions == Deletions::Ignore;
+        let forgotten =
+            why == Why::ServerChanged || lost.is_some() || owed || self.moving.has_moved();
+        if forgotten {
+            // Where the history goes on, somebody has deleted them, or written something later in their place.
+            self.write_back_unrevocations(link, &unrevocations).await?;
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let forgotten = forgotten || self.deletions == Deletions::Ignore;
         tracing::warn!(
             entries = missing.len(),
             ?why,
@@ -130,21 +131,24 @@ impl Reconciliation {
         }
         for batch in missing.chunks_mut(BATCH) {
             let names: Vec<_> = batch.iter().map(Missing::restored_name).collect();
-            let stored = stored::read(link, &names, || self.clock.now()).await?;
-            for (entry, stored) in batch.iter_mut().zip(stored) {
-                if let Stored::Revocation {
-                    cutoff, expires_at, ..
-                } = stored
-                {
-                    entry.stands = Some((cutoff, expires_at));
-                }
+            let stored = stored::read_restored(link, &names, || self.clock.now()).await?;
+            for (entry, restored) in batch.iter_mut().zip(stored) {
                 // Of what nobody answers for, the next comparison knows more.
-                if stored != Stored::Unknown {
+                if let Some(restored) = restored {
+                    entry.stands = self.counting(entry.hash, restored);
                     entry.accept(&self.view);
                 }
             }
         }
         Ok(())
+    }
+
+    /// What counts of that which stands under a restored name, and nowhere else.
+    fn counting(&self, hash: KeyHash, restored: KeyState) -> Option<Held> {
+        let unrevoked = self.view.unrevoked(hash);
+        restored
+            .join(KeyState::unrevoked(unrevoked, restored.expires_at))
+            .held()
     }
 
     /// Whether the server has lost keys that nobody deleted, since all was well.
@@ -189,8 +193,21 @@ impl Reconciliation {
         missing: &[Missing],
     ) -> RedisResult<()> {
         for batch in missing.chunks(BATCH) {
-            let restored = restore(&self.view, &*self.clock, link, batch).await?;
+            let restored = restore::restore(&self.view, &*self.clock, link, batch).await?;
             self.metrics.restored.inc_by(restored.written);
+            self.owing |= restored.refused;
+        }
+        Ok(())
+    }
+
+    /// Writes back un-revocations that were forgotten.
+    pub(super) async fn write_back_unrevocations(
+        &mut self,
+        link: &mut Link,
+        states: &[(KeyHash, KeyState)],
+    ) -> RedisResult<()> {
+        for batch in states.chunks(BATCH) {
+            let restored = restore::write(link, batch, self.clock.now()).await?;
             self.owing |= restored.refused;
         }
         Ok(())
@@ -219,8 +236,15 @@ mod tests {
         let metrics = FeedMetrics::new(&Registry::new()).unwrap();
         let (view, clock) = (Arc::default(), Arc::new(SystemClock));
         let lookups = crate::revocation::Lookups::default();
-        let mut reconciliation =
-            Reconciliation::new(view, clock, metrics, Deletions::Honour, lookups, server);
+        let mut reconciliation = Reconciliation::new(
+            view,
+            clock,
+            Arc::default(),
+            metrics,
+            Deletions::Honour,
+            lookups,
+            server,
+        );
         let key = RevocationKey::new(KeyKind::TokenId, "shop", "a");
         let native = StoredKey::Native(key.hash());
         let (view, moving) = (&reconciliation.view, &mut reconciliation.moving);

@@ -3,11 +3,13 @@
 use async_trait::async_trait;
 use redis::{Cmd, Value};
 
-use crate::clock::Timestamp;
+use crate::clock::{Moment, Timestamp};
 
 use super::super::StoreError;
+use super::super::view::View;
 use super::RedisStore;
 use super::tokens::{Call, Keeper};
+use super::write::unconfirmed;
 
 #[async_trait]
 impl Keeper for RedisStore {
@@ -31,5 +33,18 @@ impl Keeper for RedisStore {
         }
         self.run(async |connection| invocation.invoke_async(connection).await)
             .await
+    }
+
+    async fn settled(&self) -> Result<Option<&View>, StoreError> {
+        let at = Moment::now();
+        if let Some(following) = &self.following {
+            following.progress.reaches(at).await?;
+            return Ok(Some(&following.view));
+        }
+        let connection = self.connection.current().await?;
+        match connection.answered().standing.confirmed_after(at).await {
+            true => Ok(None),
+            false => Err(unconfirmed()),
+        }
     }
 }

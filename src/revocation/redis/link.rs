@@ -10,17 +10,17 @@ use tokio::time::timeout;
 
 use crate::clock::Timestamp;
 
+use super::super::state::KeyState;
 use super::super::view::KeyHash;
 use super::cluster::{Beat, Primaries};
 use super::connector::{Address, Connector, Driver, Protocol};
 use super::feed::FeedEnd;
 use super::prefixes::Prefixes;
 use super::pushes::Pushes;
-use super::reconcile::{BATCH, EXPIRY_SLACK};
-use super::restore::Missing;
+use super::reconcile::BATCH;
 use super::server::{self, ServerInfo, Servers, Spoken, hello};
 use super::stored::StoredKey;
-use super::{LONGEST_LIFE, connection, format, script};
+use super::{connection, format, script};
 
 /// To one server, or to all primaries of a cluster.
 pub(super) enum Link {
@@ -190,9 +190,8 @@ impl Link {
         }
     }
 
-    /// Reads keys: remaining lives, and values.
-    ///
-    /// The two may not be of the same moment. A write between them is pushed, and the key read again.
+    /// Reads keys: remaining lives, and values. Those of one key are of the same moment, so that nothing is taken for what it
+    /// never was: a key that goes between the two would look like one of another type.
     pub(super) async fn read(&mut self, keys: &[Vec<u8>]) -> RedisResult<Vec<Reading>> {
         match self {
             _ if keys.is_empty() => Ok(Vec::new()),
@@ -201,25 +200,10 @@ impl Link {
         }
     }
 
-    /// For each hash: whether it has been taken back through the API.
-    pub(super) async fn are_taken_back(
-        &mut self,
-        hashes: impl Iterator<Item = KeyHash>,
-    ) -> RedisResult<Vec<bool>> {
-        let exist = hashes.map(|hash| {
-            let name = StoredKey::unrevoked(hash);
-            let mut exists = redis::cmd("EXISTS");
-            exists.arg(&name);
-            (name, exists)
-        });
-        let answers = self.run(exist.collect()).await?;
-        Ok(answers.iter().map(|a| *a == Value::Int(1)).collect())
-    }
-
-    /// Writes restored revocations, and weakens none that stands. Tells how many said more than stood there.
+    /// Writes back what was lost, and weakens nothing that stands. Tells how many said more than stood there.
     pub(super) async fn write_back(
         &mut self,
-        entries: &[&Missing],
+        entries: &[(KeyHash, KeyState)],
         now: Timestamp,
     ) -> RedisResult<u64> {
         let script = Script::new(script::RESTORE);
@@ -233,35 +217,15 @@ impl Link {
             load.arg("LOAD").arg(script::RESTORE);
             let () = load.query_async(&mut one.connection).await?;
         }
-        let writes = entries.iter().map(|entry| {
-            let key = StoredKey::restored(entry.hash);
-            let life = match entry.expires_at {
-                Timestamp::NEVER => None,
-                end => u64::try_from(end.since(now).as_millis().max(1)).ok(),
-            };
-            // Beyond what Redis can count there is only "for ever".
-            let life = life.filter(|life| *life <= LONGEST_LIFE);
+        let writes = entries.iter().map(|(hash, state)| {
+            let key = StoredKey::restored(*hash);
             let mut write = redis::cmd(name);
             write.arg(text).arg(1).arg(&key);
-            write.arg(format::cutoff_argument(entry.cutoff));
-            write.arg(life.map_or(String::new(), |life| life.to_string()));
-            write.arg(EXPIRY_SLACK.as_millis().to_string());
-            write.arg(format::restored_value());
+            write.arg(&format::restoring(state, now));
             (key, write)
         });
         let answers = self.run(writes.collect()).await?;
         Ok(answers.iter().filter(|a| **a == Value::Int(1)).count() as u64)
-    }
-
-    /// Deletes restored revocations.
-    pub(super) async fn delete_restored(&mut self, hashes: &[KeyHash]) -> RedisResult<()> {
-        let deletes = hashes.iter().map(|hash| {
-            let name = StoredKey::restored(*hash);
-            let mut delete = redis::cmd("DEL");
-            delete.arg(&name);
-            (name, delete)
-        });
-        self.run(deletes.collect()).await.map(drop)
     }
 
     /// Runs commands, each with the key that it is about. All of them were carried out, or it fails.
@@ -297,8 +261,8 @@ pub(super) async fn scan(
 
 impl One {
     async fn read(&mut self, keys: &[Vec<u8>]) -> RedisResult<Vec<Reading>> {
-        // The lives first: a key that is written after its life was asked for would look like one of another type.
         let mut pipeline = redis::pipe();
+        pipeline.atomic();
         for key in keys {
             pipeline.cmd("PTTL").arg(key);
         }

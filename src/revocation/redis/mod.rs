@@ -16,9 +16,11 @@ mod format;
 mod judge;
 mod keeper;
 mod link;
+mod merge;
 mod moving;
 mod options;
 mod prefixes;
+mod progress;
 mod pushes;
 mod reconcile;
 mod record;
@@ -31,8 +33,7 @@ mod session;
 mod stored;
 mod stream;
 mod tokens;
-mod tombstones;
-mod weaker;
+mod write;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -48,6 +49,7 @@ use crate::metrics::FeedMetrics;
 use super::foreign::ForeignKey;
 use super::key::{PREFIX, RevocationKey};
 use super::statement::{Cutoff, Revocation};
+use super::version::VersionClock;
 use super::view::View;
 use super::{Page, RevocationStore, StoreError, TokenRegistry};
 
@@ -75,6 +77,7 @@ const TOMBSTONE_LIFE: Duration = Duration::from_secs(24 * 3600);
 /// Revocations in Redis.
 pub struct RedisStore {
     clock: Arc<dyn Clock>,
+    versions: Arc<VersionClock>,
     connection: Connection,
     scripts: Scripts,
     following: Option<Following>,
@@ -85,6 +88,7 @@ impl RedisStore {
     pub fn new(options: &RedisOptions, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         Ok(Self {
             clock,
+            versions: Arc::default(),
             connection: Connection::start(Connector::new(options)?, false),
             scripts: Scripts::default(),
             following: None,
@@ -99,9 +103,17 @@ impl RedisStore {
         metrics: FeedMetrics,
     ) -> Result<Self, StoreError> {
         let connector = Connector::new(options)?;
-        let following = Following::start(connector.clone(), settings, Arc::clone(&clock), metrics);
+        let versions = Arc::<VersionClock>::default();
+        let following = Following::start(
+            connector.clone(),
+            settings,
+            Arc::clone(&clock),
+            Arc::clone(&versions),
+            metrics,
+        );
         Ok(Self {
             clock,
+            versions,
             connection: Connection::start(connector, true),
             scripts: Scripts::default(),
             following: Some(following),
@@ -167,9 +179,8 @@ impl RevocationStore for RedisStore {
         self.look_up(pipeline, |answers| {
             let values = answers.map(Option::<Vec<u8>>::from_redis_value);
             let values = values.collect::<Result<Vec<_>, _>>()?;
-            let cutoff = |value: &Option<Vec<u8>>| value.as_deref().map(format::cutoff);
             let pairs = values.chunks_exact(2);
-            let both = pairs.map(|pair| cutoff(&pair[0]).max(cutoff(&pair[1])));
+            let both = pairs.map(|pair| format::cutoff(pair[0].as_deref(), pair[1].as_deref()));
             Ok(both.collect())
         })
         .await
@@ -197,46 +208,11 @@ impl RevocationStore for RedisStore {
         if life == 0 || revocation.means_nothing() {
             return Ok(());
         }
-        // A connection that died while idle is only noticed by the command that meets it. To say the same twice is
-        // to say it once.
-        match self.record(revocation, life).await {
-            Err(StoreError::Unavailable(_)) => self.record(revocation, life).await?,
-            recorded => recorded?,
-        }
-        if let Some(view) = self.view() {
-            // The push is under way; whoever revoked here is to be denied here at once.
-            view.strengthen(
-                revocation.key.hash(),
-                revocation.cutoff,
-                revocation.expires_at,
-            );
-        }
-        Ok(())
+        self.write_revocation(revocation, life).await
     }
 
     async fn unrevoke(&self, key: &RevocationKey) -> Result<bool, StoreError> {
-        let (restored, tombstone) = (
-            StoredKey::restored(key.hash()),
-            StoredKey::unrevoked(key.hash()),
-        );
-        let lives = redis::pipe().pttl(key.rendered()).pttl(&restored).clone();
-        let (native, other): (i64, i64) = self.query(&lives).await?;
-        let known = u64::try_from(native.max(other)).map(Duration::from_millis);
-        let life = known.unwrap_or(TOMBSTONE_LIFE).max(Duration::from_secs(1));
-        let mut take_back = redis::pipe();
-        take_back.atomic();
-        take_back
-            .cmd("SET")
-            .arg(&tombstone)
-            .arg("")
-            .arg("PX")
-            .arg(u64::try_from(life.as_millis()).map_or(LONGEST_LIFE, |ms| ms.min(LONGEST_LIFE)))
-            .ignore();
-        take_back.del(key.rendered()).del(&restored);
-        let (native, other): (u64, u64) = self.query(&take_back).await?;
-        // The view hears of it by a push, in order with whatever others say of the same key. To take the entry out
-        // here could undo a revocation that came after.
-        Ok(native + other > 0)
+        self.write_unrevocation(key).await
     }
 
     async fn get(&self, key: &RevocationKey) -> Result<Option<Revocation>, StoreError> {
@@ -283,24 +259,6 @@ enum LookupError {
 }
 
 impl RedisStore {
-    /// Writes a revocation that stands for another `life` ms.
-    async fn record(&self, revocation: &Revocation, life: u128) -> Result<(), StoreError> {
-        // Beyond what Redis can count there is only "for ever".
-        let life = match u64::try_from(life) {
-            Ok(ms) if ms <= LONGEST_LIFE => ms.to_string(),
-            _ => String::new(),
-        };
-        let mut call = self.scripts.revoke.key(revocation.key.rendered());
-        call.arg(format::cutoff_argument(revocation.cutoff))
-            .arg(life)
-            .arg(format::value(revocation));
-        let (): () = self
-            .run(async |connection| call.invoke_async(connection).await)
-            .await?;
-        let tombstone = StoredKey::unrevoked(revocation.key.hash());
-        self.query(redis::pipe().del(tombstone).ignore()).await
-    }
-
     /// Asks, and reads the answers; only of the server that the view was last complete with, where there is a view.
     async fn look_up<T>(
         &self,
@@ -359,20 +317,31 @@ impl RedisStore {
         let mut pipeline = redis::pipe();
         pipeline.atomic();
         for key in &keys {
-            pipeline.get(key.rendered()).pttl(key.rendered());
+            let restored = StoredKey::restored(key.hash());
+            pipeline
+                .get(key.rendered())
+                .pttl(key.rendered())
+                .get(restored);
         }
         let answers: Vec<redis::Value> = self.query(&pipeline).await?;
         let now = self.clock.now();
         let mut revocations = Vec::with_capacity(keys.len());
-        for (key, answer) in keys.into_iter().zip(answers.chunks_exact(2)) {
+        for (key, answer) in keys.into_iter().zip(answers.chunks_exact(3)) {
             let wrong = |_| StoreError::Failed("an answer of an unexpected type".to_owned());
-            let value = Option::<Vec<u8>>::from_redis_value(answer[0].clone()).map_err(wrong)?;
+            let text = |at: usize| Option::<Vec<u8>>::from_redis_value(answer[at].clone());
+            let (value, restored) = (text(0).map_err(wrong)?, text(2).map_err(wrong)?);
             let left = i64::from_redis_value(answer[1].clone()).map_err(wrong)?;
             let expires_at = match u64::try_from(left) {
                 Ok(ms) => now.plus(Duration::from_millis(ms)),
                 Err(_) => Timestamp::NEVER,
             };
-            revocations.extend(value.map(|v| format::revocation(key, &v, expires_at)));
+            let Some(value) = value else { continue };
+            revocations.extend(format::revocation(
+                key,
+                &value,
+                restored.as_deref(),
+                expires_at,
+            ));
         }
         Ok(revocations)
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::super::view::{KeyHash, View};
+use super::super::view::View;
 use super::stored::StoredKey;
 
 /// More keys than this are not remembered.
@@ -53,9 +53,9 @@ impl Moving {
     pub(super) fn not_known(&mut self, view: &View, key: &[u8], parsed: StoredKey) {
         if let StoredKey::Native(hash) | StoredKey::Restored(hash) | StoredKey::Application(hash, _) =
             parsed
-            && let Some((cutoff, expires_at)) = view.entry(hash)
+            && let Some(held) = view.entry(hash)
         {
-            view.put(hash, cutoff, expires_at);
+            view.put(hash, held);
         }
         if self.unknown.keys.len() < MOST {
             self.unknown.keys.insert(key.to_vec());
@@ -72,10 +72,9 @@ impl Moving {
         std::mem::take(&mut self.unknown)
     }
 
-    /// A key was pushed, and has been read. Not of tombstones: one that is read again without the revocation that came
-    /// after it would take that out.
+    /// A key was pushed, and has been read.
     pub(super) fn pushed(&mut self, key: StoredKey, name: &[u8]) {
-        if self.names[0].len() < MOST && !matches!(key, StoredKey::Unrevoked(_)) {
+        if self.names[0].len() < MOST {
             self.names[0].insert(key, name.to_vec());
         }
     }
@@ -92,12 +91,6 @@ impl Moving {
                 .collect(),
             overflowed: false,
         }
-    }
-
-    /// The name of a revocation that was pushed of late.
-    pub(super) fn name_of(&self, hash: KeyHash) -> Option<&Vec<u8>> {
-        let key = StoredKey::Native(hash);
-        self.names.iter().find_map(|names| names.get(&key))
     }
 
     /// All servers have told everything from before the last heartbeat but one.
@@ -118,14 +111,11 @@ mod tests {
         let mut moving = Moving::default();
         moving.pushed(StoredKey::Native(key.hash()), key.rendered().as_bytes());
         moving.pushed(StoredKey::Restored(key.hash()), &restored);
-        moving.pushed(StoredKey::Unrevoked(key.hash()), b"tombstone");
         for _ in 0..2 {
-            assert!(moving.name_of(key.hash()).is_some());
             let late = moving.pushed_of_late().keys;
             assert!(late.contains(&restored) && late.len() == 2);
             moving.heartbeat();
         }
-        assert!(moving.name_of(key.hash()).is_none());
         assert!(moving.pushed_of_late().keys.is_empty());
     }
 }

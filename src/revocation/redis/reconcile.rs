@@ -5,22 +5,23 @@ use std::sync::Arc;
 
 use redis::RedisResult;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::metrics::FeedMetrics;
 
 use super::super::lookups::Lookups;
 use super::super::registry::is_of_allow_list;
+use super::super::state::{Held, KeyState};
 use super::super::statement::Cutoff;
-use super::super::view::{Change, View};
+use super::super::version::{Version, VersionClock};
+use super::super::view::{Change, KeyHash, View};
 use super::Deletions;
 use super::link::{Batch, Link, Position};
+use super::merge::says_less;
 use super::moving::Moving;
 use super::pushes::{Pending, Pushes};
-use super::restore::{self, Missing};
+use super::restore::Missing;
 use super::server::Identity;
 use super::stored::{self, Stored, StoredKey};
-use super::tombstones::Tombstones;
-use super::weaker::says_less;
 
 /// How many keys a step reads.
 pub(super) const BATCH: usize = 1000;
@@ -31,6 +32,7 @@ pub(super) const EXPIRY_SLACK: std::time::Duration = std::time::Duration::from_s
 pub(super) struct Reconciliation {
     pub(super) view: Arc<View>,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) versions: Arc<VersionClock>,
     pub(super) metrics: FeedMetrics,
     pub(super) deletions: Deletions,
     pub(super) lookups: Lookups,
@@ -44,9 +46,9 @@ pub(super) struct Reconciliation {
     /// Whether the server has evicted what the view keeps, since then.
     pub(super) evicted: bool,
     /// What stands with less than is held, to be written back.
-    pub(super) weaker: Vec<Missing>,
-    /// Tombstones that have been acted upon.
-    pub(super) tombstones: Tombstones,
+    pub(super) lost: Vec<Missing>,
+    /// Un-revocations that do not stand though something does that was stated before, to be written back.
+    pub(super) lost_unrevocations: Vec<(KeyHash, KeyState)>,
     /// The server holds another's data since a moment ago: the connection must be made anew, as with a new server.
     pub(super) another_history: bool,
     /// What can move between servers.
@@ -90,6 +92,7 @@ impl Reconciliation {
     pub(super) fn new(
         view: Arc<View>,
         clock: Arc<dyn Clock>,
+        versions: Arc<VersionClock>,
         metrics: FeedMetrics,
         deletions: Deletions,
         lookups: Lookups,
@@ -98,6 +101,7 @@ impl Reconciliation {
         Self {
             view,
             clock,
+            versions,
             metrics,
             deletions,
             lookups,
@@ -106,8 +110,8 @@ impl Reconciliation {
             owing: false,
             flushed: false,
             evicted: false,
-            weaker: Vec::new(),
-            tombstones: Tombstones::default(),
+            lost: Vec::new(),
+            lost_unrevocations: Vec::new(),
             another_history: false,
             moving: Moving::default(),
         }
@@ -188,17 +192,18 @@ impl Reconciliation {
                 self.moving.not_known(&self.view, key, *parsed);
                 continue;
             }
-            if let (StoredKey::Unrevoked(hash), Stored::Revocation { .. }) = (parsed, stored)
+            if let (StoredKey::Unrevoked(hash), Stored::Something(tombstone)) = (parsed, stored)
                 && !pending.explains(key)
             {
-                self.tombstones.insert(*hash);
+                self.view
+                    .unrevoke(*hash, Version::FIRST, tombstone.expires_at);
             }
             let change = self.show(*parsed, stored, false);
             if why == Why::Comparison && change != Change::None && !pending.explains(key) {
                 self.metrics.healed.inc();
             }
         }
-        self.keep_stronger(link).await?;
+        self.write_back_lost(link).await?;
         Ok(through)
     }
 
@@ -229,14 +234,12 @@ impl Reconciliation {
         let keys = self.parse(pending.keys);
         for batch in keys.chunks(BATCH) {
             let stored = self.read(link, batch).await?;
-            let (mut gone, mut taken_back) = (Vec::new(), Vec::new());
+            let mut gone = Vec::new();
             for ((parsed, key), stored) in batch.iter().zip(&stored) {
                 match (parsed, stored) {
                     (_, Stored::Unknown) => self.moving.not_known(&self.view, key, *parsed),
-                    (StoredKey::Unrevoked(hash), Stored::Revocation { .. }) => {
-                        if self.tombstones.insert(*hash) {
-                            taken_back.push(*hash);
-                        }
+                    (StoredKey::Unrevoked(hash), Stored::Something(tombstone)) => {
+                        self.take_tombstone(*hash, tombstone.expires_at, link.is_cluster());
                     }
                     // At once, however it went: nobody is let in by what is no more.
                     (
@@ -252,29 +255,37 @@ impl Reconciliation {
                         Stored::Nothing,
                     ) => gone.push((*hash, key)),
                     // Left to the comparison: a native key may say the same, under a name that is not known here.
-                    (StoredKey::Restored(_), Stored::Nothing) => {}
-                    (StoredKey::Unrevoked(hash), Stored::Nothing) => self.tombstones.remove(*hash),
+                    (StoredKey::Restored(_) | StoredKey::Unrevoked(_), Stored::Nothing) => {}
                     (
                         StoredKey::Native(_)
                         | StoredKey::Restored(_)
                         | StoredKey::Registration(_)
                         | StoredKey::Application(..),
-                        Stored::Revocation { .. },
+                        Stored::Something(_),
                     ) => {}
                 }
             }
-            self.take_back(link, &mut taken_back).await?;
             for ((parsed, key), stored) in batch.iter().zip(&stored) {
                 self.show(*parsed, stored, true);
                 if link.is_cluster() {
                     self.moving.pushed(*parsed, key);
                 }
             }
-            restore::delete(link, &taken_back).await?;
             self.judge_gone(link, &gone).await?;
-            self.keep_stronger(link).await?;
+            self.write_back_lost(link).await?;
         }
         Ok(true)
+    }
+
+    /// A tombstone of an older version of Revoxy was pushed. One that was known before (it is given another end, or moves to
+    /// another node of a cluster) says nothing of what was revoked since; and neither does any where revocation and tombstone are on two servers,
+    /// of which the later may be heard of first.
+    fn take_tombstone(&self, hash: KeyHash, until: Timestamp, in_cluster: bool) {
+        if !in_cluster && self.view.unrevoked(hash) == Version::NONE {
+            // What stands all the same is taken in after this.
+            self.view.remove(hash);
+        }
+        self.view.unrevoke(hash, Version::FIRST, until);
     }
 
     /// What these keys are, those that are nothing to us left out.
@@ -326,26 +337,28 @@ impl Reconciliation {
     ) -> RedisResult<()> {
         let weaker = |(index, (key, _)): (usize, &(StoredKey, Vec<u8>))| {
             let hash = key.restorable()?;
-            let Stored::Revocation {
-                cutoff, expires_at, ..
-            } = &stored[index]
-            else {
+            let Stored::Something(standing) = &stored[index] else {
                 return None;
             };
-            let held = self.view.entry(hash)?;
-            says_less((*cutoff, *expires_at), held).then_some((index, hash))
+            let known = self.view.state(hash);
+            let says_all = known
+                .held()
+                .is_none_or(|held| !says_less(standing.state(known.unrevoked).held(), held))
+                && standing.unrevoked() >= known.unrevoked;
+            (!says_all).then_some((index, hash))
         };
         let weaker: Vec<_> = keys.iter().enumerate().filter_map(weaker).collect();
         let names: Vec<_> = weaker
             .iter()
             .map(|(_, hash)| StoredKey::restored(*hash).into_bytes())
             .collect();
-        let restored = stored::read(link, &names, || self.clock.now()).await?;
-        for ((index, _), restored) in weaker.into_iter().zip(&restored) {
-            match restored {
+        let restored = stored::read_restored(link, &names, || self.clock.now()).await?;
+        for ((index, _), restored) in weaker.into_iter().zip(restored) {
+            match (restored, &mut stored[index]) {
                 // What stands may not be made less on half the word.
-                Stored::Unknown => stored[index] = Stored::Unknown,
-                known => stored[index].strengthen(known),
+                (None, stored) => *stored = Stored::Unknown,
+                (Some(state), Stored::Something(standing)) => standing.restored = state,
+                (Some(_), Stored::Nothing | Stored::Unknown) => {}
             }
         }
         Ok(())
@@ -353,28 +366,22 @@ impl Reconciliation {
 
     /// Puts what was read into the view.
     fn show(&mut self, key: StoredKey, stored: &Stored, pushed: bool) -> Change {
-        let Stored::Revocation {
-            cutoff,
-            expires_at,
-            written_at,
-        } = stored
-        else {
+        let Stored::Something(standing) = stored else {
             return Change::None;
         };
         match key {
             StoredKey::Native(hash) => {
-                if let (true, Some(written_at)) = (pushed, written_at) {
-                    self.metrics
-                        .propagation(self.clock.now().since(*written_at));
+                if let (true, Some(written_at)) = (pushed, standing.stated.written_at) {
+                    self.metrics.propagation(self.clock.now().since(written_at));
                 }
-                self.take(key, hash, *cutoff, *expires_at)
+                self.take(key, hash, standing)
             }
-            StoredKey::Restored(hash) => self.take_restored(hash, *cutoff, *expires_at),
+            StoredKey::Restored(hash) => self.take_restored(hash, standing),
             StoredKey::Unrevoked(_) => Change::None,
-            StoredKey::Registration(hash) => self.put(hash, Cutoff::NoToken, *expires_at),
+            StoredKey::Registration(hash) => self.put(hash, Held::allowing(standing.expires_at)),
             StoredKey::Application(hash, _) => {
-                let held = self.view.entry(hash).map(|(cutoff, _)| cutoff);
-                match self.take(key, hash, *cutoff, *expires_at) {
+                let held = self.view.entry(hash).map(|held| held.cutoff);
+                match self.take(key, hash, standing) {
                     // A grace period has ended, of which nobody tells.
                     Change::Altered if !is_of_allow_list(hash) && held == Some(Cutoff::NoToken) => {
                         Change::None

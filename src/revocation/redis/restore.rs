@@ -4,7 +4,8 @@ use redis::RedisResult;
 
 use crate::clock::{Clock, Timestamp};
 
-use super::super::statement::Cutoff;
+use super::super::state::{Held, KeyState};
+use super::super::version::Version;
 use super::super::view::{KeyHash, View};
 use super::connection;
 use super::link::Link;
@@ -13,21 +14,25 @@ use super::stored::StoredKey;
 /// An entry of the view that the server does not have, or has with less.
 pub(super) struct Missing {
     pub hash: KeyHash,
-    /// What is held.
-    pub cutoff: Cutoff,
-    pub expires_at: Timestamp,
+    /// What the view holds.
+    pub held: Held,
+    /// What else is known of it.
+    pub known: KeyState,
     /// What stands on the server, if something does.
-    pub stands: Option<(Cutoff, Timestamp)>,
+    pub stands: Option<Held>,
+    /// Whether nothing stands under the name of the key itself, so that what is written back is all that there is.
+    pub gone: bool,
 }
 
 impl Missing {
     /// What is held, of which the server has nothing as far as is known.
-    pub(super) fn of(hash: KeyHash, (cutoff, expires_at): (Cutoff, Timestamp)) -> Self {
+    pub(super) fn of(hash: KeyHash, held: Held) -> Self {
         Self {
             hash,
-            cutoff,
-            expires_at,
+            held,
+            known: KeyState::NOTHING,
             stands: None,
+            gone: true,
         }
     }
 
@@ -36,9 +41,9 @@ impl Missing {
         StoredKey::restored(self.hash).into_bytes()
     }
 
-    /// Lets the view say what the server says, unless it says something new by now: it may have been revoked meanwhile.
+    /// Lets the view hold what the server has, unless it holds something new by now: it may have been revoked meanwhile.
     pub(super) fn accept(&self, view: &View) {
-        view.settle(self.hash, (self.cutoff, self.expires_at), self.stands);
+        view.settle(self.hash, self.held, self.stands);
     }
 }
 
@@ -50,52 +55,51 @@ pub(super) struct Restored {
     pub refused: bool,
 }
 
-/// Writes `missing` back, unless it was taken back through the API, which counts for the view too.
+/// Writes back what is missing, with all that the view knows of it. An un-revocation that stands on the server and is later
+/// counts all the same.
 pub(super) async fn restore(
     view: &View,
     clock: &dyn Clock,
     link: &mut Link,
     missing: &[Missing],
 ) -> RedisResult<Restored> {
-    let mut refused_any = false;
-    let hashes = missing.iter().map(|m| m.hash);
-    let taken_back = match link.are_taken_back(hashes).await {
-        Ok(taken_back) => taken_back,
-        Err(error) => {
-            refused(error)?;
-            refused_any = true;
-            vec![false; missing.len()]
-        }
-    };
-    let mut lost = Vec::with_capacity(missing.len());
-    for (entry, taken_back) in missing.iter().zip(taken_back) {
-        if taken_back {
-            entry.accept(view);
-            continue;
-        }
+    let known = missing.iter().map(|entry| {
         // Seen, in this round: it stands. Strengthened and not put, because it may have been revoked anew meanwhile.
-        view.strengthen(entry.hash, entry.cutoff, entry.expires_at);
-        lost.push(entry);
-    }
-    let mut written = 0;
-    match link.write_back(&lost, clock.now()).await {
-        Ok(count) => written = count,
-        Err(error) => {
-            refused(error)?;
-            refused_any = true;
+        view.strengthen(entry.hash, entry.held);
+        (entry.hash, view.state(entry.hash).join(entry.known))
+    });
+    let known: Vec<_> = known.collect();
+    let restored = write(link, &known, clock.now()).await?;
+    for (entry, (_, state)) in missing.iter().zip(&known) {
+        if let Some(stated) = state.held()
+            && entry.gone
+            && entry.held.version == Version::NONE
+        {
+            // From now on it stands with the version that it was written back with.
+            view.settle(entry.hash, entry.held, Some(stated));
         }
     }
-    Ok(Restored {
-        written,
-        refused: refused_any,
-    })
+    Ok(restored)
 }
 
-/// Deletes restored revocations that have been taken back since.
-pub(super) async fn delete(link: &mut Link, taken_back: &[KeyHash]) -> RedisResult<()> {
-    match link.delete_restored(taken_back).await {
-        Ok(()) => Ok(()),
-        Err(error) => refused(error),
+/// Writes states back.
+pub(super) async fn write(
+    link: &mut Link,
+    states: &[(KeyHash, KeyState)],
+    now: Timestamp,
+) -> RedisResult<Restored> {
+    match link.write_back(states, now).await {
+        Ok(written) => Ok(Restored {
+            written,
+            refused: false,
+        }),
+        Err(error) => {
+            refused(error)?;
+            Ok(Restored {
+                written: 0,
+                refused: true,
+            })
+        }
     }
 }
 

@@ -1,10 +1,13 @@
-//! The scripts that Revoxy runs on the server. Each touches keys of one slot only.
+//! The scripts that Revoxy runs on the server. Each touches keys of one slot only, or, where there are no slots, of one revocation.
+//!
+//! A script and not MULTI, because what to write depends on what is read. It reads a value as `format.rs` does.
 
 use redis::Script;
 
 /// The scripts.
 pub(super) struct Scripts {
     pub revoke: Script,
+    pub unrevoke: Script,
     pub keep: Script,
     pub register: Script,
 }
@@ -15,6 +18,7 @@ impl Scripts {
         match text {
             KEEP => &self.keep,
             REGISTER => &self.register,
+            UNREVOKE => &self.unrevoke,
             _ => &self.revoke,
         }
     }
@@ -24,73 +28,174 @@ impl Default for Scripts {
     fn default() -> Self {
         Self {
             revoke: Script::new(REVOKE),
+            unrevoke: Script::new(UNREVOKE),
             keep: Script::new(KEEP),
             register: Script::new(REGISTER),
         }
     }
 }
 
-/// Records a revocation without ever weakening the one that stands, in one step on the server: two writers cannot
-/// come between each other. `KEYS[1]`: the key. `ARGV[1]`: the cutoff in seconds, or empty for every token.
-/// `ARGV[2]`: how long it stands, in ms, or empty for ever. `ARGV[3]`: the value as JSON, without the cutoff.
-///
-/// A script and not MULTI, because what to write depends on what is read. It reads a value as `format.rs` does.
-pub(super) const REVOKE: &str = r"
-    local old = redis.call('GET', KEYS[1])
-    local cutoff, life = tonumber(ARGV[1]), tonumber(ARGV[2])
-    if old then
-        local ok, value = pcall(cjson.decode, old)
-        local standing = ok and type(value) == 'table' and value.not_before
-        if type(standing) ~= 'number' then
-            cutoff = nil
-        elseif cutoff and standing > cutoff then
-            cutoff = standing
+/// A script that reads and writes what is stated under keys.
+macro_rules! about_statements {
+    ($body:literal) => {
+        concat!(
+            r"
+    -- A version as a number, which holds its 53 bits exactly; nil where the text is none.
+    local function number(text)
+        if type(text) ~= 'string' then return nil end
+        local millis, counter = string.match(text, '^(%d+)$'), '0'
+        if not millis then millis, counter = string.match(text, '^(%d+)%.(%d+)$') end
+        millis, counter = tonumber(millis), tonumber(counter)
+        if not millis or millis > 8796092000000 or counter > 1023 then return nil end
+        if millis + counter == 0 then return nil end
+        return millis * 1024 + counter
+    end
+    local function text(version)
+        return string.format('%.0f.%.0f', math.floor(version / 1024), version % 1024)
+    end
+    -- What is stated under a key: `unrevoked`, the latest un-revocation, or 0; `version` of the revocation, if one is
+    -- stated; its `cutoff`, or nil for every token; `left`, its life in ms, -1 without an end, -2 without a key; whether it is
+    -- of another type, and so revokes every token.
+    local function read(key)
+        local value = redis.pcall('GET', key)
+        local stated = {unrevoked = 0, left = redis.call('PTTL', key)}
+        if not value then return stated end
+        stated.other_type = type(value) == 'table'
+        local ok, members = pcall(cjson.decode, value)
+        if not ok or type(members) ~= 'table' then members = {} end
+        stated.unrevoked = number(members.unrevoked) or 0
+        if members.version ~= nil or stated.unrevoked == 0 then
+            stated.version = number(members.version) or stated.unrevoked + 1
+            if type(members.not_before) == 'number' then stated.cutoff = members.not_before end
         end
-        local left = redis.call('PTTL', KEYS[1])
-        if left == -1 then life = nil elseif life and left > life then life = left end
+        return stated
+    end
+    -- Whether a revocation stands after an un-revocation.
+    local function stands(stated, unrevoked)
+        return stated.version ~= nil and stated.version > unrevoked
+    end
+    local wrong_type = {err = 'WRONGTYPE the key holds no string'}
+    -- The longer of two lives; -1 is without an end.
+    local function longer(one, other)
+        if one == -1 or other == -1 then return -1 end
+        return math.max(one, other)
+    end
+    local function write(key, value, life)
+        value = cjson.encode(value)
+        if life == -1 then
+            redis.call('SET', key, value)
+        else
+            redis.call('SET', key, value, 'PX', string.format('%.0f', math.max(life, 1)))
+        end
+    end
+",
+            $body
+        )
+    };
+}
+
+/// Records a revocation, after everything that stands, without ever weakening it; two writers cannot come between each other.
+/// Answers with the version that it has got.
+///
+/// `KEYS[1]`: the key. `KEYS[2]`, except in a cluster: its restored name. `ARGV[1]`: the cutoff in seconds, or empty for every token.
+/// `ARGV[2]`: how long it stands, in ms, or empty for ever. `ARGV[3]`: the value as JSON, without the cutoff. `ARGV[4]`: the least
+/// version.
+pub(super) const REVOKE: &str = about_statements!(
+    r"
+    local cutoff, life = tonumber(ARGV[1]), tonumber(ARGV[2]) or -1
+    local old = read(KEYS[1])
+    if old.other_type then return wrong_type end
+    local restored = KEYS[2] and read(KEYS[2]) or {unrevoked = 0}
+    local unrevoked = math.max(old.unrevoked, restored.unrevoked)
+    local last = math.max(unrevoked, old.version or 0, restored.version or 0)
+    local version = math.max(number(ARGV[4]) or 1, last + 1)
+    if stands(old, old.unrevoked) then
+        if cutoff and old.cutoff then cutoff = math.max(cutoff, old.cutoff) else cutoff = nil end
     end
     local value = cjson.decode(ARGV[3])
     value.not_before = cutoff
-    value = cjson.encode(value)
-    if life then
-        redis.call('SET', KEYS[1], value, 'PX', string.format('%d', life))
-    else
-        redis.call('SET', KEYS[1], value)
-    end
-    return 1
-";
+    value.version = text(version)
+    if unrevoked > 0 then value.unrevoked = text(unrevoked) end
+    write(KEYS[1], value, longer(life, old.left))
+    return value.version
+"
+);
 
-/// Records a revocation that was lost, unless one stands that says as much: tells whether none did. `KEYS[1]`: the key.
-/// `ARGV[1]`: the cutoff in seconds, or empty for every token. `ARGV[2]`: how long it stands, in ms, or empty for ever.
-/// `ARGV[3]`: by how many ms two lives may differ and be the same. `ARGV[4]`: the value as JSON, without the cutoff.
+/// Takes a revocation back: what is stated under its key from now on is the un-revocation, which lasts as long as the revocation
+/// would have. Answers with its version, and whether a revocation stood.
 ///
-/// Several views write back what they hold, and one may hold more than another.
-pub(super) const RESTORE: &str = r"
-    local old = redis.pcall('GET', KEYS[1])
-    local cutoff, life = tonumber(ARGV[1]), tonumber(ARGV[2])
-    -- Of another type: it is there, so it revokes.
-    if type(old) == 'table' then return 0 end
-    if old then
-        local ok, value = pcall(cjson.decode, old)
-        local standing = ok and type(value) == 'table' and value.not_before
-        if type(standing) ~= 'number' then standing = nil end
-        local left = redis.call('PTTL', KEYS[1])
-        local as_much = not standing or (cutoff and standing >= cutoff)
-        local as_long = left == -1 or (life and left + tonumber(ARGV[3]) >= life)
-        if as_much and as_long then return 0 end
-        if not standing then cutoff = nil elseif cutoff then cutoff = math.max(cutoff, standing) end
-        if left == -1 then life = nil elseif life then life = math.max(life, left) end
-    end
-    local value = cjson.decode(ARGV[4])
-    value.not_before = cutoff
-    value = cjson.encode(value)
-    if life then
-        redis.call('SET', KEYS[1], value, 'PX', string.format('%.0f', life))
+/// `KEYS[1]`: the key. `KEYS[2]`, except in a cluster: its restored name, which is deleted. `ARGV[1]`: the least version. `ARGV[2]`: how
+/// long a revocation without an end is remembered to have been taken back, in ms. `ARGV[3]`: the life, in ms, of what stands elsewhere;
+/// -2 where there is nothing.
+pub(super) const UNREVOKE: &str = about_statements!(
+    r"
+    local old = read(KEYS[1])
+    if old.other_type then return wrong_type end
+    local restored = KEYS[2] and read(KEYS[2]) or {unrevoked = 0, left = tonumber(ARGV[3])}
+    local unrevoked = math.max(old.unrevoked, restored.unrevoked)
+    local stood = stands(old, unrevoked) or stands(restored, unrevoked)
+    local version = math.max(number(ARGV[1]) or 1, unrevoked, old.version or 0, restored.version or 0)
+    local life = longer(old.left, restored.left)
+    if life < 0 then life = tonumber(ARGV[2]) end
+    -- Older versions of Revoxy know no un-revocations here: a cutoff at the epoch refuses nobody.
+    write(KEYS[1], {not_before = 0, unrevoked = text(version)}, math.max(life, 1000))
+    if KEYS[2] then redis.call('DEL', KEYS[2]) end
+    return {text(version), stood and 1 or 0}
+"
+);
+
+/// Joins what a view holds, and the server has lost, with what stands under the restored name: tells whether that says more now. Several
+/// views write back what they hold, and one may hold more than another.
+///
+/// `KEYS[1]`: the restored name. `ARGV[1]`: the version of the revocation, or empty if none stands. `ARGV[2]`: that of the latest
+/// un-revocation, or empty. `ARGV[3]`: the cutoff in seconds, or empty for every token. `ARGV[4]`: how long it stands, in ms, or empty for
+/// ever. `ARGV[5]`: by how many ms two lives may differ and be the same. `ARGV[6]`: the value as JSON, without all this.
+pub(super) const RESTORE: &str = about_statements!(
+    r"
+    local new = {version = number(ARGV[1]), unrevoked = number(ARGV[2]) or 0}
+    new.cutoff, new.left = tonumber(ARGV[3]), tonumber(ARGV[4]) or -1
+    local old = read(KEYS[1])
+    if old.other_type then return 0 end
+    local unrevoked = math.max(old.unrevoked, new.unrevoked)
+    local life = longer(old.left, new.left)
+    local value = cjson.decode(ARGV[6])
+    local more = unrevoked > old.unrevoked
+    if stands(new, unrevoked) then
+        local before = stands(old, unrevoked)
+        value.version = text(math.max(new.version, before and old.version or 0))
+        if new.cutoff and before and old.cutoff then
+            value.not_before = math.max(new.cutoff, old.cutoff)
+        elseif not before or old.cutoff then
+            value.not_before = new.cutoff
+        end
+        more = more or not before or new.version > old.version
+            or old.cutoff and (not new.cutoff or new.cutoff > old.cutoff)
+            or old.left ~= -1 and (new.left == -1 or new.left > old.left + tonumber(ARGV[5]))
+    elseif stands(old, unrevoked) then
+        value.version, value.not_before = text(old.version), old.cutoff
     else
-        redis.call('SET', KEYS[1], value)
+        value.not_before = 0
     end
+    if not more then return 0 end
+    if unrevoked > 0 then value.unrevoked = text(unrevoked) end
+    write(KEYS[1], value, life)
     return 1
-";
+"
+);
+
+/// Deletes what stands under a restored name, if it was stated before an un-revocation. `KEYS[1]`: the restored name. `ARGV[1]`: the
+/// version of the un-revocation.
+pub(super) const DROP: &str = about_statements!(
+    r"
+    local old, unrevoked = read(KEYS[1]), number(ARGV[1])
+    if not stands(old, unrevoked) and old.unrevoked <= unrevoked then redis.call('DEL', KEYS[1]) end
+    return 1
+"
+);
+
+/// Reads a key's life and value in one step. `MGET` and not `GET`: a key of another type is no error, but there.
+pub(super) const READ: &str =
+    "return {redis.call('PTTL', KEYS[1]), redis.call('MGET', KEYS[1])[1]}";
 
 /// Keeps the record of a token in its subject's list, joined with the one that stands, and takes out what has expired.
 /// `KEYS[1]`: the sorted set of expiries. `KEYS[2]`: the hash of records. `ARGV[1]`: the time now, in ms. `ARGV[2]`: by how

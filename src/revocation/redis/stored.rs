@@ -2,12 +2,12 @@
 //!
 //! | key | what it says |
 //! |---|---|
-//! | `revoxy:<kind>:<issuer>:<value>` | a revocation |
-//! | `revoxy:restored:{<hash>}` | a revocation that Redis had lost and a view still held; views know only hashes |
-//! | `revoxy:unrevoked:{<hash>}` | a revocation that was taken back through the API, and must not be restored |
+//! | `revoxy:<kind>:<issuer>:<value>` | a revocation, or that it was taken back |
+//! | `revoxy:restored:{<hash>}` | the same, where Redis had lost it and a view still held it; views know only hashes |
+//! | `revoxy:unrevoked:{<hash>}` | a tombstone of an older version of Revoxy: the revocation was taken back |
 //! | `revoxy:registered:<jti or digest>:<issuer>:<value>` | a token on the allow-list |
 //!
-//! The braces keep the second and the third of a hash in one slot of a cluster.
+//! What stands under the first two names of a revocation counts together: see [`Standing`].
 
 use redis::RedisResult;
 
@@ -17,9 +17,10 @@ use crate::metrics::FeedMetrics;
 use super::super::key::{PREFIX, RevocationKey};
 use super::super::lookups::{Content, Lookups};
 use super::super::registry::{RegistrationKey, is_of_allow_list};
-use super::super::statement::Cutoff;
+use super::super::state::{Held, KeyState};
+use super::super::version::Version;
 use super::super::view::KeyHash;
-use super::format;
+use super::format::{self, Stated};
 use super::link::{Link, Reading};
 
 const RESTORED: &str = "restored:{";
@@ -90,11 +91,6 @@ impl StoredKey {
     pub(super) fn restored(hash: KeyHash) -> String {
         format!("{PREFIX}{RESTORED}{:032x}}}", hash.to_u128())
     }
-
-    /// The name of the tombstone of a hash.
-    pub(super) fn unrevoked(hash: KeyHash) -> String {
-        format!("{PREFIX}{UNREVOKED}{:032x}}}", hash.to_u128())
-    }
 }
 
 /// What stands under a key now.
@@ -103,43 +99,66 @@ pub(super) enum Stored {
     Nothing,
     /// Nobody could say yet.
     Unknown,
-    Revocation {
-        cutoff: Cutoff,
-        expires_at: Timestamp,
-        /// When it was written, where the value says so.
-        written_at: Option<Timestamp>,
-    },
+    Something(Standing),
 }
 
-impl Stored {
-    /// Makes this say what either says, where there is something to be made stronger.
-    pub(super) fn strengthen(&mut self, other: &Self) {
-        if let (
-            Self::Revocation {
-                cutoff, expires_at, ..
-            },
-            Self::Revocation {
-                cutoff: other_cutoff,
-                expires_at: other_expiry,
-                ..
-            },
-        ) = (self, other)
-        {
-            *cutoff = (*cutoff).max(*other_cutoff);
-            *expires_at = (*expires_at).max(*other_expiry);
+/// What is stated under a key, and under its restored name where that had to be looked at.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Standing {
+    pub stated: Stated,
+    pub expires_at: Timestamp,
+    /// What stands under the restored name.
+    pub restored: KeyState,
+}
+
+impl Standing {
+    fn of(stated: Stated, expires_at: Timestamp) -> Self {
+        Self {
+            stated,
+            expires_at,
+            restored: KeyState::NOTHING,
+        }
+    }
+
+    /// The latest un-revocation that stands there.
+    pub(super) fn unrevoked(&self) -> Version {
+        self.stated.unrevoked.max(self.restored.unrevoked)
+    }
+
+    /// All that stands there, for those who know of this un-revocation.
+    pub(super) fn state(&self, unrevoked: Version) -> KeyState {
+        let known = unrevoked.max(self.restored.unrevoked);
+        let native = self.stated.state(known, self.expires_at);
+        native.join(self.restored)
+    }
+
+    /// What a view is to hold of it. What was set by hand, without a version, stays so as long as it stands under its own name.
+    pub(super) fn held(&self, unrevoked: Version) -> Option<Held> {
+        let held = self.state(unrevoked).held()?;
+        match self.stated.revoked {
+            Some((_, Version::NONE)) => Some(Held {
+                version: Version::NONE,
+                ..held
+            }),
+            _ => Some(held),
         }
     }
 }
 
-/// Reads restored and other keys of ours.
-pub(super) async fn read(
+/// What stands under restored names: `None` where nobody could say.
+pub(super) async fn read_restored(
     link: &mut Link,
-    keys: &[Vec<u8>],
+    names: &[Vec<u8>],
     now: impl Fn() -> Timestamp,
-) -> RedisResult<Vec<Stored>> {
-    let readings = link.read(keys).await?;
+) -> RedisResult<Vec<Option<KeyState>>> {
+    let readings = link.read(names).await?;
     let now = now();
-    Ok(readings.iter().map(|r| interpret(r, now)).collect())
+    let state = |reading| match interpret(reading, now) {
+        Stored::Nothing => Some(KeyState::NOTHING),
+        Stored::Unknown => None,
+        Stored::Something(s) => Some(format::restored_state(s.stated, s.expires_at)),
+    };
+    Ok(readings.iter().map(state).collect())
 }
 
 /// What stands under a key of an application. What says nothing is as good as gone.
@@ -162,11 +181,8 @@ pub(super) fn of_application(
     if meaning.unreadable && is_its_own {
         metrics.unreadable.inc();
     }
-    let stored = |cutoff| Stored::Revocation {
-        cutoff,
-        expires_at: life.map_or(Timestamp::NEVER, |life| now.plus(life)),
-        written_at: None,
-    };
+    let expires_at = life.map_or(Timestamp::NEVER, |life| now.plus(life));
+    let stored = |cutoff| Stored::Something(Standing::of(Stated::revoking(cutoff), expires_at));
     meaning.cutoff.map_or(Stored::Nothing, stored)
 }
 
@@ -176,12 +192,8 @@ pub(super) fn interpret(reading: &Reading, now: Timestamp) -> Stored {
         Reading::Nothing => Stored::Nothing,
         Reading::Unknown => Stored::Unknown,
         Reading::Key { value, life } => {
-            let (cutoff, written_at) = format::cutoff_and_time(value.as_deref().unwrap_or(b""));
-            Stored::Revocation {
-                cutoff,
-                expires_at: life.map_or(Timestamp::NEVER, |life| now.plus(life)),
-                written_at,
-            }
+            let expires_at = life.map_or(Timestamp::NEVER, |life| now.plus(life));
+            Stored::Something(Standing::of(Stated::read(value.as_deref()), expires_at))
         }
     }
 }
@@ -189,7 +201,7 @@ pub(super) fn interpret(reading: &Reading, now: Timestamp) -> Stored {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::revocation::KeyKind;
+    use crate::revocation::{Cutoff, KeyKind};
 
     #[test]
     fn every_form_of_key_is_told_from_the_others() {
@@ -204,7 +216,7 @@ mod tests {
             StoredKey::parse(restored.as_bytes()),
             Some(StoredKey::Restored(hash))
         );
-        let unrevoked = StoredKey::unrevoked(hash);
+        let unrevoked = restored.replace("restored", "unrevoked");
         assert_eq!(
             StoredKey::parse(unrevoked.as_bytes()),
             Some(StoredKey::Unrevoked(hash))
@@ -234,11 +246,8 @@ mod tests {
             value: value.map(<[u8]>::to_vec),
             life,
         };
-        let all = |expires_at| Stored::Revocation {
-            cutoff: Cutoff::All,
-            expires_at,
-            written_at: None,
-        };
+        let all =
+            |expires_at| Stored::Something(Standing::of(Stated::revoking(Cutoff::All), expires_at));
         assert_eq!(interpret(&Reading::Nothing, now), Stored::Nothing);
         assert_eq!(interpret(&key(None, None), now), all(Timestamp::NEVER));
         let five = Some(std::time::Duration::from_secs(5));

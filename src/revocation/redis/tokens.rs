@@ -23,7 +23,10 @@ use super::super::StoreError;
 use super::super::key::{RECORDS, RevocationKey};
 use super::super::record::{Place, TokenPage, TokenRecord};
 use super::super::registry::{RegistrationKey, TokenRegistry};
+use super::super::view::View;
+use super::reconcile::EXPIRY_SLACK;
 use super::record;
+use super::write::{MOST_WRITES, unconfirmed};
 use super::{LONGEST_LIFE, script};
 
 /// Writes under way at once.
@@ -66,6 +69,10 @@ pub(super) trait Keeper: Send + Sync {
 
     /// Runs a script. To run one of these twice is to run it once.
     async fn call(&self, call: Call) -> Result<(), StoreError>;
+
+    /// The view, where there is one, as soon as it must have what was written by now; without one, waits until it is known that
+    /// who took it counts.
+    async fn settled(&self) -> Result<Option<&View>, StoreError>;
 }
 
 /// A script, and with what it is to be run.
@@ -185,14 +192,30 @@ impl<K: Keeper> TokenRegistry for K {
 
     async fn register(&self, records: &[TokenRecord]) -> Result<(), StoreError> {
         let now = self.time();
-        for token in records.iter().filter(|token| token.is_live(now)) {
-            match register(self, token).await {
-                Err(StoreError::Unavailable(_)) => register(self, token).await?,
-                registered => registered?,
+        let live = || records.iter().filter(|token| token.is_live(now));
+        if live().next().is_none() {
+            return Ok(());
+        }
+        for _ in 0..MOST_WRITES {
+            for token in live() {
+                match register(self, token).await {
+                    Err(StoreError::Unavailable(_)) => register(self, token).await?,
+                    registered => registered?,
+                }
+            }
+            let Some(view) = self.settled().await? else {
+                return Ok(());
+            };
+            let stands = |token: &TokenRecord| {
+                let until = view.entry(RegistrationKey::of(&token.token).hash());
+                let over = token.expires_at <= self.time().plus(EXPIRY_SLACK);
+                over || until.is_some()
+            };
+            if live().all(stands) {
+                return Ok(());
             }
         }
-        // The view hears of it by a push, in order with whatever others do; a check that comes before asks the server.
-        Ok(())
+        Err(unconfirmed())
     }
 
     async fn note(&self, records: &[TokenRecord]) -> Result<(), StoreError> {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::clock::{Moment, Timestamp};
 
-use super::super::statement::{Cutoff, Revocation};
+use super::super::state::{Held, KeyState};
+use super::super::statement::Revocation;
 use super::{KeyHash, View};
 
 impl View {
@@ -24,23 +25,36 @@ impl View {
     /// Makes what stands under its key at least as strong as this revocation. For a store that has just recorded it, and
     /// whose feed has not told of it yet: to [record](View::record) it here could weaken what others have said since.
     pub fn record_at_least(&self, revocation: &Revocation) {
-        self.strengthen(
-            revocation.key.hash(),
-            revocation.cutoff,
-            revocation.expires_at,
-        );
+        self.strengthen(revocation.key.hash(), Held::of(revocation));
     }
 
     /// The live entries that have not been seen since the round began.
-    pub(in super::super) fn unseen(&self, now: Timestamp) -> Vec<(KeyHash, Cutoff, Timestamp)> {
+    pub(in super::super) fn unseen(&self, now: Timestamp) -> Vec<(KeyHash, Held)> {
         let round = self.round.load(Ordering::Acquire);
         let mut unseen = Vec::new();
         for shard in &self.shards {
+            let ledger = shard.lock();
             shard.table.for_each(|key, entry| {
                 if entry.round != round && now < entry.expires_at {
-                    unseen.push((key, entry.cutoff, entry.expires_at));
+                    unseen.push((key, ledger.complete(key, entry)));
                 }
             });
+        }
+        unseen
+    }
+
+    /// The un-revocations that stand and have not been seen since the round began.
+    pub(in super::super) fn unseen_unrevocations(
+        &self,
+        now: Timestamp,
+    ) -> Vec<(KeyHash, KeyState)> {
+        let round = self.round.load(Ordering::Acquire);
+        let mut unseen = Vec::new();
+        for shard in &self.shards {
+            let ledger = shard.lock();
+            let states = ledger.unseen(now, round);
+            unseen
+                .extend(states.map(|(key, u)| (key, KeyState::unrevoked(u.version, u.expires_at))));
         }
         unseen
     }
@@ -126,6 +140,7 @@ impl View {
 #[cfg(test)]
 mod tests {
     use super::super::super::key::{KeyKind, RevocationKey};
+    use super::super::super::statement::Cutoff;
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_secs(1000);

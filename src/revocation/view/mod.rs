@@ -10,6 +10,7 @@
 
 mod feed;
 mod freshness;
+mod ledger;
 mod table;
 
 use std::sync::Mutex;
@@ -20,9 +21,12 @@ use crate::clock::Timestamp;
 
 use super::key::RevocationKey;
 use super::registry::RegistrationKey;
+use super::state::{Held, KeyState};
 use super::statement::{Cutoff, Revocation};
+use super::version::Version;
 
 use freshness::Freshness;
+use ledger::Ledger;
 use table::{Entry, Table};
 
 /// How many kinds of keys can be told apart in a view.
@@ -120,7 +124,7 @@ pub struct View {
 struct Shard {
     table: Table,
     /// Held while the table is changed. Readers do not know it.
-    writing: Mutex<()>,
+    ledger: Mutex<Ledger>,
 }
 
 impl Default for View {
@@ -147,16 +151,12 @@ impl View {
     /// Puts a revocation in, in place of what stood under its key. For those who know what stands in the store: its only
     /// writer, or the feed.
     pub fn record(&self, revocation: &Revocation) {
-        self.put(
-            revocation.key.hash(),
-            revocation.cutoff,
-            revocation.expires_at,
-        );
+        self.put(revocation.key.hash(), Held::of(revocation));
     }
 
     /// Puts a registered token in.
     pub fn register(&self, key: &RegistrationKey, expires_at: Timestamp) {
-        self.put(key.hash(), Cutoff::NoToken, expires_at);
+        self.put(key.hash(), Held::allowing(expires_at));
     }
 
     /// Takes out what stands under a key. Tells whether there was something.
@@ -179,93 +179,115 @@ impl View {
     }
 
     /// What is held under `key`, live or expired.
-    pub(super) fn entry(&self, key: KeyHash) -> Option<(Cutoff, Timestamp)> {
-        let entry = self.shards[key.shard()].table.find(key)?;
-        Some((entry.cutoff, entry.expires_at))
+    pub(super) fn entry(&self, key: KeyHash) -> Option<Held> {
+        let shard = &self.shards[key.shard()];
+        let ledger = shard.lock();
+        shard.held(&ledger, key)
+    }
+
+    /// All that is known of `key`, whatever has expired of it.
+    pub(super) fn state(&self, key: KeyHash) -> KeyState {
+        let shard = &self.shards[key.shard()];
+        let ledger = shard.lock();
+        let unrevoked = ledger.unrevoked(key);
+        match shard.held(&ledger, key) {
+            Some(held) => KeyState::revoked(held, unrevoked.version),
+            None => KeyState::unrevoked(unrevoked.version, unrevoked.expires_at),
+        }
+    }
+
+    /// The latest un-revocation of `key` that is known.
+    pub(super) fn unrevoked(&self, key: KeyHash) -> Version {
+        self.shards[key.shard()].lock().unrevoked(key).version
     }
 
     /// Puts an entry in, in place of what was there.
-    pub(super) fn put(&self, key: KeyHash, cutoff: Cutoff, expires_at: Timestamp) -> Change {
-        let entry = Entry {
-            cutoff,
-            expires_at,
-            round: self.round.load(Ordering::Acquire),
-        };
-        self.change(key, |old| (entry, old.is_none_or(|o| !o.says_as(&entry))))
+    pub(super) fn put(&self, key: KeyHash, held: Held) -> Change {
+        let shard = &self.shards[key.shard()];
+        let mut ledger = shard.lock();
+        self.write(shard, &mut ledger, key, held)
     }
 
     /// Puts an entry in, or makes the one that is there stronger, never weaker.
-    pub(super) fn strengthen(&self, key: KeyHash, cutoff: Cutoff, expires_at: Timestamp) -> Change {
-        let round = self.round.load(Ordering::Acquire);
-        self.change(key, |old| {
-            let entry = Entry {
-                cutoff: old.map_or(cutoff, |o| o.cutoff.max(cutoff)),
-                expires_at: old.map_or(expires_at, |o| o.expires_at.max(expires_at)),
-                round,
-            };
-            (entry, old.is_none_or(|o| !o.says_as(&entry)))
-        })
+    pub(super) fn strengthen(&self, key: KeyHash, held: Held) -> Change {
+        let shard = &self.shards[key.shard()];
+        let mut ledger = shard.lock();
+        let stronger = match shard.held(&ledger, key) {
+            Some(old) => old.strengthened_by(held),
+            None => held,
+        };
+        self.write(shard, &mut ledger, key, stronger)
     }
 
-    fn change(&self, key: KeyHash, decide: impl FnOnce(Option<Entry>) -> (Entry, bool)) -> Change {
+    /// Hears of an un-revocation, which counts as seen in this round. It takes out what was stated before it, but not what stands
+    /// without a version.
+    pub(super) fn unrevoke(&self, key: KeyHash, version: Version, until: Timestamp) {
         let shard = &self.shards[key.shard()];
-        let _writing = shard.lock();
-        let old = shard.table.find(key);
-        let (entry, differs) = decide(old);
-        if old.is_none() {
-            // Before the entry can be found, so that no reader passes over a kind that has one.
-            self.present[key.kind()].fetch_add(1, Ordering::AcqRel);
-        }
-        shard.table.put(key, entry);
-        match (old, differs) {
-            (None, _) => Change::Added,
-            (Some(_), true) => Change::Altered,
-            (Some(_), false) => Change::None,
+        let mut ledger = shard.lock();
+        ledger.unrevoke(key, version, until, self.round.load(Ordering::Acquire));
+        let latest = ledger.unrevoked(key).version;
+        if let Some(held) = shard.held(&ledger, key)
+            && held.is_taken_back_by(latest)
+        {
+            self.take_out(shard, &mut ledger, key);
         }
     }
 
     /// Takes an entry out. Tells whether it was there.
     pub(super) fn remove(&self, key: KeyHash) -> bool {
         let shard = &self.shards[key.shard()];
-        let _writing = shard.lock();
+        let mut ledger = shard.lock();
+        self.take_out(shard, &mut ledger, key)
+    }
+
+    /// Puts `now` in place of what is held under a key, or takes it out, if it is still what was `held`.
+    pub(super) fn settle(&self, key: KeyHash, held: Held, now: Option<Held>) {
+        let shard = &self.shards[key.shard()];
+        let mut ledger = shard.lock();
+        if shard.held(&ledger, key) != Some(held) {
+            return;
+        }
+        match now {
+            Some(now) => drop(self.write(shard, &mut ledger, key, now)),
+            None => drop(self.take_out(shard, &mut ledger, key)),
+        }
+    }
+
+    fn write(&self, shard: &Shard, ledger: &mut Ledger, key: KeyHash, held: Held) -> Change {
+        let entry = Entry {
+            cutoff: held.cutoff,
+            version: held.version,
+            expires_at: held.expires_at,
+            round: self.round.load(Ordering::Acquire),
+        };
+        let old = shard.table.find(key);
+        if old.is_none() {
+            // Before the entry can be found, so that no reader passes over a kind that has one.
+            self.present[key.kind()].fetch_add(1, Ordering::AcqRel);
+        }
+        shard.table.put(key, entry);
+        ledger.note_version(key, held);
+        match old {
+            None => Change::Added,
+            Some(old) if old.says_as(&entry) => Change::None,
+            Some(_) => Change::Altered,
+        }
+    }
+
+    fn take_out(&self, shard: &Shard, ledger: &mut Ledger, key: KeyHash) -> bool {
         let removed = shard.table.remove(key);
         if removed {
             self.present[key.kind()].fetch_sub(1, Ordering::AcqRel);
+            ledger.forget_version(key);
         }
         removed
     }
 
-    /// Puts `now` in place of what is held under a key, or takes it out, if it is still what was `held`.
-    pub(super) fn settle(
-        &self,
-        key: KeyHash,
-        held: (Cutoff, Timestamp),
-        now: Option<(Cutoff, Timestamp)>,
-    ) {
-        let shard = &self.shards[key.shard()];
-        let _writing = shard.lock();
-        let Some(entry) = shard.table.find(key) else {
-            return;
-        };
-        if (entry.cutoff, entry.expires_at) != held {
-            return;
-        }
-        if let Some((cutoff, expires_at)) = now {
-            let round = self.round.load(Ordering::Acquire);
-            let entry = Entry {
-                cutoff,
-                expires_at,
-                round,
-            };
-            shard.table.put(key, entry);
-        } else {
-            shard.table.remove(key);
-            self.present[key.kind()].fetch_sub(1, Ordering::AcqRel);
-        }
-    }
-
     /// Sweeps what has expired. Tells how many entries went.
     pub fn prune(&self, now: Timestamp) -> usize {
+        for shard in &self.shards {
+            shard.lock().prune(now);
+        }
         self.retain(|entry| now < entry.expires_at)
     }
 
@@ -273,12 +295,13 @@ impl View {
     fn retain(&self, keep: impl Fn(Entry) -> bool) -> usize {
         let mut gone = 0;
         for shard in &self.shards {
-            let _writing = shard.lock();
+            let mut ledger = shard.lock();
             shard.table.retain(|key, entry| {
                 let kept = keep(entry);
                 if !kept {
                     gone += 1;
                     self.present[key.kind()].fetch_sub(1, Ordering::AcqRel);
+                    ledger.forget_version(key);
                 }
                 kept
             });
@@ -303,14 +326,20 @@ impl View {
 
     /// The memory that the entries take, in bytes.
     pub fn bytes(&self) -> usize {
-        self.shards.iter().map(|shard| shard.table.bytes()).sum()
+        let bytes = |shard: &Shard| shard.table.bytes() + shard.lock().bytes();
+        self.shards.iter().map(bytes).sum()
     }
 }
 
 impl Shard {
-    fn lock(&self) -> std::sync::MutexGuard<'_, ()> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Ledger> {
         // A panic can only come from running out of memory while a new table is made; the old one is whole then.
-        self.writing.lock().unwrap_or_else(PoisonError::into_inner)
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn held(&self, ledger: &Ledger, key: KeyHash) -> Option<Held> {
+        let entry = self.table.find(key)?;
+        Some(ledger.complete(key, entry))
     }
 }
 

@@ -16,12 +16,15 @@ use arc_swap::ArcSwap;
 use crate::clock::Timestamp;
 
 use super::super::statement::Cutoff;
+use super::super::version::Version;
 use super::KeyHash;
 
 /// What stands under a key.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
     pub cutoff: Cutoff,
+    /// Of a revocation of every token. That of a cutoff finds no room here: see `Ledger`.
+    pub version: Version,
     pub expires_at: Timestamp,
     /// In which round of comparing it was last seen.
     pub round: u16,
@@ -39,14 +42,17 @@ struct Slot {
     /// Published last; 0 means empty. Never 0 for a key, whose kind is in the lowest bits.
     high: AtomicU64,
     low: AtomicU64,
-    /// Milliseconds; `i64::MAX` means every token, `i64::MIN` none.
+    /// Milliseconds; or, far below all of them, every token, with the version; or none.
     cutoff: AtomicI64,
     /// Milliseconds in the upper 48 bits, the round in the lower 16. 0 means dead.
     life: AtomicU64,
 }
 
-const ALL: i64 = i64::MAX;
 const NO_TOKEN: i64 = i64::MIN;
+/// Every token is revoked; the version is added to it.
+const ALL: i64 = i64::MIN + 1;
+/// The first of the cutoffs: above every version.
+const FIRST_CUTOFF: i64 = i64::MIN / 2;
 const DEAD: u64 = 0;
 const MAX_MILLIS: u64 = (1 << 48) - 1;
 const MIN_SLOTS: usize = 16;
@@ -214,10 +220,16 @@ impl Slot {
         if life == DEAD {
             return None;
         }
-        let cutoff = match self.cutoff.load(Ordering::Relaxed) {
-            ALL => Cutoff::All,
-            NO_TOKEN => Cutoff::NoToken,
-            millis => Cutoff::IssuedUpTo(Timestamp::from_millis(millis)),
+        let (cutoff, version) = match self.cutoff.load(Ordering::Relaxed) {
+            NO_TOKEN => (Cutoff::NoToken, Version::NONE),
+            all if all < FIRST_CUTOFF => {
+                let version = u64::try_from(all - ALL).unwrap_or_default();
+                (Cutoff::All, Version::from_bits(version))
+            }
+            millis => {
+                let cutoff = Timestamp::from_millis(millis);
+                (Cutoff::IssuedUpTo(cutoff), Version::NONE)
+            }
         };
         let expires_at = match life >> 16 {
             MAX_MILLIS => Timestamp::NEVER,
@@ -226,6 +238,7 @@ impl Slot {
         let [low, high, ..] = life.to_le_bytes();
         Some(Entry {
             cutoff,
+            version,
             expires_at,
             round: u16::from_le_bytes([low, high]),
         })
@@ -233,10 +246,13 @@ impl Slot {
 
     fn write(&self, entry: Entry) {
         let cutoff = match entry.cutoff {
-            Cutoff::All => ALL,
+            Cutoff::All => {
+                let version = i64::try_from(entry.version.bits()).unwrap_or_default();
+                ALL.saturating_add(version).min(FIRST_CUTOFF - 1)
+            }
             Cutoff::NoToken => NO_TOKEN,
-            // The outermost instants would read as "all" and "none"; a millisecond is no difference there.
-            Cutoff::IssuedUpTo(at) => at.millis().clamp(NO_TOKEN + 1, ALL - 1),
+            // Instants before that would read as "all"; they are millions of years ago.
+            Cutoff::IssuedUpTo(at) => at.millis().max(FIRST_CUTOFF),
         };
         // An entry that expired at the epoch or before must not read as dead: a millisecond after it is as expired.
         let millis = u64::try_from(entry.expires_at.millis())

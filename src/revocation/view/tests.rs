@@ -5,6 +5,17 @@ use super::*;
 const NOW: Timestamp = Timestamp::from_secs(1000);
 const LATER: Timestamp = Timestamp::from_secs(2000);
 
+fn held(cutoff: Cutoff, expires_at: Timestamp) -> Held {
+    Held::unversioned(cutoff, expires_at)
+}
+
+fn stated(cutoff: Cutoff, version: u64) -> Held {
+    Held {
+        version: Version::from_bits(version),
+        ..held(cutoff, LATER)
+    }
+}
+
 fn key(n: u128) -> KeyHash {
     // Spread over shards and slots as a digest would be.
     KeyHash::new(n.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835), 1)
@@ -13,7 +24,7 @@ fn key(n: u128) -> KeyHash {
 #[test]
 fn an_entry_is_found_until_it_expires() {
     let view = View::default();
-    assert_eq!(view.put(key(7), Cutoff::All, LATER), Change::Added);
+    assert_eq!(view.put(key(7), held(Cutoff::All, LATER)), Change::Added);
     assert_eq!(view.find(key(7), NOW), Some(Cutoff::All));
     assert_eq!(view.find(key(7), LATER), None);
     assert_eq!(view.find(key(8), NOW), None);
@@ -22,24 +33,86 @@ fn an_entry_is_found_until_it_expires() {
 #[test]
 fn what_has_changed_meanwhile_is_not_settled() {
     let view = View::default();
-    let (all, cutoff) = (Cutoff::All, Cutoff::IssuedUpTo(NOW));
-    for now in [None, Some((cutoff, NOW))] {
-        view.put(key(1), all, LATER);
-        view.settle(key(1), (cutoff, LATER), now);
-        assert_eq!(view.entry(key(1)), Some((all, LATER)));
-        view.settle(key(1), (all, LATER), now);
+    let (all, cutoff) = (
+        held(Cutoff::All, LATER),
+        held(Cutoff::IssuedUpTo(NOW), LATER),
+    );
+    for now in [None, Some(held(Cutoff::IssuedUpTo(NOW), NOW))] {
+        view.put(key(1), all);
+        view.settle(key(1), cutoff, now);
+        assert_eq!(view.entry(key(1)), Some(all));
+        view.settle(key(1), all, now);
         assert_eq!(view.entry(key(1)), now);
-        view.settle(key(2), (all, LATER), now);
+        view.settle(key(2), all, now);
         assert_eq!(view.entry(key(2)), None);
         assert_eq!(view.len(), usize::from(now.is_some()));
     }
 }
 
 #[test]
+fn an_entry_keeps_its_version_whatever_it_means() {
+    let view = View::default();
+    for entry in [
+        stated(Cutoff::All, 7),
+        stated(Cutoff::IssuedUpTo(NOW), 9),
+        stated(Cutoff::All, (1 << 53) - 1),
+        stated(Cutoff::IssuedUpTo(NOW), 0),
+        held(Cutoff::NoToken, LATER),
+    ] {
+        view.put(key(1), entry);
+        assert_eq!(view.entry(key(1)), Some(entry));
+        assert_eq!(view.find(key(1), NOW), Some(entry.cutoff));
+    }
+}
+
+#[test]
+fn an_un_revocation_takes_out_what_was_stated_before_it_and_is_remembered() {
+    let view = View::default();
+    let at = Version::from_bits;
+    view.put(key(1), stated(Cutoff::All, 7));
+    view.unrevoke(key(1), at(6), LATER);
+    assert_eq!(view.find(key(1), NOW), Some(Cutoff::All));
+    view.unrevoke(key(1), at(7), LATER);
+    assert_eq!(view.find(key(1), NOW), None);
+    view.unrevoke(key(1), at(5), LATER);
+    assert_eq!(view.state(key(1)), KeyState::unrevoked(at(7), LATER));
+    // By hand, without a version: later than that, and taken out by the word of its own key only.
+    view.put(key(1), stated(Cutoff::IssuedUpTo(NOW), 0));
+    view.unrevoke(key(1), at(8), LATER);
+    assert_eq!(view.find(key(1), NOW), Some(Cutoff::IssuedUpTo(NOW)));
+    assert_eq!(view.state(key(1)).held().unwrap().version, at(9));
+    view.prune(LATER);
+    assert_eq!(view.unrevoked(key(1)), Version::NONE);
+}
+
+#[test]
+fn what_lets_somebody_in_is_not_taken_out_by_an_un_revocation() {
+    let view = View::default();
+    view.put(key(1), Held::allowing(LATER));
+    view.unrevoke(key(1), Version::FIRST, LATER);
+    assert_eq!(view.find(key(1), NOW), Some(Cutoff::NoToken));
+}
+
+#[test]
+fn an_un_revocation_that_a_round_has_not_seen_is_told() {
+    let view = View::default();
+    let at = Version::from_bits;
+    for n in 1..=3 {
+        view.unrevoke(key(n), at(7), if n == 3 { NOW } else { LATER });
+    }
+    view.begin_round();
+    view.unrevoke(key(2), at(7), LATER);
+    // That an older one was seen proves nothing about the latest.
+    view.unrevoke(key(1), at(6), LATER);
+    let unseen = view.unseen_unrevocations(NOW);
+    assert_eq!(unseen, [(key(1), KeyState::unrevoked(at(7), LATER))]);
+}
+
+#[test]
 fn sweeping_takes_only_the_expired() {
     let view = View::default();
-    view.put(key(1), Cutoff::All, NOW);
-    view.put(key(2), Cutoff::All, LATER);
+    view.put(key(1), held(Cutoff::All, NOW));
+    view.put(key(2), held(Cutoff::All, LATER));
     assert_eq!(view.prune(NOW), 1);
     assert_eq!(view.len(), 1);
     assert!(view.remove(key(2)) && !view.remove(key(2)));
@@ -50,22 +123,22 @@ fn sweeping_takes_only_the_expired() {
 fn putting_replaces_and_strengthening_never_weakens() {
     let view = View::default();
     let cutoff = |s| Cutoff::IssuedUpTo(Timestamp::from_secs(s));
-    view.put(key(1), cutoff(20), LATER);
-    view.strengthen(key(1), cutoff(10), NOW);
+    view.put(key(1), held(cutoff(20), LATER));
+    view.strengthen(key(1), held(cutoff(10), NOW));
     assert_eq!(view.find(key(1), NOW), Some(cutoff(20)));
-    assert_eq!(view.put(key(1), cutoff(10), LATER), Change::Altered);
-    assert_eq!(view.put(key(1), cutoff(10), LATER), Change::None);
+    assert_eq!(view.put(key(1), held(cutoff(10), LATER)), Change::Altered);
+    assert_eq!(view.put(key(1), held(cutoff(10), LATER)), Change::None);
     assert_eq!(view.find(key(1), NOW), Some(cutoff(10)));
 }
 
 #[test]
 fn what_a_round_has_not_seen_is_told() {
     let view = View::default();
-    view.put(key(1), Cutoff::All, LATER);
-    view.put(key(2), Cutoff::All, LATER);
+    view.put(key(1), held(Cutoff::All, LATER));
+    view.put(key(2), held(Cutoff::All, LATER));
     view.begin_round();
-    view.put(key(2), Cutoff::All, LATER);
-    assert_eq!(view.unseen(NOW), [(key(1), Cutoff::All, LATER)]);
+    view.put(key(2), held(Cutoff::All, LATER));
+    assert_eq!(view.unseen(NOW), [(key(1), held(Cutoff::All, LATER))]);
 }
 
 #[test]
@@ -73,7 +146,7 @@ fn a_hundred_thousand_entries_come_and_go_within_64_bytes_each() {
     let view = View::default();
     let n = 100_000;
     for i in 1..=n {
-        view.put(key(i), Cutoff::All, LATER);
+        view.put(key(i), held(Cutoff::All, LATER));
     }
     assert!((1..=n).all(|i| view.find(key(i), NOW).is_some()));
     assert!((n + 1..2 * n).all(|i| view.find(key(i), NOW).is_none()));
@@ -94,14 +167,14 @@ fn readers_find_every_entry_while_writers_rebuild_around_it() {
     let view = View::default();
     let fixed = 1000;
     for i in 1..=fixed {
-        view.put(key(i), Cutoff::All, LATER);
+        view.put(key(i), held(Cutoff::All, LATER));
     }
     std::thread::scope(|scope| {
         scope.spawn(|| {
             for i in fixed + 1..60_000 {
-                view.put(key(i), Cutoff::All, LATER);
+                view.put(key(i), held(Cutoff::All, LATER));
                 view.remove(key(i - i % 2));
-                view.put(key(1 + i % fixed), Cutoff::All, LATER);
+                view.put(key(1 + i % fixed), held(Cutoff::All, LATER));
             }
         });
         for _ in 0..200 {

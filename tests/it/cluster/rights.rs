@@ -6,7 +6,7 @@ use super::{names, native};
 use crate::support::cluster::{Cluster, Flavour};
 use crate::support::{Config, Revoxy, Scratch, SigningKey, Token, eventually};
 
-const WITH_VIEW: [&str; 15] = [
+const WITH_VIEW: [&str; 14] = [
     "+ping",
     "+info",
     "+client|tracking",
@@ -14,7 +14,6 @@ const WITH_VIEW: [&str; 15] = [
     "+mget",
     "+get",
     "+pttl",
-    "+exists",
     "+set",
     "+del",
     "+eval",

@@ -3,6 +3,7 @@
 use redis::{Cmd, RedisError, RedisResult, Value};
 
 use super::super::link::Reading;
+use super::super::script;
 use super::ask::Question;
 use super::nodes::Primaries;
 use super::slot::slot_of;
@@ -39,34 +40,24 @@ impl Primaries {
     }
 }
 
-/// `MGET` and not `GET`: a key of another type is no error, but there. The life first: a key that is written after its
-/// life was asked for would look like one of another type.
+/// One script for each, so that life and value are of the same moment also where the key is on its way to another node.
 fn question(key: &[u8]) -> Question {
-    let command = |name: &str| {
-        let mut command = redis::cmd(name);
-        command.arg(key);
-        command
-    };
+    let mut eval = redis::cmd("EVAL");
+    eval.arg(script::READ).arg(1).arg(key);
     Question {
         slot: slot_of(key),
-        commands: vec![command("PTTL"), command("MGET")],
+        commands: vec![eval],
     }
 }
 
-fn reading(values: Vec<Value>) -> RedisResult<Reading> {
+fn reading(mut values: Vec<Value>) -> RedisResult<Reading> {
     let wrong = || RedisError::from((redis::ErrorKind::UnexpectedReturnType, "unexpected answer"));
-    let refused = values.iter().find_map(|value| match value {
-        Value::ServerError(error) => Some(error.clone()),
-        _ => None,
-    });
-    if let Some(error) = refused {
-        return Err(error.into());
-    }
-    let mut values = values.into_iter();
-    match (values.next(), values.next()) {
-        (Some(life), Some(Value::Array(mut value))) => {
-            Reading::of(value.pop().unwrap_or(Value::Nil), &life).ok_or_else(wrong)
-        }
+    match values.pop() {
+        Some(Value::ServerError(error)) => Err(error.into()),
+        Some(Value::Array(both)) => match <[Value; 2]>::try_from(both) {
+            Ok([life, value]) => Reading::of(value, &life).ok_or_else(wrong),
+            Err(_) => Err(wrong()),
+        },
         _ => Err(wrong()),
     }
 }

@@ -3,9 +3,10 @@
 use async_trait::async_trait;
 use redis::{Cmd, Value};
 
-use crate::clock::Timestamp;
+use crate::clock::{Moment, Timestamp};
 
 use super::super::super::StoreError;
+use super::super::super::view::View;
 use super::super::tokens::{Call, Keeper};
 use super::ask::Question;
 use super::store::{RedisClusterStore, about};
@@ -35,5 +36,15 @@ impl Keeper for RedisClusterStore {
             .arg(&call.keys)
             .arg(&call.arguments);
         self.write(&[about(key, vec![eval])]).await.map(drop)
+    }
+
+    async fn settled(&self) -> Result<Option<&View>, StoreError> {
+        let at = Moment::now();
+        if let Some(following) = &self.following {
+            following.progress.reaches(at).await?;
+            return Ok(Some(&following.view));
+        }
+        self.router.confirmed_after(at).await?;
+        Ok(None)
     }
 }

@@ -54,6 +54,7 @@ mod store;
 mod surveyor;
 mod told;
 mod topology;
+mod write;
 
 pub(super) use discovery::{Seeds, diagnose};
 pub(super) use nodes::{Beat, Primaries};

@@ -13,6 +13,8 @@ use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
+use crate::clock::Moment;
+
 use super::super::super::StoreError;
 use super::super::super::key::PREFIX;
 use super::super::connection::describe;
@@ -26,6 +28,8 @@ use super::surveyor::{Map, Surveyor};
 
 /// How often a call that met a changing cluster is tried.
 const MOST_TRIES: usize = 4;
+/// How long a write waits until most primaries have said who they are.
+const CONFIRMING: Duration = Duration::from_secs(5);
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -80,6 +84,21 @@ impl Router {
         let waits = map?.nodes.clone();
         let waits = waits.iter().map(|node| node.ready(patience));
         join_all(waits).await.into_iter().collect()
+    }
+
+    /// Waits until most primaries have said after `at` who they are.
+    pub(in super::super) async fn confirmed_after(&self, at: Moment) -> Result<(), StoreError> {
+        let mut maps = self.map.clone();
+        self.look.notify_one();
+        let later = |map: &Option<Arc<Map>>| {
+            let confirmed = map.as_ref().and_then(|m| m.confirmed);
+            confirmed.is_some_and(|confirmed| confirmed >= at)
+        };
+        match timeout(CONFIRMING, maps.wait_for(later)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(StoreError::Unavailable("shutting down".to_owned())),
+            Err(_) => Err(StoreError::Timeout),
+        }
     }
 
     /// The map, as soon as there is one that most primaries have confirmed of late: the caller sets the deadline.

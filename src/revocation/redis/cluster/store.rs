@@ -12,6 +12,7 @@ use crate::metrics::FeedMetrics;
 use super::super::super::foreign::ForeignKey;
 use super::super::super::key::RevocationKey;
 use super::super::super::statement::{Cutoff, Revocation};
+use super::super::super::version::VersionClock;
 use super::super::super::view::View;
 use super::super::super::{Page, RevocationStore, StoreError, TokenRegistry};
 use super::super::applications;
@@ -20,7 +21,7 @@ use super::super::feed::{FeedSettings, TrustedServers};
 use super::super::following::Following;
 use super::super::options::RedisOptions;
 use super::super::stored::StoredKey;
-use super::super::{LONGEST_LIFE, TOMBSTONE_LIFE, format, script};
+use super::super::{format, script};
 use super::ask::Question;
 use super::router::Router;
 use super::slot::slot_of;
@@ -31,8 +32,9 @@ const BOUND: Duration = Duration::from_secs(1);
 /// Revocations in a Redis Cluster.
 pub struct RedisClusterStore {
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) versions: Arc<VersionClock>,
     pub(super) router: Router,
-    following: Option<Following>,
+    pub(super) following: Option<Following>,
 }
 
 impl RedisClusterStore {
@@ -40,6 +42,7 @@ impl RedisClusterStore {
     pub fn new(options: &RedisOptions, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         Ok(Self {
             clock,
+            versions: Arc::default(),
             router: Router::start(Connector::new(options)?, BOUND, false),
             following: None,
         })
@@ -54,9 +57,17 @@ impl RedisClusterStore {
     ) -> Result<Self, StoreError> {
         let connector = Connector::new(options)?;
         let bound = settings.max_staleness;
-        let following = Following::start(connector.clone(), settings, Arc::clone(&clock), metrics);
+        let versions = Arc::<VersionClock>::default();
+        let following = Following::start(
+            connector.clone(),
+            settings,
+            Arc::clone(&clock),
+            Arc::clone(&versions),
+            metrics,
+        );
         Ok(Self {
             clock,
+            versions,
             router: Router::start(connector, bound, true),
             following: Some(following),
         })
@@ -84,50 +95,38 @@ impl RedisClusterStore {
         self.router.ask(questions, None).await
     }
 
-    /// Writes a revocation that stands for another `life` ms, then deletes its tombstone.
-    async fn record(&self, revocation: &Revocation, life: u128) -> Result<(), StoreError> {
-        // Beyond what Redis can count there is only "for ever".
-        let life = match u64::try_from(life) {
-            Ok(ms) if ms <= LONGEST_LIFE => ms.to_string(),
-            _ => String::new(),
-        };
-        // Whole and not by its hash, which another node may not know.
-        let mut eval = redis::cmd("EVAL");
-        eval.arg(script::REVOKE)
-            .arg(1)
-            .arg(revocation.key.rendered())
-            .arg(format::cutoff_argument(revocation.cutoff))
-            .arg(life)
-            .arg(format::value(revocation));
-        let record = about(revocation.key.rendered(), vec![eval]);
-        self.write(&[record]).await?;
-        let tombstone = StoredKey::unrevoked(revocation.key.hash());
-        let delete = one("DEL", &tombstone);
-        self.write(&[about(&tombstone, vec![delete])])
-            .await
-            .map(drop)
-    }
-
     /// Reads the live revocations under `keys`.
     async fn read(&self, keys: Vec<RevocationKey>) -> Result<Vec<Revocation>, StoreError> {
         let read = |key: &RevocationKey| {
-            let key = key.rendered();
-            about(key, vec![one("GET", key), one("PTTL", key)])
+            let restored = StoredKey::restored(key.hash());
+            [
+                read_whole(key.rendered()),
+                about(&restored, vec![one("GET", &restored)]),
+            ]
         };
-        let questions: Vec<_> = keys.iter().map(read).collect();
+        let questions: Vec<_> = keys.iter().flat_map(read).collect();
         let answers = self.router.ask(&questions, None).await?;
         let now = self.clock.now();
         let mut revocations = Vec::with_capacity(keys.len());
-        for (key, answer) in keys.into_iter().zip(answers) {
-            let [value, left] = two(answer)?;
-            let (value, left): (Option<Vec<u8>>, i64) = (read_as(value)?, read_as(left)?);
+        let mut answers = answers.into_iter();
+        for key in keys {
+            let mut next = || answers.next().and_then(|mut answer| answer.pop());
+            let (whole, restored) = (next(), next());
+            let (left, value): (i64, Option<Vec<u8>>) = read_as(whole.unwrap_or(Value::Nil))?;
+            let restored: Option<Vec<u8>> = read_as(restored.unwrap_or(Value::Nil))?;
             let expires_at = match u64::try_from(left) {
                 Ok(ms) => now.plus(Duration::from_millis(ms)),
                 // Expired in between.
                 Err(_) if left == -2 => continue,
                 Err(_) => Timestamp::NEVER,
             };
-            revocations.extend(value.map(|v| format::revocation(key, &v, expires_at)));
+            let Some(value) = value else { continue };
+            revocations.extend(format::revocation(
+                key,
+                &value,
+                restored.as_deref(),
+                expires_at,
+            ));
         }
         Ok(revocations)
     }
@@ -152,12 +151,13 @@ impl RevocationStore for RedisClusterStore {
             }
         }
         let answers = self.router.ask(&questions, self.trusted()).await?;
-        let mut cutoffs = Vec::with_capacity(answers.len());
+        let mut values = Vec::with_capacity(answers.len());
         for mut answer in answers {
             let value: Option<Vec<u8>> = read_as(answer.pop().unwrap_or(Value::Nil))?;
-            cutoffs.push(value.map(|value| format::cutoff(&value)));
+            values.push(value);
         }
-        let both = cutoffs.chunks_exact(2).map(|pair| pair[0].max(pair[1]));
+        let pairs = values.chunks_exact(2);
+        let both = pairs.map(|pair| format::cutoff(pair[0].as_deref(), pair[1].as_deref()));
         Ok(both.collect())
     }
 
@@ -183,43 +183,11 @@ impl RevocationStore for RedisClusterStore {
         if life == 0 || revocation.means_nothing() {
             return Ok(());
         }
-        self.record(revocation, life).await?;
-        if let Some(view) = self.view() {
-            // The push is under way; whoever revoked here is to be denied here at once.
-            view.strengthen(
-                revocation.key.hash(),
-                revocation.cutoff,
-                revocation.expires_at,
-            );
-        }
-        Ok(())
+        self.write_revocation(revocation, life).await
     }
 
-    /// First the tombstone, so that nobody restores what is deleted next; the revocation's own name last. Should this
-    /// end in between, the revocation stands in the cluster under a tombstone, and a second call completes it.
     async fn unrevoke(&self, key: &RevocationKey) -> Result<bool, StoreError> {
-        let (restored, tombstone) = (
-            StoredKey::restored(key.hash()),
-            StoredKey::unrevoked(key.hash()),
-        );
-        let lives = [key.rendered(), &restored].map(|name| about(name, vec![one("PTTL", name)]));
-        let mut longest = -2;
-        for mut answer in self.router.ask(&lives, None).await? {
-            longest = longest.max(read_as(answer.pop().unwrap_or(Value::Nil))?);
-        }
-        let known = u64::try_from(longest).map(Duration::from_millis);
-        let life = known.unwrap_or(TOMBSTONE_LIFE).max(Duration::from_secs(1));
-        let mut bury = redis::cmd("SET");
-        bury.arg(&tombstone).arg("").arg("PX");
-        bury.arg(u64::try_from(life.as_millis()).map_or(LONGEST_LIFE, |ms| ms.min(LONGEST_LIFE)));
-        // Both are in one slot.
-        let bury = about(&tombstone, vec![bury, one("DEL", &restored)]);
-        let mut buried = self.write(&[bury]).await?.pop().unwrap_or_default();
-        let other: u64 = read_as(buried.pop().unwrap_or(Value::Nil))?;
-        let delete = about(key.rendered(), vec![one("DEL", key.rendered())]);
-        let mut deleted = self.write(&[delete]).await?.pop().unwrap_or_default();
-        let native: u64 = read_as(deleted.pop().unwrap_or(Value::Nil))?;
-        Ok(native + other > 0)
+        self.write_unrevocation(key).await
     }
 
     async fn get(&self, key: &RevocationKey) -> Result<Option<Revocation>, StoreError> {
@@ -262,16 +230,17 @@ fn one(command: &str, key: &str) -> Cmd {
     command
 }
 
-fn two(answer: Vec<Value>) -> Result<[Value; 2], StoreError> {
-    answer
-        .try_into()
-        .map_err(|_| StoreError::Failed("an answer of an unexpected length".to_owned()))
+/// Life and value of a key in one step.
+pub(super) fn read_whole(key: &str) -> Question {
+    let mut eval = redis::cmd("EVAL");
+    eval.arg(script::READ).arg(1).arg(key);
+    about(key, vec![eval])
 }
 
 fn unexpected() -> StoreError {
     StoreError::Failed("an answer of an unexpected type".to_owned())
 }
 
-fn read_as<T: FromRedisValue>(value: Value) -> Result<T, StoreError> {
+pub(super) fn read_as<T: FromRedisValue>(value: Value) -> Result<T, StoreError> {
     T::from_redis_value(value).map_err(|_| unexpected())
 }

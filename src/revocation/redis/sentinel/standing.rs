@@ -3,11 +3,15 @@
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::clock::Moment;
 
 use super::super::connector::Address;
 use super::{Sentinels, Votes};
+
+/// How long the Sentinels may say nothing new.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is known of one server, now and from now on.
 #[derive(Clone)]
@@ -57,6 +61,21 @@ impl Standing {
         let Some(watched) = &self.0 else { return true };
         self.since()
             .is_some_and(|since| since.elapsed() <= watched.confirmed_within)
+    }
+
+    /// Waits until it is known that this was the server after `at`. Tells whether it was; nobody else can be meant where nobody
+    /// watches.
+    pub(crate) async fn confirmed_after(mut self, at: Moment) -> bool {
+        loop {
+            if self.since().is_some_and(|since| since >= at) {
+                return true;
+            }
+            self.ask();
+            match timeout(PATIENCE, self.changed()).await {
+                Ok(false) => {}
+                Ok(true) | Err(_) => return false,
+            }
+        }
     }
 
     /// Waits until something more is known. Tells whether it is another server that is to be asked.

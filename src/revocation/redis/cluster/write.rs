@@ -1,0 +1,135 @@
+//! Writing revocations and un-revocations in a cluster, and knowing that they count: see the file of the same name for one server.
+//!
+//! The names of a revocation are in slots of their own. Its state is written in one step, under its own name; what stands under the
+//! restored name is read before, so that what is stated is later than that.
+
+use redis::Value;
+
+use crate::clock::{Moment, Timestamp};
+
+use super::super::super::StoreError;
+use super::super::super::key::RevocationKey;
+use super::super::super::state::KeyState;
+use super::super::super::statement::Revocation;
+use super::super::super::version::Version;
+use super::super::super::view::View;
+use super::super::script;
+use super::super::stored::StoredKey;
+use super::super::write::{
+    MOST_WRITES, knows_unrevoked, life_argument, refuses, tombstone_life, unconfirmed, version,
+};
+use super::super::{format, format::Stated};
+use super::ask::Question;
+use super::store::{RedisClusterStore, about, read_as, read_whole};
+
+impl RedisClusterStore {
+    pub(super) async fn write_revocation(
+        &self,
+        revocation: &Revocation,
+        life: u128,
+    ) -> Result<(), StoreError> {
+        let key = &revocation.key;
+        for _ in 0..MOST_WRITES {
+            let (restored, _) = self.restored(key).await?;
+            // Whole and not by its hash, which another node may not know.
+            let mut eval = redis::cmd("EVAL");
+            eval.arg(script::REVOKE)
+                .arg(1)
+                .arg(key.rendered())
+                .arg(format::cutoff_argument(revocation.cutoff))
+                .arg(life_argument(life))
+                .arg(format::value(revocation))
+                .arg(self.later_than(&restored).to_string());
+            let stated: String = self.write_one(about(key.rendered(), vec![eval])).await?;
+            let stated = version(&stated)?;
+            self.versions.see(stated, self.clock.now());
+            let stands = |view: &View| refuses(view, revocation, self.clock.now());
+            let stands_alone = |state: KeyState| {
+                let held = state.held();
+                held.is_some_and(|held| held.version >= stated && held.cutoff >= revocation.cutoff)
+            };
+            if self.counts(key, stands, stands_alone).await? {
+                return Ok(());
+            }
+        }
+        Err(unconfirmed())
+    }
+
+    /// Tells whether a revocation stood.
+    pub(super) async fn write_unrevocation(&self, key: &RevocationKey) -> Result<bool, StoreError> {
+        let mut stood = false;
+        for _ in 0..MOST_WRITES {
+            let (restored, left) = self.restored(key).await?;
+            let mut eval = redis::cmd("EVAL");
+            eval.arg(script::UNREVOKE)
+                .arg(1)
+                .arg(key.rendered())
+                .arg(self.later_than(&restored).to_string())
+                .arg(tombstone_life())
+                .arg(left);
+            let native: (String, bool) = self.write_one(about(key.rendered(), vec![eval])).await?;
+            stood |= native.1 || restored.held().is_some();
+            let stated = version(&native.0)?;
+            self.versions.see(stated, self.clock.now());
+            // It does not count any more; nobody needs it.
+            let name = StoredKey::restored(key.hash());
+            let mut drop = redis::cmd("EVAL");
+            drop.arg(script::DROP).arg(1).arg(&name).arg(&native.0);
+            let _: i64 = self.write_one(about(&name, vec![drop])).await?;
+            let knows = |view: &View| knows_unrevoked(view, key.hash(), stated);
+            let knows_alone = |state: KeyState| state.unrevoked >= stated;
+            if self.counts(key, knows, knows_alone).await? {
+                return Ok(stood);
+            }
+        }
+        Err(unconfirmed())
+    }
+
+    /// What stands under the restored name, and its life in ms.
+    async fn restored(&self, key: &RevocationKey) -> Result<(KeyState, i64), StoreError> {
+        let question = read_whole(&StoredKey::restored(key.hash()));
+        let (left, value): (i64, Option<Vec<u8>>) = self.write_one(question).await?;
+        let state = match left {
+            -2 => KeyState::NOTHING,
+            _ => format::restored_state(Stated::read(value.as_deref()), Timestamp::NEVER),
+        };
+        Ok((state, left))
+    }
+
+    /// A version for what is stated now, after all that is known to stand elsewhere.
+    fn later_than(&self, state: &KeyState) -> Version {
+        let now = self.clock.now();
+        let stated = state.held().map_or(Version::NONE, |held| held.version);
+        let least = stated.max(state.unrevoked).next();
+        self.versions.next(now).max(least)
+    }
+
+    async fn write_one<T: redis::FromRedisValue>(
+        &self,
+        question: Question,
+    ) -> Result<T, StoreError> {
+        let mut answers = self.write(&[question]).await?;
+        let answer = answers.pop().and_then(|mut answer| answer.pop());
+        read_as(answer.unwrap_or(Value::Nil))
+    }
+
+    /// Whether what has just been written is where it counts: in the view, when that must have it; without a view, with the owner of
+    /// the slot that most primaries name after it was written.
+    async fn counts(
+        &self,
+        key: &RevocationKey,
+        in_view: impl Fn(&View) -> bool,
+        alone: impl Fn(KeyState) -> bool,
+    ) -> Result<bool, StoreError> {
+        let at = Moment::now();
+        if let Some(following) = &self.following {
+            following.progress.reaches(at).await?;
+            return Ok(in_view(&following.view));
+        }
+        self.router.confirmed_after(at).await?;
+        let (left, value): (i64, Option<Vec<u8>>) =
+            self.write_one(read_whole(key.rendered())).await?;
+        let stated = Stated::read(value.as_deref());
+        Ok(left != -2 && alone(stated.state(Version::NONE, Timestamp::NEVER)))
+    }
+}

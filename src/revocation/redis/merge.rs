@@ -1,0 +1,198 @@
+//! Taking what stands on the server into the view.
+//!
+//! While the history of the server goes on, what stands is the latest word, and takes the place of what the view holds. On a server
+//! that may have lost writes it may be an older word: then view and server are joined, and what the view knows beyond the
+//! server is written back. The exception are un-revocations: what has a version and was stated before one that the view knows of
+//! is taken back on any server.
+
+use redis::RedisResult;
+
+use crate::clock::Timestamp;
+
+use super::super::state::{Held, KeyState};
+use super::super::statement::Cutoff;
+use super::super::version::Version;
+use super::super::view::{Change, KeyHash};
+use super::link::Link;
+use super::reconcile::{EXPIRY_SLACK, Reconciliation};
+use super::restore::Missing;
+use super::stored::{Standing, StoredKey};
+
+/// Whether the first says less than the second in anything.
+pub(super) fn says_less(one: Option<Held>, other: Held) -> bool {
+    one.is_none_or(|one| {
+        other.cutoff > one.cutoff
+            || other.expires_at > one.expires_at.plus(EXPIRY_SLACK)
+            || other.version > one.version
+    })
+}
+
+impl Reconciliation {
+    /// Whether the server may have lost what it had acknowledged.
+    fn may_have_lost(&self) -> bool {
+        self.server.changed
+            || self.is_owing()
+            || self.another_history
+            || self.evicted
+            || self.moving.has_moved()
+    }
+
+    /// What the view holds that is worth keeping: not what refuses nobody yet, or ends by itself.
+    fn worth_keeping(&self, known: &KeyState) -> Option<Held> {
+        let soon = self.clock.now().plus(EXPIRY_SLACK);
+        known.held().filter(|held| held.expires_at > soon)
+    }
+
+    /// Takes in what stands under a key that can also stand under a restored name.
+    pub(super) fn take(&mut self, key: StoredKey, hash: KeyHash, standing: &Standing) -> Change {
+        let held_before = self.view.entry(hash).is_some();
+        // Before the view hears of an un-revocation: what it holds without a version was set before that.
+        let known = self.view.state(hash);
+        self.hear_of_versions(standing);
+        self.view
+            .unrevoke(hash, standing.unrevoked(), standing.expires_at);
+        if let Some((Cutoff::NoToken, _)) = standing.stated.revoked {
+            return self.take_grace(key, hash, &known, standing.expires_at);
+        }
+        let stands = standing.held(known.unrevoked);
+        if stands.is_none() && standing.held(Version::NONE).is_some() {
+            // It was taken back by an un-revocation that the server does not have.
+            self.restore_unrevocation(hash, &known);
+        }
+        let read = standing.state(known.unrevoked);
+        let both = known.join(read);
+        if key.restorable().is_some()
+            && self.may_have_lost()
+            && let Some(held) = self.worth_keeping(&both)
+            && says_less(read.held(), held)
+        {
+            self.keep(hash, both, stands);
+            return Change::None;
+        }
+        match stands {
+            Some(held) => self.put(hash, held),
+            None if held_before => {
+                self.view.remove(hash);
+                Change::Altered
+            }
+            None => Change::None,
+        }
+    }
+
+    /// Takes in a key of an application that refuses nobody yet.
+    fn take_grace(
+        &mut self,
+        key: StoredKey,
+        hash: KeyHash,
+        known: &KeyState,
+        expires_at: Timestamp,
+    ) -> Change {
+        let grace = Held::allowing(expires_at);
+        match self.worth_keeping(known) {
+            Some(_) if key.restorable().is_some() && self.may_have_lost() => {
+                self.keep(hash, *known, Some(grace));
+                Change::None
+            }
+            _ => self.put(hash, grace),
+        }
+    }
+
+    /// Takes in what stands under the restored name of a hash: it adds to what stands under its own.
+    pub(super) fn take_restored(&mut self, hash: KeyHash, standing: &Standing) -> Change {
+        self.hear_of_versions(standing);
+        let restored = standing.state(Version::NONE);
+        self.view
+            .unrevoke(hash, restored.unrevoked, standing.expires_at);
+        let now = self.clock.now();
+        let live = self.view.entry(hash).filter(|held| held.expires_at > now);
+        let known = self.view.state(hash);
+        let counts = restored.join(KeyState::unrevoked(known.unrevoked, now));
+        let Some(counts) = counts.held() else {
+            if restored.held().is_some() {
+                self.restore_unrevocation(hash, &known);
+            }
+            return Change::None;
+        };
+        match live {
+            None => self.put(hash, counts),
+            Some(_) if says_less(known.held(), counts) => self.view.strengthen(hash, counts),
+            // A native key that was written again says more; if there is none, what is held is missing.
+            Some(_)
+                if known
+                    .held()
+                    .is_some_and(|held| says_less(Some(counts), held)) =>
+            {
+                Change::None
+            }
+            Some(held) => {
+                self.view.put(hash, held);
+                Change::None
+            }
+        }
+    }
+
+    /// The view goes on holding what it holds, which the server has with less, and that is to be written back.
+    fn keep(&mut self, hash: KeyHash, known: KeyState, stands: Option<Held>) {
+        let Some(held) = known.held() else { return };
+        // Seen in this round.
+        self.view.strengthen(hash, stands.unwrap_or(held));
+        self.lost.push(Missing {
+            hash,
+            held: self.view.entry(hash).unwrap_or(held),
+            known,
+            stands,
+            gone: false,
+        });
+    }
+
+    /// Writes an un-revocation back that the server lacks, while it has something that was stated before.
+    fn restore_unrevocation(&mut self, hash: KeyHash, known: &KeyState) {
+        let latest = KeyState::unrevoked(known.unrevoked, known.expires_at);
+        self.lost_unrevocations.push((hash, latest));
+    }
+
+    /// Writes back what [`Reconciliation::take`] has met with less.
+    pub(super) async fn write_back_lost(&mut self, link: &mut Link) -> RedisResult<()> {
+        let lost = std::mem::take(&mut self.lost);
+        let unrevocations = std::mem::take(&mut self.lost_unrevocations);
+        if !lost.is_empty() || !unrevocations.is_empty() {
+            tracing::warn!(
+                entries = lost.len(),
+                unrevocations = unrevocations.len(),
+                "Redis has less than the view knows; restoring what it has lost"
+            );
+        }
+        self.write_back(link, &lost).await?;
+        self.write_back_unrevocations(link, &unrevocations).await
+    }
+
+    /// What this process states from now on is later than what it has read.
+    fn hear_of_versions(&self, standing: &Standing) {
+        let version = standing
+            .stated
+            .revoked
+            .map_or(Version::NONE, |(_, version)| version);
+        let latest = version.max(standing.unrevoked());
+        if latest != Version::NONE {
+            self.versions.see(latest, self.clock.now());
+        }
+    }
+
+    pub(super) fn put(&self, hash: KeyHash, held: Held) -> Change {
+        // The remaining life is told in whole milliseconds at an unknown instant of the round trip, so the same
+        // expiry is never read twice alike: a difference within the slack is none.
+        if let Some(old) = self.view.entry(hash)
+            && old.cutoff == held.cutoff
+            && near(old.expires_at, held.expires_at)
+        {
+            let expires_at = old.expires_at.max(held.expires_at);
+            self.view.put(hash, Held { expires_at, ..held });
+            return Change::None;
+        }
+        self.view.put(hash, held)
+    }
+}
+
+fn near(a: Timestamp, b: Timestamp) -> bool {
+    a.since(b).max(b.since(a)) <= EXPIRY_SLACK
+}

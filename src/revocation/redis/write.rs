@@ -1,0 +1,138 @@
+//! Writing revocations and un-revocations, and knowing that they count.
+//!
+//! A server may take a write and answer, though another has taken its place, or will before anybody has heard of it. So a write is
+//! done when the view must have it, by a heartbeat that was begun after the answer, and has it. Where the view lacks it, another
+//! server took it, and it is written again.
+
+use redis::{FromRedisValue, ScriptInvocation};
+
+use crate::clock::{Moment, Timestamp};
+
+use super::super::StoreError;
+use super::super::key::RevocationKey;
+use super::super::state::Held;
+use super::super::statement::Revocation;
+use super::super::version::Version;
+use super::super::view::{KeyHash, View};
+use super::merge::says_less;
+use super::stored::StoredKey;
+use super::{LONGEST_LIFE, RedisStore, TOMBSTONE_LIFE, format};
+
+/// How often a write is written before it is given up.
+pub(super) const MOST_WRITES: usize = 4;
+
+/// What is said of a write that another server took each time.
+pub(super) fn unconfirmed() -> StoreError {
+    StoreError::Unavailable(
+        "the server that took the write is not the one that counts, or something was stated since that takes it back"
+            .to_owned(),
+    )
+}
+
+/// The life of a key in ms, as the scripts take it; beyond what Redis can count there is only "for ever".
+pub(super) fn life_argument(life: u128) -> String {
+    match u64::try_from(life) {
+        Ok(ms) if ms <= LONGEST_LIFE => ms.to_string(),
+        _ => String::new(),
+    }
+}
+
+/// How long it is remembered, in ms, that a revocation without an end was taken back.
+pub(super) fn tombstone_life() -> String {
+    TOMBSTONE_LIFE.as_millis().to_string()
+}
+
+/// The version in an answer of a script.
+pub(super) fn version(text: &str) -> Result<Version, StoreError> {
+    let wrong = |_| StoreError::Failed("a script answered without a version".to_owned());
+    text.parse().map_err(wrong)
+}
+
+/// Whether the view refuses all that a revocation means.
+pub(super) fn refuses(view: &View, revocation: &Revocation, now: Timestamp) -> bool {
+    let meant = Held::of(revocation);
+    // What ends meanwhile needs no more.
+    !revocation.is_live(now) || !says_less(view.entry(revocation.key.hash()), meant)
+}
+
+/// Whether the view knows of an un-revocation.
+pub(super) fn knows_unrevoked(view: &View, hash: KeyHash, version: Version) -> bool {
+    view.unrevoked(hash) >= version
+}
+
+impl RedisStore {
+    pub(super) async fn write_revocation(
+        &self,
+        revocation: &Revocation,
+        life: u128,
+    ) -> Result<(), StoreError> {
+        let hash = revocation.key.hash();
+        let mut call = self.scripts.revoke.key(revocation.key.rendered());
+        call.key(StoredKey::restored(hash))
+            .arg(format::cutoff_argument(revocation.cutoff))
+            .arg(life_argument(life))
+            .arg(format::value(revocation))
+            .arg(self.versions.next(self.clock.now()).to_string());
+        let stands = |view: &View, _: &String| refuses(view, revocation, self.clock.now());
+        let stated: String = self.write(&call, stands).await?;
+        self.versions.see(version(&stated)?, self.clock.now());
+        Ok(())
+    }
+
+    /// Tells whether a revocation stood.
+    pub(super) async fn write_unrevocation(&self, key: &RevocationKey) -> Result<bool, StoreError> {
+        let hash = key.hash();
+        let mut stood = false;
+        let mut call = self.scripts.unrevoke.key(key.rendered());
+        call.key(StoredKey::restored(hash))
+            .arg(self.versions.next(self.clock.now()).to_string())
+            .arg(tombstone_life());
+        let stands = |view: &View, (stated, had_stood): &(String, bool)| {
+            // Written again, it meets what it has left itself.
+            stood |= had_stood;
+            version(stated).is_ok_and(|stated| knows_unrevoked(view, hash, stated))
+        };
+        let (stated, last) = self.write(&call, stands).await?;
+        self.versions.see(version(&stated)?, self.clock.now());
+        Ok(stood || last)
+    }
+
+    /// Runs a script that writes, until the write is where it counts: `stands` says whether the view has it.
+    pub(super) async fn write<T: FromRedisValue>(
+        &self,
+        call: &ScriptInvocation<'_>,
+        mut stands: impl FnMut(&View, &T) -> bool,
+    ) -> Result<T, StoreError> {
+        let mut broken = false;
+        for _ in 0..MOST_WRITES {
+            let mut connection = self.connection.current().await?;
+            let answer = match call.invoke_async(&mut connection.inner).await {
+                Ok(answer) => answer,
+                Err(error) => match connection.failed(&error) {
+                    // A connection that died while idle is only noticed by the command that meets it. Writing again is
+                    // idempotent.
+                    StoreError::Unavailable(_) if !broken => {
+                        broken = true;
+                        continue;
+                    }
+                    error => return Err(error),
+                },
+            };
+            let taken = connection.answered();
+            let at = Moment::now();
+            let counts = match &self.following {
+                Some(following) => {
+                    following.progress.reaches(at).await?;
+                    stands(&following.view, &answer)
+                }
+                None => taken.standing.confirmed_after(at).await,
+            };
+            if counts {
+                return Ok(answer);
+            }
+            self.connection.leave(taken.generation);
+            tracing::warn!("a write was not found where it counts, and is written again");
+        }
+        Err(unconfirmed())
+    }
+}

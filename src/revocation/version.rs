@@ -1,0 +1,170 @@
+//! Versions: which of two statements about a key is the later one, whoever made them and wherever they were kept since.
+//!
+//! A server that was restored from an older snapshot, or promoted without the last writes, holds old statements that look as
+//! good as new ones. A version tells them apart. It is a hybrid logical clock (Kulkarni et al., "Logical Physical Clocks", 2014): the
+//! milliseconds of the process that made the statement, and a counter for what the clock cannot order. Whoever makes a statement
+//! gives it a version above all that the process has seen, and the server raises it above what stands under the key. So clocks
+//! that differ do no harm, unless a server loses a statement within the time by which they differ.
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+
+/// How many versions there are in a millisecond.
+const PER_MILLI: u64 = 1024;
+/// Later milliseconds are no version: a Lua number in Redis holds 53 bits exactly, and there must be room above (the year 2248).
+const LAST_MILLI: u64 = 8_796_092_000_000;
+/// By how much a version may be ahead of our clock and still move it.
+const BELIEVABLE: Duration = Duration::from_secs(24 * 3600);
+
+/// A place in the order of all statements about a key.
+///
+/// As text `<milliseconds since 1970>.<0 to 1023>`, or the milliseconds alone: `date +%s%3N` gives one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Version(u64);
+
+impl Version {
+    /// Of what nobody has stated, or without saying when.
+    pub(super) const NONE: Self = Self(0);
+    /// Before every other: of what older versions of Revoxy have written.
+    pub(super) const FIRST: Self = Self(1);
+
+    /// The version right after this.
+    pub(super) const fn next(self) -> Self {
+        Self(self.0 + 1)
+    }
+
+    pub(super) const fn bits(self) -> u64 {
+        self.0
+    }
+
+    /// From what [`Version::bits`] gave.
+    pub(super) const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
+
+    /// The first version of a millisecond.
+    fn at(now: Timestamp) -> Self {
+        let millis = u64::try_from(now.millis()).unwrap_or_default();
+        Self(millis.min(LAST_MILLI) * PER_MILLI)
+    }
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.0 / PER_MILLI, self.0 % PER_MILLI)
+    }
+}
+
+/// A text that is no version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotAVersion;
+
+impl FromStr for Version {
+    type Err = NotAVersion;
+
+    fn from_str(text: &str) -> Result<Self, NotAVersion> {
+        let (millis, counter) = text.split_once('.').unwrap_or((text, "0"));
+        let number = |digits: &str| {
+            let all = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
+            all.then(|| digits.parse::<u64>().ok()).flatten()
+        };
+        let (Some(millis), Some(counter)) = (number(millis), number(counter)) else {
+            return Err(NotAVersion);
+        };
+        if millis > LAST_MILLI || counter >= PER_MILLI || (millis, counter) == (0, 0) {
+            return Err(NotAVersion);
+        }
+        Ok(Self(millis * PER_MILLI + counter))
+    }
+}
+
+/// Gives versions, each above all that it has given or seen.
+#[derive(Debug, Default)]
+pub(super) struct VersionClock(AtomicU64);
+
+impl VersionClock {
+    /// A version for a statement that is made now.
+    pub(super) fn next(&self, now: Timestamp) -> Version {
+        let at = Version::at(now).0;
+        let above = |last: u64| Some(at.max(last + 1));
+        let last = self
+            .0
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, above);
+        // The update never fails: `above` always gives a number.
+        let last = last.unwrap_or_else(|last| last);
+        Version(at.max(last + 1))
+    }
+
+    /// Sees a version that somebody has given. One that is far ahead of our clock does not move it: the server still
+    /// raises what we state above it.
+    pub(super) fn see(&self, version: Version, now: Timestamp) {
+        if version <= Version::at(now.plus(BELIEVABLE)) {
+            self.0.fetch_max(version.0, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_version_reads_back_and_milliseconds_alone_are_one() {
+        let version = Version(1_764_500_000_123 * PER_MILLI + 7);
+        assert_eq!(version.to_string(), "1764500000123.7");
+        assert_eq!("1764500000123.7".parse(), Ok(version));
+        assert_eq!("1764500000123".parse::<Version>().unwrap().0 % PER_MILLI, 0);
+        assert_eq!(Version::FIRST.to_string().parse(), Ok(Version::FIRST));
+    }
+
+    #[test]
+    fn what_is_no_version_is_refused() {
+        for text in [
+            "",
+            "0",
+            "0.0",
+            ".",
+            "1.",
+            ".1",
+            "1.1024",
+            "-1",
+            "+1",
+            "1e3",
+            "1.1.1",
+            " 1",
+            "8796092000001",
+            "x",
+            "99999999999999999999",
+        ] {
+            assert_eq!(text.parse::<Version>(), Err(NotAVersion), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_clock_only_ever_moves_forward() {
+        let (clock, now) = (VersionClock::default(), Timestamp::from_secs(100));
+        let first = clock.next(now);
+        assert_eq!(first, Version::at(now));
+        assert_eq!(clock.next(now), first.next());
+        assert_eq!(
+            clock.next(now.minus(Duration::from_secs(1))),
+            first.next().next()
+        );
+        let later = now.plus(Duration::from_secs(1));
+        assert_eq!(clock.next(later), Version::at(later));
+    }
+
+    #[test]
+    fn the_clock_passes_what_it_has_seen_unless_that_is_absurd() {
+        let (clock, now) = (VersionClock::default(), Timestamp::from_secs(100));
+        let ahead = Version::at(now.plus(Duration::from_secs(60)));
+        clock.see(ahead, now);
+        assert_eq!(clock.next(now), ahead.next());
+        clock.see(Version(LAST_MILLI * PER_MILLI), now);
+        assert_eq!(clock.next(now), ahead.next().next());
+    }
+}

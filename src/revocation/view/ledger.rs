@@ -1,0 +1,112 @@
+//! What a view knows beside its table, and no check reads: the versions of cutoffs, and un-revocations.
+//!
+//! Of a revocation of every token the version stands in the table, where a cutoff would. Revocations with a cutoff are few beside
+//! them (of subjects and sessions, not of tokens), and so are un-revocations.
+
+use std::collections::HashMap;
+
+use crate::clock::Timestamp;
+
+use super::super::state::Held;
+use super::super::statement::Cutoff;
+use super::super::version::Version;
+use super::KeyHash;
+use super::table::Entry;
+
+/// Of one shard.
+#[derive(Debug, Default)]
+pub(super) struct Ledger {
+    versions: HashMap<KeyHash, Version>,
+    unrevoked: HashMap<KeyHash, Unrevoked>,
+}
+
+/// An un-revocation.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unrevoked {
+    pub version: Version,
+    pub expires_at: Timestamp,
+    /// In which round of comparing it was last seen.
+    round: u16,
+}
+
+impl Ledger {
+    /// The entry with its version.
+    pub(super) fn complete(&self, key: KeyHash, entry: Entry) -> Held {
+        let version = match entry.cutoff {
+            Cutoff::IssuedUpTo(_) => self.versions.get(&key).copied().unwrap_or_default(),
+            Cutoff::All | Cutoff::NoToken => entry.version,
+        };
+        Held {
+            cutoff: entry.cutoff,
+            version,
+            expires_at: entry.expires_at,
+        }
+    }
+
+    /// Keeps the version of what was put into the table, where it found no room there.
+    pub(super) fn note_version(&mut self, key: KeyHash, held: Held) {
+        if matches!(held.cutoff, Cutoff::IssuedUpTo(_)) && held.version != Version::NONE {
+            self.versions.insert(key, held.version);
+        } else {
+            self.forget_version(key);
+        }
+    }
+
+    pub(super) fn forget_version(&mut self, key: KeyHash) {
+        if !self.versions.is_empty() {
+            self.versions.remove(&key);
+        }
+    }
+
+    /// The latest un-revocation of a key.
+    pub(super) fn unrevoked(&self, key: KeyHash) -> Unrevoked {
+        self.unrevoked.get(&key).copied().unwrap_or(Unrevoked {
+            version: Version::NONE,
+            expires_at: Timestamp::from_millis(i64::MIN),
+            round: 0,
+        })
+    }
+
+    /// Hears of an un-revocation in a round of comparing.
+    pub(super) fn unrevoke(
+        &mut self,
+        key: KeyHash,
+        version: Version,
+        until: Timestamp,
+        round: u16,
+    ) {
+        let known = self.unrevoked(key);
+        // That an older one was seen says nothing about whether the latest still stands in the store.
+        if version >= known.version && version != Version::NONE {
+            let latest = Unrevoked {
+                version,
+                expires_at: known.expires_at.max(until),
+                round,
+            };
+            self.unrevoked.insert(key, latest);
+        }
+    }
+
+    /// The un-revocations that stand at `now` and have not been seen in this round.
+    pub(super) fn unseen(
+        &self,
+        now: Timestamp,
+        round: u16,
+    ) -> impl Iterator<Item = (KeyHash, Unrevoked)> {
+        let unseen = move |u: &Unrevoked| u.round != round && now < u.expires_at;
+        let all = self.unrevoked.iter().map(|(key, u)| (*key, *u));
+        all.filter(move |(_, u)| unseen(u))
+    }
+
+    /// Forgets un-revocations whose time is over.
+    pub(super) fn prune(&mut self, now: Timestamp) {
+        self.unrevoked.retain(|_, u| now < u.expires_at);
+    }
+
+    /// The memory that this takes, in bytes: a hash table has a byte of its own for each place.
+    pub(super) fn bytes(&self) -> usize {
+        let place = |size: usize, capacity: usize| (size + 1) * capacity * 8 / 7;
+        place(size_of::<(KeyHash, Version)>(), self.versions.capacity())
+            + place(size_of::<(KeyHash, Unrevoked)>(), self.unrevoked.capacity())
+    }
+}
