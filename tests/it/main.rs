@@ -22,6 +22,7 @@ mod envoy;
 mod forgetting;
 mod histories;
 mod keys;
+mod last_word;
 mod lifecycle;
 mod lookups;
 mod metrics;

@@ -243,6 +243,61 @@ impl Trio {
             .run(&["ACL", "SETUSER", "watcher", "+@all"]);
     }
 
+    /// From now on the replicas of this primary hear nothing from it, and the Sentinels still take them for replicas of it:
+    /// what is written is lost when one of them takes its place.
+    pub async fn lock_out_replicas_of(&self, primary: usize) {
+        for (index, server) in self.servers.iter().enumerate() {
+            if index == primary {
+                continue;
+            }
+            let redis = &server.redis;
+            let () = redis.run(&[
+                "CONFIG",
+                "SET",
+                "masteruser",
+                "nobody",
+                "masterauth",
+                "wrong",
+            ]);
+            eventually("a replica that is locked out", async || {
+                let _: u64 = redis.run(&["CLIENT", "KILL", "TYPE", "master"]);
+                let info: String = redis.run(&["INFO", "replication"]);
+                info.contains("master_link_status:down").then_some(())
+            })
+            .await;
+        }
+    }
+
+    /// Lets all replicas hear their primary again.
+    pub fn let_in(&self) {
+        for server in &self.servers {
+            let redis = &server.redis;
+            let () = redis.run(&["CONFIG", "SET", "masteruser", "", "masterauth", ""]);
+        }
+    }
+
+    /// Waits until the Sentinels agree that the primary is down: they are about to replace it.
+    pub async fn is_known_to_be_down(&self) {
+        type State = std::collections::HashMap<String, String>;
+        let says_so = |sentinel: &Sentinel| {
+            let state = sentinel.run::<State>(&["SENTINEL", "MASTER", MASTER]);
+            state.is_some_and(|s| s["flags"].contains("o_down"))
+        };
+        eventually("a primary that is known to be down", async || {
+            self.sentinels.iter().any(says_so).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits until most Sentinels name another server than the one at this port.
+    pub async fn is_replaced(&self, port: u16) {
+        eventually("another primary", async || {
+            let named = self.sentinels.iter().filter_map(Sentinel::names);
+            (named.filter(|p| *p != port).count() >= 2).then_some(())
+        })
+        .await;
+    }
+
     fn nodes(&self) -> Vec<String> {
         let node = |s: &Sentinel| format!("127.0.0.1:{}", s.port);
         self.sentinels.iter().map(node).collect()
