@@ -43,5 +43,6 @@ mod successor;
 mod support;
 mod tokens;
 mod unavailable;
+mod vanishing;
 mod verification;
 mod verification_envoy;
