@@ -4,7 +4,7 @@
 //! what was pushed before it is here. Keys are collected as a set, which is bounded: past the bound it is cheaper, and
 //! as right, to read everything again.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use redis::{PushInfo, PushKind, Value};
@@ -23,7 +23,7 @@ pub(super) struct Pushes(Arc<Inner>);
 
 /// Differences between server and view that are no surprise: they have been pushed, and will be acted upon.
 pub(super) struct Explained {
-    keys: HashSet<Vec<u8>>,
+    keys: BTreeSet<Vec<u8>>,
     everything: bool,
 }
 
@@ -50,7 +50,7 @@ struct Inner {
 #[derive(Default)]
 pub(super) struct Pending {
     /// Keys that were written, deleted, evicted or expired.
-    pub keys: HashSet<Vec<u8>>,
+    pub keys: BTreeSet<Vec<u8>>,
     /// How many pushes said so.
     pub pushes: u64,
     /// All keys are gone: FLUSHALL, FLUSHDB, or a full resynchronisation.

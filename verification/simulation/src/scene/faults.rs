@@ -1,0 +1,180 @@
+//! What happens to the servers, the replicas and the ways between them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use revoxy::revocation::Deletions;
+use tokio::time::sleep;
+
+use crate::hand;
+use crate::history::{By, Says};
+use crate::net::Direction;
+use crate::redis::Data;
+use crate::rng::Rng;
+use crate::tokens::cast;
+
+use super::plan::Fault;
+use super::stage::{REPLICAS, SERVER, Stage};
+
+/// For how long a fault that destroys data waits for the replicas to have seen everything.
+const REST: Duration = Duration::from_millis(2_500);
+
+/// Has something happen. What lasts ends by itself, in a task of its own; what must find everything at rest is waited for.
+pub(super) async fn strike(stage: &Arc<Stage>, fault: Fault, rng: &mut Rng) {
+    let replica = rng.below(REPLICAS as u64) as usize;
+    let lasts = Duration::from_millis(*rng.pick(&[50, 200, 700, 1_500, 3_000]));
+    stage.trace.event(&[4, fault as u64, replica as u64], || {
+        format!("fault {fault:?} (replica {replica}, {lasts:?})")
+    });
+    match fault {
+        Fault::Stall | Fault::Cut | Fault::Slow | Fault::Reset => {
+            on_the_way(stage, fault, replica, lasts, rng);
+        }
+        Fault::Pause => {
+            stage.machine.pause(true);
+            later(stage, lasts, |stage| stage.machine.pause(false));
+        }
+        Fault::Restart => {
+            let data = stage.machine.kill(rng.one_in(3));
+            start(stage, data, lasts, rng);
+        }
+        Fault::Save => stage.machine.save(),
+        Fault::Rewind | Fault::Lose | Fault::Evict | Fault::Flush | Fault::Delete => {
+            destroy(stage, fault, lasts, rng).await;
+        }
+        Fault::Replace if is_at_rest(stage).await => stage.start_replica(replica),
+        Fault::Replace => {}
+        Fault::Clock => {
+            let ahead = i64::try_from(rng.below(40_000)).unwrap_or_default() - 20_000;
+            stage.replicas[replica].wall.set_ahead(ahead);
+        }
+    }
+}
+
+fn later(stage: &Arc<Stage>, after: Duration, then: impl FnOnce(&Stage) + Send + 'static) {
+    let stage = Arc::clone(stage);
+    tokio::spawn(async move {
+        sleep(after).await;
+        then(&stage);
+    });
+}
+
+fn on_the_way(stage: &Arc<Stage>, fault: Fault, replica: usize, lasts: Duration, rng: &mut Rng) {
+    let path = stage.net.path(&stage.replicas[replica].name, SERVER);
+    let (low, high) = stage.plan.latency;
+    match fault {
+        Fault::Stall => {
+            let (up, down) = *rng.pick(&[(true, true), (true, false), (false, true)]);
+            for (direction, stalls) in [(Direction::ToServer, up), (Direction::ToClient, down)] {
+                if stalls {
+                    path.set_passes(direction, false);
+                }
+            }
+        }
+        Fault::Cut => {
+            path.set_refuses(true);
+            path.reset();
+        }
+        Fault::Slow => path.set_latency(rng.between(5, 100), rng.between(100, 400)),
+        _ => path.reset(),
+    }
+    later(stage, lasts, move |_| {
+        path.set_passes(Direction::ToServer, true);
+        path.set_passes(Direction::ToClient, true);
+        path.set_refuses(false);
+        path.set_latency(low, high);
+    });
+}
+
+/// Starts the server again with this data after a while.
+fn start(stage: &Arc<Stage>, data: Data, after: Duration, rng: &mut Rng) {
+    let loading = Duration::from_millis(*rng.pick(&[0, 0, 50, 300]));
+    let scan_at_most = stage.plan.scan_at_most;
+    later(stage, after, move |stage| {
+        // Another fault may have started it meanwhile, and it may hold more by now.
+        if stage.machine.with(|_, _| ()).is_none() {
+            stage.trace.event(&[5], || "the server starts".to_owned());
+            stage
+                .machine
+                .start(data, loading, |process| process.scan_at_most = scan_at_most);
+        }
+    });
+}
+
+/// Waits until every replica has seen everything, for a while.
+async fn is_at_rest(stage: &Stage) -> bool {
+    let step = Duration::from_millis(20);
+    for _ in 0..REST.as_millis() / step.as_millis() {
+        if stage.is_at_rest() {
+            return true;
+        }
+        sleep(step).await;
+    }
+    stage.trace.event(&[6], || "no rest: not done".to_owned());
+    false
+}
+
+/// What no replica has seen is lost, by the documents: so everything rests first.
+async fn destroy(stage: &Arc<Stage>, fault: Fault, lasts: Duration, rng: &mut Rng) {
+    if !is_at_rest(stage).await || !stage.machine.is_running() {
+        return;
+    }
+    stage.trace.event(&[7], || format!("{fault:?} comes"));
+    match fault {
+        Fault::Rewind => {
+            stage.lose();
+            stage.machine.kill(rng.one_in(3));
+            start(stage, stage.machine.snapshot(), lasts, rng);
+        }
+        Fault::Lose => {
+            stage.lose();
+            stage.machine.kill(rng.one_in(3));
+            start(stage, Data::default(), lasts, rng);
+        }
+        Fault::Evict => {
+            stage.lose();
+            let count = rng.between(1, 4);
+            stage
+                .machine
+                .with(|process, _| process.run_out_of_memory(count));
+        }
+        Fault::Flush => flush(stage).await,
+        _ => {
+            let key = cast().keys[*rng.pick(&stage.plan.keys)].rendered();
+            let command = ["DEL", key].map(str::to_owned);
+            hand::give(&stage.net, "hand", SERVER, &command).await;
+        }
+    }
+}
+
+/// Deletes all keys: a statement about each of them where deletions count, and otherwise a loss.
+async fn flush(stage: &Arc<Stage>) {
+    let command = ["FLUSHDB".to_owned()];
+    let counts = stage.plan.deletions == Deletions::Honour;
+    let mut statements = Vec::new();
+    match counts {
+        true => {
+            let keys = 0..cast().keys.len();
+            let taken_back = |key| stage.invoke(key, By::Hand, Says::TakenBack);
+            statements.extend(keys.map(taken_back));
+        }
+        false => stage.lose(),
+    }
+    let reply = hand::give(&stage.net, "hand", SERVER, &command).await;
+    for statement in statements {
+        stage.answer(statement, reply.is_some(), || "flushed".to_owned());
+    }
+}
+
+/// Ends all faults.
+pub(super) fn heal(stage: &Stage) {
+    stage.trace.event(&[8], || "all faults end".to_owned());
+    for path in stage.net.paths_to(SERVER) {
+        path.set_passes(Direction::ToServer, true);
+        path.set_passes(Direction::ToClient, true);
+        path.set_refuses(false);
+        path.set_latency(stage.plan.latency.0, stage.plan.latency.1);
+    }
+    stage.machine.pause(false);
+    // One that is down is started by the task that waits for its time.
+}

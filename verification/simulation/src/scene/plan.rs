@@ -1,0 +1,144 @@
+//! What a seed decides on before a schedule begins.
+
+use std::time::Duration;
+
+use revoxy::revocation::Deletions;
+
+use crate::rng::Rng;
+
+/// What may happen to the servers, the replicas and the ways between them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// Nothing passes between a replica and the server, in one direction or both; it comes late.
+    Stall,
+    /// A replica's connections break, and are refused for a while.
+    Cut,
+    /// A replica's connections break.
+    Reset,
+    /// Everything on a replica's way takes long.
+    Slow,
+    /// The server is stopped and goes on.
+    Pause,
+    /// The server is killed and started again with its data.
+    Restart,
+    /// The server writes a snapshot.
+    Save,
+    /// The server is killed and started again with its last snapshot.
+    Rewind,
+    /// The server is killed and started again with nothing.
+    Lose,
+    /// The server evicts keys.
+    Evict,
+    /// All keys are deleted.
+    Flush,
+    /// A key is deleted by somebody who may not take anything back.
+    Delete,
+    /// A replica is ended and started again.
+    Replace,
+    /// A replica's clock is set.
+    Clock,
+}
+
+/// All of them.
+const FAULTS: [Fault; 14] = [
+    Fault::Stall,
+    Fault::Cut,
+    Fault::Reset,
+    Fault::Slow,
+    Fault::Pause,
+    Fault::Restart,
+    Fault::Save,
+    Fault::Rewind,
+    Fault::Lose,
+    Fault::Evict,
+    Fault::Flush,
+    Fault::Delete,
+    Fault::Replace,
+    Fault::Clock,
+];
+
+/// What is asked of the program, beside the seed.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Wishes {
+    /// What a deletion by hand means; without, the seed decides.
+    pub deletions: Option<Deletions>,
+    /// Un-revocations survive what the server loses.
+    pub versions: bool,
+    /// Revocations through the API are safe once acknowledged: no fault waits for other replicas to have seen them.
+    pub confirmed: bool,
+}
+
+/// A schedule, as far as it is decided beforehand.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How old a view may be.
+    pub max_staleness: Duration,
+    /// How often everything is compared.
+    pub compare_every: Duration,
+    /// What a deletion by hand means.
+    pub deletions: Deletions,
+    /// For how long things are stated and faults come.
+    pub lasts: Duration,
+    /// How many statements are made.
+    pub statements: u64,
+    /// About how many keys.
+    pub keys: Vec<usize>,
+    /// What happens, and when.
+    pub faults: Vec<(Duration, Fault)>,
+    /// By how many milliseconds each replica's clock is ahead.
+    pub ahead: [i64; 3],
+    /// How many keys the server names at once.
+    pub scan_at_most: usize,
+    /// One piece in so many arrives in two.
+    pub cuts: u64,
+    /// From and to how many milliseconds a piece takes.
+    pub latency: (u64, u64),
+    /// Whether clocks are set meanwhile.
+    pub clocks_jump: bool,
+}
+
+impl Plan {
+    /// What a seed decides on.
+    pub fn draw(rng: &mut Rng, wishes: &Wishes) -> Self {
+        let lasts = Duration::from_millis(rng.between(3_000, 7_000));
+        let deletions = wishes.deletions.unwrap_or_else(|| {
+            *rng.pick(&[Deletions::Honour, Deletions::Honour, Deletions::Ignore])
+        });
+        // Only some kinds each time: what is rare together is then common in some schedules.
+        let mut kinds: Vec<Fault> = FAULTS.to_vec();
+        kinds.retain(|_| rng.one_in(2));
+        kinds.retain(|fault| *fault != Fault::Delete || deletions == Deletions::Ignore);
+        let mut faults = Vec::new();
+        if !kinds.is_empty() {
+            for _ in 0..rng.below(9) {
+                let at = Duration::from_millis(rng.below(lasts.as_millis() as u64));
+                faults.push((at, *rng.pick(&kinds)));
+            }
+        }
+        faults.sort_by_key(|(at, _)| *at);
+        let mut keys: Vec<usize> = (0..crate::tokens::cast().keys.len()).collect();
+        let few = rng.between(1, 4) as usize;
+        while keys.len() > few {
+            keys.remove(rng.below(keys.len() as u64) as usize);
+        }
+        let skewed = rng.one_in(2);
+        let mut ahead = || match skewed {
+            true => i64::try_from(rng.below(40_000)).unwrap_or_default() - 20_000,
+            false => 0,
+        };
+        Self {
+            ahead: [ahead(), ahead(), ahead()],
+            max_staleness: Duration::from_millis(*rng.pick(&[300, 600, 1_000])),
+            compare_every: Duration::from_millis(*rng.pick(&[1_000, 3_000, 60_000])),
+            deletions,
+            lasts,
+            statements: rng.between(4, 30),
+            keys,
+            scan_at_most: *rng.pick(&[1, 3, 1_000]),
+            cuts: *rng.pick(&[0, 0, 8, 2]),
+            latency: *rng.pick(&[(0, 0), (0, 1), (1, 5), (0, 30)]),
+            clocks_jump: faults.iter().any(|(_, fault)| *fault == Fault::Clock),
+            faults,
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What all parts of a schedule have in common: the replicas, the server, and the record of what happens.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::history::{By, History, Says, Stamp, StatementId};
+use crate::judge::{Check, Judge, Promise, Verdict, Violation};
+use crate::net::Net;
+use crate::redis::Machine;
+use crate::tokens::cast;
+use crate::trace::Trace;
+
+use super::plan::{Plan, Wishes};
+use super::replica::{Replica, Running};
+
+/// How many replicas there are.
+pub const REPLICAS: usize = 3;
+/// What the server is called on the network.
+pub const SERVER: &str = "redis";
+
+/// The stage.
+pub struct Stage {
+    /// The network.
+    pub net: Net,
+    /// The server.
+    pub machine: Machine,
+    /// The replicas.
+    pub replicas: Vec<Arc<Replica>>,
+    /// What the seed has decided on.
+    pub plan: Plan,
+    /// What was asked for.
+    pub wishes: Wishes,
+    /// What happened.
+    pub trace: Trace,
+    record: Mutex<Record>,
+}
+
+struct Record {
+    history: History,
+    judge: Judge,
+    violations: Vec<(Violation, Check)>,
+    checks: u64,
+    /// Statements that have not been answered yet.
+    under_way: usize,
+}
+
+impl Stage {
+    pub(super) fn new(
+        net: Net,
+        machine: Machine,
+        replicas: Vec<Arc<Replica>>,
+        plan: Plan,
+        wishes: Wishes,
+        trace: Trace,
+    ) -> Self {
+        let promise = Promise {
+            max_staleness: plan.max_staleness.as_millis() as u64,
+            versions: wishes.versions,
+        };
+        Self {
+            net,
+            machine,
+            replicas,
+            plan,
+            wishes,
+            trace,
+            record: Mutex::new(Record {
+                history: History::new(cast().keys.len()),
+                judge: Judge::new(promise),
+                violations: Vec::new(),
+                checks: 0,
+                under_way: 0,
+            }),
+        }
+    }
+
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts a replica, in the place of the one that ran.
+    pub fn start_replica(&self, at: usize) {
+        let number = self.record().judge.meet(cast().tokens.len());
+        self.replicas[at].start(number, SERVER, &self.plan);
+    }
+
+    /// Somebody begins to state something.
+    pub fn invoke(&self, key: usize, by: By, says: Says) -> StatementId {
+        let name = cast().keys[key].value();
+        let numbers = [1, key as u64, u64::from(says == Says::TakenBack)];
+        self.trace
+            .event(&numbers, || format!("{by:?} begins: {name} {says:?}"));
+        let mut record = self.record();
+        record.under_way += 1;
+        record.history.invoke(key, by, says)
+    }
+
+    /// The statement was answered: acknowledged, or not.
+    pub fn answer(
+        &self,
+        statement: StatementId,
+        acknowledged: bool,
+        words: impl FnOnce() -> String,
+    ) {
+        let mut record = self.record();
+        record.under_way -= 1;
+        if acknowledged {
+            record.history.acknowledge(statement);
+        }
+        self.trace.event(&[2, u64::from(acknowledged)], words);
+    }
+
+    /// The server has lost something, or may have.
+    pub fn lose(&self) {
+        self.record().history.lose();
+    }
+
+    /// Whether nothing is being stated, and every replica's view is known to hold all that was acknowledged.
+    pub fn is_at_rest(&self) -> bool {
+        let mut record = self.record();
+        if record.under_way > 0 {
+            return false;
+        }
+        let now = record.history.now();
+        let last = record.history.last_acknowledged();
+        let since = last.map_or(u64::MAX, |last: Stamp| now.millis - last.millis);
+        self.replicas.iter().all(|replica| {
+            let running = replica.running();
+            let age = running.and_then(|running| running.age());
+            age.is_some_and(|age| (age.as_millis() as u64) < since)
+        })
+    }
+
+    /// Checks a token at a replica, now; where the store has to be asked, in a task of its own.
+    pub fn check(self: &Arc<Self>, running: &Arc<Running>, token: usize, is_last: bool) -> bool {
+        let keys = &cast().tokens[token].keys;
+        let started = self.record().history.now();
+        if let Some(verdict) = running.look(keys) {
+            return self.judge(running.number, token, started, verdict, is_last);
+        }
+        let (stage, running) = (Arc::clone(self), Arc::clone(running));
+        tokio::spawn(async move {
+            let verdict = running.ask(&cast().tokens[token].keys).await;
+            stage.judge(running.number, token, started, verdict, is_last);
+        });
+        false
+    }
+
+    fn judge(
+        &self,
+        replica: usize,
+        token: usize,
+        started: Stamp,
+        verdict: Verdict,
+        is_last: bool,
+    ) -> bool {
+        let mut guard = self.record();
+        let record = &mut *guard;
+        let check = Check {
+            token,
+            replica,
+            started,
+            ended: record.history.now(),
+            verdict,
+        };
+        record.checks += 1;
+        let mut violation = record.judge.hear(&check, &record.history, cast());
+        let mut is_as_expected = verdict != Verdict::Undecided;
+        if violation.is_none() {
+            let last = record.judge.hear_last(&check, &record.history, cast());
+            is_as_expected = last.is_none();
+            violation = last.filter(|_| is_last);
+        }
+        let numbers = [3, token as u64, replica as u64, verdict as u64];
+        let name = &cast().tokens[token].name;
+        match violation {
+            Some(violation) => {
+                self.trace.event(&numbers, || {
+                    format!(
+                        "VIOLATION {violation:?}: {name} at replica {replica}, check begun at {}",
+                        started.millis
+                    )
+                });
+                record.violations.push((violation, check));
+            }
+            None => self.trace.note(&numbers),
+        }
+        is_as_expected
+    }
+
+    /// What was found wrong, and how many checks were made.
+    pub fn result(&self) -> (Vec<(Violation, Check)>, u64) {
+        let record = self.record();
+        (record.violations.clone(), record.checks)
+    }
+}
