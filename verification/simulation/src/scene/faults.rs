@@ -35,6 +35,8 @@ pub(super) async fn strike(stage: &Arc<Stage>, fault: Fault, rng: &mut Rng) {
             later(stage, lasts, |stage| stage.machine.pause(false));
         }
         Fault::Restart => {
+            // It loses nothing, which nobody but the server knows: another process may have.
+            stage.lose();
             let data = stage.machine.kill(rng.one_in(3));
             start(stage, data, lasts, rng);
         }

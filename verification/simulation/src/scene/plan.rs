@@ -108,6 +108,10 @@ impl Plan {
         let mut kinds: Vec<Fault> = FAULTS.to_vec();
         kinds.retain(|_| rng.one_in(2));
         kinds.retain(|fault| *fault != Fault::Delete || deletions == Deletions::Ignore);
+        // A replica that starts does not know what has been evicted, as the documents say.
+        if kinds.contains(&Fault::Evict) {
+            kinds.retain(|fault| *fault != Fault::Replace);
+        }
         let mut faults = Vec::new();
         if !kinds.is_empty() {
             for _ in 0..rng.below(9) {

@@ -27,8 +27,6 @@ pub struct Stage {
     pub replicas: Vec<Arc<Replica>>,
     /// What the seed has decided on.
     pub plan: Plan,
-    /// What was asked for.
-    pub wishes: Wishes,
     /// What happened.
     pub trace: Trace,
     record: Mutex<Record>,
@@ -61,7 +59,6 @@ impl Stage {
             machine,
             replicas,
             plan,
-            wishes,
             trace,
             record: Mutex::new(Record {
                 history: History::new(cast().keys.len()),
