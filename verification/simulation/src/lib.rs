@@ -4,6 +4,7 @@
 //! simulated: time, network, randomness, and a model of Redis. A schedule of statements, checks and faults is drawn from a seed, and
 //! runs the same each time. A judge that knows only what was stated, and when that was acknowledged, looks at every check.
 
+pub mod conformance;
 pub mod hand;
 pub mod history;
 pub mod judge;

@@ -65,12 +65,11 @@ fn encode(value: &Value, out: &mut Vec<u8>) -> mlua::Result<()> {
 }
 
 fn encode_table(table: &Table, out: &mut Vec<u8>) -> mlua::Result<()> {
-    let length = table.raw_len();
     let mut pairs = Vec::new();
     for pair in table.pairs::<Value, Value>() {
         pairs.push(pair?);
     }
-    if length > 0 && length == pairs.len() {
+    if let Some(length) = length(&pairs)? {
         out.push(b'[');
         for at in 1..=length {
             if at > 1 {
@@ -100,6 +99,23 @@ fn encode_table(table: &Table, out: &mut Vec<u8>) -> mlua::Result<()> {
     }
     out.push(b'}');
     Ok(())
+}
+
+/// How long the array is that these are, where they are one: all names are numbers, and not too many are left out.
+fn length(pairs: &[(Value, Value)]) -> mlua::Result<Option<i64>> {
+    let index = |(name, _): &(Value, Value)| match name {
+        Value::Integer(number) if *number > 0 => Some(*number),
+        _ => None,
+    };
+    let indices: Option<Vec<i64>> = pairs.iter().map(index).collect();
+    let Some(length) = indices.and_then(|indices| indices.into_iter().max()) else {
+        return Ok(None);
+    };
+    if length > 10 && length > pairs.len() as i64 * 2 {
+        let text = "Cannot serialise table: excessively sparse array";
+        return Err(mlua::Error::RuntimeError(text.to_owned()));
+    }
+    Ok(Some(length))
 }
 
 fn quote(text: &[u8], out: &mut Vec<u8>) {

@@ -15,4 +15,5 @@ mod strings;
 
 pub use keyspace::{Entry, Keyspace, Value};
 pub use machine::Machine;
-pub use process::{Data, Process, Role};
+pub use process::{Age, Data, Process, Role};
+pub use scripts::sha1;

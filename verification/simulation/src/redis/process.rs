@@ -42,6 +42,16 @@ pub enum Role {
     ReplicaOf(String),
 }
 
+/// How old the server's program is, where that shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Age {
+    /// Redis 6: an error in a script is one of the script's.
+    Six,
+    /// Redis 7 and later, Valkey.
+    #[default]
+    Seven,
+}
+
 /// A running server.
 #[derive(Debug)]
 pub struct Process {
@@ -71,6 +81,8 @@ pub struct Process {
     pub scripts: BTreeMap<String, String>,
     /// What has changed since tracking connections were told.
     pub touched: Vec<Touch>,
+    /// How old the program is.
+    pub age: Age,
     /// How many keys a step of `SCAN` looks at, whatever is asked for.
     pub scan_at_most: usize,
     /// For what it draws at random.
@@ -103,6 +115,7 @@ impl Process {
             victims: Vec::new(),
             scripts: BTreeMap::new(),
             touched: Vec::new(),
+            age: Age::default(),
             scan_at_most: usize::MAX,
             rng,
         }

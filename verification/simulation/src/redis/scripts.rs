@@ -12,6 +12,7 @@ use crate::resp::{Command, Reply};
 
 use super::cjson;
 use super::commands::{self, Run};
+use super::process::Age;
 
 thread_local! {
     static LUA: Lua = interpreter().unwrap_or_else(|error| panic!("Lua does not start: {error}"));
@@ -20,7 +21,18 @@ thread_local! {
 
 fn interpreter() -> mlua::Result<Lua> {
     let lua = Lua::new();
-    lua.globals().set("redis", lua.create_table()?)?;
+    let redis = lua.create_table()?;
+    for (function, name) in [("error_reply", "err"), ("status_reply", "ok")] {
+        let reply = move |lua: &Lua, text: mlua::String| {
+            let table = lua.create_table()?;
+            table.set(name, text)?;
+            Ok(table)
+        };
+        redis.set(function, lua.create_function(reply)?)?;
+    }
+    let hex = |_: &Lua, text: mlua::String| Ok(sha1(&text.as_bytes()));
+    redis.set("sha1hex", lua.create_function(hex)?)?;
+    lua.globals().set("redis", redis)?;
     lua.globals().set("cjson", cjson::library(&lua)?)?;
     Ok(lua)
 }
@@ -54,6 +66,7 @@ fn compiled(sha: &str, text: &str) -> mlua::Result<Function> {
 /// Runs a script.
 pub fn run(run: &mut Run<'_>, text: &str, keys: &[Vec<u8>], arguments: &[Vec<u8>]) -> Reply {
     let sha = sha1(text.as_bytes());
+    let age = run.process.age;
     let answer = LUA.with(|lua| {
         let function = compiled(&sha, text)?;
         let run = RefCell::new(run);
@@ -78,6 +91,12 @@ pub fn run(run: &mut Run<'_>, text: &str, keys: &[Vec<u8>], arguments: &[Vec<u8>
     });
     answer.unwrap_or_else(|error: mlua::Error| {
         let text = one_line(&error);
+        if age == Age::Six {
+            let place = "@user_script:1: @user_script: 1:";
+            return Reply::Error(format!(
+                "ERR Error running script (call to f_{sha}): {place} -{text}"
+            ));
+        }
         let has_code = text.split(' ').next().is_some_and(|word| {
             word.len() > 1 && word.bytes().all(|letter| letter.is_ascii_uppercase())
         });

@@ -91,14 +91,14 @@ fn on_the_way(stage: &Arc<Stage>, fault: Fault, replica: usize, lasts: Duration,
 /// Starts the server again with this data after a while.
 fn start(stage: &Arc<Stage>, data: Data, after: Duration, rng: &mut Rng) {
     let loading = Duration::from_millis(*rng.pick(&[0, 0, 50, 300]));
-    let scan_at_most = stage.plan.scan_at_most;
     later(stage, after, move |stage| {
         // Another fault may have started it meanwhile, and it may hold more by now.
         if stage.machine.with(|_, _| ()).is_none() {
             stage.trace.event(&[5], || "the server starts".to_owned());
+            let plan = &stage.plan;
             stage
                 .machine
-                .start(data, loading, |process| process.scan_at_most = scan_at_most);
+                .start(data, loading, |process| plan.apply(process));
         }
     });
 }
@@ -142,6 +142,8 @@ async fn destroy(stage: &Arc<Stage>, fault: Fault, lasts: Duration, rng: &mut Rn
         }
         Fault::Flush => flush(stage).await,
         _ => {
+            // It comes back under another name, which a `SET` does not take the place of.
+            stage.lose();
             let key = cast().keys[*rng.pick(&stage.plan.keys)].rendered();
             let command = ["DEL", key].map(str::to_owned);
             hand::give(&stage.net, "hand", SERVER, &command).await;

@@ -67,9 +67,8 @@ async fn play(net: Net, wishes: Wishes, mut rng: Rng, trace: Trace) -> Outcome {
     let plan = Plan::draw(&mut rng, &wishes);
     trace.event(&[0], || format!("{plan:?}"));
     let machine = Machine::new(SERVER, &net, Wall::new(), rng.fork());
-    let scan_at_most = plan.scan_at_most;
     machine.start(Data::default(), Duration::ZERO, |process| {
-        process.scan_at_most = scan_at_most;
+        plan.apply(process);
     });
     let replica = |at| Arc::new(Replica::new(format!("r{at}"), plan.ahead[at]));
     let replicas: Vec<_> = (0..REPLICAS).map(replica).collect();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use revoxy::revocation::Deletions;
 
+use crate::redis::{Age, Process};
 use crate::rng::Rng;
 
 /// What may happen to the servers, the replicas and the ways between them.
@@ -89,6 +90,8 @@ pub struct Plan {
     pub ahead: [i64; 3],
     /// How many keys the server names at once.
     pub scan_at_most: usize,
+    /// How old the server's program is.
+    pub age: Age,
     /// One piece in so many arrives in two.
     pub cuts: u64,
     /// From and to how many milliseconds a piece takes.
@@ -139,10 +142,17 @@ impl Plan {
             statements: rng.between(4, 30),
             keys,
             scan_at_most: *rng.pick(&[1, 3, 1_000]),
+            age: *rng.pick(&[Age::Six, Age::Seven, Age::Seven]),
             cuts: *rng.pick(&[0, 0, 8, 2]),
             latency: *rng.pick(&[(0, 0), (0, 1), (1, 5), (0, 30)]),
             clocks_jump: faults.iter().any(|(_, fault)| *fault == Fault::Clock),
             faults,
         }
+    }
+
+    /// Makes a server as it is planned.
+    pub fn apply(&self, process: &mut Process) {
+        process.scan_at_most = self.scan_at_most;
+        process.age = self.age;
     }
 }

