@@ -245,8 +245,7 @@ async fn a_user_with_the_least_rights_can_look_everything_up() {
     let scratch = Scratch::new();
     let redis = Redis::start(&scratch).await;
     let password = scratch.write("password", "secret\n");
-    let commands =
-        "+ping +info +client|tracking +scan +mget +get +pttl +exists +set +del +multi +exec +sismember +hmget";
+    let commands = "+ping +info +client|tracking +scan +mget +get +pttl +exists +set +del +multi +exec +sismember +hmget";
     let keys = "~revoxy:* %R~bl:* %R~jwt-blacklist:* %R~revoked";
     let rule = format!("ACL SETUSER revoxy reset on >secret {keys} resetchannels -@all {commands}");
     let rule: Vec<&str> = rule.split(' ').collect();
