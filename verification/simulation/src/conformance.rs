@@ -138,7 +138,7 @@ fn shown(command: &str, reply: &Reply) -> String {
         // To the second: it goes on.
         ("PTTL", Reply::Int(left)) if *left > 0 => format!("about {} s", (left + 500) / 1000),
         ("EVAL" | "TTL" | "EXEC", Reply::Int(left)) if *left > 1000 => {
-            format!("about {}", left / 1000 * 1000)
+            format!("about {} s", (left + 500) / 1000)
         }
         ("SCAN", Reply::Array(items)) => match items.as_slice() {
             [cursor, Reply::Array(names)] => {

@@ -7,6 +7,10 @@ use revoxy::revocation::Deletions;
 use revoxy_simulation::scene::{self, Outcome, Wishes};
 use revoxy_simulation::trace::Keep;
 
+/// Most of a schedule is small pieces that come and go.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[derive(Parser)]
 #[command(about = "Deterministic simulation of Revoxy's Redis feed against a model Redis")]
 struct Arguments {

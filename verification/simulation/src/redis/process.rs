@@ -92,9 +92,9 @@ pub struct Process {
 fn id(rng: &mut Rng) -> String {
     format!(
         "{:016x}{:016x}{:08x}",
-        rng.next(),
-        rng.next(),
-        rng.next() >> 32
+        rng.draw(),
+        rng.draw(),
+        rng.draw() >> 32
     )
 }
 
