@@ -16,7 +16,7 @@ use super::stored::{self, StoredKey};
 
 /// How a server lost keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Loss {
+pub(super) enum Loss {
     Eviction,
     History,
 }
@@ -152,7 +152,7 @@ impl Reconciliation {
     }
 
     /// Whether the server has lost keys that nobody deleted, since all was well.
-    async fn has_lost(&mut self, link: &mut Link) -> RedisResult<Option<Loss>> {
+    pub(super) async fn has_lost(&mut self, link: &mut Link) -> RedisResult<Option<Loss>> {
         // What a node deletes because it has lost a slot may be pushed before the next heartbeat tells of that.
         if link.met_moved() {
             self.moving.moved();

@@ -2,8 +2,8 @@
 //!
 //! While the history of the server goes on, what stands is the latest word, and takes the place of what the view holds. On a server
 //! that may have lost writes it may be an older word: then view and server are joined, and what the view knows beyond the
-//! server is written back. The exception are un-revocations: what has a version and was stated before one that the view knows of
-//! is taken back on any server.
+//! server is written back. So they are where deletions are ignored: what stands with less may have been deleted in between. The
+//! exception are un-revocations: what has a version and was stated before one that the view knows of is taken back on any server.
 
 use redis::RedisResult;
 
@@ -13,6 +13,7 @@ use super::super::state::{Held, KeyState};
 use super::super::statement::Cutoff;
 use super::super::version::Version;
 use super::super::view::{Change, KeyHash};
+use super::Deletions;
 use super::link::Link;
 use super::reconcile::{EXPIRY_SLACK, Reconciliation};
 use super::restore::Missing;
@@ -29,12 +30,17 @@ pub(super) fn says_less(one: Option<Held>, other: Held) -> bool {
 
 impl Reconciliation {
     /// Whether the server may have lost what it had acknowledged.
-    fn may_have_lost(&self) -> bool {
+    pub(super) fn may_have_lost(&self) -> bool {
         self.server.changed
             || self.is_owing()
             || self.another_history
             || self.evicted
             || self.moving.has_moved()
+    }
+
+    /// Whether what stands with less than the view knows is not the latest word.
+    fn keeps_the_stronger(&self) -> bool {
+        self.may_have_lost() || self.deletions == Deletions::Ignore
     }
 
     /// What the view holds that is worth keeping: not what refuses nobody yet, or ends by itself.
@@ -62,7 +68,7 @@ impl Reconciliation {
         let read = standing.state(known.unrevoked);
         let both = known.join(read);
         if key.restorable().is_some()
-            && self.may_have_lost()
+            && self.keeps_the_stronger()
             && let Some(held) = self.worth_keeping(&both)
             && says_less(read.held(), held)
         {

@@ -308,7 +308,7 @@ impl Reconciliation {
 
     /// Reads what stands under keys.
     async fn read(
-        &self,
+        &mut self,
         link: &mut Link,
         keys: &[(StoredKey, Vec<u8>)],
     ) -> RedisResult<Vec<Stored>> {
@@ -324,7 +324,31 @@ impl Reconciliation {
         });
         let mut stored: Vec<Stored> = read.collect();
         self.join_restored(link, keys, &mut stored).await?;
+        if !self.may_have_lost() && self.find_weaker(keys, &stored).next().is_some() {
+            // Before anything is made weaker: was that written, or is it what is left after a loss?
+            self.has_lost(link).await?;
+        }
         Ok(stored)
+    }
+
+    /// Where what stands says less than the view knows, and the hash of each.
+    fn find_weaker<'s>(
+        &'s self,
+        keys: &'s [(StoredKey, Vec<u8>)],
+        stored: &'s [Stored],
+    ) -> impl Iterator<Item = (usize, KeyHash)> + 's {
+        let all = keys.iter().zip(stored).enumerate();
+        all.filter_map(|(index, ((key, _), stored))| {
+            let hash = key.restorable()?;
+            let Stored::Something(standing) = stored else {
+                return None;
+            };
+            let known = self.view.state(hash);
+            let stands = standing.state(known.unrevoked).held();
+            let says_all = known.held().is_none_or(|held| !says_less(stands, held))
+                && standing.unrevoked() >= known.unrevoked;
+            (!says_all).then_some((index, hash))
+        })
     }
 
     /// A revocation that was restored and then written again, under its own name, stands twice: the stronger counts,
@@ -335,19 +359,7 @@ impl Reconciliation {
         keys: &[(StoredKey, Vec<u8>)],
         stored: &mut [Stored],
     ) -> RedisResult<()> {
-        let weaker = |(index, (key, _)): (usize, &(StoredKey, Vec<u8>))| {
-            let hash = key.restorable()?;
-            let Stored::Something(standing) = &stored[index] else {
-                return None;
-            };
-            let known = self.view.state(hash);
-            let says_all = known
-                .held()
-                .is_none_or(|held| !says_less(standing.state(known.unrevoked).held(), held))
-                && standing.unrevoked() >= known.unrevoked;
-            (!says_all).then_some((index, hash))
-        };
-        let weaker: Vec<_> = keys.iter().enumerate().filter_map(weaker).collect();
+        let weaker: Vec<_> = self.find_weaker(keys, stored).collect();
         let names: Vec<_> = weaker
             .iter()
             .map(|(_, hash)| StoredKey::restored(*hash).into_bytes())

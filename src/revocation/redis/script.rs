@@ -94,12 +94,12 @@ macro_rules! about_statements {
     };
 }
 
-/// Records a revocation, after everything that stands, without ever weakening it; two writers cannot come between each other.
-/// Answers with the version that it has got.
+/// Records a revocation, without ever weakening one that stands; two writers cannot come between each other. Answers 1 and its version;
+/// or 0 and the version of an un-revocation that is not earlier, and then nothing is written: the revocation may have been sent long
+/// ago, and been sent again and acknowledged since. Who wants it after that states it anew.
 ///
 /// `KEYS[1]`: the key. `KEYS[2]`, except in a cluster: its restored name. `ARGV[1]`: the cutoff in seconds, or empty for every token.
-/// `ARGV[2]`: how long it stands, in ms, or empty for ever. `ARGV[3]`: the value as JSON, without the cutoff. `ARGV[4]`: the least
-/// version.
+/// `ARGV[2]`: how long it stands, in ms, or empty for ever. `ARGV[3]`: the value as JSON, without the cutoff. `ARGV[4]`: the version.
 pub(super) const REVOKE: &str = about_statements!(
     r"
     local cutoff, life = tonumber(ARGV[1]), tonumber(ARGV[2]) or -1
@@ -107,9 +107,10 @@ pub(super) const REVOKE: &str = about_statements!(
     if old.other_type then return wrong_type end
     local restored = KEYS[2] and read(KEYS[2]) or {unrevoked = 0}
     local unrevoked = math.max(old.unrevoked, restored.unrevoked)
-    local last = math.max(unrevoked, old.version or 0, restored.version or 0)
-    local version = math.max(number(ARGV[4]) or 1, last + 1)
+    local version = number(ARGV[4])
+    if version <= unrevoked then return {0, text(unrevoked)} end
     if stands(old, old.unrevoked) then
+        version = math.max(version, old.version)
         if cutoff and old.cutoff then cutoff = math.max(cutoff, old.cutoff) else cutoff = nil end
     end
     local value = cjson.decode(ARGV[3])
@@ -117,14 +118,15 @@ pub(super) const REVOKE: &str = about_statements!(
     value.version = text(version)
     if unrevoked > 0 then value.unrevoked = text(unrevoked) end
     write(KEYS[1], value, longer(life, old.left))
-    return value.version
+    return {1, value.version}
 "
 );
 
 /// Takes a revocation back: what is stated under its key from now on is the un-revocation, which lasts as long as the revocation
-/// would have. Answers with its version, and whether a revocation stood.
+/// would have. Answers 1, its version, and whether a revocation stood; or 0 and the version of a revocation that is later, and then
+/// nothing is written: see [`REVOKE`].
 ///
-/// `KEYS[1]`: the key. `KEYS[2]`, except in a cluster: its restored name, which is deleted. `ARGV[1]`: the least version. `ARGV[2]`: how
+/// `KEYS[1]`: the key. `KEYS[2]`, except in a cluster: its restored name, which is deleted. `ARGV[1]`: the version. `ARGV[2]`: how
 /// long a revocation without an end is remembered to have been taken back, in ms. `ARGV[3]`: the life, in ms, of what stands elsewhere;
 /// -2 where there is nothing.
 pub(super) const UNREVOKE: &str = about_statements!(
@@ -134,13 +136,16 @@ pub(super) const UNREVOKE: &str = about_statements!(
     local restored = KEYS[2] and read(KEYS[2]) or {unrevoked = 0, left = tonumber(ARGV[3])}
     local unrevoked = math.max(old.unrevoked, restored.unrevoked)
     local stood = stands(old, unrevoked) or stands(restored, unrevoked)
-    local version = math.max(number(ARGV[1]) or 1, unrevoked, old.version or 0, restored.version or 0)
+    local version = number(ARGV[1])
+    local latest = math.max(old.version or 0, restored.version or 0)
+    if latest > version then return {0, text(latest), 0} end
+    version = math.max(version, unrevoked)
     local life = longer(old.left, restored.left)
     if life < 0 then life = tonumber(ARGV[2]) end
     -- Older versions of Revoxy know no un-revocations here: a cutoff at the epoch refuses nobody.
     write(KEYS[1], {not_before = 0, unrevoked = text(version)}, math.max(life, 1000))
     if KEYS[2] then redis.call('DEL', KEYS[2]) end
-    return {text(version), stood and 1 or 0}
+    return {1, text(version), stood and 1 or 0}
 "
 );
 

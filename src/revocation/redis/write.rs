@@ -43,7 +43,7 @@ pub(super) fn tombstone_life() -> String {
 }
 
 /// The version in an answer of a script.
-pub(super) fn version(text: &str) -> Result<Version, StoreError> {
+pub(super) fn parse_version(text: &str) -> Result<Version, StoreError> {
     let wrong = |_| StoreError::Failed("a script answered without a version".to_owned());
     text.parse().map_err(wrong)
 }
@@ -60,6 +60,9 @@ pub(super) fn knows_unrevoked(view: &View, hash: KeyHash, version: Version) -> b
     view.unrevoked(hash) >= version
 }
 
+/// What a script says of a statement: whether it was made, and its version, or else that of the later one in its way.
+pub(super) type Said = (bool, String);
+
 impl RedisStore {
     pub(super) async fn write_revocation(
         &self,
@@ -67,50 +70,57 @@ impl RedisStore {
         life: u128,
     ) -> Result<(), StoreError> {
         let hash = revocation.key.hash();
-        let mut call = self.scripts.revoke.key(revocation.key.rendered());
-        call.key(StoredKey::restored(hash))
-            .arg(format::cutoff_argument(revocation.cutoff))
-            .arg(life_argument(life))
-            .arg(format::value(revocation))
-            .arg(self.versions.next(self.clock.now()).to_string());
-        let stands = |view: &View, _: &String| refuses(view, revocation, self.clock.now());
-        let stated: String = self.write(&call, stands).await?;
-        self.versions.see(version(&stated)?, self.clock.now());
-        Ok(())
+        let call = |version: Version| {
+            let mut call = self.scripts.revoke.key(revocation.key.rendered());
+            call.key(StoredKey::restored(hash))
+                .arg(format::cutoff_argument(revocation.cutoff))
+                .arg(life_argument(life))
+                .arg(format::value(revocation))
+                .arg(version.to_string());
+            call
+        };
+        let stands = |view: &View, _: &Version| refuses(view, revocation, self.clock.now());
+        self.state(call, |said: Said| said, stands).await.map(drop)
     }
 
     /// Tells whether a revocation stood.
     pub(super) async fn write_unrevocation(&self, key: &RevocationKey) -> Result<bool, StoreError> {
-        let hash = key.hash();
-        let mut stood = false;
-        let mut call = self.scripts.unrevoke.key(key.rendered());
-        call.key(StoredKey::restored(hash))
-            .arg(self.versions.next(self.clock.now()).to_string())
-            .arg(tombstone_life());
-        let stands = |view: &View, (stated, had_stood): &(String, bool)| {
+        let (hash, mut stood) = (key.hash(), false);
+        let call = |version: Version| {
+            let mut call = self.scripts.unrevoke.key(key.rendered());
+            call.key(StoredKey::restored(hash))
+                .arg(version.to_string())
+                .arg(tombstone_life());
+            call
+        };
+        let said = |(made, version, had_stood): (bool, String, bool)| {
             // Written again, it meets what it has left itself.
             stood |= had_stood;
-            version(stated).is_ok_and(|stated| knows_unrevoked(view, hash, stated))
+            (made, version)
         };
-        let (stated, last) = self.write(&call, stands).await?;
-        self.versions.see(version(&stated)?, self.clock.now());
-        Ok(stood || last)
+        let stands = |view: &View, stated: &Version| knows_unrevoked(view, hash, *stated);
+        self.state(call, said, stands).await?;
+        Ok(stood)
     }
 
-    /// Runs a script that writes, until the write is where it counts: `stands` says whether the view has it.
-    pub(super) async fn write<T: FromRedisValue>(
-        &self,
-        call: &ScriptInvocation<'_>,
-        mut stands: impl FnMut(&View, &T) -> bool,
-    ) -> Result<T, StoreError> {
+    /// States something with the script that `call` makes for a version, until it is where it counts: `stands` says whether the view
+    /// has it.
+    async fn state<'s, T: FromRedisValue>(
+        &'s self,
+        call: impl Fn(Version) -> ScriptInvocation<'s>,
+        mut said: impl FnMut(T) -> Said,
+        stands: impl Fn(&View, &Version) -> bool,
+    ) -> Result<Version, StoreError> {
         let mut broken = false;
+        let mut version = self.versions.next(self.clock.now());
         for _ in 0..MOST_WRITES {
             let mut connection = self.connection.current().await?;
-            let answer = match call.invoke_async(&mut connection.inner).await {
-                Ok(answer) => answer,
+            let answer = call(version).invoke_async(&mut connection.inner).await;
+            let (made, stated) = match answer {
+                Ok(answer) => said(answer),
                 Err(error) => match connection.failed(&error) {
-                    // A connection that died while idle is only noticed by the command that meets it. Writing again is
-                    // idempotent.
+                    // A connection that died while idle is only noticed by the command that meets it. Stating again, with the
+                    // same version, is idempotent.
                     StoreError::Unavailable(_) if !broken => {
                         broken = true;
                         continue;
@@ -119,19 +129,26 @@ impl RedisStore {
                 },
             };
             let taken = connection.answered();
+            let stated = parse_version(&stated)?;
+            self.versions.see(stated, self.clock.now());
+            if !made {
+                version = self.versions.next(self.clock.now()).max(stated.next());
+                continue;
+            }
             let at = Moment::now();
             let counts = match &self.following {
                 Some(following) => {
                     following.progress.reaches(at).await?;
-                    stands(&following.view, &answer)
+                    stands(&following.view, &stated)
                 }
                 None => taken.standing.confirmed_after(at).await,
             };
             if counts {
-                return Ok(answer);
+                return Ok(stated);
             }
             self.connection.leave(taken.generation);
             tracing::warn!("a write was not found where it counts, and is written again");
+            version = self.versions.next(self.clock.now());
         }
         Err(unconfirmed())
     }

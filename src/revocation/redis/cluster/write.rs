@@ -16,7 +16,8 @@ use super::super::super::view::View;
 use super::super::script;
 use super::super::stored::StoredKey;
 use super::super::write::{
-    MOST_WRITES, knows_unrevoked, life_argument, refuses, tombstone_life, unconfirmed, version,
+    MOST_WRITES, Said, knows_unrevoked, life_argument, parse_version, refuses, tombstone_life,
+    unconfirmed,
 };
 use super::super::{format, format::Stated};
 use super::ask::Question;
@@ -29,8 +30,10 @@ impl RedisClusterStore {
         life: u128,
     ) -> Result<(), StoreError> {
         let key = &revocation.key;
+        let mut least = Version::NONE;
         for _ in 0..MOST_WRITES {
             let (restored, _) = self.restored(key).await?;
+            let version = self.later_than(&restored).max(least);
             // Whole and not by its hash, which another node may not know.
             let mut eval = redis::cmd("EVAL");
             eval.arg(script::REVOKE)
@@ -39,10 +42,14 @@ impl RedisClusterStore {
                 .arg(format::cutoff_argument(revocation.cutoff))
                 .arg(life_argument(life))
                 .arg(format::value(revocation))
-                .arg(self.later_than(&restored).to_string());
-            let stated: String = self.write_one(about(key.rendered(), vec![eval])).await?;
-            let stated = version(&stated)?;
+                .arg(version.to_string());
+            let (made, stated): Said = self.write_one(about(key.rendered(), vec![eval])).await?;
+            let stated = parse_version(&stated)?;
             self.versions.see(stated, self.clock.now());
+            if !made {
+                least = stated.next();
+                continue;
+            }
             let stands = |view: &View| refuses(view, revocation, self.clock.now());
             let stands_alone = |state: KeyState| {
                 let held = state.held();
@@ -57,24 +64,30 @@ impl RedisClusterStore {
 
     /// Tells whether a revocation stood.
     pub(super) async fn write_unrevocation(&self, key: &RevocationKey) -> Result<bool, StoreError> {
-        let mut stood = false;
+        let (mut stood, mut least) = (false, Version::NONE);
         for _ in 0..MOST_WRITES {
             let (restored, left) = self.restored(key).await?;
+            let version = self.later_than(&restored).max(least);
             let mut eval = redis::cmd("EVAL");
             eval.arg(script::UNREVOKE)
                 .arg(1)
                 .arg(key.rendered())
-                .arg(self.later_than(&restored).to_string())
+                .arg(version.to_string())
                 .arg(tombstone_life())
                 .arg(left);
-            let native: (String, bool) = self.write_one(about(key.rendered(), vec![eval])).await?;
-            stood |= native.1 || restored.held().is_some();
-            let stated = version(&native.0)?;
+            let (made, text, native): (bool, String, bool) =
+                self.write_one(about(key.rendered(), vec![eval])).await?;
+            let stated = parse_version(&text)?;
             self.versions.see(stated, self.clock.now());
+            if !made {
+                least = stated.next();
+                continue;
+            }
+            stood |= native || restored.held().is_some();
             // It does not count any more; nobody needs it.
             let name = StoredKey::restored(key.hash());
             let mut drop = redis::cmd("EVAL");
-            drop.arg(script::DROP).arg(1).arg(&name).arg(&native.0);
+            drop.arg(script::DROP).arg(1).arg(&name).arg(&text);
             let _: i64 = self.write_one(about(&name, vec![drop])).await?;
             let knows = |view: &View| knows_unrevoked(view, key.hash(), stated);
             let knows_alone = |state: KeyState| state.unrevoked >= stated;
