@@ -89,6 +89,13 @@ sentinel parallel-syncs {MASTER} 2
         }
     }
 
+    /// Has it look at the servers more often than it does by default, so that it soon notices what has changed. Before Redis 7
+    /// it takes its time.
+    fn looks_often(&self) {
+        let often = ["info-period", "500", "publish-period", "500"];
+        let _: Option<()> = self.run(&[&["SENTINEL", "DEBUG"][..], &often].concat());
+    }
+
     pub fn kill(&mut self) {
         self.process.kill();
     }
@@ -151,6 +158,9 @@ impl Trio {
             (named.count() == 3).then_some(())
         })
         .await;
+        for sentinel in &self.sentinels {
+            sentinel.looks_often();
+        }
     }
 
     /// Kills everything, and starts all of it again on its data.
@@ -185,6 +195,7 @@ impl Trio {
         .await;
         let sentinels: Vec<_> = (0..3).map(|_| Sentinel::start(port)).collect();
         let trio = Self { servers, sentinels };
+        trio.is_named_by_all().await;
         trio.is_whole().await;
         trio
     }
