@@ -1,4 +1,5 @@
-//! What a scene needs of a store: a way for each replica to reach it, writers, and what can happen to it.
+//! What a scene needs of a store: a way for each replica to reach it, those who write to it by hand, and what can happen to
+//! it.
 //!
 //! To try another: implement [`Backing`] in a file of its own, and add a test in `mod.rs`.
 
@@ -28,6 +29,14 @@ pub trait Backing: Sized {
         Vec::new()
     }
 
+    /// Whether only registered tokens are let through.
+    fn allow_list(&self) -> bool {
+        false
+    }
+
+    /// Registers tokens with these ids, where only registered ones are let through.
+    async fn register(&self, _jtis: &[String]) {}
+
     /// From now on the way of this replica is so.
     fn set_mood(&self, replica: usize, mood: Mood);
 
@@ -55,11 +64,14 @@ pub trait Backing: Sized {
         false
     }
 
+    /// What goes before a fault that destroys data, while everybody writes.
+    async fn prepare(&mut self, _fault: Fault, _scratch: &Scratch) {}
+
     /// A fault of the store itself, to its end.
     async fn suffer(&mut self, fault: Fault, scratch: &Scratch);
 }
 
-/// Somebody who revokes.
+/// Somebody who revokes by hand.
 pub trait Writer: Send + 'static {
     /// Whether it has a connection, after one attempt to make one if there is none.
     fn is_connected(&mut self) -> impl Future<Output = bool> + Send;

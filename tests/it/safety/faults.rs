@@ -12,6 +12,10 @@ pub enum Fault {
     KillAndForget(Duration),
     /// SIGKILL, and a new server that has every key as it was first written.
     GoBack,
+    /// SIGKILL, and a new server that has everything as it was this long ago.
+    Relapse(Duration),
+    /// One replica of Revoxy sleeps, with requests under way.
+    Doze(usize, Duration),
     /// The connections of one replica are closed, and refused for this time.
     Cut(usize, Duration),
     /// The connections of one replica stay open and carry nothing.
@@ -38,6 +42,8 @@ pub enum Fault {
     SwapDb,
     /// The primary is replaced, although it is well.
     FailOver,
+    /// The primary is replaced by a replica that has heard nothing from it for this time.
+    FailOverToDeaf(Duration),
     /// The primary is replaced, and goes on as one for this time.
     Usurp(Duration),
     /// Most Sentinels say nothing.
@@ -57,6 +63,8 @@ pub enum Kind {
     Kill,
     KillAndForget,
     GoBack,
+    Relapse,
+    Doze,
     Cut,
     Hang,
     HangHalf,
@@ -70,6 +78,7 @@ pub enum Kind {
     FlushAll,
     SwapDb,
     FailOver,
+    FailOverToDeaf,
     Usurp,
     Silence,
     Sleep,
@@ -77,39 +86,23 @@ pub enum Kind {
     MoveSlotsAtOnce,
 }
 
-/// An endless schedule.
-pub struct Faults {
-    state: u64,
-    kinds: Vec<Kind>,
-    /// What the first round has still to go through, in an order of its own.
-    first: Vec<Kind>,
-}
+/// What a seed makes: SplitMix64.
+pub struct Random(u64);
 
-impl Faults {
-    pub fn drawn_from(seed: u64, kinds: Vec<Kind>) -> Self {
-        let mut faults = Self {
-            state: seed,
-            first: Vec::new(),
-            kinds: kinds.clone(),
-        };
-        let mut rest = kinds;
-        while !rest.is_empty() {
-            let at = faults.index(rest.len());
-            faults.first.push(rest.swap_remove(at));
-        }
-        faults
+impl Random {
+    pub fn of(seed: u64) -> Self {
+        Self(seed)
     }
 
-    /// SplitMix64.
-    fn draw(&mut self, below: u64) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.state;
+    pub fn draw(&mut self, below: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         (z ^ (z >> 31)) % below
     }
 
-    fn index(&mut self, below: usize) -> usize {
+    pub fn index(&mut self, below: usize) -> usize {
         usize::try_from(self.draw(below as u64)).unwrap()
     }
 
@@ -118,18 +111,42 @@ impl Faults {
     }
 }
 
+/// An endless schedule.
+pub struct Faults {
+    random: Random,
+    kinds: Vec<Kind>,
+    /// What the first round has still to go through, in an order of its own.
+    first: Vec<Kind>,
+}
+
+impl Faults {
+    pub fn drawn_from(seed: u64, kinds: Vec<Kind>) -> Self {
+        let mut faults = Self {
+            random: Random::of(seed),
+            first: Vec::new(),
+            kinds: kinds.clone(),
+        };
+        let mut rest = kinds;
+        while !rest.is_empty() {
+            let at = faults.random.index(rest.len());
+            faults.first.push(rest.swap_remove(at));
+        }
+        faults
+    }
+}
+
 impl Iterator for Faults {
     type Item = Fault;
 
     fn next(&mut self) -> Option<Fault> {
-        let replica = self.index(3);
-        let time = self.millis(50, 1500);
+        let replica = self.random.index(3);
+        let time = self.random.millis(50, 1500);
         let longer = time + Duration::from_millis(800);
         // The first round goes through all kinds; after that they come as they like.
         let kind = match self.first.pop() {
             Some(kind) => kind,
             None => {
-                let at = self.index(self.kinds.len());
+                let at = self.random.index(self.kinds.len());
                 self.kinds[at]
             }
         };
@@ -138,10 +155,12 @@ impl Iterator for Faults {
             Kind::Kill => Fault::Kill(time),
             Kind::KillAndForget => Fault::KillAndForget(time / 4),
             Kind::GoBack => Fault::GoBack,
+            Kind::Relapse => Fault::Relapse(time),
+            Kind::Doze => Fault::Doze(replica, longer),
             Kind::Cut => Fault::Cut(replica, time),
             Kind::Hang => Fault::Hang(replica, longer),
-            Kind::HangHalf => Fault::HangHalf(replica, self.draw(2) == 1, longer),
-            Kind::Delay => Fault::Delay(replica, longer, self.millis(1, 300)),
+            Kind::HangHalf => Fault::HangHalf(replica, self.random.draw(2) == 1, longer),
+            Kind::Delay => Fault::Delay(replica, longer, self.random.millis(1, 300)),
             Kind::ClientKill => Fault::ClientKill,
             Kind::Flood => Fault::Flood,
             Kind::Overflow => Fault::Overflow(replica),
@@ -151,6 +170,7 @@ impl Iterator for Faults {
             Kind::FlushAll => Fault::FlushAll,
             Kind::SwapDb => Fault::SwapDb,
             Kind::FailOver => Fault::FailOver,
+            Kind::FailOverToDeaf => Fault::FailOverToDeaf(time),
             Kind::Usurp => Fault::Usurp(longer),
             Kind::Silence => Fault::Silence(longer),
             Kind::Sleep => Fault::Sleep(longer),

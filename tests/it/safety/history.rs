@@ -1,107 +1,227 @@
-//! What was acknowledged when, and what was allowed when.
+//! The history of a run, as it is written by many at once: what was stated when, what was answered when, and what the judge
+//! says of it.
 
-use std::sync::Mutex;
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-/// One token's fate.
-#[derive(Clone, Copy, Debug, Default)]
-struct Fate {
-    /// When the store said that it is revoked.
-    acknowledged: Option<Instant>,
+use super::judging::{
+    At, Breach, Check, Healing, Judge, Key, LATEST_EFFECT, Origin, Rules, Says, StatementId, Token,
+    Verdict,
+};
+use crate::support::tokens::now;
+
+/// How long a replica may take to be well again. Generous: the machine may be busy.
+const TO_HEAL: Duration = Duration::from_secs(30);
+/// How many breaches are told in full.
+const TOLD: usize = 5;
+
+pub struct History {
+    began: Instant,
+    /// The second since 1970 in which it began.
+    second: i64,
+    inner: Mutex<Inner>,
 }
 
-/// The history of a run.
-pub struct History {
-    max_staleness: Duration,
-    fates: Mutex<Vec<Fate>>,
-    tally: Mutex<Tally>,
+struct Inner {
+    judge: Judge,
+    healing: Healing,
+    tally: Tally,
 }
 
 #[derive(Debug, Default)]
 struct Tally {
     allowed: u64,
     denied: u64,
-    errors: u64,
-    violations: Vec<String>,
+    unsure: u64,
+    /// How many statements were acknowledged, and how many have an outcome that nobody knows.
+    acknowledged: u64,
+    unknown: u64,
+    breaches: HashMap<&'static str, u64>,
+    told: Vec<String>,
+}
+
+/// A statement that somebody is making.
+pub struct Making {
+    key: Key,
+    id: StatementId,
+    says: Says,
 }
 
 impl History {
-    pub fn of(tokens: usize, max_staleness: Duration) -> Self {
+    pub fn of(replicas: usize, rules: Rules) -> Self {
+        let (judge, healing, tally) = (Judge::of(rules), Healing::of(replicas), Tally::default());
         Self {
-            max_staleness,
-            fates: Mutex::new(vec![Fate::default(); tokens]),
-            tally: Mutex::default(),
+            began: Instant::now(),
+            second: now(),
+            inner: Mutex::new(Inner {
+                judge,
+                healing,
+                tally,
+            }),
         }
     }
 
-    pub fn acknowledged(&self, token: usize) {
-        self.fates.lock().unwrap()[token]
-            .acknowledged
-            .get_or_insert_with(Instant::now);
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap()
     }
 
-    pub fn is_acknowledged(&self, token: usize) -> bool {
-        self.fates.lock().unwrap()[token].acknowledged.is_some()
+    fn at(&self, instant: Instant) -> At {
+        instant.duration_since(self.began)
     }
 
-    /// A check of `token` that started at `started` on this replica was answered with `reason`.
-    pub fn answered(
+    /// The second of the run that this second since 1970 is. What was before the run is in its first.
+    pub fn second_of(&self, since_1970: i64) -> u64 {
+        u64::try_from(since_1970 - self.second).unwrap_or_default()
+    }
+
+    /// The second since 1970 that this second of the run is.
+    pub fn since_1970(&self, second: u64) -> i64 {
+        self.second + i64::try_from(second).unwrap()
+    }
+
+    /// Until when something stands that stands for so long from now on.
+    pub fn until(&self, life: Duration) -> At {
+        self.began.elapsed() + life
+    }
+
+    /// What a cutoff says as long as nobody knows when it was taken.
+    pub fn up_to_about_now(&self, life: Duration) -> Says {
+        let from = self.second_of(now()).saturating_sub(1);
+        Says::RevokedUpTo {
+            from,
+            to: from + LATEST_EFFECT.as_secs() + 2,
+            until: self.until(life),
+        }
+    }
+
+    /// Somebody is about to state this.
+    pub fn begins(&self, key: Key, says: Says, origin: Origin) -> Making {
+        let mut inner = self.inner();
+        // Not before it is noted: no check is judged without it that ended after it began.
+        let at = self.began.elapsed();
+        let id = inner.judge.begins(key, says, origin, at);
+        Making { key, id, says }
+    }
+
+    /// It was acknowledged a moment ago.
+    pub fn acknowledged(&self, making: &Making) {
+        self.acknowledged_as(making, making.says);
+    }
+
+    /// It was acknowledged a moment ago, in these words.
+    pub fn acknowledged_as(&self, Making { key, id, .. }: &Making, says: Says) {
+        let at = self.began.elapsed();
+        let mut inner = self.inner();
+        inner.judge.acknowledged(*key, *id, says, at);
+        inner.tally.acknowledged += 1;
+    }
+
+    /// Nobody knows what has become of it.
+    pub fn is_unknown(&self, Making { key, id, .. }: &Making) {
+        let mut inner = self.inner();
+        inner.judge.is_unknown(*key, *id);
+        inner.tally.unknown += 1;
+    }
+
+    pub fn fault_ended(&self) {
+        let at = self.began.elapsed();
+        self.inner().healing.fault_ended(at);
+    }
+
+    /// A check that started at `started` on this replica was answered a moment ago.
+    pub fn answered(&self, token: Token, replica: usize, started: Instant, verdict: Verdict) {
+        let check = self.check(token, replica, started, verdict);
+        let mut inner = self.inner();
+        inner.healing.checked(&check);
+        let count = match verdict {
+            Verdict::Allowed => &mut inner.tally.allowed,
+            Verdict::Revoked => &mut inner.tally.denied,
+            Verdict::Unsure => &mut inner.tally.unsure,
+        };
+        *count += 1;
+        if let Some(breach) = inner.judge.checked(&check) {
+            inner.note(breach, &check);
+        }
+    }
+
+    /// The same, with nothing wrong any more.
+    pub fn answered_at_rest(
         &self,
-        token: usize,
+        token: Token,
         replica: usize,
         started: Instant,
-        allowed: bool,
-        reason: &str,
+        verdict: Verdict,
     ) {
-        let acknowledged = self.fates.lock().unwrap()[token].acknowledged;
-        let mut tally = self.tally.lock().unwrap();
-        match (allowed, reason) {
-            (true, _) => tally.allowed += 1,
-            (false, "revoked") => tally.denied += 1,
-            (false, _) => tally.errors += 1,
-        }
-        let Some(acknowledged) = acknowledged.filter(|_| allowed) else {
-            return;
-        };
-        let late = started.saturating_duration_since(acknowledged);
-        if late > self.max_staleness {
-            tally.violations.push(format!(
-                "token {token} was allowed by replica {replica} in a check that started {late:?} after its \
-                 revocation was acknowledged"
-            ));
+        let check = self.check(token, replica, started, verdict);
+        let mut inner = self.inner();
+        if let Some(breach) = inner.judge.checked_at_rest(&check) {
+            inner.note(breach, &check);
         }
     }
 
-    /// Fails where the promise was broken.
+    fn check(&self, token: Token, replica: usize, started: Instant, verdict: Verdict) -> Check {
+        Check {
+            token,
+            replica,
+            started: self.at(started),
+            ended: self.began.elapsed(),
+            verdict,
+        }
+    }
+
+    /// Whether a token is revoked for certain by now.
+    pub fn is_revoked(&self, token: Token) -> bool {
+        let now = self.began.elapsed();
+        self.inner().judge.is_revoked(token, now)
+    }
+
+    /// Fails where a rule was broken.
     pub fn must_be_kept(&self) {
-        let tally = self.tally.lock().unwrap();
-        let violations = &tally.violations;
+        let inner = self.inner();
+        let tally = &inner.tally;
         assert!(
-            violations.is_empty(),
-            "{} checks broke the promise; the first:\n{}",
-            violations.len(),
-            violations[..violations.len().min(5)].join("\n")
+            tally.breaches.is_empty(),
+            "{:?}; the first:\n{}",
+            tally.breaches,
+            tally.told.join("\n")
         );
     }
 
     pub fn summary(&self) -> String {
-        let tally = self.tally.lock().unwrap();
-        let revoked = self
-            .fates
-            .lock()
-            .unwrap()
-            .iter()
-            .filter(|f| f.acknowledged.is_some())
-            .count();
+        let inner = self.inner();
+        let tally = &inner.tally;
         // A run in which nothing was allowed or nothing denied has shown nothing.
         assert!(
-            tally.allowed > 100 && tally.denied > 100 && revoked > 20,
+            tally.allowed > 100 && tally.denied > 100 && tally.acknowledged > 20,
             "{tally:?}"
         );
+        let (median, longest, count) = inner.healing.times();
+        assert!(longest < TO_HEAL, "healing took {longest:?}");
         format!(
-            "{revoked} revocations acknowledged; {} checks allowed, {} denied as revoked, {} refused for want of \
-             certainty; 0 allowed that should not have been",
-            tally.allowed, tally.denied, tally.errors
+            "{} statements acknowledged, {} with an unknown outcome; {} checks allowed, {} denied as revoked, {} refused for \
+             want of certainty; 0 allowed too late, 0 refused falsely, 0 flipped back; healed {count} times, in {median:?} \
+             (median) to {longest:?}",
+            tally.acknowledged, tally.unknown, tally.allowed, tally.denied, tally.unsure
         )
+    }
+}
+
+impl Inner {
+    fn note(&mut self, breach: Breach, check: &Check) {
+        let name = match breach {
+            Breach::AllowedTooLate(_) => "allowed too late",
+            Breach::NeverRegistered => "allowed without a registration",
+            Breach::NeverRevoked => "refused although never revoked",
+            Breach::FlippedBack => "refused again by itself",
+            Breach::LostForEver => "revoked and allowed at the end",
+            Breach::NotTakenBack => "taken back and refused at the end",
+        };
+        *self.tally.breaches.entry(name).or_default() += 1;
+        if self.tally.told.len() < TOLD {
+            let story = self.judge.story_of(check.token);
+            let told = format!("{breach:?}: {check:?}, of which was stated:\n{story}");
+            self.tally.told.push(told);
+        }
     }
 }

@@ -56,7 +56,8 @@ impl Backed {
             Flavour::Valkey => MoveSlotsAtOnce,
         };
         vec![
-            Pause, Kill, ClientKill, Flood, Restart, FailOver, Sleep, Usurp, Usurp, moves, moves,
+            Pause, Kill, Doze, ClientKill, Flood, Restart, FailOver, Sleep, Usurp, Usurp, moves,
+            moves,
         ]
     }
 
@@ -305,7 +306,12 @@ impl ClusterWriter {
             if at.asking {
                 set.cmd("ASKING").ignore();
             }
-            set.cmd("SET").arg(key).arg("").arg("EX").arg(3600).ignore();
+            set.cmd("SET")
+                .arg(key)
+                .arg("")
+                .arg("EX")
+                .arg(4 * 3600)
+                .ignore();
             set.query_async::<()>(&mut connection).await?;
             let mut copies = redis::cmd("WAIT");
             let copies = copies.arg(1).arg(200);

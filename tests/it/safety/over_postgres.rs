@@ -1,4 +1,5 @@
-//! One PostgreSQL, each replica behind a proxy.
+//! One PostgreSQL, each replica behind a proxy. Only registered tokens are let through: it loses no registrations, so that
+//! nobody has to register again.
 
 use std::sync::Arc;
 
@@ -37,12 +38,30 @@ impl Backing for OverPostgres {
         use Kind::*;
         // One connection of a feed hears and one asks: half of them hanging is one of the two.
         vec![
-            Pause, Kill, Cut, Hang, HangHalf, HangHalf, Delay, ClientKill, Flood, Restart,
+            Pause, Kill, Doze, Cut, Hang, HangHalf, HangHalf, Delay, ClientKill, Flood, Restart,
         ]
     }
 
     fn store(&self, replica: usize) -> String {
         postgres::store(self.proxies[replica].port())
+    }
+
+    fn lines(&self) -> Vec<String> {
+        vec!["mode: allow_list".to_owned()]
+    }
+
+    fn allow_list(&self) -> bool {
+        true
+    }
+
+    async fn register(&self, jtis: &[String]) {
+        let mut connection = self.server.connect().await.expect("a server that runs");
+        let keys = jtis
+            .iter()
+            .map(|jti| format!("revoxy:registered:jti:shop:{jti}").into_bytes());
+        let insert = sqlx::query("INSERT INTO revocations (key) SELECT unnest($1::bytea[])");
+        let insert = insert.bind(keys.collect::<Vec<_>>());
+        insert.execute(&mut connection).await.unwrap();
     }
 
     fn set_mood(&self, replica: usize, mood: Mood) {

@@ -14,13 +14,17 @@ use crate::support::{Mood, Proxy, Redis, Scratch, eventually};
 pub struct OverRedis {
     redis: Redis,
     proxies: Vec<Proxy>,
+    /// Its data of a while ago.
+    older: Option<Scratch>,
 }
 
 /// With deletions ignored: the promise covers them.
 pub struct OverRedisIgnoringDeletions(OverRedis);
 
-/// What a revocation says at first: nothing about tokens of today.
-const FIRST: &str = "{\"not_before\":1}";
+/// What a revocation says at first: nothing about tokens of today, and not for long.
+const FIRST: (&str, u32) = ("{\"not_before\":1}", 5);
+/// What it says at last: every token, and for longer than a run lasts.
+const LAST: (&str, u32) = ("", 4 * 3600);
 
 /// `SET`s with one connection, each key twice: at last it says everything.
 pub struct RedisWriter {
@@ -47,7 +51,11 @@ impl Backing for OverRedis {
         for _ in 0..replicas {
             proxies.push(Proxy::before(redis.port()).await);
         }
-        Self { redis, proxies }
+        Self {
+            redis,
+            proxies,
+            older: None,
+        }
     }
 
     fn kinds(&self) -> Vec<Kind> {
@@ -57,6 +65,8 @@ impl Backing for OverRedis {
             Kill,
             KillAndForget,
             GoBack,
+            Relapse,
+            Doze,
             Cut,
             Hang,
             Delay,
@@ -111,6 +121,7 @@ impl Backing for OverRedis {
             fault,
             Fault::KillAndForget(_)
                 | Fault::GoBack
+                | Fault::Relapse(_)
                 | Fault::Demote
                 | Fault::Evict
                 | Fault::FlushAll
@@ -120,6 +131,13 @@ impl Backing for OverRedis {
 
     fn must_stand_again(&self, fault: Fault) -> bool {
         fault == Fault::Evict
+    }
+
+    async fn prepare(&mut self, fault: Fault, scratch: &Scratch) {
+        if let Fault::Relapse(time) = fault {
+            self.older = Some(self.redis.copy_of_data(scratch).await);
+            tokio::time::sleep(time).await;
+        }
     }
 
     async fn suffer(&mut self, fault: Fault, scratch: &Scratch) {
@@ -146,11 +164,16 @@ impl Backing for OverRedis {
                 let mut older = Redis::durable(&elsewhere).await;
                 let keys: Vec<String> = self.redis.run(&["KEYS", "revoxy:jti:shop:safety-*"]);
                 for key in &keys {
-                    let _: redis::Value = older.run(&["SET", key, FIRST, "EX", "3600"]);
+                    let _: redis::Value = older.run(&["SET", key, FIRST.0, "EX", "3600"]);
                 }
                 older.kill();
                 self.redis.kill();
                 self.redis.restart_with(&elsewhere, scratch).await;
+            }
+            Fault::Relapse(_) => {
+                let older = self.older.take().expect("a copy was made");
+                self.redis.kill();
+                self.redis.restart_with(&older, scratch).await;
             }
             Fault::ClientKill => self.run(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]),
             Fault::Overflow(replica) => {
@@ -230,6 +253,10 @@ impl Backing for OverRedisIgnoringDeletions {
         self.0.must_stand_again(fault)
     }
 
+    async fn prepare(&mut self, fault: Fault, scratch: &Scratch) {
+        self.0.prepare(fault, scratch).await;
+    }
+
     async fn suffer(&mut self, fault: Fault, scratch: &Scratch) {
         self.0.suffer(fault, scratch).await;
     }
@@ -249,9 +276,9 @@ impl Writer for RedisWriter {
         };
         let key = format!("revoxy:jti:shop:{jti}");
         let mut done = true;
-        for value in [FIRST, ""] {
+        for (value, life) in [FIRST, LAST] {
             let mut set = redis::cmd("SET");
-            set.arg(&key).arg(value).arg("EX").arg(3600);
+            set.arg(&key).arg(value).arg("EX").arg(life);
             done = done && set.query_async::<()>(connection).await.is_ok();
         }
         if !done {

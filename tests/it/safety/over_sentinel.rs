@@ -106,7 +106,20 @@ impl Backing for OverSentinel {
     fn kinds(&self) -> Vec<Kind> {
         use Kind::*;
         vec![
-            Pause, Kill, Cut, Hang, Delay, ClientKill, Flood, Restart, FailOver, Usurp, Silence,
+            Pause,
+            Kill,
+            Doze,
+            Cut,
+            Hang,
+            Delay,
+            ClientKill,
+            Flood,
+            Restart,
+            FailOver,
+            FailOverToDeaf,
+            Usurp,
+            Silence,
+            Sleep,
         ]
     }
 
@@ -157,6 +170,18 @@ impl Backing for OverSentinel {
         }
     }
 
+    fn loses(&self, fault: Fault) -> bool {
+        matches!(fault, Fault::FailOverToDeaf(_))
+    }
+
+    async fn prepare(&mut self, fault: Fault, _: &Scratch) {
+        if let Fault::FailOverToDeaf(time) = fault {
+            let primary = self.trio.primary().await;
+            self.trio.lock_out_replicas_of(primary).await;
+            tokio::time::sleep(time).await;
+        }
+    }
+
     async fn suffer(&mut self, fault: Fault, _: &Scratch) {
         let wait = tokio::time::sleep;
         let primary = self.trio.primary().await;
@@ -181,6 +206,22 @@ impl Backing for OverSentinel {
             }
             Fault::FailOver => {
                 self.trio.fail_over().await;
+                self.is_whole_again(primary).await;
+            }
+            Fault::FailOverToDeaf(_) => {
+                self.trio.fail_over().await;
+                self.trio.successor_of(primary).await;
+                self.trio.let_in();
+                self.is_whole_again(primary).await;
+            }
+            Fault::Sleep(time) => {
+                // It wakes up as a primary, with what was sent to it meanwhile, and learns of its successor later.
+                self.trio.servers[primary].redis.pause();
+                self.trio
+                    .is_replaced(self.trio.servers[primary].redis.port())
+                    .await;
+                wait(time / 4).await;
+                self.trio.servers[primary].redis.resume();
                 self.is_whole_again(primary).await;
             }
             Fault::Usurp(time) => {
@@ -224,7 +265,7 @@ impl Writer for SentinelWriter {
         };
         let mut set = redis::cmd("SET");
         set.arg(format!("revoxy:jti:shop:{jti}"));
-        set.arg("").arg("EX").arg(3600);
+        set.arg("").arg("EX").arg(4 * 3600);
         let mut copies = redis::cmd("WAIT");
         copies.arg(1).arg(200);
         let written = primary.ask::<String>(&set).await.is_some()

@@ -1,36 +1,43 @@
-//! A store, three replicas of Revoxy each behind a proxy, writers and readers.
+//! A store, three replicas of Revoxy each behind a proxy, and those who write and read.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use jsonwebtoken::Algorithm;
 use revoxy::revocation::{KeyKind, RevocationKey};
+use rustix::process::Signal;
 use tokio::sync::{RwLock, watch};
 use tokio::task::JoinSet;
 
-use super::backing::{Backing, Writer};
-use super::faults::Fault;
+use super::backing::Backing;
+use super::cast::{BY_HAND, Cast, jti};
+use super::faults::{Fault, Random};
 use super::history::History;
-use crate::support::{Checks, Config, Mood, Revoxy, Scratch, SigningKey, Token, eventually};
+use super::judging::{Key, Origin, Rules, Says, Token, Verdict};
+use super::readers::{Reader, verdict};
+use super::writers::{ApiUser, Rest, write_by_hand};
+use crate::support::{Checks, Config, Mood, Revoxy, Scratch, SigningKey, admin, eventually};
 
 const REPLICAS: usize = 3;
-const TOKENS: usize = 2000;
 const MAX_STALENESS: Duration = Duration::from_millis(600);
-/// Tokens that are never revoked, to see that everything works again.
-const SPARED: usize = 50;
+/// How many write by hand, use the API, and check on each replica.
+const WRITERS: usize = 2;
+const API_USERS: usize = 4;
+const READERS: usize = 2;
 
 pub struct Scene<B> {
     pub history: Arc<History>,
     pub backing: B,
     replicas: Vec<Revoxy>,
     checks: Arc<Vec<RwLock<Checks>>>,
+    apis: Arc<RwLock<Vec<String>>>,
     config: Config,
-    tokens: Arc<Vec<String>>,
+    cast: Arc<Cast>,
     /// Writers rest while it is true.
     rest: watch::Sender<bool>,
     writing: Arc<AtomicUsize>,
-    next: Arc<AtomicUsize>,
     scratch: Scratch,
 }
 
@@ -49,69 +56,110 @@ impl Work {
     }
 }
 
-fn jti(token: usize) -> String {
-    format!("safety-{token}")
-}
-
 impl<B: Backing> Scene<B> {
     pub async fn set() -> Self {
         let (scratch, key) = (Scratch::new(), SigningKey::generate(Algorithm::ES256));
         let backing = B::start(&scratch, REPLICAS).await;
         let mut config = Config::trusting(&key, &scratch)
             .revocation(&format!("max_staleness: {}ms", MAX_STALENESS.as_millis()))
-            .revocation("compare_every: 1s");
+            .revocation("compare_every: 1s")
+            .section(&admin::section(&scratch));
         for line in backing.lines() {
             config = config.revocation(&line);
         }
-        let (mut replicas, mut checks) = (Vec::new(), Vec::new());
+        let (mut replicas, mut checks, mut apis) = (Vec::new(), Vec::new(), Vec::new());
         for replica in 0..REPLICAS {
             let config = config.clone().store(backing.store(replica));
             let replica = Revoxy::start(&scratch, &config).await;
             checks.push(RwLock::new(replica.checks().await));
+            apis.push(replica.api.clone());
             replicas.push(replica);
         }
-        let tokens = (0..TOKENS)
-            .map(|t| Token::access(&jti(t)).sign(&key))
-            .collect();
-        Self {
-            history: Arc::new(History::of(TOKENS, MAX_STALENESS)),
+        let rules = Rules {
+            max_staleness: MAX_STALENESS,
+            allow_list: backing.allow_list(),
+        };
+        let scene = Self {
+            // One more: a replica that is started in the end.
+            history: Arc::new(History::of(REPLICAS + 1, rules)),
             backing,
             replicas,
             checks: Arc::new(checks),
+            apis: Arc::new(RwLock::new(apis)),
             config,
-            tokens: Arc::new(tokens),
+            cast: Arc::new(Cast::signed_by(key)),
             rest: watch::channel(false).0,
             writing: Arc::default(),
-            next: Arc::new(AtomicUsize::new(SPARED)),
             scratch,
+        };
+        scene.register_all().await;
+        scene
+    }
+
+    /// Registers every token, where only registered ones are let through.
+    async fn register_all(&self) {
+        if !self.backing.allow_list() {
+            return;
+        }
+        let tokens = self.cast.registered();
+        let begin = |token: &Token| {
+            let key = Key::Registration(*token);
+            self.history.begins(key, Says::Registered, Origin::Hand)
+        };
+        let begun: Vec<_> = tokens.iter().map(begin).collect();
+        let jtis: Vec<_> = tokens.into_iter().map(jti).collect();
+        self.backing.register(&jtis).await;
+        for making in &begun {
+            self.history.acknowledged(making);
         }
     }
 
-    pub fn put_to_work(&self) -> Work {
+    pub fn put_to_work(&self, seed: u64) -> Work {
         let over = Arc::<AtomicBool>::default();
         let mut tasks = JoinSet::new();
-        for _ in 0..2 {
-            tasks.spawn(write(
-                (self.backing.writer(), self.backing.pace()),
-                Arc::clone(&self.history),
-                Arc::clone(&self.next),
-                (self.rest.subscribe(), Arc::clone(&self.writing)),
+        let rest = || Rest {
+            rest: self.rest.subscribe(),
+            writing: Arc::clone(&self.writing),
+        };
+        for _ in 0..WRITERS {
+            let writer = (self.backing.writer(), self.backing.pace());
+            let (cast, history) = (Arc::clone(&self.cast), Arc::clone(&self.history));
+            tasks.spawn(write_by_hand(
+                writer,
+                cast,
+                history,
+                rest(),
                 Arc::clone(&over),
             ));
         }
+        for n in 0..API_USERS {
+            let user = ApiUser {
+                http: reqwest::Client::new(),
+                apis: Arc::clone(&self.apis),
+                cast: Arc::clone(&self.cast),
+                history: Arc::clone(&self.history),
+                random: Random::of(seed + n as u64),
+                registers: self.backing.allow_list(),
+            };
+            tasks.spawn(user.write(rest(), Arc::clone(&over)));
+        }
         for replica in 0..REPLICAS {
-            for n in 0..2 {
-                let reader = Reader {
-                    replica,
-                    tokens: Arc::clone(&self.tokens),
-                    checks: Arc::clone(&self.checks),
-                    history: Arc::clone(&self.history),
-                    next: Arc::clone(&self.next),
-                };
+            for n in 0..READERS {
+                let reader = self.reader(replica);
                 tasks.spawn(reader.read(replica * 7 + n * 3, Arc::clone(&over)));
             }
         }
         Work { tasks, over }
+    }
+
+    fn reader(&self, replica: usize) -> Reader {
+        Reader {
+            replica,
+            cast: Arc::clone(&self.cast),
+            checks: Arc::clone(&self.checks),
+            history: Arc::clone(&self.history),
+            allow_list: self.backing.allow_list(),
+        }
     }
 
     pub async fn suffer(&mut self, fault: Fault) {
@@ -123,13 +171,14 @@ impl<B: Backing> Scene<B> {
             }
             Fault::Delay(replica, time, by) => self.mood(replica, Mood::Delaying(by), time).await,
             Fault::Flood => self.backing.flood(3000).await,
-            Fault::Restart(replica) => {
-                self.replicas[replica].process.kill();
-                let config = self.config.clone().store(self.backing.store(replica));
-                self.replicas[replica] = Revoxy::start(&self.scratch, &config).await;
-                *self.checks[replica].write().await = self.replicas[replica].checks().await;
+            Fault::Restart(replica) => self.restart(replica).await,
+            Fault::Doze(replica, time) => {
+                self.replicas[replica].process.signal(Signal::STOP);
+                tokio::time::sleep(time).await;
+                self.replicas[replica].process.signal(Signal::CONT);
             }
             of_the_store if self.backing.loses(of_the_store) => {
+                self.backing.prepare(of_the_store, &self.scratch).await;
                 self.catch_up().await;
                 self.backing.suffer(of_the_store, &self.scratch).await;
                 if self.backing.must_stand_again(of_the_store) {
@@ -139,8 +188,17 @@ impl<B: Backing> Scene<B> {
             }
             of_the_store => self.backing.suffer(of_the_store, &self.scratch).await,
         }
+        self.history.fault_ended();
         // Time for the next fault to meet it half recovered, or not.
         tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+
+    async fn restart(&mut self, replica: usize) {
+        self.replicas[replica].process.kill();
+        let config = self.config.clone().store(self.backing.store(replica));
+        self.replicas[replica] = Revoxy::start(&self.scratch, &config).await;
+        *self.checks[replica].write().await = self.replicas[replica].checks().await;
+        self.apis.write().await[replica] = self.replicas[replica].api.clone();
     }
 
     async fn mood(&self, replica: usize, mood: Mood, time: Duration) {
@@ -167,17 +225,20 @@ impl<B: Backing> Scene<B> {
         }
     }
 
-    /// Waits until everything that was acknowledged stands in the store, under whatever name.
+    /// Waits until everything that was revoked by hand stands in the store, under whatever name.
     async fn stands_again(&self) {
         let store = self.backing.direct().await;
-        let acknowledged = (0..TOKENS).filter(|t| self.history.is_acknowledged(*t));
-        let key = |token| RevocationKey::new(KeyKind::TokenId, "shop", &jti(token));
-        let keys: Vec<_> = acknowledged.map(key).collect();
+        let keys: Vec<_> = self.revoked_by_hand().map(key_of).collect();
         eventually("all revocations in the store again", async || {
             let found = store.lookup(&keys).await.ok()?;
             found.iter().all(Option::is_some).then_some(())
         })
         .await;
+    }
+
+    fn revoked_by_hand(&self) -> impl Iterator<Item = Token> {
+        let tokens = (0..BY_HAND).map(Token::Device);
+        tokens.filter(|token| self.history.is_revoked(*token))
     }
 
     async fn resume(&self) {
@@ -192,43 +253,47 @@ impl<B: Backing> Scene<B> {
         self.rest.send_replace(false);
     }
 
-    /// With nothing wrong any more, every replica allows what was spared and denies what was revoked.
+    /// With nothing wrong any more, every replica, and one that is started now, says of every token what was stated last.
     pub async fn recovers(&self) {
-        for replica in 0..REPLICAS {
-            let checks = self.checks[replica].read().await.clone();
-            eventually("a replica that allows what was never revoked", async || {
-                checks.bearer(&self.tokens[0]).await.allows().then_some(())
-            })
-            .await;
-            for token in (0..TOKENS).filter(|t| self.history.is_acknowledged(*t)) {
-                let started = Instant::now();
-                let answer = checks.bearer(&self.tokens[token]).await;
-                self.history
-                    .answered(token, replica, started, answer.allows(), answer.reason());
-            }
+        let config = self.config.clone().store(self.backing.store(0));
+        let newcomer = Revoxy::start(&self.scratch, &config).await;
+        let mut checks = vec![newcomer.checks().await];
+        for replica in self.checks.iter() {
+            checks.insert(checks.len() - 1, replica.read().await.clone());
+        }
+        let asked = checks.iter().enumerate();
+        join_all(asked.map(|(replica, checks)| self.is_right(replica, checks))).await;
+    }
+
+    async fn is_right(&self, replica: usize, checks: &Checks) {
+        for token in self.cast.all() {
+            let signed = self.cast.token(token, &self.history);
+            // On a busy machine even a replica that is well cannot decide for a moment.
+            let (started, verdict) =
+                eventually("a decision with nothing wrong any more", async || {
+                    let started = Instant::now();
+                    let verdict = verdict(&checks.bearer(&signed).await);
+                    (verdict != Verdict::Unsure).then_some((started, verdict))
+                })
+                .await;
+            self.history
+                .answered_at_rest(token, replica, started, verdict);
         }
     }
 
     /// What is taken back through the store is allowed again, everywhere.
     pub async fn takes_back(&self) {
         let store = self.backing.direct().await;
-        let revoked: Vec<_> = (0..TOKENS)
-            .filter(|t| self.history.is_acknowledged(*t))
-            .take(20)
-            .collect();
+        let revoked: Vec<_> = self.revoked_by_hand().take(20).collect();
         for token in &revoked {
-            let key = RevocationKey::new(KeyKind::TokenId, "shop", &jti(*token));
-            assert!(store.unrevoke(&key).await.unwrap(), "{token} was revoked");
+            assert!(store.unrevoke(&key_of(*token)).await.unwrap(), "{token:?}");
         }
         for replica in 0..REPLICAS {
             let checks = self.checks[replica].read().await.clone();
             for token in &revoked {
+                let signed = self.cast.token(*token, &self.history);
                 eventually("a token that was taken back and is allowed", async || {
-                    checks
-                        .bearer(&self.tokens[*token])
-                        .await
-                        .allows()
-                        .then_some(())
+                    checks.bearer(&signed).await.allows().then_some(())
                 })
                 .await;
             }
@@ -236,64 +301,6 @@ impl<B: Backing> Scene<B> {
     }
 }
 
-/// Revokes token after token, and notes each acknowledgement.
-async fn write(
-    (mut writer, pace): (impl Writer, Duration),
-    history: Arc<History>,
-    next: Arc<AtomicUsize>,
-    (mut rest, writing): (watch::Receiver<bool>, Arc<AtomicUsize>),
-    over: Arc<AtomicBool>,
-) {
-    while !over.load(Ordering::SeqCst) {
-        if *rest.borrow_and_update() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-            continue;
-        }
-        writing.fetch_add(1, Ordering::SeqCst);
-        // Asked to rest in between: the one who asked has seen the count, or will.
-        if !*rest.borrow() && writer.is_connected().await && next.load(Ordering::SeqCst) < TOKENS {
-            let token = next.fetch_add(1, Ordering::SeqCst).min(TOKENS - 1);
-            if writer.revoke(&jti(token)).await {
-                history.acknowledged(token);
-            }
-        }
-        writing.fetch_sub(1, Ordering::SeqCst);
-        tokio::time::sleep(pace).await;
-    }
-}
-
-/// Checks tokens on one replica, mostly those revoked of late.
-struct Reader {
-    replica: usize,
-    tokens: Arc<Vec<String>>,
-    checks: Arc<Vec<RwLock<Checks>>>,
-    history: Arc<History>,
-    next: Arc<AtomicUsize>,
-}
-
-impl Reader {
-    async fn read(self, mut step: usize, over: Arc<AtomicBool>) {
-        while !over.load(Ordering::SeqCst) {
-            step = step.wrapping_mul(31).wrapping_add(17);
-            let newest = self.next.load(Ordering::SeqCst).min(TOKENS - 1);
-            let token = match step % 4 {
-                0 => step / 4 % (newest + 1),
-                // Not revoked yet: that it is allowed shows that something is.
-                1 => (newest + step / 4 % 40).min(TOKENS - 1),
-                _ => newest - (step / 4 % 60).min(newest),
-            };
-            let checks = self.checks[self.replica].read().await.clone();
-            let started = Instant::now();
-            match checks.try_bearer(&self.tokens[token]).await {
-                Some(answer) => {
-                    let (allows, reason) = (answer.allows(), answer.reason().to_owned());
-                    self.history
-                        .answered(token, self.replica, started, allows, &reason);
-                }
-                // The replica is down.
-                None => tokio::time::sleep(Duration::from_millis(20)).await,
-            }
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
-    }
+fn key_of(token: Token) -> RevocationKey {
+    RevocationKey::new(KeyKind::TokenId, "shop", &jti(token))
 }

@@ -165,6 +165,24 @@ impl Redis {
         self.restart(scratch).await;
     }
 
+    /// The data that it has now, as [`Self::restart_with`] takes it. It goes on.
+    pub async fn copy_of_data(&self, scratch: &Scratch) -> Scratch {
+        eventually("files that stay as they are named", async || {
+            let info: String = self.try_run(&["INFO", "persistence"])?;
+            let done = |what| info.contains(&format!("aof_rewrite_{what}:0"));
+            (done("in_progress") && done("scheduled")).then_some(())
+        })
+        .await;
+        let copy = Scratch::new();
+        let files = copy.file("appendonlydir");
+        std::fs::create_dir(&files).unwrap();
+        for file in std::fs::read_dir(scratch.file("appendonlydir")).unwrap() {
+            let file = file.unwrap();
+            std::fs::copy(file.path(), files.join(file.file_name())).unwrap();
+        }
+        copy
+    }
+
     pub fn port(&self) -> u16 {
         self.port
     }

@@ -1,0 +1,203 @@
+//! The judge: hears statements and checks in the order in which they end, and says which checks break a rule.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::statement::{Origin, Outcome, Says, Statement, StatementId};
+use super::{At, Check, Key, Token, Verdict};
+
+/// What is promised.
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    /// How long after an acknowledgement a check may begin and still allow.
+    pub max_staleness: Duration,
+    /// Whether only tokens that are registered are let through.
+    pub allow_list: bool,
+}
+
+/// Which rule a check breaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Breach {
+    /// Allowed, although it was revoked so long before the check began.
+    AllowedTooLate(Duration),
+    /// Allowed, although nobody has ever registered it.
+    NeverRegistered,
+    /// Refused as revoked, although nothing that was ever stated revokes it.
+    NeverRevoked,
+    /// Refused as revoked by a replica that had allowed it, although nothing was stated in between.
+    FlippedBack,
+    /// With nothing wrong any more: allowed, although what was stated last revokes it.
+    LostForEver,
+    /// With nothing wrong any more: refused, although what was stated last takes the revocation back.
+    NotTakenBack,
+}
+
+pub struct Judge {
+    rules: Rules,
+    statements: HashMap<Key, Vec<Statement>>,
+    /// When the check began and ended that began last of those that allowed a token on a replica.
+    allowed: HashMap<(Token, usize), (At, At)>,
+}
+
+impl Judge {
+    pub fn of(rules: Rules) -> Self {
+        Self {
+            rules,
+            statements: HashMap::new(),
+            allowed: HashMap::new(),
+        }
+    }
+
+    /// Somebody begins to state this.
+    pub fn begins(&mut self, key: Key, says: Says, origin: Origin, began: At) -> StatementId {
+        let statements = self.statements.entry(key).or_default();
+        statements.push(Statement {
+            says,
+            origin,
+            began,
+            outcome: Outcome::UnderWay,
+        });
+        StatementId(statements.len() - 1)
+    }
+
+    /// It was acknowledged then, in these words.
+    pub fn acknowledged(&mut self, key: Key, id: StatementId, says: Says, at: At) {
+        let statement = self.statement(key, id);
+        statement.says = says;
+        statement.outcome = Outcome::Acknowledged(at);
+    }
+
+    /// Whether it will take effect is not known.
+    pub fn is_unknown(&mut self, key: Key, id: StatementId) {
+        self.statement(key, id).outcome = Outcome::Unknown;
+    }
+
+    fn statement(&mut self, key: Key, id: StatementId) -> &mut Statement {
+        let statements = self.statements.get_mut(&key);
+        &mut statements.expect("somebody began to state it")[id.0]
+    }
+
+    /// What was stated about a token of late, in words.
+    pub fn story_of(&self, token: Token) -> String {
+        const OF_LATE: usize = 10;
+        let line = |statement: &Statement| format!("    {statement:?}\n");
+        let statements = self.of_key(token.key());
+        let of_late = &statements[statements.len().saturating_sub(OF_LATE)..];
+        of_late.iter().map(line).collect()
+    }
+
+    fn of_key(&self, key: Key) -> &[Statement] {
+        self.statements.get(&key).map_or(&[], Vec::as_slice)
+    }
+
+    /// A check was answered. What has begun by its end has been told before.
+    pub fn checked(&mut self, check: &Check) -> Option<Breach> {
+        match check.verdict {
+            Verdict::Unsure => None,
+            Verdict::Allowed => {
+                let seen = self
+                    .allowed
+                    .entry((check.token, check.replica))
+                    .or_default();
+                *seen = (*seen).max((check.started, check.ended));
+                if self.rules.allow_list && !self.may_be_registered(check) {
+                    return Some(Breach::NeverRegistered);
+                }
+                self.revoked_before(check).map(Breach::AllowedTooLate)
+            }
+            Verdict::Revoked if self.lacks_registration(check) => None,
+            Verdict::Revoked if !self.may_have_been_revoked(check) => Some(Breach::NeverRevoked),
+            Verdict::Revoked => self.has_flipped(check).then_some(Breach::FlippedBack),
+        }
+    }
+
+    /// A check was answered with nothing wrong any more, and long after the last statement.
+    pub fn checked_at_rest(&mut self, check: &Check) -> Option<Breach> {
+        let revoked = self.revoked_before(check).is_some();
+        match check.verdict {
+            Verdict::Allowed if revoked => Some(Breach::LostForEver),
+            Verdict::Revoked if self.is_taken_back(check) => Some(Breach::NotTakenBack),
+            _ => self.checked(check),
+        }
+    }
+
+    /// Whether the token is surely revoked.
+    pub fn is_revoked(&self, token: Token, now: At) -> bool {
+        let check = Check {
+            token,
+            replica: usize::MAX,
+            started: now + self.rules.max_staleness,
+            ended: now + self.rules.max_staleness,
+            verdict: Verdict::Unsure,
+        };
+        self.revoked_before(&check).is_some()
+    }
+
+    /// How long before the check the token was revoked, beyond what is promised, where it surely was and stayed so.
+    fn revoked_before(&self, check: &Check) -> Option<Duration> {
+        let statements = self.of_key(check.token.key());
+        let stands = |revocation: &Statement| {
+            let taken_back =
+                |s: &Statement| s.takes_back() && s.began <= check.ended && !s.precedes(revocation);
+            !statements.iter().any(taken_back)
+        };
+        let in_time = |revocation: &Statement| {
+            let until = revocation.revokes(check.token)?;
+            let staleness = match revocation.origin {
+                Origin::Api(replica) if replica == check.replica => Duration::ZERO,
+                Origin::Api(_) | Origin::Hand => self.rules.max_staleness,
+            };
+            let at = revocation.acknowledged()?;
+            (at + staleness < check.started && check.ended <= until && stands(revocation))
+                .then(|| check.started - at)
+        };
+        statements.iter().rev().find_map(in_time)
+    }
+
+    fn may_have_been_revoked(&self, check: &Check) -> bool {
+        let statements = self.of_key(check.token.key()).iter();
+        let mut begun = statements.filter(|s| s.began <= check.ended);
+        begun.any(|s| s.may_revoke(check.token))
+    }
+
+    /// Whether every revocation was surely before something acknowledged that takes it back. By hand nobody says which of two
+    /// is the later one.
+    fn is_taken_back(&self, check: &Check) -> bool {
+        let statements = self.of_key(check.token.key());
+        let undone = |revocation: &Statement| {
+            let undoes = |s: &Statement| {
+                s.takes_back() && s.acknowledged().is_some() && revocation.precedes(s)
+            };
+            revocation.origin != Origin::Hand && statements.iter().any(undoes)
+        };
+        let mut revocations = statements.iter().filter(|s| s.may_revoke(check.token));
+        revocations.all(undone) && !self.lacks_registration(check)
+    }
+
+    /// Whether the replica had allowed the token in a check that knew of every revocation there was. By hand nobody says
+    /// which of two statements is the later one: where a server goes back, that is refused which may be revoked.
+    fn has_flipped(&self, check: &Check) -> bool {
+        let Some((started, ended)) = self.allowed.get(&(check.token, check.replica)) else {
+            return false;
+        };
+        let known = started.saturating_sub(self.rules.max_staleness);
+        let unseen = |s: &Statement| {
+            s.may_revoke(check.token)
+                && s.began <= check.ended
+                && (s.origin == Origin::Hand || s.latest() >= known)
+        };
+        *ended < check.started && !self.of_key(check.token.key()).iter().any(unseen)
+    }
+
+    fn may_be_registered(&self, check: &Check) -> bool {
+        let registrations = self.of_key(Key::Registration(check.token));
+        registrations.iter().any(|s| s.began <= check.ended)
+    }
+
+    /// Whether the token is refused rightly for want of an acknowledged registration.
+    fn lacks_registration(&self, check: &Check) -> bool {
+        let registrations = self.of_key(Key::Registration(check.token));
+        let registered = |s: &Statement| s.acknowledged().is_some_and(|at| at < check.started);
+        self.rules.allow_list && !registrations.iter().any(registered)
+    }
+}
