@@ -38,6 +38,7 @@ mod revoke;
 mod safety;
 mod sentinel;
 mod sentinel_tls;
+mod sleep;
 mod stores;
 mod successor;
 mod support;

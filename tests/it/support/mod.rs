@@ -7,6 +7,7 @@ pub mod bus;
 pub mod client;
 pub mod cluster;
 pub mod envoy;
+pub mod freezer;
 pub mod node;
 pub mod postgres;
 pub mod process;
