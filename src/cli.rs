@@ -12,6 +12,7 @@ use crate::config::{Config, Mode, Problems};
 use crate::explain::{Explanation, Terms};
 use crate::jwt::MAX_TOKEN_BYTES;
 use crate::logging::{self, LogFormat};
+use crate::revocation::Diagnosis;
 
 /// Envoy external authorization that verifies JWTs and refuses the revoked ones.
 #[derive(Debug, Parser)]
@@ -115,10 +116,15 @@ impl Cli {
             Command::CheckConfig { config, connect } => {
                 let path = config.config.clone();
                 let config = config.load()?;
-                runtime()?.block_on(app::check(&config, connect))?;
+                let runtime = runtime()?;
+                runtime.block_on(app::check(&config, connect))?;
+                let found = match connect {
+                    true => runtime.block_on(app::diagnose(&config))?.notes,
+                    false => Vec::new(),
+                };
                 #[expect(clippy::print_stdout, reason = "the command's result")]
                 {
-                    for note in app::notes(&config) {
+                    for note in app::notes(&config).into_iter().chain(found) {
                         println!("{}: note: {note}", path.display());
                     }
                     println!("{}: no mistakes found", path.display());
@@ -127,9 +133,9 @@ impl Cli {
             }
             Command::Doctor { config } => {
                 let config = config.load()?;
-                let warnings = runtime()?.block_on(app::diagnose(&config))?;
+                let Diagnosis { warnings, notes } = runtime()?.block_on(app::diagnose(&config))?;
                 #[expect(clippy::print_stdout, reason = "the command's result")]
-                for note in app::notes(&config) {
+                for note in app::notes(&config).into_iter().chain(notes) {
                     println!("note: {note}");
                 }
                 if warnings.is_empty() {

@@ -26,7 +26,8 @@ use crate::jwt::{CachingVerifier, Verifier, install_crypto};
 use crate::metrics::{CheckLabels, Metrics};
 use crate::operations::{Operations, Readiness};
 use crate::revocation::{
-    CheckedTypes, Checker, CheckerSettings, KeyRule, RevocationStore, StoreError, TokenKeys,
+    CheckedTypes, Checker, CheckerSettings, Diagnosis, KeyRule, RevocationStore, StoreError,
+    TokenKeys,
 };
 
 use listeners::Listeners;
@@ -101,12 +102,12 @@ pub async fn verifier(config: &Config, fetch: bool) -> Result<Verifier, StartErr
     }
 }
 
-/// Tells why the configured store could lose revocations; nothing where all is well.
-pub async fn diagnose(config: &Config) -> Result<Vec<String>, StartError> {
+/// Tells why the configured store could lose revocations, and what it holds.
+pub async fn diagnose(config: &Config) -> Result<Diagnosis, StartError> {
     let mut problems = Problems::default();
-    let warnings = store::diagnose(config, &mut problems).await;
+    let diagnosis = store::diagnose(config, &mut problems).await;
     if problems.is_empty() {
-        Ok(warnings)
+        Ok(diagnosis)
     } else {
         Err(problems.into())
     }

@@ -8,8 +8,8 @@ use crate::clock::Clock;
 use crate::config::{Config, Problems, StoreConfig};
 use crate::metrics::FeedMetrics;
 use crate::revocation::{
-    Endpoint, FeedSettings, MemoryStore, PostgresOptions, PostgresStore, RedisClusterStore,
-    RedisOptions, RedisStore, SqliteStore, StoreError,
+    Diagnosis, Endpoint, FeedSettings, MemoryStore, PostgresOptions, PostgresStore,
+    RedisClusterStore, RedisOptions, RedisStore, SqliteStore, StoreError,
 };
 
 use super::Store;
@@ -147,23 +147,26 @@ fn feed_settings(config: &Config) -> FeedSettings {
 }
 
 /// Why the configured store could lose revocations.
-pub(super) async fn diagnose(config: &Config, problems: &mut Problems) -> Vec<String> {
+pub(super) async fn diagnose(config: &Config, problems: &mut Problems) -> Diagnosis {
     let diagnosed = match &config.revocation.store {
-        StoreConfig::Memory => Ok(vec![
-            "the memory store forgets everything when the process ends".to_owned(),
-        ]),
-        StoreConfig::Sqlite(_) => Ok(Vec::new()),
-        StoreConfig::Redis(redis) if !is_usable(config, redis, problems) => Ok(Vec::new()),
+        StoreConfig::Memory => Ok(Diagnosis {
+            warnings: vec!["the memory store forgets everything when the process ends".to_owned()],
+            notes: Vec::new(),
+        }),
+        StoreConfig::Sqlite(_) => Ok(Diagnosis::default()),
+        StoreConfig::Redis(redis) if !is_usable(config, redis, problems) => {
+            Ok(Diagnosis::default())
+        }
         StoreConfig::Redis(redis) => redis.diagnose().await,
         StoreConfig::Postgres(postgres) if !is_usable_postgres(config, postgres, problems) => {
-            Ok(Vec::new())
+            Ok(Diagnosis::default())
         }
         StoreConfig::Postgres(postgres) => postgres.diagnose().await,
     };
     diagnosed.unwrap_or_else(|error| {
         let path = store_path(&config.revocation.store);
         problems.push(config.document.problem(path, error.to_string()));
-        Vec::new()
+        Diagnosis::default()
     })
 }
 

@@ -322,6 +322,7 @@ pub struct FeedMetrics {
     pub unreadable: IntCounter,
     propagation: Histogram,
     following: IntGauge,
+    clock_offset: Gauge,
 }
 
 impl FeedMetrics {
@@ -361,7 +362,21 @@ impl FeedMetrics {
             )?,
             propagation: register(registry, Histogram::with_opts(propagation)?)?,
             following: register(registry, following)?,
+            clock_offset: register(
+                registry,
+                Gauge::new(
+                    "revoxy_revocation_store_clock_offset_seconds",
+                    "By how much the clock of the store is ahead of ours; negative where it is behind.",
+                )?,
+            )?,
         })
+    }
+
+    /// The clock of the store is ahead of ours by so many seconds. Tells by how many it was when it was last looked at.
+    pub fn clock_offset(&self, seconds: f64) -> f64 {
+        let before = self.clock_offset.get();
+        self.clock_offset.set(seconds);
+        before
     }
 
     /// A revocation was applied this long after it was written.

@@ -11,6 +11,8 @@
 
 mod breaker;
 mod checker;
+mod clock_offset;
+mod diagnosis;
 mod feed_state;
 mod foreign;
 mod key;
@@ -35,6 +37,7 @@ use crate::clock::Timestamp;
 
 pub use breaker::Breaker;
 pub use checker::{CheckedTypes, Checker, CheckerSettings, Lookup};
+pub use diagnosis::Diagnosis;
 pub use foreign::ForeignKey;
 pub use key::{KeyKind, PREFIX as OWN_PREFIX, RevocationKey};
 pub use lookups::{

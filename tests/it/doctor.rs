@@ -2,15 +2,15 @@
 
 use jsonwebtoken::Algorithm;
 
-use crate::support::server::{revoxy, run};
-use crate::support::{Config, Postgres, Redis, Revoxy, Scratch, SigningKey};
+use crate::support::server::{revoxy as revoxy_command, run};
+use crate::support::{Config, Postgres, Redis, Revoxy, Scratch, SigningKey, Token, eventually};
 
 async fn doctor(scratch: &Scratch, store: String) -> (Option<i32>, String) {
     let key = SigningKey::generate(Algorithm::ES256);
     let yaml = Config::trusting(&key, scratch).store(store).yaml();
     let path = scratch.write("revoxy.yaml", yaml);
     let arguments = ["doctor", "--config", path.to_str().unwrap()];
-    let (status, said) = run(scratch, &mut revoxy(&arguments)).await;
+    let (status, said) = run(scratch, &mut revoxy_command(&arguments)).await;
     (status.code(), said)
 }
 
@@ -48,6 +48,63 @@ async fn a_durable_redis_that_does_not_evict_is_sound() {
     let (status, said) = doctor(&scratch, forgetful.store()).await;
     assert_eq!(status, Some(0), "{said}");
     drop(redis);
+}
+
+#[tokio::test]
+async fn a_primary_that_takes_writes_without_its_replicas_is_named_with_what_to_do() {
+    let (scratch, other) = (Scratch::new(), Scratch::new());
+    let (redis, replica) = (Redis::durable(&scratch).await, Redis::start(&other).await);
+    let port = redis.port().to_string();
+    let () = replica.run(&["REPLICAOF", "127.0.0.1", &port]);
+    eventually("a replica", async || {
+        let info: String = redis.run(&["INFO", "replication"]);
+        info.contains("connected_slaves:1").then_some(())
+    })
+    .await;
+    let (status, said) = doctor(&scratch, redis.store()).await;
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("min-replicas-to-write 1"), "{said}");
+    let () = redis.run(&["CONFIG", "SET", "min-replicas-to-write", "1"]);
+    let (status, said) = doctor(&scratch, redis.store()).await;
+    assert_eq!(status, Some(0), "{said}");
+}
+
+#[tokio::test]
+async fn what_a_redis_holds_is_told_what_others_and_older_versions_wrote_among_it() {
+    let scratch = Scratch::new();
+    let redis = Redis::durable(&scratch).await;
+    let key = SigningKey::generate(Algorithm::ES256);
+    let config = Config::trusting(&key, &scratch).store(redis.store());
+    let revoxy = Revoxy::start(&scratch, &config).await;
+    revoxy.revoke(&Token::access("a").sign(&key)).await;
+    let hash = format!("{:032x}", 1_u128 << 64);
+    for name in [
+        "revoxy:jti:shop:b",
+        &format!("revoxy:unrevoked:{{{hash}}}"),
+        "revoxy:jit:shop:c",
+    ] {
+        let () = redis.run(&["SET", name, "", "EX", "3600"]);
+    }
+    let (status, said) = doctor(&scratch, redis.store()).await;
+    assert_eq!(status, Some(0), "{said}");
+    let path = scratch.write("connect.yaml", config.yaml());
+    let arguments = [
+        "check-config",
+        "--connect",
+        "--config",
+        path.to_str().unwrap(),
+    ];
+    let (status, checked) = run(&scratch, &mut revoxy_command(&arguments)).await;
+    assert_eq!(status.code(), Some(0), "{checked}");
+    for said in [said, checked] {
+        for part in [
+            "2 revocations (1 without a version",
+            "1 tombstones of version 0.1.0",
+            "1 keys begin with `revoxy:` and mean nothing",
+        ] {
+            assert!(said.contains(part), "{part}: {said}");
+        }
+    }
 }
 
 #[tokio::test]

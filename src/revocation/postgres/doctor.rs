@@ -4,7 +4,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use tokio::time::timeout;
 
-use super::super::StoreError;
+use super::super::{Diagnosis, StoreError};
 use super::schema::{ENABLE, TRIGGERS, Triggers};
 use super::{PostgresOptions, error, pool};
 
@@ -27,16 +27,18 @@ const SETTINGS: [(&str, &str); 3] = [
 
 impl PostgresOptions {
     /// Connects once and tells why a revocation list would not be safe with this server. Changes nothing.
-    pub async fn diagnose(&self) -> Result<Vec<String>, StoreError> {
+    pub async fn diagnose(&self) -> Result<Diagnosis, StoreError> {
         let asked = async {
             let mut connection = pool::connect(self).await?;
             ask(&mut connection)
                 .await
                 .map_err(|e| error::store_error(&e))
         };
-        timeout(self.connect_timeout * 2, asked)
-            .await
-            .unwrap_or(Err(StoreError::Timeout))
+        let asked = timeout(self.connect_timeout * 2, asked).await;
+        Ok(Diagnosis {
+            warnings: asked.unwrap_or(Err(StoreError::Timeout))?,
+            notes: Vec::new(),
+        })
     }
 }
 

@@ -8,9 +8,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Timestamp};
 use crate::metrics::FeedMetrics;
 
+use super::super::clock_offset;
 use super::super::registry::is_registration;
 use super::super::view::{Change, KeyHash, View};
 use super::row::{Entry, Told};
@@ -37,6 +38,11 @@ impl Mirror {
             doubtful: HashSet::new(),
             emptied: false,
         }
+    }
+
+    /// Hears what the clock of the server says.
+    pub(super) fn compare_clocks(&self, theirs: Timestamp) {
+        clock_offset::notice(&self.metrics, theirs, self.clock.now());
     }
 
     /// Acts on a message.

@@ -11,7 +11,7 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use tokio::time::timeout;
 
-use crate::clock::Moment;
+use crate::clock::{Moment, Timestamp};
 
 use super::super::StoreError;
 use super::super::view::KeyHash;
@@ -101,7 +101,9 @@ impl Session {
         self.beat += 1;
         let beat = self.beat.to_string();
         let asked = Moment::now();
-        let notify = format!("SELECT pg_notify($1, $2), pg_is_in_recovery(), {TRIGGERS}");
+        let notify = format!(
+            "SELECT pg_notify($1, $2), pg_is_in_recovery(), {TRIGGERS}, revocation_millis(clock_timestamp())"
+        );
         let notify = sqlx::query(AssertSqlSafe(notify))
             .bind(&self.beats)
             .bind(&beat);
@@ -115,6 +117,8 @@ impl Session {
                 "the triggers of the table revocations are not those that they were",
             ));
         }
+        self.mirror
+            .compare_clocks(Timestamp::from_millis(answer.try_get(3)?));
         loop {
             let heard = timeout(self.patience, self.ear.hear()).await;
             let (channel, payload) = heard.map_err(|_| FeedEnd::Silent)??;

@@ -2,6 +2,7 @@
 
 use redis::RedisResult;
 
+use super::super::clock_offset;
 use super::super::registry::is_of_allow_list;
 use super::super::state::{Held, KeyState};
 use super::super::view::KeyHash;
@@ -169,6 +170,10 @@ impl Reconciliation {
 
     /// Hears who the server is. It may be the same process with another history.
     pub(super) fn meet(&mut self, now: &Servers) {
+        let ours = self.clock.now();
+        if let Some(theirs) = now.farthest_clock(ours) {
+            clock_offset::notice(&self.metrics, theirs, ours);
+        }
         let identities = now.identities();
         let before = &self.server.identities;
         if identities != *before {

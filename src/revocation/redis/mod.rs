@@ -13,6 +13,7 @@ mod connector;
 mod feed;
 mod following;
 mod format;
+mod inventory;
 mod judge;
 mod keeper;
 mod link;

@@ -8,11 +8,12 @@ use serde::Deserialize;
 
 use crate::tls::TlsFiles;
 
-use super::super::StoreError;
+use super::super::{Diagnosis, StoreError};
 use super::IN_A_CLUSTER;
 use super::cluster;
 use super::connector::{Connector, Protocol};
-use super::server::ServerInfo;
+use super::inventory::Inventory;
+use super::server::{ServerInfo, Servers};
 
 /// How to reach the server.
 #[derive(Clone)]
@@ -111,8 +112,8 @@ impl RedisOptions {
         Connector::new(self)?.check_files()
     }
 
-    /// Connects once and tells why a revocation list would not be safe with this server.
-    pub async fn diagnose(&self) -> Result<Vec<String>, StoreError> {
+    /// Connects once and tells why a revocation list would not be safe with this server, and what it holds.
+    pub async fn diagnose(&self) -> Result<Diagnosis, StoreError> {
         let connector = Connector::new(self)?;
         if connector.seeds().is_some() {
             return cluster::diagnose(&connector).await;
@@ -123,15 +124,23 @@ impl RedisOptions {
                 .await
                 .map_err(|e| StoreError::Unavailable(e.to_string()))?;
             let read = ServerInfo::read(&mut server.connection).await;
-            read.map_err(|e| StoreError::Unavailable(server.describe(&e)))
+            let info = read.map_err(|e| StoreError::Unavailable(server.describe(&e)))?;
+            Ok((server, info))
         };
-        match tokio::time::timeout(self.connect_timeout * 3, asked).await {
-            Ok(Ok(server)) if server.is_in_cluster() => {
-                Err(StoreError::Failed(IN_A_CLUSTER.to_owned()))
-            }
-            Ok(server) => Ok(server?.warnings()),
-            Err(_) => Err(StoreError::Timeout),
+        let asked = tokio::time::timeout(self.connect_timeout * 3, asked).await;
+        let (mut server, info) = asked.unwrap_or(Err(StoreError::Timeout))?;
+        if info.is_in_cluster() {
+            return Err(StoreError::Failed(IN_A_CLUSTER.to_owned()));
         }
+        let mut diagnosis = Servers(vec![info]).diagnosis();
+        match Inventory::take(&mut server.connection).await {
+            Ok(inventory) => diagnosis.notes.extend(inventory.notes()),
+            Err(error) => diagnosis.notes.push(format!(
+                "cannot count the keys: {}",
+                server.describe(&error)
+            )),
+        }
+        Ok(diagnosis)
     }
 }
 

@@ -5,6 +5,10 @@ use std::collections::HashMap;
 use redis::aio::MultiplexedConnection;
 use redis::{FromRedisValue as _, RedisResult, Value};
 
+use crate::clock::{Clock as _, SystemClock, Timestamp};
+
+use super::super::clock_offset;
+use super::super::diagnosis::Diagnosis;
 use super::connection;
 
 /// Which data a server holds: its process and the history that it replicates. Another process, or one that has been
@@ -36,6 +40,8 @@ pub(super) struct ServerInfo {
     pub evicted_keys: u64,
     /// How long it has been running, in seconds.
     pub uptime: u64,
+    /// What its clock says, where it tells (Redis 7 and Valkey do).
+    pub time: Option<Timestamp>,
     /// Whether it has been a replica once, as far as it tells.
     promoted: bool,
     /// Of several: which one it is.
@@ -80,6 +86,9 @@ impl ServerInfo {
             primary: fields.get("role").is_none_or(|role| role == "master"),
             evicted_keys: number("evicted_keys").unwrap_or_default(),
             uptime: number("uptime_in_seconds").unwrap_or(u64::MAX),
+            time: number("server_time_usec")
+                .and_then(|micros| i64::try_from(micros / 1000).ok())
+                .map(Timestamp::from_millis),
             // The offset up to which it shares the history of its former primary; -1 where there is none.
             promoted: number("second_repl_offset").is_some(),
             named: String::new(),
@@ -141,6 +150,16 @@ impl ServerInfo {
         if !self.primary {
             warnings.push("it is a replica: connect to the primary".to_owned());
         }
+        // `INFO` has this line only where the setting is not 0.
+        let has_replicas =
+            self.fields.contains_key("connected_slaves") && !self.says("connected_slaves", "0");
+        if self.primary && has_replicas && !self.fields.contains_key("min_slaves_good_slaves") {
+            warnings.push(
+                "min-replicas-to-write is 0: a primary that has been replaced without knowing it acknowledges what others \
+                 write to it, and loses it; set `min-replicas-to-write 1` and `min-replicas-max-lag 10`"
+                    .to_owned(),
+            );
+        }
         warnings
     }
 }
@@ -158,6 +177,12 @@ impl Servers {
     /// How many keys they have evicted.
     pub(super) fn evicted_keys(&self) -> u64 {
         self.0.iter().map(|s| s.evicted_keys).sum()
+    }
+
+    /// The clock that is farthest from ours.
+    pub(super) fn farthest_clock(&self, ours: Timestamp) -> Option<Timestamp> {
+        let times = self.0.iter().filter_map(|s| s.time);
+        times.max_by_key(|time| time.since(ours).max(ours.since(*time)))
     }
 
     pub(super) fn are_primaries(&self) -> bool {
@@ -182,6 +207,18 @@ impl Servers {
         let holding = self.0.iter().filter(|s| s.holds_keys);
         before.iter().all(|one| is_in(&now, one))
             && holding.map(|s| &s.identity).all(|one| is_in(before, one))
+    }
+
+    /// What there is to say about them, as to what they hold.
+    pub(super) fn diagnosis(&self) -> Diagnosis {
+        let ours = SystemClock.now();
+        let clock = self.farthest_clock(ours);
+        let mut warnings = self.warnings();
+        warnings.extend(clock.and_then(|theirs| clock_offset::warning(theirs, ours)));
+        Diagnosis {
+            warnings,
+            notes: Vec::new(),
+        }
     }
 
     /// Why a revocation list is not safe with them.
@@ -265,6 +302,18 @@ mod tests {
         assert_eq!((info.uptime, info.evicted_keys), (7, 3));
         assert!(info.primary && info.evicts());
         assert_eq!(info.warnings().len(), 2);
+    }
+
+    #[test]
+    fn a_primary_with_replicas_that_takes_writes_without_them_is_warned_of() {
+        let text = "run_id:abc\r\nrole:master\r\naof_enabled:1\r\nconnected_slaves:1\r\n";
+        let warnings = ServerInfo::parse(text).warnings();
+        assert!(
+            warnings[0].contains("min-replicas-to-write 1"),
+            "{warnings:?}"
+        );
+        let safe = format!("{text}min_slaves_good_slaves:1\r\n");
+        assert_eq!(ServerInfo::parse(&safe).warnings(), Vec::<String>::new());
     }
 
     #[test]

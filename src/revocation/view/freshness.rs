@@ -1,9 +1,10 @@
 //! As of when a view is known to be complete, readable without a lock.
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::clock::Moment;
+
+use super::sync::atomic::{AtomicU64, Ordering};
 
 /// Before the view was ever complete.
 const NEVER: u64 = 0;

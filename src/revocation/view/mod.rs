@@ -11,11 +11,10 @@
 mod feed;
 mod freshness;
 mod ledger;
+mod sync;
 mod table;
 
-use std::sync::Mutex;
 use std::sync::PoisonError;
-use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 
 use crate::clock::Timestamp;
 
@@ -27,12 +26,15 @@ use super::version::Version;
 
 use freshness::Freshness;
 use ledger::Ledger;
+use sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use sync::{Mutex, MutexGuard};
 use table::{Entry, Table};
 
 /// How many kinds of keys can be told apart in a view.
 const KINDS: usize = 16;
 /// So many that a writer seldom rebuilds much at once, and a rebuilt part is small beside the whole.
-const SHARDS: usize = 256;
+/// Two are enough for a model checker.
+const SHARDS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 256 };
 
 /// 128 bits that stand for a store key: of its SHA-256, with the kind of the key in four of them, so that no check
 /// has to look for kinds of which there is nothing.
@@ -293,20 +295,27 @@ impl View {
 
     /// Takes out every entry that is not to be kept. Tells how many went.
     fn retain(&self, keep: impl Fn(Entry) -> bool) -> usize {
-        let mut gone = 0;
+        let mut gone = [0; KINDS];
         for shard in &self.shards {
             let mut ledger = shard.lock();
+            let mut gone_here = [0; KINDS];
             shard.table.retain(|key, entry| {
                 let kept = keep(entry);
                 if !kept {
-                    gone += 1;
-                    self.present[key.kind()].fetch_sub(1, Ordering::AcqRel);
+                    gone_here[key.kind()] += 1;
                     ledger.forget_version(key);
                 }
                 kept
             });
+            // After the entries are out: a reader that passed over the kind would find them again when it next has an entry.
+            for (kind, gone_here) in gone_here.into_iter().enumerate() {
+                if gone_here > 0 {
+                    self.present[kind].fetch_sub(gone_here, Ordering::AcqRel);
+                    gone[kind] += gone_here;
+                }
+            }
         }
-        gone
+        gone.into_iter().sum()
     }
 
     /// How many entries are held, the expired that have not been swept among them.
@@ -332,7 +341,7 @@ impl View {
 }
 
 impl Shard {
-    fn lock(&self) -> std::sync::MutexGuard<'_, Ledger> {
+    fn lock(&self) -> MutexGuard<'_, Ledger> {
         // A panic can only come from running out of memory while a new table is made; the old one is whole then.
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -9,9 +9,10 @@ use futures_util::future::try_join_all;
 use futures_util::stream::FuturesUnordered;
 use tokio::time::{Instant, sleep_until};
 
-use super::super::super::StoreError;
+use super::super::super::{Diagnosis, StoreError};
 use super::super::connection;
 use super::super::connector::{Address, ConnectError, Connector, Protocol};
+use super::super::inventory::Inventory;
 use super::super::server::{ServerInfo, Servers};
 use super::same;
 use super::told::Told;
@@ -184,7 +185,7 @@ async fn ask(connector: &Connector, at: Address) -> Result<Told, String> {
 }
 
 /// Why a revocation list could be lost by one of the primaries.
-pub(in super::super) async fn diagnose(connector: &Connector) -> Result<Vec<String>, StoreError> {
+pub(in super::super) async fn diagnose(connector: &Connector) -> Result<Diagnosis, StoreError> {
     let topology = discover(connector).await.map_err(|why| {
         if why == NOT_A_CLUSTER {
             StoreError::Failed(why)
@@ -196,19 +197,25 @@ pub(in super::super) async fn diagnose(connector: &Connector) -> Result<Vec<Stri
         let made = connector.to(primary.at.clone(), Protocol::Resp2).await;
         let mut made = made.map_err(|e| StoreError::Unavailable(e.to_string()))?;
         let reading = ServerInfo::read(&mut made.connection);
-        match tokio::time::timeout(connector.connect_timeout(), reading).await {
-            Ok(Ok(info)) => Ok(info.of_several(format!("{}: ", primary.at), true)),
-            Ok(Err(error)) => Err(StoreError::Unavailable(made.describe(&error))),
-            Err(_) => Err(StoreError::Timeout),
-        }
+        let info = match tokio::time::timeout(connector.connect_timeout(), reading).await {
+            Ok(Ok(info)) => info.of_several(format!("{}: ", primary.at), true),
+            Ok(Err(error)) => return Err(StoreError::Unavailable(made.describe(&error))),
+            Err(_) => return Err(StoreError::Timeout),
+        };
+        let counted = Inventory::take(&mut made.connection).await;
+        let counted = counted.map_err(|error| StoreError::Unavailable(made.describe(&error)))?;
+        Ok((info, counted))
     });
-    let mut warnings = Servers(try_join_all(asked).await?).warnings();
+    let (servers, counted): (Vec<_>, Vec<_>) = try_join_all(asked).await?.into_iter().unzip();
+    let mut diagnosis = Servers(servers).diagnosis();
+    let all = counted.iter().fold(Inventory::default(), Inventory::with);
+    diagnosis.notes.extend(all.notes());
     if !topology.is_whole() {
-        warnings.push(
+        diagnosis.warnings.push(
             "some slots of the cluster belong to no node: with them every check fails".to_owned(),
         );
     }
-    Ok(warnings)
+    Ok(diagnosis)
 }
 
 #[cfg(test)]

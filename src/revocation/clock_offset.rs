@@ -1,0 +1,59 @@
+//! Noticing that our clock and the store's differ by more than revocations are made to bear.
+//!
+//! Expiry is judged by each clock for itself, cutoffs and versions are times of whoever wrote them. A revocation by the API outlives
+//! its token by a minute, by which clocks may differ; two replicas that are each half a minute away from the store do not.
+
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::metrics::FeedMetrics;
+
+/// By how much our clock and the store's may differ.
+const BEARABLE: Duration = Duration::from_secs(30);
+
+/// What to do about clocks that differ; `None` where they do not by much.
+pub(super) fn warning(store: Timestamp, ours: Timestamp) -> Option<String> {
+    let apart = store.since(ours).max(ours.since(store));
+    (apart > BEARABLE).then(|| {
+        let way = if store > ours { "ahead of" } else { "behind" };
+        format!(
+            "the clock of the store is {} s {way} ours: revocations may end before their tokens do, and cutoffs may spare \
+             tokens; set both by NTP",
+            apart.as_secs()
+        )
+    })
+}
+
+/// Compares the clocks, counts the difference, and says so when it becomes too great.
+pub(super) fn notice(metrics: &FeedMetrics, store: Timestamp, ours: Timestamp) {
+    let offset = store.since(ours).as_secs_f64() - ours.since(store).as_secs_f64();
+    let before = metrics.clock_offset(offset).abs();
+    if let Some(warning) = warning(store, ours)
+        && before <= BEARABLE.as_secs_f64()
+    {
+        tracing::warn!("{warning}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1000);
+
+    #[test]
+    fn clocks_that_differ_by_more_than_half_a_minute_are_named() {
+        assert_eq!(warning(NOW, NOW.plus(BEARABLE)), None);
+        let ahead = warning(Timestamp::from_secs(1031), NOW).unwrap();
+        assert!(ahead.contains("31 s ahead of ours"), "{ahead}");
+        let behind = warning(Timestamp::from_secs(900), NOW).unwrap();
+        assert!(behind.contains("100 s behind ours"), "{behind}");
+    }
+
+    #[test]
+    fn the_difference_is_counted_with_its_sign() {
+        let metrics = FeedMetrics::new(&prometheus::Registry::new()).unwrap();
+        notice(&metrics, Timestamp::from_secs(990), NOW);
+        assert!((metrics.clock_offset(0.0) + 10.0).abs() < 0.001);
+    }
+}
