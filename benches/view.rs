@@ -27,7 +27,7 @@ use revoxy::config::Config;
 use revoxy::jwt::{CachingVerifier, Issuer, KeyFile, TokenType, Verifier, install_crypto};
 use revoxy::metrics::{CheckLabels, Metrics};
 use revoxy::revocation::{
-    CheckedTypes, Checker, CheckerSettings, Cutoff, KeyKind, Lookup, Page, Revocation,
+    CheckedTypes, Checker, CheckerSettings, Cutoff, Durability, KeyKind, Lookup, Page, Revocation,
     RevocationKey, RevocationStore, StoreError, TokenKeys, View,
 };
 use serde_json::json;
@@ -60,9 +60,9 @@ impl RevocationStore for ViewOnly {
         Ok(keys.iter().map(|key| self.0.lookup(key, now)).collect())
     }
 
-    async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError> {
+    async fn revoke(&self, revocation: &Revocation) -> Result<Durability, StoreError> {
         self.0.record(revocation);
-        Ok(())
+        Ok(Durability::default())
     }
 
     async fn unrevoke(&self, key: &RevocationKey) -> Result<bool, StoreError> {

@@ -19,7 +19,7 @@ use revoxy::clock::{Clock, SystemClock, Timestamp};
 use revoxy::config::Config;
 use revoxy::logging::{self, LogFormat};
 use revoxy::revocation::{
-    Cutoff, Page, Revocation, RevocationKey, RevocationStore, StoreError, View,
+    Cutoff, Durability, Page, Revocation, RevocationKey, RevocationStore, StoreError, View,
 };
 use serde::{Deserialize, Serialize};
 
@@ -118,9 +118,10 @@ impl RevocationStore for Journal {
         Ok(cutoffs.collect())
     }
 
-    async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError> {
+    async fn revoke(&self, revocation: &Revocation) -> Result<Durability, StoreError> {
         let newer = revocation.clone();
-        self.change(move |inner| inner.revoke(&newer)).await
+        self.change(move |inner| inner.revoke(&newer)).await?;
+        Ok(Durability::default())
     }
 
     async fn unrevoke(&self, key: &RevocationKey) -> Result<bool, StoreError> {

@@ -3,9 +3,9 @@
 use axum::Json;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::revocation::StoreError;
+use crate::revocation::{Durability, StoreError};
 
 /// An error as RFC 6749 §5.2 words it.
 pub(super) fn error(status: StatusCode, code: &str, description: &str) -> Response {
@@ -21,6 +21,13 @@ pub(super) fn unavailable(description: &str) -> Response {
         description,
     );
     ([(header::RETRY_AFTER, "1")], answer).into_response()
+}
+
+/// Adds to an answer how durable the writes are, where the store was told to wait for that.
+pub(super) fn durability(answer: &mut Value, reached: Durability) {
+    if let Some(replicas) = reached.replicas {
+        answer["durable"] = json!({ "replicas": replicas, "flushed": reached.flushed });
+    }
 }
 
 /// Why a request was not done.

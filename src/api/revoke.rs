@@ -4,15 +4,17 @@
 //! be revoked with it. 200 means that the token is not accepted any more, whether it was recorded as revoked now or was
 //! no good anyway (§2.2); 503 means that it may still be accepted.
 
+use axum::Json;
 use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
+use serde_json::json;
 
 use crate::jwt::{Rejection, VerifiedClaims, VerifyError};
 use crate::revocation::{Cutoff, Revocation, RevocationKey, StoreError};
 
-use super::answer::error;
+use super::answer::{durability, error};
 use super::{Api, CLOCK_MARGIN, STORE_DEADLINE, answer};
 
 /// Who revoked, in the store.
@@ -84,11 +86,19 @@ impl Api {
         }
         let recorded = tokio::time::timeout(STORE_DEADLINE, self.store.revoke(&revocation)).await;
         match recorded.unwrap_or(Err(StoreError::Timeout)) {
-            Ok(()) => {
+            Ok(reached) => {
                 let (kind, issuer) = (revocation.key.kind().as_str(), &**claims.issuer());
                 tracing::info!(kind, issuer, "revoked");
                 self.metrics.revocation_request("recorded");
-                StatusCode::OK.into_response()
+                // RFC 7009 §2.2: the client ignores the body. Whoever has asked for durability finds there what was reached.
+                match reached.replicas {
+                    Some(_) => {
+                        let mut body = json!({});
+                        durability(&mut body, reached);
+                        Json(body).into_response()
+                    }
+                    None => StatusCode::OK.into_response(),
+                }
             }
             Err(error) => {
                 tracing::error!(%error, "a revocation could not be recorded");

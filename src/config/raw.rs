@@ -237,8 +237,15 @@ pub(super) struct RawRedis {
     pub username: Option<String>,
     pub password_file: Option<PathBuf>,
     pub tls: Option<RawTls>,
+    pub durable: Option<RawDurable>,
     pub timeout: Option<Span>,
     pub connect_timeout: Option<Span>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawDurable {
+    pub replicas: Option<u64>,
 }
 
 #[derive(Default, Deserialize)]

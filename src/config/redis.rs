@@ -7,7 +7,7 @@ use crate::tls::TlsFiles;
 
 use super::document::Document;
 use super::problem::Problems;
-use super::raw::{RawCluster, RawRedis, RawTls};
+use super::raw::{RawCluster, RawDurable, RawRedis, RawTls};
 
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -53,7 +53,11 @@ pub(super) fn read(
             Endpoint::Url(String::new())
         }
     };
+    let is_cluster = matches!(endpoint, Endpoint::Cluster(_));
     RedisOptions {
+        durable_replicas: raw
+            .durable
+            .and_then(|raw| durable(&raw, is_cluster, document, problems)),
         endpoint,
         credentials: Credentials {
             username: raw.username,
@@ -63,6 +67,33 @@ pub(super) fn read(
             .tls
             .map(|raw| tls(raw, &format!("{SECTION}.tls"), document, problems)),
         connect_timeout: raw.connect_timeout.map_or(DEFAULT_CONNECT_TIMEOUT, |s| s.0),
+    }
+}
+
+/// How many replicas have to confirm a write.
+fn durable(
+    raw: &RawDurable,
+    is_cluster: bool,
+    document: &Document,
+    problems: &mut Problems,
+) -> Option<u64> {
+    let path = format!("{SECTION}.durable");
+    if is_cluster {
+        let message =
+            "not with `cluster`: waiting for replicas is there for one Redis and for Sentinel only";
+        problems.push(document.problem(&path, message));
+        return None;
+    }
+    match raw.replicas {
+        Some(replicas @ 0..=16) => Some(replicas),
+        other => {
+            let message = match other {
+                Some(_) => "more than 16 replicas",
+                None => "missing: how many replicas have to confirm a write, such as 1",
+            };
+            problems.push(document.problem(&format!("{path}.replicas"), message));
+            None
+        }
     }
 }
 

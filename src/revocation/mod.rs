@@ -13,6 +13,7 @@ mod breaker;
 mod checker;
 mod clock_offset;
 mod diagnosis;
+mod durability;
 mod feed_state;
 mod foreign;
 mod key;
@@ -38,6 +39,7 @@ use crate::clock::Timestamp;
 pub use breaker::Breaker;
 pub use checker::{CheckedTypes, Checker, CheckerSettings, Lookup};
 pub use diagnosis::Diagnosis;
+pub use durability::Durability;
 pub use foreign::ForeignKey;
 pub use key::{KeyKind, PREFIX as OWN_PREFIX, RevocationKey};
 pub use lookups::{
@@ -122,8 +124,9 @@ pub trait RevocationStore: Send + Sync + 'static {
     /// Records a revocation. What is already recorded under the key is only ever strengthened: see
     /// [`Revocation::strengthened_by`]. When this returns, the revocation is durable as far as the store can make
     /// it, and a `lookup` that starts now finds it. One that has expired already, or [means no
-    /// token](Revocation::means_nothing), is no error and changes nothing that stands.
-    async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError>;
+    /// token](Revocation::means_nothing), is no error and changes nothing that stands. A store that was told to wait for more than its
+    /// own word tells what was reached, and fails where that is less.
+    async fn revoke(&self, revocation: &Revocation) -> Result<Durability, StoreError>;
 
     /// Takes a revocation back. Tells whether there was a live one. When this returns, that is as durable as `revoke` is,
     /// and a `lookup` that starts now does not find it.

@@ -32,8 +32,7 @@ pub(super) struct KeyState {
 pub(super) struct Held {
     /// Which tokens it means.
     pub cutoff: Cutoff,
-    /// When it was stated. [`Version::NONE`]: nobody has said, and it stands under its own name, so that it came after
-    /// every un-revocation that is known.
+    /// When it was stated, or last seen to stand without saying when. [`Version::NONE`] in stores that need none.
     pub version: Version,
     /// Until when it stands.
     pub expires_at: Timestamp,
@@ -64,11 +63,7 @@ impl Held {
     pub(super) fn strengthened_by(self, other: Self) -> Self {
         Self {
             cutoff: self.cutoff.max(other.cutoff),
-            // What stands without a version is after every un-revocation, and so is what it is joined with.
-            version: match self.version.min(other.version) {
-                Version::NONE => Version::NONE,
-                _ => self.version.max(other.version),
-            },
+            version: self.version.max(other.version),
             expires_at: self.expires_at.max(other.expires_at),
         }
     }

@@ -27,7 +27,7 @@ const BELIEVABLE: Duration = Duration::from_secs(24 * 3600);
 pub struct Version(u64);
 
 impl Version {
-    /// Of what nobody has stated, or without saying when.
+    /// Of what nobody has stated, or where nobody says when.
     pub(super) const NONE: Self = Self(0);
     /// Before every other: of what older versions of Revoxy have written.
     pub(super) const FIRST: Self = Self(1);
@@ -46,8 +46,14 @@ impl Version {
         Self(bits)
     }
 
+    /// Of what stood at a moment, in microseconds since 1970.
+    pub(super) fn of_micros(micros: u64) -> Self {
+        let millis = (micros / 1000).min(LAST_MILLI);
+        Self(millis * PER_MILLI + micros % 1000)
+    }
+
     /// The first version of a millisecond.
-    fn at(now: Timestamp) -> Self {
+    pub(super) fn at(now: Timestamp) -> Self {
         let millis = u64::try_from(now.millis()).unwrap_or_default();
         Self(millis.min(LAST_MILLI) * PER_MILLI)
     }
@@ -119,6 +125,13 @@ mod tests {
         assert_eq!("1764500000123.7".parse(), Ok(version));
         assert_eq!("1764500000123".parse::<Version>().unwrap().0 % PER_MILLI, 0);
         assert_eq!(Version::FIRST.to_string().parse(), Ok(Version::FIRST));
+    }
+
+    #[test]
+    fn a_moment_is_told_from_the_next_microsecond() {
+        let version = Version::of_micros(1_764_500_000_123_456);
+        assert_eq!(version.to_string(), "1764500000123.456");
+        assert!(version < Version::of_micros(1_764_500_000_123_457));
     }
 
     #[test]

@@ -18,6 +18,7 @@ mod cluster;
 mod config;
 mod cutoffs;
 mod doctor;
+mod durable;
 mod envoy;
 mod forgetting;
 mod histories;

@@ -15,8 +15,9 @@ use revoxy::revocation::{
 use crate::support::{Config, PATIENCE, Redis, Revoxy, Scratch, SigningKey, Token, eventually};
 
 /// What `docs/operations.md` grants with `read: view`, and nothing that is not needed.
-const WITH_VIEW: [&str; 14] = [
+const WITH_VIEW: [&str; 15] = [
     "+ping",
+    "+time",
     "+info",
     "+client|tracking",
     "+scan",
@@ -32,8 +33,9 @@ const WITH_VIEW: [&str; 14] = [
     "+select",
 ];
 /// The same with `read: store`.
-const WITHOUT_VIEW: [&str; 11] = [
+const WITHOUT_VIEW: [&str; 12] = [
     "+ping",
+    "+time",
     "+scan",
     "+get",
     "+pttl",

@@ -9,9 +9,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
-use crate::revocation::{Cutoff, Revocation, RevocationKey, TokenRecord};
+use crate::revocation::{Cutoff, Durability, Revocation, RevocationKey, TokenRecord};
 
-use super::super::answer::Failure;
+use super::super::answer::{Failure, durability};
 use super::super::{Api, CLOCK_MARGIN};
 use super::named::{self, IdKind, required, unwanted};
 use super::{body, in_time};
@@ -123,14 +123,14 @@ impl Api {
             None => self.named_for_revocation(&request).await?,
         };
         if expires_at <= self.clock.now() {
-            return Ok(("ignored", self.answer(0)));
+            return Ok(("ignored", self.answer(0, Durability::default())));
         }
         let expires_at = expires_at.plus(CLOCK_MARGIN);
         let revocation = statement.revocation(key, Cutoff::All, expires_at);
-        in_time(self.store.revoke(&revocation)).await?;
+        let reached = in_time(self.store.revoke(&revocation)).await?;
         let (kind, issuer) = (revocation.key.kind().as_str(), revocation.key.issuer());
         tracing::info!(kind, issuer, "revoked");
-        Ok(("recorded", self.answer(1)))
+        Ok(("recorded", self.answer(1, reached)))
     }
 
     /// The token with this id, and when it dies: as its record says, or the request.
@@ -168,8 +168,11 @@ impl Api {
         }
     }
 
-    /// How many, and in how many seconds at most every replica refuses them.
-    pub(super) fn answer(&self, revoked: u64) -> Value {
-        json!({ "revoked": revoked, "enforced_within": self.enforced_within.as_secs_f64() })
+    /// How many, in how many seconds at most every replica refuses them, and how durable that is where the store was asked.
+    pub(super) fn answer(&self, revoked: u64, reached: Durability) -> Value {
+        let mut answer =
+            json!({ "revoked": revoked, "enforced_within": self.enforced_within.as_secs_f64() });
+        durability(&mut answer, reached);
+        answer
     }
 }

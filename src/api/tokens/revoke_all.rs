@@ -9,9 +9,9 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde_json::{Value, json};
 
-use crate::revocation::{Cutoff, KeyKind, RevocationKey, TokenRecord, TokenRegistry};
+use crate::revocation::{Cutoff, Durability, KeyKind, RevocationKey, TokenRecord, TokenRegistry};
 
-use super::super::answer::Failure;
+use super::super::answer::{Failure, durability};
 use super::super::{Api, CLOCK_MARGIN};
 use super::named::{self, required, unwanted};
 use super::revoke::{Request, Statement};
@@ -55,12 +55,13 @@ impl Api {
             }
             let until = until.plus(CLOCK_MARGIN);
             let revocation = statement.revocation(key, cutoff, until);
-            in_time(self.store.revoke(&revocation)).await?;
+            let reached = in_time(self.store.revoke(&revocation)).await?;
             tracing::info!(kind = "sub", issuer, "revoked");
-            let answer = json!({
+            let mut answer = json!({
                 "revoked_up_to": shown::seconds(now),
                 "enforced_within": self.enforced_within.as_secs_f64(),
             });
+            durability(&mut answer, reached);
             return Ok(("recorded", answer));
         }
         unwanted(request.expires_at.as_ref(), "expires_at", "`except`")?;
@@ -74,17 +75,18 @@ impl Api {
             statement,
             &mut revoked,
         );
-        match tokio::time::timeout(DEADLINE, all).await {
+        let reached = match tokio::time::timeout(DEADLINE, all).await {
             Ok(done) => done?,
             Err(_) => {
                 let why = format!("{revoked} tokens are revoked, and there are more; try again");
                 return Err(Failure::Unavailable(why));
             }
-        }
+        };
         tracing::info!(issuer, tokens = revoked, "revoked tokens of a subject");
-        Ok(("recorded", self.answer(revoked)))
+        Ok(("recorded", self.answer(revoked, reached)))
     }
 
+    /// Tells how durable they are; all are alike.
     async fn revoke_others(
         &self,
         registry: &dyn TokenRegistry,
@@ -93,8 +95,8 @@ impl Api {
         spared: &HashSet<String>,
         statement: &Statement,
         revoked: &mut u64,
-    ) -> Result<(), Failure> {
-        let mut after = None;
+    ) -> Result<Durability, Failure> {
+        let (mut after, mut least) = (None, None);
         loop {
             let page = in_time(registry.of_subject(issuer, subject, after, PAGE)).await?;
             let others = |record: &&TokenRecord| !spared.contains(record.token.value());
@@ -104,12 +106,13 @@ impl Api {
             };
             let revocations: Vec<_> = page.records.iter().filter(others).map(revoke).collect();
             let mut done = stream::iter(revocations).buffer_unordered(AT_ONCE);
-            while let Some(()) = done.try_next().await? {
+            while let Some(reached) = done.try_next().await? {
                 *revoked += 1;
+                least = Some(reached);
             }
             match page.next {
                 Some(next) => after = Some(next),
-                None => return Ok(()),
+                None => return Ok(least.unwrap_or_default()),
             }
         }
     }

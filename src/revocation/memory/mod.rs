@@ -13,7 +13,7 @@ use crate::clock::{Clock, Timestamp};
 use super::key::RevocationKey;
 use super::statement::{Cutoff, Revocation};
 use super::view::View;
-use super::{Page, RevocationStore, StoreError, TokenRegistry};
+use super::{Durability, Page, RevocationStore, StoreError, TokenRegistry};
 
 use tokens::Tokens;
 
@@ -65,9 +65,9 @@ impl RevocationStore for MemoryStore {
             .collect())
     }
 
-    async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError> {
+    async fn revoke(&self, revocation: &Revocation) -> Result<Durability, StoreError> {
         if revocation.means_nothing() {
-            return Ok(());
+            return Ok(Durability::default());
         }
         let now = self.clock.now();
         let mut entries = self.entries();
@@ -77,7 +77,7 @@ impl RevocationStore for MemoryStore {
         };
         self.view.record(&entry);
         entries.insert(entry.key.rendered().to_owned(), entry);
-        Ok(())
+        Ok(Durability::default())
     }
 
     async fn unrevoke(&self, key: &RevocationKey) -> Result<bool, StoreError> {

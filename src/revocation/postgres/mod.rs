@@ -37,7 +37,7 @@ use super::key::RevocationKey;
 use super::state::Held;
 use super::statement::{Cutoff, Revocation};
 use super::view::View;
-use super::{FeedSettings, Page, RevocationStore, StoreError, TokenRegistry};
+use super::{Durability, FeedSettings, Page, RevocationStore, StoreError, TokenRegistry};
 
 use feed::Feed;
 use pool::Pool;
@@ -241,9 +241,9 @@ impl RevocationStore for PostgresStore {
         Ok(ids.iter().map(|id| cutoffs.get(&id[..]).copied()).collect())
     }
 
-    async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError> {
+    async fn revoke(&self, revocation: &Revocation) -> Result<Durability, StoreError> {
         if revocation.means_nothing() || !revocation.is_live(self.clock.now()) {
-            return Ok(());
+            return Ok(Durability::default());
         }
         let row = Row {
             key: revocation.key.rendered(),
@@ -258,7 +258,7 @@ impl RevocationStore for PostgresStore {
             // The notification is under way; whoever revoked here is to be denied here at once.
             view.strengthen(revocation.key.hash(), Held::of(revocation));
         }
-        Ok(())
+        Ok(Durability::default())
     }
 
     async fn unrevoke(&self, key: &RevocationKey) -> Result<bool, StoreError> {

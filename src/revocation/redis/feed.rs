@@ -309,7 +309,8 @@ impl Feed {
                         Some(known) if !changed => known.evictions,
                         _ => servers.evicted_keys(),
                     },
-                    changed: changed && self.known.is_some(),
+                    // A view that was never complete may hold what another server has lost, too.
+                    changed: changed && self.has_read(),
                 },
             ),
             link,
@@ -369,11 +370,16 @@ impl Feed {
         }
     }
 
+    /// Whether anything has been read from any server.
+    fn has_read(&self) -> bool {
+        self.known.is_some() || !self.view.is_empty()
+    }
+
     /// How long to wait, after everything was read, before the view counts as fresh.
     fn settling(&self, servers: &Servers, changed: bool) -> Duration {
         let settling = self.settings.max_staleness.max(LEAST_SETTLING);
         let just_started = servers.uptime() <= settling.as_secs() + 1;
-        if changed && (self.known.is_some() || just_started || servers.were_promoted()) {
+        if changed && (self.has_read() || just_started || servers.were_promoted()) {
             settling
         } else {
             Duration::ZERO

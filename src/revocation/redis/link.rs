@@ -42,6 +42,8 @@ pub(super) enum Reading {
         value: Option<Vec<u8>>,
         /// How long it stands yet; `None` where it has no end.
         life: Option<Duration>,
+        /// When that was so, by the server's clock, in microseconds; `None` where it does not tell.
+        at: Option<u64>,
     },
 }
 
@@ -66,6 +68,8 @@ pub(super) struct One {
     prefixes: Prefixes,
     _driver: Driver,
     at: Address,
+    /// Whether the user may ask for the time.
+    tells_time: bool,
 }
 
 impl Position {
@@ -111,6 +115,7 @@ impl Link {
             prefixes: prefixes.clone(),
             _driver: made.driver,
             at: made.at,
+            tells_time: true,
         }))
     }
 
@@ -267,8 +272,23 @@ impl One {
             pipeline.cmd("PTTL").arg(key);
         }
         pipeline.cmd("MGET").arg(keys);
-        let answers = pipeline.query_async(&mut self.connection).await?;
-        readings(answers, keys.len())
+        if self.tells_time {
+            pipeline.cmd("TIME");
+        }
+        let answered = pipeline.query_async(&mut self.connection).await;
+        let mut answers: Vec<Value> = match answered {
+            // A user with the rights of version 0.1.0 may not.
+            Err(error) if self.tells_time && is_forbidden(&error) => {
+                self.tells_time = false;
+                return Box::pin(self.read(keys)).await;
+            }
+            answered => answered?,
+        };
+        let at = match self.tells_time {
+            true => answers.pop().and_then(micros),
+            false => None,
+        };
+        readings(answers, keys.len(), at)
     }
 }
 
@@ -296,7 +316,19 @@ pub(super) fn refusal(why: &str) -> String {
     )
 }
 
-fn readings(mut answers: Vec<Value>, count: usize) -> RedisResult<Vec<Reading>> {
+/// Whether a command, or one of a transaction, is not allowed.
+fn is_forbidden(error: &redis::RedisError) -> bool {
+    let codes = ["NOPERM", "EXECABORT"];
+    connection::server_code(error).is_some_and(|code| codes.contains(&code.as_str()))
+}
+
+/// The answer to `TIME`, in microseconds.
+fn micros(time: Value) -> Option<u64> {
+    let (seconds, micros): (u64, u64) = redis::FromRedisValue::from_redis_value(time).ok()?;
+    Some(seconds * 1_000_000 + micros)
+}
+
+fn readings(mut answers: Vec<Value>, count: usize, at: Option<u64>) -> RedisResult<Vec<Reading>> {
     let wrong =
         || redis::RedisError::from((redis::ErrorKind::UnexpectedReturnType, "unexpected answer"));
     let Some(Value::Array(values)) = answers.pop() else {
@@ -306,13 +338,13 @@ fn readings(mut answers: Vec<Value>, count: usize) -> RedisResult<Vec<Reading>> 
         return Err(wrong());
     }
     let read = values.into_iter().zip(answers);
-    read.map(|(value, life)| Reading::of(value, &life).ok_or_else(wrong))
+    read.map(|(value, life)| Reading::of(value, &life, at).ok_or_else(wrong))
         .collect()
 }
 
 impl Reading {
     /// From the value that `MGET` gives, and what `PTTL` says.
-    pub(super) fn of(value: Value, life: &Value) -> Option<Self> {
+    pub(super) fn of(value: Value, life: &Value, at: Option<u64>) -> Option<Self> {
         let Value::Int(life) = life else {
             return None;
         };
@@ -325,7 +357,7 @@ impl Reading {
             _ => None,
         };
         let life = u64::try_from(*life).ok().map(Duration::from_millis);
-        Some(Self::Key { value, life })
+        Some(Self::Key { value, life, at })
     }
 }
 
@@ -350,12 +382,14 @@ mod tests {
             Reading::Key {
                 value: None,
                 life: None,
+                at: Some(7),
             },
             Reading::Key {
                 value: Some(Vec::new()),
                 life: Some(Duration::from_secs(5)),
+                at: Some(7),
             },
         ];
-        assert_eq!(readings(answers, 3).unwrap(), expected);
+        assert_eq!(readings(answers, 3, Some(7)).unwrap(), expected);
     }
 }

@@ -52,7 +52,6 @@ impl Reconciliation {
     /// Takes in what stands under a key that can also stand under a restored name.
     pub(super) fn take(&mut self, key: StoredKey, hash: KeyHash, standing: &Standing) -> Change {
         let held_before = self.view.entry(hash).is_some();
-        // Before the view hears of an un-revocation: what it holds without a version was set before that.
         let known = self.view.state(hash);
         self.hear_of_versions(standing);
         self.view
@@ -147,7 +146,6 @@ impl Reconciliation {
             held: self.view.entry(hash).unwrap_or(held),
             known,
             stands,
-            gone: false,
         });
     }
 
@@ -174,10 +172,11 @@ impl Reconciliation {
 
     /// What this process states from now on is later than what it has read.
     fn hear_of_versions(&self, standing: &Standing) {
-        let version = standing
-            .stated
-            .revoked
-            .map_or(Version::NONE, |(_, version)| version);
+        let version = match standing.stated.revoked {
+            Some((_, Version::NONE)) => standing.seen,
+            Some((_, stated)) => stated,
+            None => Version::NONE,
+        };
         let latest = version.max(standing.unrevoked());
         if latest != Version::NONE {
             self.versions.see(latest, self.clock.now());

@@ -10,6 +10,7 @@ mod applications;
 mod cluster;
 mod connection;
 mod connector;
+mod durable;
 mod feed;
 mod following;
 mod format;
@@ -52,10 +53,11 @@ use super::key::{PREFIX, RevocationKey};
 use super::statement::{Cutoff, Revocation};
 use super::version::VersionClock;
 use super::view::View;
-use super::{Page, RevocationStore, StoreError, TokenRegistry};
+use super::{Durability, Page, RevocationStore, StoreError, TokenRegistry};
 
 use connection::{Borrowed, Connection};
 use connector::Connector;
+use durable::Durable;
 use following::Following;
 use script::Scripts;
 use stored::StoredKey;
@@ -80,6 +82,8 @@ pub struct RedisStore {
     clock: Arc<dyn Clock>,
     versions: Arc<VersionClock>,
     connection: Connection,
+    /// Waits for replicas, where that is wanted.
+    durable: Option<Durable>,
     scripts: Scripts,
     following: Option<Following>,
 }
@@ -90,6 +94,7 @@ impl RedisStore {
         Ok(Self {
             clock,
             versions: Arc::default(),
+            durable: Durable::start(options)?,
             connection: Connection::start(Connector::new(options)?, false),
             scripts: Scripts::default(),
             following: None,
@@ -115,6 +120,7 @@ impl RedisStore {
         Ok(Self {
             clock,
             versions,
+            durable: Durable::start(options)?,
             connection: Connection::start(connector, true),
             scripts: Scripts::default(),
             following: Some(following),
@@ -204,10 +210,10 @@ impl RevocationStore for RedisStore {
         .await
     }
 
-    async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError> {
+    async fn revoke(&self, revocation: &Revocation) -> Result<Durability, StoreError> {
         let life = revocation.expires_at.since(self.clock.now()).as_millis();
         if life == 0 || revocation.means_nothing() {
-            return Ok(());
+            return Ok(Durability::default());
         }
         self.write_revocation(revocation, life).await
     }

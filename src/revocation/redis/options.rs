@@ -24,6 +24,8 @@ pub struct RedisOptions {
     pub credentials: Credentials,
     /// Certificates. A URL says itself whether TLS is spoken; elsewhere this being there says so.
     pub tls: Option<TlsFiles>,
+    /// How many replicas of the server have to confirm what is written here before it counts as acknowledged.
+    pub durable_replicas: Option<u64>,
     /// How long a connection may take to be made, from the name of the server to its first answer.
     pub connect_timeout: Duration,
 }
@@ -95,6 +97,7 @@ impl RedisOptions {
             endpoint: Endpoint::Url(url.into()),
             credentials: Credentials::default(),
             tls: None,
+            durable_replicas: None,
             connect_timeout,
         }
     }

@@ -5,7 +5,6 @@ use redis::RedisResult;
 use crate::clock::{Clock, Timestamp};
 
 use super::super::state::{Held, KeyState};
-use super::super::version::Version;
 use super::super::view::{KeyHash, View};
 use super::connection;
 use super::link::Link;
@@ -20,8 +19,6 @@ pub(super) struct Missing {
     pub known: KeyState,
     /// What stands on the server, if something does.
     pub stands: Option<Held>,
-    /// Whether nothing stands under the name of the key itself, so that what is written back is all that there is.
-    pub gone: bool,
 }
 
 impl Missing {
@@ -32,7 +29,6 @@ impl Missing {
             held,
             known: KeyState::NOTHING,
             stands: None,
-            gone: true,
         }
     }
 
@@ -69,17 +65,7 @@ pub(super) async fn restore(
         (entry.hash, view.state(entry.hash).join(entry.known))
     });
     let known: Vec<_> = known.collect();
-    let restored = write(link, &known, clock.now()).await?;
-    for (entry, (_, state)) in missing.iter().zip(&known) {
-        if let Some(stated) = state.held()
-            && entry.gone
-            && entry.held.version == Version::NONE
-        {
-            // From now on it stands with the version that it was written back with.
-            view.settle(entry.hash, entry.held, Some(stated));
-        }
-    }
-    Ok(restored)
+    write(link, &known, clock.now()).await
 }
 
 /// Writes states back.

@@ -65,14 +65,22 @@ macro_rules! about_statements {
         if not ok or type(members) ~= 'table' then members = {} end
         stated.unrevoked = number(members.unrevoked) or 0
         if members.version ~= nil or stated.unrevoked == 0 then
-            stated.version = number(members.version) or stated.unrevoked + 1
+            stated.version = number(members.version)
+            stated.by_hand = stated.version == nil
+            stated.version = stated.version or stated.unrevoked + 1
             if type(members.not_before) == 'number' then stated.cutoff = members.not_before end
         end
         return stated
     end
-    -- Whether a revocation stands after an un-revocation.
+    -- Whether a revocation stands after an un-revocation. One that was set by hand comes after all that stands beside it.
     local function stands(stated, unrevoked)
-        return stated.version ~= nil and stated.version > unrevoked
+        return stated.version ~= nil and (stated.by_hand or stated.version > unrevoked)
+    end
+    -- A version of now, by the server's clock; 0 where the user may not know it.
+    local function present()
+        local time = redis.pcall('TIME')
+        if not time[1] then return 0 end
+        return (time[1] * 1000 + math.floor(time[2] / 1000)) * 1024 + time[2] % 1000
     end
     local wrong_type = {err = 'WRONGTYPE the key holds no string'}
     -- The longer of two lives; -1 is without an end.
@@ -109,7 +117,7 @@ pub(super) const REVOKE: &str = about_statements!(
     local unrevoked = math.max(old.unrevoked, restored.unrevoked)
     local version = number(ARGV[4])
     if version <= unrevoked then return {0, text(unrevoked)} end
-    if stands(old, old.unrevoked) then
+    if stands(old, unrevoked) then
         version = math.max(version, old.version)
         if cutoff and old.cutoff then cutoff = math.max(cutoff, old.cutoff) else cutoff = nil end
     end
@@ -134,12 +142,14 @@ pub(super) const UNREVOKE: &str = about_statements!(
     local old = read(KEYS[1])
     if old.other_type then return wrong_type end
     local restored = KEYS[2] and read(KEYS[2]) or {unrevoked = 0, left = tonumber(ARGV[3])}
+    restored.by_hand = false
     local unrevoked = math.max(old.unrevoked, restored.unrevoked)
     local stood = stands(old, unrevoked) or stands(restored, unrevoked)
     local version = number(ARGV[1])
     local latest = math.max(old.version or 0, restored.version or 0)
     if latest > version then return {0, text(latest), 0} end
-    version = math.max(version, unrevoked)
+    -- Later than what anybody has seen to stand here without a version.
+    version = math.max(version, unrevoked, present())
     local life = longer(old.left, restored.left)
     if life < 0 then life = tonumber(ARGV[2]) end
     -- Older versions of Revoxy know no un-revocations here: a cutoff at the epoch refuses nobody.
@@ -160,6 +170,7 @@ pub(super) const RESTORE: &str = about_statements!(
     local new = {version = number(ARGV[1]), unrevoked = number(ARGV[2]) or 0}
     new.cutoff, new.left = tonumber(ARGV[3]), tonumber(ARGV[4]) or -1
     local old = read(KEYS[1])
+    old.by_hand = false
     if old.other_type then return 0 end
     local unrevoked = math.max(old.unrevoked, new.unrevoked)
     local life = longer(old.left, new.left)
@@ -193,14 +204,17 @@ pub(super) const RESTORE: &str = about_statements!(
 pub(super) const DROP: &str = about_statements!(
     r"
     local old, unrevoked = read(KEYS[1]), number(ARGV[1])
+    old.by_hand = false
     if not stands(old, unrevoked) and old.unrevoked <= unrevoked then redis.call('DEL', KEYS[1]) end
     return 1
 "
 );
 
-/// Reads a key's life and value in one step. `MGET` and not `GET`: a key of another type is no error, but there.
-pub(super) const READ: &str =
-    "return {redis.call('PTTL', KEYS[1]), redis.call('MGET', KEYS[1])[1]}";
+/// Reads a key's life and value, and the server's time in microseconds (0 where the user may not know it), in one step. `MGET` and not
+/// `GET`: a key of another type is no error, but there.
+pub(super) const READ: &str = "local t = redis.pcall('TIME') \
+    return {redis.call('PTTL', KEYS[1]), redis.call('MGET', KEYS[1])[1], \
+    t[1] and string.format('%.0f', t[1] * 1000000 + t[2]) or '0'}";
 
 /// Keeps the record of a token in its subject's list, joined with the one that stands, and takes out what has expired.
 /// `KEYS[1]`: the sorted set of expiries. `KEYS[2]`: the hash of records. `ARGV[1]`: the time now, in ms. `ARGV[2]`: by how

@@ -107,15 +107,18 @@ pub(super) enum Stored {
 pub(super) struct Standing {
     pub stated: Stated,
     pub expires_at: Timestamp,
+    /// When that stood, by the server's clock: the version of what says none.
+    pub seen: Version,
     /// What stands under the restored name.
     pub restored: KeyState,
 }
 
 impl Standing {
-    fn of(stated: Stated, expires_at: Timestamp) -> Self {
+    fn of(stated: Stated, expires_at: Timestamp, seen: Version) -> Self {
         Self {
             stated,
             expires_at,
+            seen,
             restored: KeyState::NOTHING,
         }
     }
@@ -125,23 +128,22 @@ impl Standing {
         self.stated.unrevoked.max(self.restored.unrevoked)
     }
 
-    /// All that stands there, for those who know of this un-revocation.
+    /// All that stands there, for those who know of this un-revocation. What was set by hand, without a version, came after it.
     pub(super) fn state(&self, unrevoked: Version) -> KeyState {
-        let known = unrevoked.max(self.restored.unrevoked);
-        let native = self.stated.state(known, self.expires_at);
-        native.join(self.restored)
+        let known = unrevoked.max(self.unrevoked());
+        let stated = match self.stated.revoked {
+            Some((cutoff, Version::NONE)) => Stated {
+                revoked: Some((cutoff, self.seen.max(known.next()))),
+                ..self.stated
+            },
+            _ => self.stated,
+        };
+        stated.state(known, self.expires_at).join(self.restored)
     }
 
-    /// What a view is to hold of it. What was set by hand, without a version, stays so as long as it stands under its own name.
+    /// What a view is to hold of it.
     pub(super) fn held(&self, unrevoked: Version) -> Option<Held> {
-        let held = self.state(unrevoked).held()?;
-        match self.stated.revoked {
-            Some((_, Version::NONE)) => Some(Held {
-                version: Version::NONE,
-                ..held
-            }),
-            _ => Some(held),
-        }
+        self.state(unrevoked).held()
     }
 }
 
@@ -169,10 +171,10 @@ pub(super) fn of_application(
     metrics: &FeedMetrics,
     now: Timestamp,
 ) -> Stored {
-    let (value, life) = match reading {
+    let (value, life, at) = match reading {
         Reading::Nothing => return Stored::Nothing,
         Reading::Unknown => return Stored::Unknown,
-        Reading::Key { value, life } => (value, life),
+        Reading::Key { value, life, at } => (value, life, at),
     };
     let content = value.as_deref().map_or(Content::OtherType, Content::Text);
     let meaning = lookups.meaning(lookup, content, now);
@@ -182,8 +184,15 @@ pub(super) fn of_application(
         metrics.unreadable.inc();
     }
     let expires_at = life.map_or(Timestamp::NEVER, |life| now.plus(life));
-    let stored = |cutoff| Stored::Something(Standing::of(Stated::revoking(cutoff), expires_at));
+    let seen = seen(*at, now);
+    let stored =
+        |cutoff| Stored::Something(Standing::of(Stated::revoking(cutoff), expires_at, seen));
     meaning.cutoff.map_or(Stored::Nothing, stored)
+}
+
+/// The version of what stood then, by the server's clock, or else by ours.
+fn seen(at: Option<u64>, now: Timestamp) -> Version {
+    at.map_or_else(|| Version::at(now), Version::of_micros)
 }
 
 /// A key without a string value is one of another type: it is there, so it revokes.
@@ -191,9 +200,10 @@ pub(super) fn interpret(reading: &Reading, now: Timestamp) -> Stored {
     match reading {
         Reading::Nothing => Stored::Nothing,
         Reading::Unknown => Stored::Unknown,
-        Reading::Key { value, life } => {
+        Reading::Key { value, life, at } => {
             let expires_at = life.map_or(Timestamp::NEVER, |life| now.plus(life));
-            Stored::Something(Standing::of(Stated::read(value.as_deref()), expires_at))
+            let stated = Stated::read(value.as_deref());
+            Stored::Something(Standing::of(stated, expires_at, seen(*at, now)))
         }
     }
 }
@@ -245,9 +255,15 @@ mod tests {
         let key = |value: Option<&[u8]>, life| Reading::Key {
             value: value.map(<[u8]>::to_vec),
             life,
+            at: Some(7_000_001),
         };
-        let all =
-            |expires_at| Stored::Something(Standing::of(Stated::revoking(Cutoff::All), expires_at));
+        let all = |expires_at| {
+            Stored::Something(Standing::of(
+                Stated::revoking(Cutoff::All),
+                expires_at,
+                Version::of_micros(7_000_001),
+            ))
+        };
         assert_eq!(interpret(&Reading::Nothing, now), Stored::Nothing);
         assert_eq!(interpret(&key(None, None), now), all(Timestamp::NEVER));
         let five = Some(std::time::Duration::from_secs(5));

@@ -8,12 +8,12 @@ use redis::{FromRedisValue, ScriptInvocation};
 
 use crate::clock::{Moment, Timestamp};
 
-use super::super::StoreError;
 use super::super::key::RevocationKey;
 use super::super::state::Held;
 use super::super::statement::Revocation;
 use super::super::version::Version;
 use super::super::view::{KeyHash, View};
+use super::super::{Durability, StoreError};
 use super::merge::says_less;
 use super::stored::StoredKey;
 use super::{LONGEST_LIFE, RedisStore, TOMBSTONE_LIFE, format};
@@ -48,9 +48,18 @@ pub(super) fn parse_version(text: &str) -> Result<Version, StoreError> {
     text.parse().map_err(wrong)
 }
 
-/// Whether the view refuses all that a revocation means.
-pub(super) fn refuses(view: &View, revocation: &Revocation, now: Timestamp) -> bool {
-    let meant = Held::of(revocation);
+/// Whether the view refuses all that a revocation means, by a statement that is no earlier: an earlier one may have been taken back,
+/// and only others know it.
+pub(super) fn refuses(
+    view: &View,
+    revocation: &Revocation,
+    stated: Version,
+    now: Timestamp,
+) -> bool {
+    let meant = Held {
+        version: stated,
+        ..Held::of(revocation)
+    };
     // What ends meanwhile needs no more.
     !revocation.is_live(now) || !says_less(view.entry(revocation.key.hash()), meant)
 }
@@ -68,7 +77,7 @@ impl RedisStore {
         &self,
         revocation: &Revocation,
         life: u128,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Durability, StoreError> {
         let hash = revocation.key.hash();
         let call = |version: Version| {
             let mut call = self.scripts.revoke.key(revocation.key.rendered());
@@ -79,8 +88,9 @@ impl RedisStore {
                 .arg(version.to_string());
             call
         };
-        let stands = |view: &View, _: &Version| refuses(view, revocation, self.clock.now());
-        self.state(call, |said: Said| said, stands).await.map(drop)
+        let stands =
+            |view: &View, stated: &Version| refuses(view, revocation, *stated, self.clock.now());
+        self.state(call, |said: Said| said, stands).await
     }
 
     /// Tells whether a revocation stood.
@@ -110,14 +120,23 @@ impl RedisStore {
         call: impl Fn(Version) -> ScriptInvocation<'s>,
         mut said: impl FnMut(T) -> Said,
         stands: impl Fn(&View, &Version) -> bool,
-    ) -> Result<Version, StoreError> {
+    ) -> Result<Durability, StoreError> {
         let mut broken = false;
         let mut version = self.versions.next(self.clock.now());
+        let durable = self.durable.as_ref();
+        let connections = durable.map_or(&self.connection, |durable| &durable.connection);
         for _ in 0..MOST_WRITES {
-            let mut connection = self.connection.current().await?;
-            let answer = call(version).invoke_async(&mut connection.inner).await;
-            let (made, stated) = match answer {
-                Ok(answer) => said(answer),
+            let mut connection = connections.current().await?;
+            let answer = async {
+                let answer = call(version).invoke_async(&mut connection.inner).await?;
+                let reached = match durable {
+                    Some(durable) => durable.reach(&mut connection.inner).await?,
+                    None => Durability::default(),
+                };
+                Ok((answer, reached))
+            };
+            let ((made, stated), reached) = match answer.await {
+                Ok((answer, reached)) => (said(answer), reached),
                 Err(error) => match connection.failed(&error) {
                     // A connection that died while idle is only noticed by the command that meets it. Stating again, with the
                     // same version, is idempotent.
@@ -144,9 +163,12 @@ impl RedisStore {
                 None => taken.standing.confirmed_after(at).await,
             };
             if counts {
-                return Ok(stated);
+                if let Some(durable) = durable {
+                    durable.suffices(reached)?;
+                }
+                return Ok(reached);
             }
-            self.connection.leave(taken.generation);
+            connections.leave(taken.generation);
             tracing::warn!("a write was not found where it counts, and is written again");
             version = self.versions.next(self.clock.now());
         }

@@ -25,7 +25,7 @@ use super::key::RevocationKey;
 use super::migrations::{self, Step};
 use super::statement::{Cutoff, Revocation};
 use super::view::View;
-use super::{Page, RevocationStore, StoreError, TokenRegistry};
+use super::{Durability, Page, RevocationStore, StoreError, TokenRegistry};
 
 const STEPS: [Step; 2] = [
     (
@@ -155,7 +155,7 @@ impl RevocationStore for SqliteStore {
         self.0.lookup(keys).await
     }
 
-    async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError> {
+    async fn revoke(&self, revocation: &Revocation) -> Result<Durability, StoreError> {
         let (store, revocation) = (Arc::clone(&self.0), revocation.clone());
         self.to_the_end(async move { store.revoke(&revocation).await })
             .await
@@ -189,9 +189,9 @@ impl Inner {
         Ok(cutoffs)
     }
 
-    async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError> {
+    async fn revoke(&self, revocation: &Revocation) -> Result<Durability, StoreError> {
         if revocation.means_nothing() {
-            return Ok(());
+            return Ok(Durability::default());
         }
         let _writing = self.writing.lock().await;
         let standing = match self.get(&revocation.key).await? {
@@ -215,7 +215,7 @@ impl Inner {
             .await
             .map_err(failed)?;
         self.view.record(&standing);
-        Ok(())
+        Ok(Durability::default())
     }
 
     async fn unrevoke(&self, key: &RevocationKey) -> Result<bool, StoreError> {

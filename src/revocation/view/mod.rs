@@ -221,8 +221,7 @@ impl View {
         self.write(shard, &mut ledger, key, stronger)
     }
 
-    /// Hears of an un-revocation, which counts as seen in this round. It takes out what was stated before it, but not what stands
-    /// without a version.
+    /// Hears of an un-revocation, which counts as seen in this round. It takes out what was stated before it.
     pub(super) fn unrevoke(&self, key: KeyHash, version: Version, until: Timestamp) {
         let shard = &self.shards[key.shard()];
         let mut ledger = shard.lock();
@@ -298,22 +297,19 @@ impl View {
         let mut gone = [0; KINDS];
         for shard in &self.shards {
             let mut ledger = shard.lock();
-            let mut gone_here = [0; KINDS];
             shard.table.retain(|key, entry| {
                 let kept = keep(entry);
                 if !kept {
-                    gone_here[key.kind()] += 1;
+                    gone[key.kind()] += 1;
                     ledger.forget_version(key);
                 }
                 kept
             });
-            // After the entries are out: a reader that passed over the kind would find them again when it next has an entry.
-            for (kind, gone_here) in gone_here.into_iter().enumerate() {
-                if gone_here > 0 {
-                    self.present[kind].fetch_sub(gone_here, Ordering::AcqRel);
-                    gone[kind] += gone_here;
-                }
-            }
+        }
+        // Only now that they cannot be found: a reader that passes over a kind would find an entry of it again that is still there
+        // when the next is put in.
+        for (present, gone) in self.present.iter().zip(gone) {
+            present.fetch_sub(gone, Ordering::AcqRel);
         }
         gone.into_iter().sum()
     }

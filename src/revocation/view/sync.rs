@@ -4,13 +4,10 @@
 //! of `loom` and `shuttle`, which decide after every step which thread goes on.
 
 #[cfg(not(any(loom, shuttle)))]
-pub(super) use arc_swap::ArcSwap;
-#[cfg(not(any(loom, shuttle)))]
-pub(super) use std::sync::{Mutex, MutexGuard, atomic};
+pub(super) use {
+    arc_swap::ArcSwap,
+    std::sync::{Mutex, MutexGuard, atomic},
+};
 
 #[cfg(any(loom, shuttle))]
-pub(super) use crate::stand_in::ArcSwap;
-#[cfg(loom)]
-pub(super) use loom::sync::{Mutex, MutexGuard, atomic};
-#[cfg(shuttle)]
-pub(super) use shuttle::sync::{Mutex, MutexGuard, atomic};
+pub(super) use crate::stand_in::{ArcSwap, Mutex, MutexGuard, atomic};

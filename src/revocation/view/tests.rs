@@ -56,7 +56,6 @@ fn an_entry_keeps_its_version_whatever_it_means() {
         stated(Cutoff::All, 7),
         stated(Cutoff::IssuedUpTo(NOW), 9),
         stated(Cutoff::All, (1 << 53) - 1),
-        stated(Cutoff::IssuedUpTo(NOW), 0),
         held(Cutoff::NoToken, LATER),
     ] {
         view.put(key(1), entry);
@@ -76,11 +75,6 @@ fn an_un_revocation_takes_out_what_was_stated_before_it_and_is_remembered() {
     assert_eq!(view.find(key(1), NOW), None);
     view.unrevoke(key(1), at(5), LATER);
     assert_eq!(view.state(key(1)), KeyState::unrevoked(at(7), LATER));
-    // By hand, without a version: later than that, and taken out by the word of its own key only.
-    view.put(key(1), stated(Cutoff::IssuedUpTo(NOW), 0));
-    view.unrevoke(key(1), at(8), LATER);
-    assert_eq!(view.find(key(1), NOW), Some(Cutoff::IssuedUpTo(NOW)));
-    assert_eq!(view.state(key(1)).held().unwrap().version, at(9));
     view.prune(LATER);
     assert_eq!(view.unrevoked(key(1)), Version::NONE);
 }

@@ -6,8 +6,9 @@ use super::{names, native};
 use crate::support::cluster::{Cluster, Flavour};
 use crate::support::{Config, Revoxy, Scratch, SigningKey, Token, eventually};
 
-const WITH_VIEW: [&str; 14] = [
+const WITH_VIEW: [&str; 15] = [
     "+ping",
+    "+time",
     "+info",
     "+client|tracking",
     "+scan",

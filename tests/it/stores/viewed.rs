@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use revoxy::clock::{Moment, SystemClock, Timestamp};
 use revoxy::metrics::{CheckLabels, FeedMetrics, Metrics};
 use revoxy::revocation::{
-    Cutoff, Deletions, FeedSettings, Lookups, Page, RedisClusterStore, RedisStore, Revocation,
-    RevocationKey, RevocationStore, StoreError, TokenRegistry, View,
+    Cutoff, Deletions, Durability, FeedSettings, Lookups, Page, RedisClusterStore, RedisStore,
+    Revocation, RevocationKey, RevocationStore, StoreError, TokenRegistry, View,
 };
 
 use super::fixture::{Durable, Fixture, Store, is_back};
@@ -126,7 +126,7 @@ impl<S: RevocationStore> RevocationStore for Patient<S> {
         self.0.lookup(keys).await
     }
 
-    async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError> {
+    async fn revoke(&self, revocation: &Revocation) -> Result<Durability, StoreError> {
         self.0.revoke(revocation).await
     }
 

@@ -59,6 +59,11 @@ impl Redis {
     }
 
     /// A Valkey that forgets everything when it ends.
+    /// A Valkey with these arguments.
+    pub async fn with_valkey(scratch: &Scratch, arguments: &[&str]) -> Self {
+        Self::start_as(scratch, Kind::Valkey, arguments).await
+    }
+
     pub async fn valkey(scratch: &Scratch) -> Self {
         Self::start_as(scratch, Kind::Valkey, &[]).await
     }

@@ -335,6 +335,7 @@ impl Trio {
             }),
             credentials: Credentials::default(),
             tls: None,
+            durable_replicas: None,
             connect_timeout: PATIENCE,
         }
     }

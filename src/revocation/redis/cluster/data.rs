@@ -1,6 +1,6 @@
 //! Reading and writing keys in any slot, for the feed.
 
-use redis::{Cmd, RedisError, RedisResult, Value};
+use redis::{Cmd, FromRedisValue as _, RedisError, RedisResult, Value};
 
 use super::super::link::Reading;
 use super::super::script;
@@ -54,8 +54,11 @@ fn reading(mut values: Vec<Value>) -> RedisResult<Reading> {
     let wrong = || RedisError::from((redis::ErrorKind::UnexpectedReturnType, "unexpected answer"));
     match values.pop() {
         Some(Value::ServerError(error)) => Err(error.into()),
-        Some(Value::Array(both)) => match <[Value; 2]>::try_from(both) {
-            Ok([life, value]) => Reading::of(value, &life).ok_or_else(wrong),
+        Some(Value::Array(all)) => match <[Value; 3]>::try_from(all) {
+            Ok([life, value, at]) => {
+                let at = u64::from_redis_value(at).ok().filter(|at| *at != 0);
+                Reading::of(value, &life, at).ok_or_else(wrong)
+            }
             Err(_) => Err(wrong()),
         },
         _ => Err(wrong()),

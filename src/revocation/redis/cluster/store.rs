@@ -14,7 +14,7 @@ use super::super::super::key::RevocationKey;
 use super::super::super::statement::{Cutoff, Revocation};
 use super::super::super::version::VersionClock;
 use super::super::super::view::View;
-use super::super::super::{Page, RevocationStore, StoreError, TokenRegistry};
+use super::super::super::{Durability, Page, RevocationStore, StoreError, TokenRegistry};
 use super::super::applications;
 use super::super::connector::Connector;
 use super::super::feed::{FeedSettings, TrustedServers};
@@ -112,7 +112,8 @@ impl RedisClusterStore {
         for key in keys {
             let mut next = || answers.next().and_then(|mut answer| answer.pop());
             let (whole, restored) = (next(), next());
-            let (left, value): (i64, Option<Vec<u8>>) = read_as(whole.unwrap_or(Value::Nil))?;
+            let (left, value, _): (i64, Option<Vec<u8>>, u64) =
+                read_as(whole.unwrap_or(Value::Nil))?;
             let restored: Option<Vec<u8>> = read_as(restored.unwrap_or(Value::Nil))?;
             let expires_at = match u64::try_from(left) {
                 Ok(ms) => now.plus(Duration::from_millis(ms)),
@@ -178,12 +179,13 @@ impl RevocationStore for RedisClusterStore {
         keys.iter().map(read).collect()
     }
 
-    async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError> {
+    async fn revoke(&self, revocation: &Revocation) -> Result<Durability, StoreError> {
         let life = revocation.expires_at.since(self.clock.now()).as_millis();
         if life == 0 || revocation.means_nothing() {
-            return Ok(());
+            return Ok(Durability::default());
         }
-        self.write_revocation(revocation, life).await
+        self.write_revocation(revocation, life).await?;
+        Ok(Durability::default())
     }
 
     async fn unrevoke(&self, key: &RevocationKey) -> Result<bool, StoreError> {

@@ -50,7 +50,7 @@ impl RedisClusterStore {
                 least = stated.next();
                 continue;
             }
-            let stands = |view: &View| refuses(view, revocation, self.clock.now());
+            let stands = |view: &View| refuses(view, revocation, stated, self.clock.now());
             let stands_alone = |state: KeyState| {
                 let held = state.held();
                 held.is_some_and(|held| held.version >= stated && held.cutoff >= revocation.cutoff)
@@ -101,7 +101,7 @@ impl RedisClusterStore {
     /// What stands under the restored name, and its life in ms.
     async fn restored(&self, key: &RevocationKey) -> Result<(KeyState, i64), StoreError> {
         let question = read_whole(&StoredKey::restored(key.hash()));
-        let (left, value): (i64, Option<Vec<u8>>) = self.write_one(question).await?;
+        let (left, value, _): (i64, Option<Vec<u8>>, u64) = self.write_one(question).await?;
         let state = match left {
             -2 => KeyState::NOTHING,
             _ => format::restored_state(Stated::read(value.as_deref()), Timestamp::NEVER),
@@ -140,7 +140,7 @@ impl RedisClusterStore {
             return Ok(in_view(&following.view));
         }
         self.router.confirmed_after(at).await?;
-        let (left, value): (i64, Option<Vec<u8>>) =
+        let (left, value, _): (i64, Option<Vec<u8>>, u64) =
             self.write_one(read_whole(key.rendered())).await?;
         let stated = Stated::read(value.as_deref());
         Ok(left != -2 && alone(stated.state(Version::NONE, Timestamp::NEVER)))
