@@ -6,9 +6,11 @@ export PATH := $(CURDIR)/.tools/bin:$(PATH)
 .DEFAULT_GOAL := help
 FUZZ_SECONDS ?= 60
 
-.PHONY: help demo test safety fuzz lint validate bench build release fmt advisories clean
+.PHONY: help demo test safety model interleavings simulate mutants fuzz lint validate bench build release fmt advisories clean
 
 FAULTS ?= 200
+SEEDS ?= 1..10000
+OVER ?= redis
 SEED ?= $(shell date +%s)
 
 help: ## list the targets
@@ -27,6 +29,24 @@ safety: ## the promise about staleness against FAULTS=200 faults drawn from SEED
 	@scripts/setup test
 	REVOXY_SAFETY_SEED=$(SEED) REVOXY_SAFETY_FAULTS=$(FAULTS) cargo test --locked --test it safety:: -- --nocapture --test-threads 1
 
+model: ## every interleaving of a few statements, servers, replicas and faults, under the rules of versions
+	@scripts/setup build
+	cd verification/model && cargo test --release --locked
+
+interleavings: ## the view under loom (every order of its atomics) and shuttle (more threads)
+	@scripts/setup build
+	cd verification/interleavings && RUSTFLAGS="--cfg loom" cargo test --release --locked
+	cd verification/interleavings && RUSTFLAGS="--cfg shuttle" cargo test --release --locked --target-dir target/shuttle
+
+simulate: ## the real feed over a simulated network and a model of Redis: SEEDS=1..10000 OVER=redis
+	@scripts/setup simulation
+	cd verification/simulation && cargo test --release --locked
+	cd verification/simulation && cargo run --release --locked --quiet -- run --seeds $(SEEDS) --over $(OVER)
+
+mutants: ## changes to the decision, the view, the checker and the joining of statements that no unit test notices; hours
+	@scripts/setup mutants
+	cargo mutants --no-shuffle
+
 fuzz: ## the token verifier and a whole check under libFuzzer, FUZZ_SECONDS=60 each
 	@scripts/setup fuzz
 	cd fuzz && python3 seeds.py
@@ -40,6 +60,7 @@ lint: ## formatting, clippy, rustdoc, licences, banned and unused dependencies
 	@scripts/setup lint
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
+	for crate in model simulation interleavings; do (cd verification/$$crate && cargo fmt --check) || exit 1; done
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --document-private-items --locked
 	cargo deny check bans licenses sources
 	cargo machete

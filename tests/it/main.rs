@@ -48,3 +48,4 @@ mod unavailable;
 mod vanishing;
 mod verification;
 mod verification_envoy;
+mod words;
