@@ -280,6 +280,20 @@ async fn the_same_rights_suffice_in_valkey() {
     assert_eq!(refused(&valkey), Vec::<String>::new());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_with_the_rights_of_the_first_version_need_not_be_changed_before_an_upgrade() {
+    let scratch = Scratch::new();
+    let redis = Redis::durable(&scratch).await;
+    let timeless = |commands: &[&'static str]| -> Vec<&'static str> {
+        let others = commands.iter().filter(|right| **right != "+time");
+        others.copied().collect()
+    };
+    begin(&redis, &timeless(&WITH_VIEW));
+    use_with_view(&redis, &scratch, PATIENCE).await.unwrap();
+    begin(&redis, &timeless(&WITHOUT_VIEW));
+    use_without_view(&redis, &scratch, PATIENCE).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_password_that_changed_in_redis_and_in_its_file_is_used_by_the_next_connection() {
     let (scratch, key) = (Scratch::new(), SigningKey::generate(Algorithm::ES256));
