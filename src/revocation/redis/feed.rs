@@ -62,6 +62,8 @@ use super::session::Session;
 const COMPARISON_PACE: Duration = Duration::from_millis(10);
 /// How soon everything is compared when slots have changed hands.
 const COMPARE_AFTER_MOVES: Duration = Duration::from_secs(5);
+/// The longest time between two heartbeats of a cluster.
+const LONGEST_BEAT: Duration = Duration::from_millis(250);
 /// The least that other replicas are given to write back what a server has lost.
 const LEAST_SETTLING: Duration = Duration::from_secs(1);
 
@@ -294,7 +296,11 @@ impl Feed {
             Some(at) => self.connector.standing(at),
             None => Standing::undoubted(),
         };
-        let beats = if link.is_cluster() { 8 } else { 4 };
+        let every = match link.is_cluster() {
+            // A write waits for two of them.
+            true => (self.settings.max_staleness / 8).min(LONGEST_BEAT),
+            false => self.settings.max_staleness / 4,
+        };
         let mut session = Session {
             reconciliation: Reconciliation::new(
                 Arc::clone(&self.view),
@@ -326,8 +332,7 @@ impl Feed {
             );
         }
         let settled = Moment::now() + settling;
-        let mut beats =
-            interval((self.settings.max_staleness / beats).max(Duration::from_millis(10)));
+        let mut beats = interval(every.max(Duration::from_millis(10)));
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut comparisons = interval(COMPARISON_PACE);
         comparisons.set_missed_tick_behavior(MissedTickBehavior::Delay);

@@ -104,6 +104,11 @@ impl Reconciliation {
 
     /// Takes in what stands under the restored name of a hash: it adds to what stands under its own.
     pub(super) fn take_restored(&mut self, hash: KeyHash, standing: &Standing) -> Change {
+        // What has no version there was written back by an older version of Revoxy, and not set just now.
+        let standing = &Standing {
+            seen: Version::FIRST,
+            ..*standing
+        };
         self.hear_of_versions(standing);
         let restored = standing.state(Version::NONE);
         self.view

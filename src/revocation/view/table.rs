@@ -5,8 +5,9 @@
 //! slots are not used again but left behind when the table is rebuilt, as a new one that readers come to by an atomic
 //! pointer while those within the old one finish there.
 //!
-//! The two words of an entry are changed one after the other, so a reader may see the new cutoff with the old expiry
-//! or the old cutoff with the new expiry: each a state between the two, and gone when the change returns.
+//! The two words of an entry are changed one after the other, the cutoff first, and read the other way round. So a reader may see
+//! the new cutoff with the old expiry, which is never weaker than both states and gone when the change returns. It never sees the
+//! old cutoff with the new expiry.
 
 use std::sync::Arc;
 
