@@ -4,6 +4,9 @@
 //! both know together: every component is the later, or the greater, of the two. So it does not matter who joins what first, nor how
 //! often (commutative, associative, idempotent). An un-revocation takes back what has its version or an earlier one.
 //!
+//! What one account knows to have been taken back is left out before the accounts are put together ([`KeyState::merge`]): otherwise a cutoff
+//! that was taken back would return with the version of a later revocation.
+//!
 //! Two things are not exact and err towards refusing. The latest cutoff is kept, and the latest version of any cutoff, but not
 //! which cutoff came with which version: a cutoff that was set back stays. And of a longer and a shorter life the longer is kept.
 
@@ -128,6 +131,35 @@ impl KeyState {
             cutoff: self.cutoff.max(other.cutoff),
             expires_at: self.expires_at.max(other.expires_at),
         }
+    }
+
+    /// What is left of it for those who know of this un-revocation: without what that takes back.
+    fn after(self, unrevoked: Version) -> Self {
+        let mut left = self;
+        left.unrevoked = self.unrevoked.max(unrevoked);
+        if left.all <= left.unrevoked {
+            left.all = Version::NONE;
+        }
+        if left.up_to <= left.unrevoked {
+            (left.up_to, left.cutoff) = (Version::NONE, Self::NOTHING.cutoff);
+        }
+        left
+    }
+
+    /// What both know together, without what either knows to have been taken back. Never less than what stands, and never more than
+    /// [`KeyState::join`] says: that keeps a cutoff that was taken back, and gives it the version of a later revocation.
+    #[must_use]
+    pub(super) fn merge(self, other: Self) -> Self {
+        let unrevoked = self.unrevoked.max(other.unrevoked);
+        let (one, other) = (self.after(unrevoked), other.after(unrevoked));
+        let mut both = one.join(other);
+        // How long an un-revocation is remembered says nothing about how long a revocation stands.
+        match (one.held(), other.held()) {
+            (Some(_), None) => both.expires_at = one.expires_at,
+            (None, Some(_)) => both.expires_at = other.expires_at,
+            _ => {}
+        }
+        both
     }
 
     /// The revocation that stands after all this, if one does, with one version for all of it. Where every token is revoked, and
@@ -257,6 +289,20 @@ mod tests {
         }
 
         #[test]
+        fn merging_refuses_no_less_than_what_was_stated_and_no_more_than_joining(
+            one in prop::collection::vec(statements(), 0..4),
+            other in prop::collection::vec(statements(), 0..4),
+        ) {
+            let exact = exactly(one.iter().chain(&other));
+            let (one, other) = (as_kept(&one), as_kept(&other));
+            let merged = one.merge(other);
+            prop_assert!(cutoff(merged) >= exact, "{:?} {:?}", merged, exact);
+            prop_assert!(cutoff(merged) <= cutoff(one.join(other)));
+            prop_assert_eq!(merged, other.merge(one));
+            prop_assert_eq!(merged.merge(one), merged);
+        }
+
+        #[test]
         fn a_later_statement_wins_whatever_it_is_joined_with(a in states()) {
             let last = 9;
             prop_assert_eq!(cutoff(a.join(unrevoked(last))), None);
@@ -287,6 +333,15 @@ mod tests {
         let logout = revoked(Cutoff::IssuedUpTo(at(5)), 3, 0);
         let expected = Some(Cutoff::IssuedUpTo(at(5)));
         assert_eq!(cutoff(logout.join(lockout).join(taken_back)), expected);
+    }
+
+    #[test]
+    fn a_cutoff_that_was_taken_back_does_not_return_with_a_later_one() {
+        let (latest, earlier) = (Cutoff::IssuedUpTo(at(8)), Cutoff::IssuedUpTo(at(5)));
+        let before = revoked(latest, 1, 0);
+        let since = revoked(earlier, 3, 2);
+        assert_eq!(cutoff(before.merge(since)), Some(earlier));
+        assert_eq!(cutoff(since.merge(before)), Some(earlier));
     }
 
     #[test]

@@ -93,7 +93,7 @@ pub(super) fn cutoff(native: Option<&[u8]>, restored: Option<&[u8]>) -> Option<C
     let restored = restored.map(|value| restored_state(Stated::read(Some(value)), end));
     let restored = restored.unwrap_or(KeyState::NOTHING);
     let native = native.map(|value| Stated::read(Some(value)).state(restored.unrevoked, end));
-    let both = native.unwrap_or(KeyState::NOTHING).join(restored);
+    let both = native.unwrap_or(KeyState::NOTHING).merge(restored);
     both.held().map(|held| held.cutoff)
 }
 

@@ -70,14 +70,14 @@ impl Reconciliation {
             return Ok(());
         }
         let forgotten = lost.is_some() || self.is_owing() || self.moving.has_moved();
-        // What was restored stands for itself, and was not deleted.
-        let ignored = |m: &Missing| self.deletions == Deletions::Ignore && m.stands.is_none();
-        let (lost, deleted): (Vec<_>, Vec<_>) =
-            missing.into_iter().partition(|m| forgotten || ignored(m));
-        for entry in &deleted {
+        if forgotten || self.deletions == Deletions::Ignore {
+            // Also where something was restored that says less: the rest of what is held stood under the name that was deleted.
+            return self.write_back(link, &missing).await;
+        }
+        for entry in &missing {
             entry.accept(&self.view);
         }
-        self.write_back(link, &lost).await
+        Ok(())
     }
 
     /// Everything has been read, and these entries of the view were not among it.
@@ -148,7 +148,7 @@ impl Reconciliation {
     fn counting(&self, hash: KeyHash, restored: KeyState) -> Option<Held> {
         let unrevoked = self.view.unrevoked(hash);
         restored
-            .join(KeyState::unrevoked(unrevoked, restored.expires_at))
+            .merge(KeyState::unrevoked(unrevoked, restored.expires_at))
             .held()
     }
 

@@ -2,8 +2,7 @@
 //!
 //! While the history of the server goes on, what stands is the latest word, and takes the place of what the view holds. On a server
 //! that may have lost writes it may be an older word: then view and server are joined, and what the view knows beyond the
-//! server is written back. So they are where deletions are ignored: what stands with less may have been deleted in between. The
-//! exception are un-revocations: what has a version and was stated before one that the view knows of is taken back on any server.
+//! server is written back. So they are where deletions are ignored: what stands with less may have been deleted in between.
 
 use redis::RedisResult;
 
@@ -59,13 +58,24 @@ impl Reconciliation {
         if let Some((Cutoff::NoToken, _)) = standing.stated.revoked {
             return self.take_grace(key, hash, &known, standing.expires_at);
         }
-        let stands = standing.held(known.unrevoked);
-        if stands.is_none() && standing.held(Version::NONE).is_some() {
-            // It was taken back by an un-revocation that the server does not have.
-            self.restore_unrevocation(hash, &known);
+        let mut stands = standing.held(known.unrevoked);
+        if stands.is_none()
+            && let Some(earlier) = standing.held(Version::NONE)
+        {
+            if self.may_have_lost() || key.restorable().is_none() {
+                // It was taken back by an un-revocation that the server does not have.
+                self.restore_unrevocation(hash, &known);
+            } else {
+                // The server has lost nothing. So the un-revocation was overwritten or deleted by hand, or is at its end, and this came
+                // after that: only whoever wrote it had a clock that is behind, and had not heard of the un-revocation.
+                stands = Some(Held {
+                    version: known.unrevoked.next(),
+                    ..earlier
+                });
+            }
         }
         let read = standing.state(known.unrevoked);
-        let both = known.join(read);
+        let both = known.merge(read);
         if key.restorable().is_some()
             && self.keeps_the_stronger()
             && let Some(held) = self.worth_keeping(&both)
@@ -116,7 +126,7 @@ impl Reconciliation {
         let now = self.clock.now();
         let live = self.view.entry(hash).filter(|held| held.expires_at > now);
         let known = self.view.state(hash);
-        let counts = restored.join(KeyState::unrevoked(known.unrevoked, now));
+        let counts = restored.merge(KeyState::unrevoked(known.unrevoked, now));
         let Some(counts) = counts.held() else {
             if restored.held().is_some() {
                 self.restore_unrevocation(hash, &known);

@@ -62,7 +62,7 @@ pub(super) async fn restore(
     let known = missing.iter().map(|entry| {
         // Seen, in this round: it stands. Strengthened and not put, because it may have been revoked anew meanwhile.
         view.strengthen(entry.hash, entry.held);
-        (entry.hash, view.state(entry.hash).join(entry.known))
+        (entry.hash, view.state(entry.hash).merge(entry.known))
     });
     let known: Vec<_> = known.collect();
     write(link, &known, clock.now()).await

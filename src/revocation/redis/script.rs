@@ -117,6 +117,8 @@ pub(super) const REVOKE: &str = about_statements!(
     local unrevoked = math.max(old.unrevoked, restored.unrevoked)
     local version = number(ARGV[4])
     if version <= unrevoked then return {0, text(unrevoked)} end
+    -- Later than an un-revocation that was overwritten or deleted by hand here, and that a view still knows.
+    version = math.max(version, present())
     if stands(old, unrevoked) then
         version = math.max(version, old.version)
         if cutoff and old.cutoff then cutoff = math.max(cutoff, old.cutoff) else cutoff = nil end

@@ -138,7 +138,7 @@ impl Standing {
             },
             _ => self.stated,
         };
-        stated.state(known, self.expires_at).join(self.restored)
+        stated.state(known, self.expires_at).merge(self.restored)
     }
 
     /// What a view is to hold of it.
