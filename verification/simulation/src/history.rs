@@ -50,7 +50,7 @@ pub struct Statement {
 }
 
 /// Names a statement.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatementId {
     key: usize,
     at: usize,
@@ -143,9 +143,15 @@ impl History {
         &self.keys[key]
     }
 
-    /// When the last acknowledgement was given.
-    pub fn last_acknowledged(&self) -> Option<Stamp> {
+    /// A statement.
+    pub fn statement(&self, id: StatementId) -> &Statement {
+        &self.keys[id.key][id.at]
+    }
+
+    /// When the last acknowledgement was given, of those statements that count.
+    pub fn last_acknowledged(&self, counts: impl Fn(By) -> bool) -> Option<Stamp> {
         let all = self.keys.iter().flatten();
+        let all = all.filter(|statement| counts(statement.by));
         all.filter_map(|statement| statement.acknowledged).max()
     }
 }

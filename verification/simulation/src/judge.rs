@@ -56,8 +56,8 @@ pub enum Violation {
 pub struct Promise {
     /// How old a view may be, in milliseconds.
     pub max_staleness: u64,
-    /// Un-revocations through the API are remembered when the server loses them.
-    pub versions: bool,
+    /// What is done by hand takes revocations back, and not only the API.
+    pub hand_takes_back: bool,
 }
 
 /// The judge of one schedule.
@@ -147,6 +147,12 @@ impl Judge {
             && !all.iter().any(may_end)
     }
 
+    /// Whether a statement takes back for certain what it says to take back. Where deletions are ignored, what is written by hand with
+    /// less than what stands is taken for a loss.
+    fn is_believed(&self, s: &Statement) -> bool {
+        s.acknowledged.is_some() && (self.promise.hand_takes_back || s.by != By::Hand)
+    }
+
     /// When the token was taken back for certain, so that nothing revokes it since; `None` where anybody may have revoked
     /// it since, or may revoke it yet, or where the server has lost what nobody else could know.
     fn taken_back(
@@ -158,7 +164,7 @@ impl Judge {
     ) -> Option<Stamp> {
         let last = all
             .iter()
-            .filter(|s| s.says.ends(issued_at) && s.acknowledged.is_some())
+            .filter(|s| s.says.ends(issued_at) && self.is_believed(s))
             .max_by_key(|s| s.acknowledged)?;
         let revoking = || {
             all.iter()
@@ -167,9 +173,14 @@ impl Judge {
         if revoking().any(|s| !s.is_before(last)) {
             return None;
         }
+        // A value without a version takes the place of the un-revocation. Where deletions are ignored, a replica that had not heard of
+        // it joins what it holds with that value, as if no version could tell them apart.
+        let overwrites = |s: &Statement| s.by == By::Hand && !s.is_before(last);
+        if !self.promise.hand_takes_back && all.iter().any(overwrites) {
+            return None;
+        }
         let by_hand = last.by == By::Hand || revoking().any(|s| s.by == By::Hand);
-        let remembered = self.promise.versions && !by_hand;
-        if !remembered && !history.losses.is_empty() {
+        if by_hand && !history.losses.is_empty() {
             return None;
         }
         last.acknowledged
@@ -190,7 +201,7 @@ mod tests {
     fn judge() -> (Judge, History) {
         let promise = Promise {
             max_staleness: 0,
-            versions: true,
+            hand_takes_back: true,
         };
         let mut judge = Judge::new(promise);
         judge.meet(cast().tokens.len());
@@ -248,6 +259,19 @@ mod tests {
         refused.ended.millis += 2 * TURBULENCE;
         let violation = judge.hear(&refused, &history, cast());
         assert_eq!(violation, Some(Violation::RefusedAgain));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_written_by_hand_takes_nothing_back_where_deletions_are_ignored() {
+        let (mut judge, mut history) = judge();
+        state(&mut history, REVOKED);
+        let statement = history.invoke(0, By::Hand, Says::TakenBack);
+        history.acknowledge(statement);
+        let refused = check(&mut history, Verdict::Refused);
+        let last = judge.hear_last(&refused, &history, cast());
+        assert_eq!(last, Some(Violation::StaysRefused));
+        judge.promise.hand_takes_back = false;
+        assert_eq!(judge.hear_last(&refused, &history, cast()), None);
     }
 
     #[tokio::test(start_paused = true)]

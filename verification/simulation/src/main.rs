@@ -52,9 +52,6 @@ struct Given {
     /// What a deletion by hand means; the seed decides where this is not given.
     #[arg(long)]
     deletions: Option<Means>,
-    /// Demands that un-revocations survive what the server loses.
-    #[arg(long)]
-    versions: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -81,8 +78,6 @@ impl Given {
                 Means::Honour => Deletions::Honour,
                 Means::Ignore => Deletions::Ignore,
             }),
-            versions: self.versions,
-            confirmed: false,
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What happens to the servers, the replicas and the ways between them.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use revoxy::revocation::Deletions;
@@ -14,7 +15,7 @@ use crate::rng::Rng;
 use crate::tokens::cast;
 
 use super::plan::Fault;
-use super::stage::{REPLICAS, SERVER, Stage};
+use super::stage::{REPLICAS, SERVER, Seen, Stage};
 
 /// For how long a fault that destroys data waits for the replicas to have seen everything.
 const REST: Duration = Duration::from_millis(2_500);
@@ -26,6 +27,12 @@ pub(super) async fn strike(stage: &Arc<Stage>, fault: Fault, rng: &mut Rng) {
     stage.trace.event(&[4, fault as u64, replica as u64], || {
         format!("fault {fault:?} (replica {replica}, {lasts:?})")
     });
+    if stage.is_recovering() && fault != Fault::Save {
+        stage
+            .trace
+            .event(&[9], || "a loss is being made good: not done".to_owned());
+        return;
+    }
     match fault {
         Fault::Stall | Fault::Cut | Fault::Slow | Fault::Reset => {
             on_the_way(stage, fault, replica, lasts, rng);
@@ -44,7 +51,7 @@ pub(super) async fn strike(stage: &Arc<Stage>, fault: Fault, rng: &mut Rng) {
         Fault::Rewind | Fault::Lose | Fault::Evict | Fault::Flush | Fault::Delete => {
             destroy(stage, fault, lasts, rng).await;
         }
-        Fault::Replace if is_at_rest(stage).await => stage.start_replica(replica),
+        Fault::Replace if rests(stage, Seen::All).await => stage.start_replica(replica),
         Fault::Replace => {}
         Fault::Clock => {
             let ahead = i64::try_from(rng.below(40_000)).unwrap_or_default() - 20_000;
@@ -80,7 +87,9 @@ fn on_the_way(stage: &Arc<Stage>, fault: Fault, replica: usize, lasts: Duration,
         Fault::Slow => path.set_latency(rng.between(5, 100), rng.between(100, 400)),
         _ => path.reset(),
     }
-    later(stage, lasts, move |_| {
+    stage.on_the_way.fetch_add(1, Ordering::Relaxed);
+    later(stage, lasts, move |stage| {
+        stage.on_the_way.fetch_sub(1, Ordering::Relaxed);
         path.set_passes(Direction::ToServer, true);
         path.set_passes(Direction::ToClient, true);
         path.set_refuses(false);
@@ -103,11 +112,11 @@ fn start(stage: &Arc<Stage>, data: Data, after: Duration, rng: &mut Rng) {
     });
 }
 
-/// Waits until every replica has seen everything, for a while.
-async fn is_at_rest(stage: &Stage) -> bool {
+/// Waits until every replica has seen what it is to have seen, for a while.
+async fn rests(stage: &Stage, seen: Seen) -> bool {
     let step = Duration::from_millis(20);
     for _ in 0..REST.as_millis() / step.as_millis() {
-        if stage.is_at_rest() {
+        if stage.have_seen(seen) {
             return true;
         }
         sleep(step).await;
@@ -116,21 +125,38 @@ async fn is_at_rest(stage: &Stage) -> bool {
     false
 }
 
-/// What no replica has seen is lost, by the documents: so everything rests first.
+/// What has to be seen, and by every replica, before data is destroyed: by the documents the rest is lost.
+///
+/// What a replica has acknowledged is in its view, from where it is written back within the time for which the others wait, if nothing
+/// keeps the replica from its server. They wait only for a server that is another than before: of what is evicted or deleted before
+/// they have seen it, they learn when it has been written back.
+fn needed_before(stage: &Stage, fault: Fault) -> Seen {
+    let is_another = matches!(fault, Fault::Rewind | Fault::Lose);
+    match is_another && stage.on_the_way.load(Ordering::Relaxed) == 0 {
+        true => Seen::ByHand,
+        false => Seen::All,
+    }
+}
+
+/// Destroys data.
 async fn destroy(stage: &Arc<Stage>, fault: Fault, lasts: Duration, rng: &mut Rng) {
-    if !is_at_rest(stage).await || !stage.machine.is_running() {
+    let seen = needed_before(stage, fault);
+    if !rests(stage, seen).await || !stage.machine.is_running() {
         return;
     }
+    // Nothing lies on the ways by now that did not before, because faults come one after the other.
+    let all_know = stage.have_seen(Seen::All);
+    let silently = rng.one_in(3) && all_know;
     stage.trace.event(&[7], || format!("{fault:?} comes"));
     match fault {
         Fault::Rewind => {
-            stage.lose();
-            stage.machine.kill(rng.one_in(3));
+            stage.lose_some(all_know);
+            stage.machine.kill(silently);
             start(stage, stage.machine.snapshot(), lasts, rng);
         }
         Fault::Lose => {
-            stage.lose();
-            stage.machine.kill(rng.one_in(3));
+            stage.lose_some(all_know);
+            stage.machine.kill(silently);
             start(stage, Data::default(), lasts, rng);
         }
         Fault::Evict => {

@@ -68,7 +68,7 @@ async fn play(net: Net, wishes: Wishes, mut rng: Rng, trace: Trace) -> Outcome {
     trace.event(&[0], || format!("{plan:?}"));
     let machine = Machine::new(SERVER, &net, Wall::new(), rng.fork());
     machine.start(Data::default(), Duration::ZERO, |process| {
-        plan.apply(process);
+        plan.begin(process);
     });
     let replica = |at| Arc::new(Replica::new(format!("r{at}"), plan.ahead[at]));
     let replicas: Vec<_> = (0..REPLICAS).map(replica).collect();
@@ -77,7 +77,7 @@ async fn play(net: Net, wishes: Wishes, mut rng: Rng, trace: Trace) -> Outcome {
         path.set_latency(plan.latency.0, plan.latency.1);
         path.set_cuts(plan.cuts);
     }
-    let stage = Arc::new(Stage::new(net, machine, replicas, plan, wishes, trace));
+    let stage = Arc::new(Stage::new(net, machine, replicas, plan, trace));
     for at in 0..REPLICAS {
         stage.start_replica(at);
     }

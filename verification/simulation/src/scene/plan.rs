@@ -63,10 +63,6 @@ const FAULTS: [Fault; 14] = [
 pub struct Wishes {
     /// What a deletion by hand means; without, the seed decides.
     pub deletions: Option<Deletions>,
-    /// Un-revocations survive what the server loses.
-    pub versions: bool,
-    /// Revocations through the API are safe once acknowledged: no fault waits for other replicas to have seen them.
-    pub confirmed: bool,
 }
 
 /// A schedule, as far as it is decided beforehand.
@@ -103,7 +99,7 @@ pub struct Plan {
 impl Plan {
     /// What a seed decides on.
     pub fn draw(rng: &mut Rng, wishes: &Wishes) -> Self {
-        let lasts = Duration::from_millis(rng.between(3_000, 7_000));
+        let lasts = Duration::from_millis(rng.between(2_500, 6_000));
         let deletions = wishes.deletions.unwrap_or_else(|| {
             *rng.pick(&[Deletions::Honour, Deletions::Honour, Deletions::Ignore])
         });
@@ -148,6 +144,12 @@ impl Plan {
             clocks_jump: faults.iter().any(|(_, fault)| *fault == Fault::Clock),
             faults,
         }
+    }
+
+    /// Makes a server as it is planned, that was started long before the schedule: nobody has to wait for other replicas.
+    pub fn begin(&self, process: &mut Process) {
+        self.apply(process);
+        process.started -= 3_600_000;
     }
 
     /// Makes a server as it is planned.

@@ -1,6 +1,9 @@
 //! What all parts of a schedule have in common: the replicas, the server, and the record of what happens.
 
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use revoxy::revocation::Deletions;
 
 use crate::history::{By, History, Says, Stamp, StatementId};
 use crate::judge::{Check, Judge, Promise, Verdict, Violation};
@@ -9,7 +12,7 @@ use crate::redis::Machine;
 use crate::tokens::cast;
 use crate::trace::Trace;
 
-use super::plan::{Plan, Wishes};
+use super::plan::Plan;
 use super::replica::{Replica, Running};
 
 /// How many replicas there are.
@@ -29,7 +32,18 @@ pub struct Stage {
     pub plan: Plan,
     /// What happened.
     pub trace: Trace,
+    /// How many faults lie on the ways of replicas.
+    pub on_the_way: AtomicUsize,
     record: Mutex<Record>,
+}
+
+/// What every replica is to have seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Seen {
+    /// All that was acknowledged, on the server that came after the last loss.
+    All,
+    /// What was acknowledged to somebody at the server itself. What a replica has acknowledged is in its own view.
+    ByHand,
 }
 
 struct Record {
@@ -38,7 +52,9 @@ struct Record {
     violations: Vec<(Violation, Check)>,
     checks: u64,
     /// Statements that have not been answered yet.
-    under_way: usize,
+    under_way: Vec<StatementId>,
+    /// What only some replicas know was lost, and may not have been made good.
+    recovering: bool,
 }
 
 impl Stage {
@@ -47,12 +63,11 @@ impl Stage {
         machine: Machine,
         replicas: Vec<Arc<Replica>>,
         plan: Plan,
-        wishes: Wishes,
         trace: Trace,
     ) -> Self {
         let promise = Promise {
             max_staleness: plan.max_staleness.as_millis() as u64,
-            versions: wishes.versions,
+            hand_takes_back: plan.deletions == Deletions::Honour,
         };
         Self {
             net,
@@ -60,12 +75,14 @@ impl Stage {
             replicas,
             plan,
             trace,
+            on_the_way: AtomicUsize::new(0),
             record: Mutex::new(Record {
                 history: History::new(cast().keys.len()),
                 judge: Judge::new(promise),
                 violations: Vec::new(),
                 checks: 0,
-                under_way: 0,
+                under_way: Vec::new(),
+                recovering: false,
             }),
         }
     }
@@ -87,8 +104,9 @@ impl Stage {
         self.trace
             .event(&numbers, || format!("{by:?} begins: {name} {says:?}"));
         let mut record = self.record();
-        record.under_way += 1;
-        record.history.invoke(key, by, says)
+        let statement = record.history.invoke(key, by, says);
+        record.under_way.push(statement);
+        statement
     }
 
     /// The statement was answered: acknowledged, or not.
@@ -99,7 +117,7 @@ impl Stage {
         words: impl FnOnce() -> String,
     ) {
         let mut record = self.record();
-        record.under_way -= 1;
+        record.under_way.retain(|other| *other != statement);
         if acknowledged {
             record.history.acknowledge(statement);
         }
@@ -111,15 +129,42 @@ impl Stage {
         self.record().history.lose();
     }
 
-    /// Whether nothing is being stated, and every replica's view is known to hold all that was acknowledged.
-    pub fn is_at_rest(&self) -> bool {
+    /// The server has lost something that not every replica may know.
+    pub fn lose_some(&self, all_know: bool) {
+        self.lose();
+        if !all_know {
+            self.record().recovering = true;
+        }
+    }
+
+    /// Whether the server has lost what only some replicas know, and the others have not heard of it yet.
+    pub fn is_recovering(&self) -> bool {
         let mut record = self.record();
-        if record.under_way > 0 {
+        let lost = record.history.losses.last().copied();
+        record.recovering = record.recovering && !self.are_fresh_since(lost);
+        record.recovering
+    }
+
+    /// Whether nothing of this is being stated, and every replica's view is known to hold it.
+    pub fn have_seen(&self, what: Seen) -> bool {
+        let mut guard = self.record();
+        let record = &mut *guard;
+        let history = &record.history;
+        let counts = |by: By| what == Seen::All || by == By::Hand;
+        let mut under_way = record.under_way.iter().map(|s| history.statement(*s));
+        if under_way.any(|statement| counts(statement.by)) {
             return false;
         }
-        let now = record.history.now();
-        let last = record.history.last_acknowledged();
-        let since = last.map_or(u64::MAX, |last: Stamp| now.millis - last.millis);
+        let lost = history.losses.last().filter(|_| what == Seen::All);
+        let last = history.last_acknowledged(counts).max(lost.copied());
+        drop(guard);
+        self.are_fresh_since(last)
+    }
+
+    /// Whether every replica's view is known to be complete as of a later moment.
+    fn are_fresh_since(&self, moment: Option<Stamp>) -> bool {
+        let now = self.trace.millis();
+        let since = moment.map_or(u64::MAX, |moment| now - moment.millis);
         self.replicas.iter().all(|replica| {
             let running = replica.running();
             let age = running.and_then(|running| running.age());
