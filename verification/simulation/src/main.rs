@@ -58,6 +58,8 @@ struct Given {
 enum Over {
     /// One server.
     Redis,
+    /// Two servers and three Sentinels.
+    Sentinel,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -70,10 +72,11 @@ enum Means {
 
 impl Given {
     fn wishes(self) -> Wishes {
-        match self.over {
-            Over::Redis => {}
-        }
         Wishes {
+            over: match self.over {
+                Over::Redis => scene::Over::Redis,
+                Over::Sentinel => scene::Over::Sentinel,
+            },
             deletions: self.deletions.map(|means| match means {
                 Means::Honour => Deletions::Honour,
                 Means::Ignore => Deletions::Ignore,

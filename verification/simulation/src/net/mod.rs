@@ -92,7 +92,8 @@ impl Net {
                 }
             }
         }
-        let (ours, theirs) = Socket::pair(&path);
+        let (ours, mut theirs) = Socket::pair(&path);
+        theirs.peer = from;
         match door.knock(theirs) {
             true => Ok(ours),
             false => Err(io::ErrorKind::ConnectionRefused.into()),

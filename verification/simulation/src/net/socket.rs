@@ -20,6 +20,8 @@ pub struct Socket {
     arrival: Option<Pin<Box<Sleep>>>,
     /// The other end is not told when this one is dropped.
     vanishes: bool,
+    /// Who has connected; empty at the end that did.
+    pub peer: String,
 }
 
 impl Socket {
@@ -35,6 +37,7 @@ impl Socket {
             path: Arc::clone(path),
             arrival: None,
             vanishes: false,
+            peer: String::new(),
         };
         (end(&down, &up), end(&up, &down))
     }

@@ -10,6 +10,7 @@ mod keyspace;
 mod machine;
 mod process;
 mod scripts;
+mod sentinels;
 mod sets;
 mod strings;
 
@@ -17,3 +18,4 @@ pub use keyspace::{Entry, Keyspace, Value};
 pub use machine::Machine;
 pub use process::{Age, Data, Process, Role};
 pub use scripts::sha1;
+pub use sentinels::{Ensemble, MASTER, SENTINELS, SERVERS};

@@ -10,12 +10,13 @@ use tokio::time::sleep;
 use crate::hand;
 use crate::history::{By, Says};
 use crate::net::Direction;
-use crate::redis::Data;
+use crate::redis::{Data, SENTINELS, SERVERS};
 use crate::rng::Rng;
 use crate::tokens::cast;
 
+use super::failover;
 use super::plan::Fault;
-use super::stage::{REPLICAS, SERVER, Seen, Stage};
+use super::stage::{REPLICAS, Seen, Stage};
 
 /// For how long a fault that destroys data waits for the replicas to have seen everything.
 const REST: Duration = Duration::from_millis(2_500);
@@ -35,19 +36,39 @@ pub(super) async fn strike(stage: &Arc<Stage>, fault: Fault, rng: &mut Rng) {
     }
     match fault {
         Fault::Stall | Fault::Cut | Fault::Slow | Fault::Reset => {
-            on_the_way(stage, fault, replica, lasts, rng);
+            let end = stage.primary().name.clone();
+            on_the_way(stage, fault, (replica, &end), lasts, rng);
+        }
+        Fault::Mute => {
+            let end = *rng.pick(&SENTINELS);
+            on_the_way(stage, Fault::Stall, (replica, end), lasts, rng);
+        }
+        Fault::Failover | Fault::Hang | Fault::Crash => {
+            failover::strike(stage, fault, lasts, rng).await;
+        }
+        Fault::Lag => {
+            if let Some(ensemble) = &stage.ensemble {
+                ensemble.set_lag(lasts);
+                later(stage, lasts, |stage| {
+                    stage
+                        .ensemble
+                        .iter()
+                        .for_each(|e| e.set_lag(Duration::ZERO));
+                });
+            }
         }
         Fault::Pause => {
-            stage.machine.pause(true);
-            later(stage, lasts, |stage| stage.machine.pause(false));
+            let machine = stage.primary().clone();
+            machine.pause(true);
+            later(stage, lasts, move |_| machine.pause(false));
         }
         Fault::Restart => {
             // It loses nothing, which nobody but the server knows: another process may have.
             stage.lose();
-            let data = stage.machine.kill(rng.one_in(3));
+            let data = stage.primary().kill(rng.one_in(3));
             start(stage, data, lasts, rng);
         }
-        Fault::Save => stage.machine.save(),
+        Fault::Save => stage.primary().save(),
         Fault::Rewind | Fault::Lose | Fault::Evict | Fault::Flush | Fault::Delete => {
             destroy(stage, fault, lasts, rng).await;
         }
@@ -68,8 +89,14 @@ fn later(stage: &Arc<Stage>, after: Duration, then: impl FnOnce(&Stage) + Send +
     });
 }
 
-fn on_the_way(stage: &Arc<Stage>, fault: Fault, replica: usize, lasts: Duration, rng: &mut Rng) {
-    let path = stage.net.path(&stage.replicas[replica].name, SERVER);
+fn on_the_way(
+    stage: &Arc<Stage>,
+    fault: Fault,
+    (replica, end): (usize, &str),
+    lasts: Duration,
+    rng: &mut Rng,
+) {
+    let path = stage.net.path(&stage.replicas[replica].name, end);
     let (low, high) = stage.plan.latency;
     match fault {
         Fault::Stall => {
@@ -102,18 +129,18 @@ fn start(stage: &Arc<Stage>, data: Data, after: Duration, rng: &mut Rng) {
     let loading = Duration::from_millis(*rng.pick(&[0, 0, 50, 300]));
     later(stage, after, move |stage| {
         // Another fault may have started it meanwhile, and it may hold more by now.
-        if stage.machine.with(|_, _| ()).is_none() {
+        if stage.primary().with(|_, _| ()).is_none() {
             stage.trace.event(&[5], || "the server starts".to_owned());
             let plan = &stage.plan;
             stage
-                .machine
+                .primary()
                 .start(data, loading, |process| plan.apply(process));
         }
     });
 }
 
 /// Waits until every replica has seen what it is to have seen, for a while.
-async fn rests(stage: &Stage, seen: Seen) -> bool {
+pub(super) async fn rests(stage: &Stage, seen: Seen) -> bool {
     let step = Duration::from_millis(20);
     for _ in 0..REST.as_millis() / step.as_millis() {
         if stage.have_seen(seen) {
@@ -141,7 +168,7 @@ fn needed_before(stage: &Stage, fault: Fault) -> Seen {
 /// Destroys data.
 async fn destroy(stage: &Arc<Stage>, fault: Fault, lasts: Duration, rng: &mut Rng) {
     let seen = needed_before(stage, fault);
-    if !rests(stage, seen).await || !stage.machine.is_running() {
+    if !rests(stage, seen).await || !stage.primary().is_running() {
         return;
     }
     // Nothing lies on the ways by now that did not before, because faults come one after the other.
@@ -151,19 +178,19 @@ async fn destroy(stage: &Arc<Stage>, fault: Fault, lasts: Duration, rng: &mut Rn
     match fault {
         Fault::Rewind => {
             stage.lose_some(all_know);
-            stage.machine.kill(silently);
-            start(stage, stage.machine.snapshot(), lasts, rng);
+            stage.primary().kill(silently);
+            start(stage, stage.primary().snapshot(), lasts, rng);
         }
         Fault::Lose => {
             stage.lose_some(all_know);
-            stage.machine.kill(silently);
+            stage.primary().kill(silently);
             start(stage, Data::default(), lasts, rng);
         }
         Fault::Evict => {
             stage.lose();
             let count = rng.between(1, 4);
             stage
-                .machine
+                .primary()
                 .with(|process, _| process.run_out_of_memory(count));
         }
         Fault::Flush => flush(stage).await,
@@ -172,7 +199,8 @@ async fn destroy(stage: &Arc<Stage>, fault: Fault, lasts: Duration, rng: &mut Rn
             stage.lose();
             let key = cast().keys[*rng.pick(&stage.plan.keys)].rendered();
             let command = ["DEL", key].map(str::to_owned);
-            hand::give(&stage.net, "hand", SERVER, &command).await;
+            let server = stage.primary().name.clone();
+            hand::give(&stage.net, "hand", &server, &command).await;
         }
     }
 }
@@ -190,21 +218,27 @@ async fn flush(stage: &Arc<Stage>) {
         }
         false => stage.lose(),
     }
-    let reply = hand::give(&stage.net, "hand", SERVER, &command).await;
+    let server = stage.primary().name.clone();
+    let reply = hand::give(&stage.net, "hand", &server, &command).await;
+    let counts = reply.is_some() && stage.primary().name == server;
     for statement in statements {
-        stage.answer(statement, reply.is_some(), || "flushed".to_owned());
+        stage.answer(statement, counts, || "flushed".to_owned());
     }
 }
 
 /// Ends all faults.
 pub(super) fn heal(stage: &Stage) {
     stage.trace.event(&[8], || "all faults end".to_owned());
-    for path in stage.net.paths_to(SERVER) {
+    let ends = SERVERS.iter().chain(&SENTINELS);
+    for path in ends.flat_map(|end| stage.net.paths_to(end)) {
         path.set_passes(Direction::ToServer, true);
         path.set_passes(Direction::ToClient, true);
         path.set_refuses(false);
         path.set_latency(stage.plan.latency.0, stage.plan.latency.1);
     }
-    stage.machine.pause(false);
+    stage
+        .servers
+        .iter()
+        .for_each(|machine| machine.pause(false));
     // One that is down is started by the task that waits for its time.
 }

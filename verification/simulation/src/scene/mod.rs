@@ -1,5 +1,6 @@
 //! One schedule: three replicas over one Redis, statements, checks and faults, from beginning to end.
 
+mod failover;
 mod faults;
 mod plan;
 mod replica;
@@ -14,15 +15,15 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::judge::{Check, Violation};
 use crate::net::Net;
-use crate::redis::{Data, Machine};
+use crate::redis::{Data, Ensemble, Machine, SENTINELS, SERVERS};
 use crate::rng::Rng;
 use crate::tokens::cast;
 use crate::trace::{Keep, Trace};
 use crate::world::{self, Wall};
 
-pub use plan::{Fault, Plan, Wishes};
+pub use plan::{Fault, Over, Plan, Wishes};
 use replica::Replica;
-use stage::{REPLICAS, SERVER, Stage};
+use stage::{REPLICAS, Stage};
 
 /// How often tokens are checked.
 const CHECK_EVERY: Duration = Duration::from_millis(20);
@@ -66,18 +67,18 @@ pub fn run(seed: u64, wishes: &Wishes, keep: Keep) -> Outcome {
 async fn play(net: Net, wishes: Wishes, mut rng: Rng, trace: Trace) -> Outcome {
     let plan = Plan::draw(&mut rng, &wishes);
     trace.event(&[0], || format!("{plan:?}"));
-    let machine = Machine::new(SERVER, &net, Wall::new(), rng.fork());
-    machine.start(Data::default(), Duration::ZERO, |process| {
-        plan.begin(process);
-    });
+    let servers = start_servers(&net, &plan, &mut rng);
+    let ensemble = (plan.over == Over::Sentinel).then(|| Ensemble::start(&net, servers.clone()));
     let replica = |at| Arc::new(Replica::new(format!("r{at}"), plan.ahead[at]));
     let replicas: Vec<_> = (0..REPLICAS).map(replica).collect();
     for replica in &replicas {
-        let path = net.path(&replica.name, SERVER);
-        path.set_latency(plan.latency.0, plan.latency.1);
-        path.set_cuts(plan.cuts);
+        for end in SERVERS.iter().chain(&SENTINELS) {
+            let path = net.path(&replica.name, end);
+            path.set_latency(plan.latency.0, plan.latency.1);
+            path.set_cuts(plan.cuts);
+        }
     }
-    let stage = Arc::new(Stage::new(net, machine, replicas, plan, trace));
+    let stage = Arc::new(Stage::new(net, servers, ensemble, replicas, plan, trace));
     for at in 0..REPLICAS {
         stage.start_replica(at);
     }
@@ -98,6 +99,19 @@ async fn play(net: Net, wishes: Wishes, mut rng: Rng, trace: Trace) -> Outcome {
         digest: stage.trace.digest(),
         lines: stage.trace.lines(),
     }
+}
+
+/// One server, or two.
+fn start_servers(net: &Net, plan: &Plan, rng: &mut Rng) -> Vec<Machine> {
+    let count = if plan.over == Over::Sentinel { 2 } else { 1 };
+    let start = |name: &&str| {
+        let machine = Machine::new(name, net, Wall::new(), rng.fork());
+        machine.start(Data::default(), Duration::ZERO, |process| {
+            plan.begin(process);
+        });
+        machine
+    };
+    SERVERS[..count].iter().map(start).collect()
 }
 
 /// States things and has faults come, as planned.

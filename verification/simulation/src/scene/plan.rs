@@ -38,9 +38,36 @@ pub enum Fault {
     Replace,
     /// A replica's clock is set.
     Clock,
+    /// The server's replica takes its place while it is well; it takes writes until it is told.
+    Failover,
+    /// The server is stopped, its replica takes its place, it goes on and takes writes until it is told.
+    Hang,
+    /// The server is killed, its replica takes its place, it is started again and takes writes until it is told.
+    Crash,
+    /// What the server's replica is sent comes late.
+    Lag,
+    /// Nothing passes between a replica of Revoxy and a Sentinel.
+    Mute,
 }
 
-/// All of them.
+/// What can happen with Sentinel.
+const WITH_SENTINEL: [Fault; 13] = [
+    Fault::Stall,
+    Fault::Cut,
+    Fault::Reset,
+    Fault::Slow,
+    Fault::Pause,
+    Fault::Flush,
+    Fault::Replace,
+    Fault::Clock,
+    Fault::Failover,
+    Fault::Hang,
+    Fault::Crash,
+    Fault::Lag,
+    Fault::Mute,
+];
+
+/// What can happen to one server.
 const FAULTS: [Fault; 14] = [
     Fault::Stall,
     Fault::Cut,
@@ -58,9 +85,21 @@ const FAULTS: [Fault; 14] = [
     Fault::Clock,
 ];
 
+/// Over what.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Over {
+    /// One server.
+    #[default]
+    Redis,
+    /// Two servers, and Sentinels that watch over them.
+    Sentinel,
+}
+
 /// What is asked of the program, beside the seed.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Wishes {
+    /// Over what.
+    pub over: Over,
     /// What a deletion by hand means; without, the seed decides.
     pub deletions: Option<Deletions>,
 }
@@ -68,6 +107,8 @@ pub struct Wishes {
 /// A schedule, as far as it is decided beforehand.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// Over what.
+    pub over: Over,
     /// How old a view may be.
     pub max_staleness: Duration,
     /// How often everything is compared.
@@ -104,7 +145,10 @@ impl Plan {
             *rng.pick(&[Deletions::Honour, Deletions::Honour, Deletions::Ignore])
         });
         // Only some kinds each time: what is rare together is then common in some schedules.
-        let mut kinds: Vec<Fault> = FAULTS.to_vec();
+        let mut kinds: Vec<Fault> = match wishes.over {
+            Over::Redis => FAULTS.to_vec(),
+            Over::Sentinel => WITH_SENTINEL.to_vec(),
+        };
         kinds.retain(|_| rng.one_in(2));
         kinds.retain(|fault| *fault != Fault::Delete || deletions == Deletions::Ignore);
         // A replica that starts does not know what has been evicted, as the documents say.
@@ -130,6 +174,7 @@ impl Plan {
             false => 0,
         };
         Self {
+            over: wishes.over,
             ahead: [ahead(), ahead(), ahead()],
             max_staleness: Duration::from_millis(*rng.pick(&[300, 600, 1_000])),
             compare_every: Duration::from_millis(*rng.pick(&[1_000, 3_000, 60_000])),

@@ -8,14 +8,15 @@ use revoxy::clock::{Clock as _, Moment};
 use revoxy::jwt::TokenType;
 use revoxy::metrics::{CheckLabels, Metrics};
 use revoxy::revocation::{
-    CheckedTypes, Checker, CheckerSettings, FeedSettings, Lookup, Lookups, RedisOptions,
-    RedisStore, RevocationStore as _, StoreError, TokenKeys,
+    CheckedTypes, Checker, CheckerSettings, Credentials, Endpoint, FeedSettings, Lookup, Lookups,
+    RedisOptions, RedisStore, RevocationStore as _, SentinelOptions, StoreError, TokenKeys,
 };
 
 use crate::judge::Verdict;
+use crate::redis::{MASTER, SENTINELS, SERVERS};
 use crate::world::Wall;
 
-use super::plan::Plan;
+use super::plan::{Over, Plan};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_millis(500);
 const CHECK_DEADLINE: Duration = Duration::from_millis(200);
@@ -67,7 +68,7 @@ impl Replica {
     }
 
     /// Starts it, in the place of the one that ran. It answers checks as soon as its view is complete.
-    pub fn start(self: &Arc<Self>, number: usize, servers: &str, plan: &Plan) {
+    pub fn start(self: &Arc<Self>, number: usize, plan: &Plan) {
         self.end();
         let start = self.starts.fetch_add(1, Ordering::Relaxed) + 1;
         let settings = FeedSettings {
@@ -76,8 +77,7 @@ impl Replica {
             compare_every: plan.compare_every,
             lookups: Lookups::default(),
         };
-        let url = format!("redis://{}.{servers}:6379", self.name);
-        let options = RedisOptions::url(url, CONNECT_TIMEOUT);
+        let options = self.options(plan);
         let feed_metrics = metrics().feed.clone();
         let clock = Arc::new(self.wall.clone());
         let store = RedisStore::with_view(&options, settings, clock, feed_metrics);
@@ -111,6 +111,26 @@ impl Replica {
                 *replica.lock() = Some(running);
             }
         });
+    }
+
+    fn options(&self, plan: &Plan) -> RedisOptions {
+        let url = format!("redis://{}.{}:6379", self.name, SERVERS[0]);
+        let options = RedisOptions::url(url, CONNECT_TIMEOUT);
+        let node = |sentinel: &&str| format!("{}.{sentinel}:26379", self.name);
+        match plan.over {
+            Over::Redis => options,
+            Over::Sentinel => RedisOptions {
+                endpoint: Endpoint::Sentinel(SentinelOptions {
+                    master: MASTER.to_owned(),
+                    nodes: SENTINELS.iter().map(node).collect(),
+                    credentials: Credentials::default(),
+                    tls: None,
+                    database: 0,
+                    confirmed_within: plan.max_staleness,
+                }),
+                ..options
+            },
+        }
     }
 
     /// Ends it at once, as `kill -9` does.

@@ -8,7 +8,7 @@ use revoxy::revocation::Deletions;
 use crate::history::{By, History, Says, Stamp, StatementId};
 use crate::judge::{Check, Judge, Promise, Verdict, Violation};
 use crate::net::Net;
-use crate::redis::Machine;
+use crate::redis::{Ensemble, Machine};
 use crate::tokens::cast;
 use crate::trace::Trace;
 
@@ -17,15 +17,15 @@ use super::replica::{Replica, Running};
 
 /// How many replicas there are.
 pub const REPLICAS: usize = 3;
-/// What the server is called on the network.
-pub const SERVER: &str = "redis";
 
 /// The stage.
 pub struct Stage {
     /// The network.
     pub net: Net,
-    /// The server.
-    pub machine: Machine,
+    /// The servers: one, or one and its replica.
+    pub servers: Vec<Machine>,
+    /// Who watches over them, where there are two.
+    pub ensemble: Option<Arc<Ensemble>>,
     /// The replicas.
     pub replicas: Vec<Arc<Replica>>,
     /// What the seed has decided on.
@@ -60,7 +60,8 @@ struct Record {
 impl Stage {
     pub(super) fn new(
         net: Net,
-        machine: Machine,
+        servers: Vec<Machine>,
+        ensemble: Option<Arc<Ensemble>>,
         replicas: Vec<Arc<Replica>>,
         plan: Plan,
         trace: Trace,
@@ -71,7 +72,8 @@ impl Stage {
         };
         Self {
             net,
-            machine,
+            servers,
+            ensemble,
             replicas,
             plan,
             trace,
@@ -87,6 +89,15 @@ impl Stage {
         }
     }
 
+    /// The server that counts.
+    pub fn primary(&self) -> &Machine {
+        let at = self
+            .ensemble
+            .as_ref()
+            .map_or(0, |ensemble| ensemble.primary());
+        &self.servers[at]
+    }
+
     fn record(&self) -> MutexGuard<'_, Record> {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -94,7 +105,7 @@ impl Stage {
     /// Starts a replica, in the place of the one that ran.
     pub fn start_replica(&self, at: usize) {
         let number = self.record().judge.meet(cast().tokens.len());
-        self.replicas[at].start(number, SERVER, &self.plan);
+        self.replicas[at].start(number, &self.plan);
     }
 
     /// Somebody begins to state something.
@@ -135,6 +146,11 @@ impl Stage {
         if !all_know {
             self.record().recovering = true;
         }
+    }
+
+    /// Soon something is lost that not every replica may know.
+    pub fn begin_recovery(&self) {
+        self.lose_some(false);
     }
 
     /// Whether the server has lost what only some replicas know, and the others have not heard of it yet.

@@ -14,7 +14,7 @@ use crate::rng::Rng;
 use crate::tokens::{CUTOFFS, SINGLE, cast};
 use crate::world::EPOCH;
 
-use super::stage::{REPLICAS, SERVER, Stage};
+use super::stage::{REPLICAS, Stage};
 
 /// For how long the API tries.
 const API_PATIENCE: Duration = Duration::from_secs(2);
@@ -131,8 +131,11 @@ fn by_hand(stage: &Arc<Stage>, key: usize, says: Says, command: &[&str]) {
     let statement = stage.invoke(key, By::Hand, says);
     let stage = Arc::clone(stage);
     tokio::spawn(async move {
-        let reply: Option<Reply> = hand::give(&stage.net, "hand", SERVER, &command).await;
-        stage.answer(statement, reply.is_some(), || {
+        let server = stage.primary().name.clone();
+        let reply: Option<Reply> = hand::give(&stage.net, "hand", &server, &command).await;
+        // What a server acknowledges that no longer counts is lost.
+        let counts = reply.is_some() && stage.primary().name == server;
+        stage.answer(statement, counts, || {
             format!("by hand: {} -> {reply:?}", command.join(" "))
         });
     });
