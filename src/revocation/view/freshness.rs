@@ -61,6 +61,8 @@ mod tests {
             freshness.age(now + Duration::from_secs(1)),
             Some(Duration::from_secs(1))
         );
+        assert!(!freshness.is_always());
         assert_eq!(Freshness::always().age(now), Some(Duration::ZERO));
+        assert!(Freshness::always().is_always());
     }
 }
