@@ -1,5 +1,6 @@
 //! The tokens of a run: those that are revoked by hand, those that the API is told about, and the sessions of subjects.
 
+use std::collections::HashMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -22,6 +23,10 @@ pub const LIFE: Duration = Duration::from_secs(4 * 3600);
 pub struct Cast {
     key: SigningKey,
     devices: Vec<String>,
+    /// Tokens of sessions: signed once, because there are many checks of each.
+    signed: Mutex<HashMap<Name, String>>,
+    /// When all tokens expire, in seconds since 1970.
+    until: i64,
     /// The next that is revoked by hand.
     next: AtomicUsize,
     /// For each subject the seconds of the run at which its last session but one and its last one began.
@@ -49,6 +54,8 @@ impl Cast {
         let devices = (0..=BY_HAND + BY_API).map(|n| device(n).sign(&key));
         Self {
             devices: devices.collect(),
+            signed: Mutex::default(),
+            until,
             key,
             next: AtomicUsize::new(SPARED),
             sessions: (0..SUBJECTS).map(|_| Mutex::default()).collect(),
@@ -140,10 +147,13 @@ impl Cast {
                 subject: of,
                 issued,
             } => {
-                let token = Token::access(&jti(name)).with("sub", subject(of));
-                let until = now() + i64::try_from(LIFE.as_secs()).unwrap();
-                let token = token.with("iat", history.since_1970(issued));
-                token.with("exp", until).sign(&self.key)
+                let mut signed = self.signed.lock().unwrap();
+                let sign = || {
+                    let token = Token::access(&jti(name)).with("sub", subject(of));
+                    let token = token.with("iat", history.since_1970(issued));
+                    token.with("exp", self.until).sign(&self.key)
+                };
+                signed.entry(name).or_insert_with(sign).clone()
             }
         }
     }

@@ -4,33 +4,42 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use futures_util::future::join_all;
 use tokio::sync::RwLock;
 
 use super::cast::Cast;
+use super::faults::Random;
 use super::history::History;
 use super::judging::{Token, Verdict};
 use crate::support::{Answer, Checks};
+
+/// How many tokens a reader checks at the same time: one by one, most of the time goes by waiting for a turn of the machine.
+const TOGETHER: usize = 8;
 
 pub struct Reader {
     pub replica: usize,
     pub cast: Arc<Cast>,
     pub checks: Arc<Vec<RwLock<Checks>>>,
     pub history: Arc<History>,
+    pub random: Random,
     /// Whether only registered tokens are let through.
     pub allow_list: bool,
 }
 
 impl Reader {
-    /// Checks one token after the other.
-    pub async fn read(self, mut step: usize, over: Arc<AtomicBool>) {
+    /// Checks some tokens after the other, some of them at the same time.
+    pub async fn read(mut self, over: Arc<AtomicBool>) {
         while !over.load(Ordering::SeqCst) {
-            step = step.wrapping_mul(31).wrapping_add(17);
-            let token = match step % 16 {
-                0 if self.allow_list => self.cast.stranger(),
-                _ => self.cast.to_be_checked(step / 16),
-            };
-            self.check(token).await;
+            let tokens: Vec<_> = (0..TOGETHER).map(|_| self.draw()).collect();
+            join_all(tokens.into_iter().map(|token| self.check(token))).await;
             tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    fn draw(&mut self) -> Token {
+        match self.random.index(16) {
+            0 if self.allow_list => self.cast.stranger(),
+            _ => self.cast.to_be_checked(self.random.index(usize::MAX)),
         }
     }
 

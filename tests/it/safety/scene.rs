@@ -27,6 +27,11 @@ const WRITERS: usize = 2;
 const API_USERS: usize = 4;
 const READERS: usize = 2;
 
+/// How much more slowly than in a short run those who revoke by hand go on, so that tokens are left for the last fault.
+fn pace_for(faults: u64) -> u32 {
+    u32::try_from(faults / 50).unwrap().max(1)
+}
+
 pub struct Scene<B> {
     pub history: Arc<History>,
     pub backing: B,
@@ -114,7 +119,8 @@ impl<B: Backing> Scene<B> {
         }
     }
 
-    pub fn put_to_work(&self, seed: u64) -> Work {
+    /// Everybody begins to work, for about so many faults.
+    pub fn put_to_work(&self, seed: u64, faults: u64) -> Work {
         let over = Arc::<AtomicBool>::default();
         let mut tasks = JoinSet::new();
         let rest = || Rest {
@@ -122,7 +128,8 @@ impl<B: Backing> Scene<B> {
             writing: Arc::clone(&self.writing),
         };
         for _ in 0..WRITERS {
-            let writer = (self.backing.writer(), self.backing.pace());
+            let pace = self.backing.pace() * pace_for(faults);
+            let writer = (self.backing.writer(), pace);
             let (cast, history) = (Arc::clone(&self.cast), Arc::clone(&self.history));
             tasks.spawn(write_by_hand(
                 writer,
@@ -145,16 +152,18 @@ impl<B: Backing> Scene<B> {
         }
         for replica in 0..REPLICAS {
             for n in 0..READERS {
-                let reader = self.reader(replica);
-                tasks.spawn(reader.read(replica * 7 + n * 3, Arc::clone(&over)));
+                // Another stream of draws than those of the users.
+                let random = Random::of(!seed - (replica * READERS + n) as u64);
+                tasks.spawn(self.reader(replica, random).read(Arc::clone(&over)));
             }
         }
         Work { tasks, over }
     }
 
-    fn reader(&self, replica: usize) -> Reader {
+    fn reader(&self, replica: usize, random: Random) -> Reader {
         Reader {
             replica,
+            random,
             cast: Arc::clone(&self.cast),
             checks: Arc::clone(&self.checks),
             history: Arc::clone(&self.history),
@@ -163,6 +172,7 @@ impl<B: Backing> Scene<B> {
     }
 
     pub async fn suffer(&mut self, fault: Fault) {
+        self.history.fault_began(fault);
         match fault {
             Fault::Cut(replica, time) => self.mood(replica, Mood::Cutting, time).await,
             Fault::Hang(replica, time) => self.mood(replica, Mood::Hanging, time).await,

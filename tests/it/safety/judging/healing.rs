@@ -6,12 +6,22 @@ use super::{At, Check, Verdict};
 
 #[derive(Default)]
 pub struct Healing {
+    /// The fault that began last.
+    fault: String,
     /// When faults ended.
     ends: Vec<At>,
     /// For each replica since when it cannot decide; `None` where it can.
     unsure: Vec<Option<At>>,
-    /// How long each healing took.
-    took: Vec<Duration>,
+    healed: Vec<Healed>,
+}
+
+/// One healing of one replica.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Healed {
+    pub took: Duration,
+    pub replica: usize,
+    /// The fault that had begun last.
+    pub fault: String,
 }
 
 impl Healing {
@@ -20,6 +30,11 @@ impl Healing {
             unsure: vec![None; replicas],
             ..Self::default()
         }
+    }
+
+    /// Something goes wrong.
+    pub fn fault_began(&mut self, fault: String) {
+        self.fault = fault;
     }
 
     /// What was wrong is over.
@@ -36,19 +51,21 @@ impl Healing {
                 // Healed before the end of what is wrong now, if anything is: of that before it.
                 let last = self.ends.iter().rev().find(|end| **end < check.ended);
                 if let Some(last) = last {
-                    self.took.push(check.ended - since.max(*last));
+                    self.healed.push(Healed {
+                        took: check.ended - since.max(*last),
+                        replica: check.replica,
+                        fault: self.fault.clone(),
+                    });
                 }
             }
             _ => {}
         }
     }
 
-    /// Half of the times are below the first; the second is the longest; and how many there are.
-    pub fn times(&self) -> (Duration, Duration, usize) {
-        let mut took = self.took.clone();
-        took.sort_unstable();
-        let longest = took.last().copied().unwrap_or_default();
-        let median = took.get(took.len() / 2).copied().unwrap_or_default();
-        (median, longest, took.len())
+    /// Every healing, the longest last.
+    pub fn healed(&self) -> Vec<Healed> {
+        let mut healed = self.healed.clone();
+        healed.sort_by_key(|healed| healed.took);
+        healed
     }
 }

@@ -136,11 +136,11 @@ impl Judge {
     /// How long before the check the token was revoked, beyond what is promised, where it surely was and stayed so.
     fn revoked_before(&self, check: &Check) -> Option<Duration> {
         let statements = self.of_key(check.token.key());
-        let stands = |revocation: &Statement| {
-            let taken_back =
-                |s: &Statement| s.takes_back() && s.began <= check.ended && !s.precedes(revocation);
-            !statements.iter().any(taken_back)
-        };
+        let taken_back = |s: &&Statement| s.takes_back() && s.began <= check.ended;
+        let taken_back = statements.iter().filter(taken_back);
+        // Looked for once: what was taken back and revoked a thousand times is checked as often.
+        let taken_back = taken_back.map(Statement::latest).max();
+        let stands = |revocation: &Statement| taken_back.is_none_or(|at| at < revocation.began);
         let in_time = |revocation: &Statement| {
             let until = revocation.revokes(check.token)?;
             let staleness = match revocation.origin {
@@ -164,11 +164,10 @@ impl Judge {
     /// is the later one.
     fn is_taken_back(&self, check: &Check) -> bool {
         let statements = self.of_key(check.token.key());
+        let taken_back = |s: &&Statement| s.takes_back() && s.acknowledged().is_some();
+        let last = statements.iter().filter(taken_back).map(|s| s.began).max();
         let undone = |revocation: &Statement| {
-            let undoes = |s: &Statement| {
-                s.takes_back() && s.acknowledged().is_some() && revocation.precedes(s)
-            };
-            revocation.origin != Origin::Hand && statements.iter().any(undoes)
+            revocation.origin != Origin::Hand && last.is_some_and(|at| revocation.latest() < at)
         };
         let mut revocations = statements.iter().filter(|s| s.may_revoke(check.token));
         revocations.all(undone) && !self.lacks_registration(check)

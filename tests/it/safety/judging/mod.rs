@@ -11,7 +11,7 @@ mod tests;
 
 use std::time::Duration;
 
-pub use healing::Healing;
+pub use healing::{Healed, Healing};
 pub use judge::{Breach, Judge, Rules};
 pub use statement::{Origin, Says, StatementId};
 

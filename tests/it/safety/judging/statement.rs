@@ -61,11 +61,6 @@ impl Statement {
         }
     }
 
-    /// Whether it has surely taken effect before the other can have.
-    pub fn precedes(&self, other: &Self) -> bool {
-        self.latest() < other.began
-    }
-
     /// Whether it revokes this token for certain, as long as it stands: until when it does.
     pub fn revokes(&self, token: Token) -> Option<At> {
         match (self.says, token) {
