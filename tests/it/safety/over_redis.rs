@@ -130,7 +130,8 @@ impl Backing for OverRedis {
     }
 
     fn must_stand_again(&self, fault: Fault) -> bool {
-        fault == Fault::Evict
+        // The server goes on as the same one: nothing tells a replica that starts that something is missing.
+        matches!(fault, Fault::Evict | Fault::FlushAll | Fault::SwapDb)
     }
 
     async fn prepare(&mut self, fault: Fault, scratch: &Scratch) {

@@ -12,7 +12,7 @@ use tokio::sync::{RwLock, watch};
 use tokio::task::JoinSet;
 
 use super::backing::Backing;
-use super::cast::{BY_HAND, Cast, jti};
+use super::cast::{BY_HAND, Cast, jti, subject};
 use super::faults::{Fault, Random};
 use super::history::History;
 use super::judging::{Key, Origin, Rules, Says, Token, Verdict};
@@ -235,11 +235,14 @@ impl<B: Backing> Scene<B> {
         }
     }
 
-    /// Waits until everything that was revoked by hand stands in the store, under whatever name.
+    /// Waits until everything that is revoked stands in the store, under whatever name.
     async fn stands_again(&self) {
         let store = self.backing.direct().await;
-        let keys: Vec<_> = self.revoked_by_hand().map(key_of).collect();
         eventually("all revocations in the store again", async || {
+            // Asked anew each time: some expire meanwhile.
+            let revoked = self.cast.all().into_iter();
+            let revoked = revoked.filter(|token| self.history.is_revoked(*token));
+            let keys: Vec<_> = revoked.map(key_of).collect();
             let found = store.lookup(&keys).await.ok()?;
             found.iter().all(Option::is_some).then_some(())
         })
@@ -312,5 +315,10 @@ impl<B: Backing> Scene<B> {
 }
 
 fn key_of(token: Token) -> RevocationKey {
-    RevocationKey::new(KeyKind::TokenId, "shop", &jti(token))
+    match token {
+        Token::Device(_) => RevocationKey::new(KeyKind::TokenId, "shop", &jti(token)),
+        Token::Session { subject: of, .. } => {
+            RevocationKey::new(KeyKind::Subject, "shop", &subject(of))
+        }
+    }
 }
