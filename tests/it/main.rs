@@ -21,6 +21,7 @@ mod doctor;
 mod durable;
 mod envoy;
 mod forgetting;
+mod half_open;
 mod histories;
 mod keys;
 mod last_word;

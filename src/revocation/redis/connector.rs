@@ -21,6 +21,7 @@ use crate::tls::{self, TlsFiles};
 use super::cluster::Seeds;
 use super::connection::describe;
 use super::options::{Credentials, Endpoint, OptionsError, RedisOptions, SentinelOptions};
+use super::pulse::{Attentive, Heard};
 use super::pushes::Pushes;
 use super::sentinel::{Sentinels, Standing};
 use super::stream::{Fault, open};
@@ -81,6 +82,8 @@ pub(super) struct Connected {
     pub at: Address,
     /// What reads and writes it: the connection ends when this is dropped.
     pub driver: Driver,
+    /// What is heard on it.
+    pub heard: Heard,
     fault: Fault,
 }
 
@@ -239,6 +242,11 @@ impl Connector {
         let stream = open(&at, secrets.tls, fault.clone())
             .await
             .map_err(|why| ConnectError::Other(format!("{at}: {why}")))?;
+        let heard = Heard::default();
+        let stream = Attentive {
+            stream,
+            heard: heard.clone(),
+        };
         // The library's name is of use to nobody, and to say it is one more right that a user would need.
         let mut settings = self.0.settings.clone().set_skip_set_lib_name();
         if let Some(username) = &self.0.credentials.username {
@@ -271,6 +279,7 @@ impl Connector {
             connection,
             at,
             driver: Driver(tokio::spawn(driver).abort_handle()),
+            heard,
             fault,
         })
     }

@@ -16,6 +16,7 @@ use super::cluster::{Beat, Primaries};
 use super::connector::{Address, Connector, Driver, Protocol};
 use super::feed::FeedEnd;
 use super::prefixes::Prefixes;
+use super::pulse::{Heard, Pulse};
 use super::pushes::Pushes;
 use super::reconcile::BATCH;
 use super::server::{self, ServerInfo, Servers, Spoken, hello};
@@ -67,6 +68,7 @@ pub(super) struct One {
     connection: MultiplexedConnection,
     prefixes: Prefixes,
     _driver: Driver,
+    heard: Heard,
     at: Address,
     /// Whether the user may ask for the time.
     tells_time: bool,
@@ -114,6 +116,7 @@ impl Link {
             connection,
             prefixes: prefixes.clone(),
             _driver: made.driver,
+            heard: made.heard,
             at: made.at,
             tells_time: true,
         }))
@@ -124,6 +127,17 @@ impl Link {
         match self {
             Self::One(one) => Some(&one.at),
             Self::Cluster(_) => None,
+        }
+    }
+
+    /// The signs of life of every connection.
+    pub(super) fn pulses(&self) -> Vec<Pulse> {
+        match self {
+            Self::One(one) => vec![Pulse {
+                connection: one.connection.clone(),
+                heard: one.heard.clone(),
+            }],
+            Self::Cluster(primaries) => primaries.pulses(),
         }
     }
 

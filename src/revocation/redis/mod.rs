@@ -23,6 +23,7 @@ mod moving;
 mod options;
 mod prefixes;
 mod progress;
+mod pulse;
 mod pushes;
 mod reconcile;
 mod record;

@@ -13,6 +13,7 @@ use crate::clock::Moment;
 use super::cluster::Beat;
 use super::feed::FeedEnd;
 use super::link::Link;
+use super::pulse::{self, Pulse};
 use super::pushes::Pushes;
 use super::reconcile::Reconciliation;
 
@@ -69,8 +70,9 @@ impl Session {
     }
 
     async fn scan_step(&mut self) -> Result<Step, FeedEnd> {
+        let (alive, patience) = (self.alive(), self.patience * 10);
         let step = self.reconciliation.step(&mut self.link, &self.pushes);
-        if !answered(self.patience * 10, step).await? {
+        if !alive.during(answered(patience, step)).await? {
             return Ok(Step::More);
         }
         if self.link.is_cluster() {
@@ -80,8 +82,9 @@ impl Session {
                 return Ok(Step::Again);
             }
         }
+        let alive = self.alive();
         let finish = self.reconciliation.finish(&mut self.link, &self.pushes);
-        answered(self.patience * 10, finish).await?;
+        alive.during(answered(patience, finish)).await?;
         Ok(Step::Through)
     }
 
@@ -103,8 +106,16 @@ impl Session {
         if pending.closed {
             return Err(FeedEnd::Broken("connection closed".to_owned()));
         }
+        let (alive, patience) = (self.alive(), self.patience * 10);
         let act = self.reconciliation.apply(&mut self.link, pending);
-        answered(self.patience * 10, act).await
+        alive.during(answered(patience, act)).await
+    }
+
+    fn alive(&self) -> Alive {
+        Alive {
+            pulses: self.link.pulses(),
+            patience: self.patience,
+        }
     }
 
     /// Asks who the server is: a direct read has met another than is trusted.
@@ -149,6 +160,25 @@ impl Session {
         }
         let all = self.reconciliation.moving.knows_all();
         Ok(std::mem::replace(&mut self.proven, all.then_some(asked)))
+    }
+}
+
+/// The connections as long as they give signs of life.
+struct Alive {
+    pulses: Vec<Pulse>,
+    patience: Duration,
+}
+
+impl Alive {
+    /// Does what may take long, and gives it up when one of them gives none.
+    async fn during<T>(self, call: impl Future<Output = Result<T, FeedEnd>>) -> Result<T, FeedEnd> {
+        tokio::select! {
+            biased;
+            done = call => done,
+            () = pulse::one_stops(self.pulses, self.patience) => {
+                Err(FeedEnd::Broken("no sign of life".to_owned()))
+            }
+        }
     }
 }
 

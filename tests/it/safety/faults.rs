@@ -20,7 +20,9 @@ pub enum Fault {
     Cut(usize, Duration),
     /// The connections of one replica stay open and carry nothing.
     Hang(usize, Duration),
-    /// So do every other of them.
+    /// The connections that one replica has stay open and carry nothing any more; new ones pass. This time goes by.
+    Orphan(usize, Duration),
+    /// Every other connection of one replica stays open and carries nothing.
     HangHalf(usize, bool, Duration),
     /// Everything to and from one replica is late by the second time.
     Delay(usize, Duration, Duration),
@@ -67,6 +69,7 @@ pub enum Kind {
     Doze,
     Cut,
     Hang,
+    Orphan,
     HangHalf,
     Delay,
     ClientKill,
@@ -159,6 +162,7 @@ impl Iterator for Faults {
             Kind::Doze => Fault::Doze(replica, longer),
             Kind::Cut => Fault::Cut(replica, time),
             Kind::Hang => Fault::Hang(replica, longer),
+            Kind::Orphan => Fault::Orphan(replica, longer),
             Kind::HangHalf => Fault::HangHalf(replica, self.random.draw(2) == 1, longer),
             Kind::Delay => Fault::Delay(replica, longer, self.random.millis(1, 300)),
             Kind::ClientKill => Fault::ClientKill,

@@ -38,7 +38,8 @@ impl Backing for OverPostgres {
         use Kind::*;
         // One connection of a feed hears and one asks: half of them hanging is one of the two.
         vec![
-            Pause, Kill, Doze, Cut, Hang, HangHalf, HangHalf, Delay, ClientKill, Flood, Restart,
+            Pause, Kill, Doze, Cut, Hang, Orphan, HangHalf, HangHalf, Delay, ClientKill, Flood,
+            Restart,
         ]
     }
 

@@ -69,6 +69,7 @@ impl Backing for OverRedis {
             Doze,
             Cut,
             Hang,
+            Orphan,
             Delay,
             ClientKill,
             Flood,

@@ -111,6 +111,7 @@ impl Backing for OverSentinel {
             Doze,
             Cut,
             Hang,
+            Orphan,
             Delay,
             ClientKill,
             Flood,

@@ -176,6 +176,11 @@ impl<B: Backing> Scene<B> {
         match fault {
             Fault::Cut(replica, time) => self.mood(replica, Mood::Cutting, time).await,
             Fault::Hang(replica, time) => self.mood(replica, Mood::Hanging, time).await,
+            Fault::Orphan(replica, time) => {
+                let before = Instant::now();
+                self.backing.set_mood(replica, Mood::Forgotten { before });
+                tokio::time::sleep(time).await;
+            }
             Fault::HangHalf(replica, odd, time) => {
                 self.mood(replica, Mood::HangingHalf { odd }, time).await;
             }

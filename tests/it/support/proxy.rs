@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -19,6 +19,15 @@ pub enum Mood {
     /// So are every other connection, the odd ones or the even ones, while the rest passes.
     HangingHalf {
         odd: bool,
+    },
+    /// What a client says on a connection that was made before does not come through. What the server says does, and new
+    /// connections pass.
+    Unheard {
+        before: Instant,
+    },
+    /// Nothing comes through on a connection that was made before, in either direction; new ones pass.
+    Forgotten {
+        before: Instant,
     },
     /// Everything comes through this much later.
     Delaying(Duration),
@@ -77,14 +86,25 @@ impl Drop for Proxy {
 }
 
 impl Mood {
-    /// Whether nothing comes through on such a connection.
-    fn hangs(self, is_odd: bool) -> bool {
+    /// Whether nothing comes through in this direction of a connection.
+    fn hangs(self, way: &Way) -> bool {
         match self {
             Self::Hanging => true,
-            Self::HangingHalf { odd } => odd == is_odd,
+            Self::HangingHalf { odd } => odd == way.odd,
+            Self::Forgotten { before } => way.made < before,
+            Self::Unheard { before } => !way.is_answer && way.made < before,
             Self::Passing | Self::Delaying(_) | Self::Garbling | Self::Cutting => false,
         }
     }
+}
+
+/// One direction of a connection.
+#[derive(Clone, Copy)]
+struct Way {
+    odd: bool,
+    made: Instant,
+    /// From the server to the client.
+    is_answer: bool,
 }
 
 async fn pass(client: TcpStream, port: u16, odd: bool, mood: watch::Receiver<Mood>) {
@@ -95,9 +115,18 @@ async fn pass(client: TcpStream, port: u16, odd: bool, mood: watch::Receiver<Moo
     let ((from_client, to_client), (from_server, to_server)) =
         (client.into_split(), server.into_split());
     let mut cut = mood.clone();
+    let to = Way {
+        odd,
+        made: Instant::now(),
+        is_answer: false,
+    };
+    let back = Way {
+        is_answer: true,
+        ..to
+    };
     tokio::select! {
-        () = copy(from_client, to_server, odd, false, mood.clone()) => {}
-        () = copy(from_server, to_client, odd, true, mood) => {}
+        () = copy(from_client, to_server, to, mood.clone()) => {}
+        () = copy(from_server, to_client, back, mood) => {}
         _ = cut.wait_for(|m| *m == Mood::Cutting) => {}
     }
 }
@@ -105,8 +134,7 @@ async fn pass(client: TcpStream, port: u16, odd: bool, mood: watch::Receiver<Moo
 async fn copy(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
-    odd: bool,
-    is_answer: bool,
+    way: Way,
     mut mood: watch::Receiver<Mood>,
 ) {
     let mut buffer = vec![0; 1 << 14];
@@ -115,10 +143,10 @@ async fn copy(
         if let Mood::Delaying(by) = now {
             tokio::time::sleep(by).await;
         }
-        if now == Mood::Garbling && is_answer {
+        if now == Mood::Garbling && way.is_answer {
             buffer[n - 1] ^= 1;
         }
-        if mood.wait_for(|m| !m.hangs(odd)).await.is_err() {
+        if mood.wait_for(|m| !m.hangs(&way)).await.is_err() {
             return;
         }
         if to.write_all(&buffer[..n]).await.is_err() {

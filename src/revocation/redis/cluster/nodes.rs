@@ -14,6 +14,7 @@ use super::super::connector::{Address, Connector, Driver, Protocol};
 use super::super::feed::FeedEnd;
 use super::super::link::{Batch, Position, scan, track};
 use super::super::prefixes::Prefixes;
+use super::super::pulse::{Heard, Pulse};
 use super::super::pushes::Pushes;
 use super::super::server::ServerInfo;
 use super::ask::{self, Answer, Question};
@@ -41,6 +42,7 @@ struct Node {
     at: Address,
     connection: MultiplexedConnection,
     _driver: Driver,
+    heard: Heard,
 }
 
 /// What a heartbeat has shown of the cluster.
@@ -78,6 +80,7 @@ impl Primaries {
                 at: primary.at.clone(),
                 connection,
                 _driver: made.driver,
+                heard: made.heard,
             })
         });
         let nodes = try_join_all(connect).await?;
@@ -89,6 +92,15 @@ impl Primaries {
             doubt: Doubt::default(),
             why: None,
         })
+    }
+
+    /// The signs of life of every connection.
+    pub(in super::super) fn pulses(&self) -> Vec<Pulse> {
+        let pulse = |node: &Node| Pulse {
+            connection: node.connection.clone(),
+            heard: node.heard.clone(),
+        };
+        self.nodes.iter().map(pulse).collect()
     }
 
     /// A number that stands for who has which slots.
