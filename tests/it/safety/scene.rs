@@ -196,6 +196,8 @@ impl<B: Backing> Scene<B> {
                 self.backing.prepare(of_the_store, &self.scratch).await;
                 self.catch_up().await;
                 self.backing.suffer(of_the_store, &self.scratch).await;
+                // What follows is healing.
+                self.history.fault_ended();
                 if self.backing.must_stand_again(of_the_store) {
                     self.stands_again().await;
                 }
