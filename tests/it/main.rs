@@ -29,6 +29,7 @@ mod lifecycle;
 mod lookups;
 mod metrics;
 mod model;
+mod older_lives;
 mod outage;
 mod postgres;
 mod readiness;

@@ -69,7 +69,8 @@ impl Reconciliation {
             );
             return Ok(());
         }
-        let forgotten = lost.is_some() || self.is_owing() || self.moving.has_moved();
+        // Until everything has been read from another server, too: what goes there may be an older word, with a shorter life.
+        let forgotten = lost.is_some() || self.may_have_lost();
         if forgotten || self.deletions == Deletions::Ignore {
             // Also where something was restored that says less: the rest of what is held stood under the name that was deleted.
             return self.write_back(link, &missing).await;

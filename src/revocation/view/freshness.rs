@@ -65,4 +65,14 @@ mod tests {
         assert_eq!(Freshness::always().age(now), Some(Duration::ZERO));
         assert!(Freshness::always().is_always());
     }
+
+    #[test]
+    fn no_instant_means_never_or_always() {
+        for nanos in [0, u64::MAX] {
+            let (freshness, instant) = (Freshness::never(), Moment::from_nanos(nanos));
+            freshness.set(instant);
+            assert!(freshness.age(instant).is_some());
+            assert!(!freshness.is_always());
+        }
+    }
 }

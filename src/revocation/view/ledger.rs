@@ -110,3 +110,57 @@ impl Ledger {
             + place(size_of::<(KeyHash, Unrevoked)>(), self.unrevoked.capacity())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_a_cutoff_goes_with_it() {
+        let (mut ledger, key) = (Ledger::default(), KeyHash::new(1, 1));
+        let cutoff = Cutoff::IssuedUpTo(Timestamp::from_secs(1000));
+        let versioned = Held {
+            version: Version::FIRST,
+            ..Held::unversioned(cutoff, Timestamp::NEVER)
+        };
+        let every_token = Held {
+            cutoff: Cutoff::All,
+            ..versioned
+        };
+        for next in [
+            Held::unversioned(cutoff, Timestamp::NEVER),
+            every_token,
+            Held::allowing(Timestamp::NEVER),
+        ] {
+            ledger.note_version(key, versioned);
+            assert_eq!(ledger.versions.get(&key), Some(&Version::FIRST));
+            ledger.note_version(key, next);
+            assert!(ledger.versions.is_empty(), "{next:?}");
+        }
+    }
+
+    #[test]
+    fn an_un_revocation_is_kept_until_its_time_is_over() {
+        let (mut ledger, now) = (Ledger::default(), Timestamp::from_secs(1000));
+        let (over, stands) = (KeyHash::new(1, 1), KeyHash::new(2, 1));
+        ledger.unrevoke(over, Version::FIRST, now, 0);
+        ledger.unrevoke(stands, Version::FIRST, Timestamp::NEVER, 0);
+        ledger.prune(now);
+        assert_eq!(ledger.unrevoked(over).version, Version::NONE);
+        assert_eq!(ledger.unrevoked(stands).version, Version::FIRST);
+    }
+
+    #[test]
+    fn memory_is_counted_by_the_places_of_both_tables() {
+        let mut ledger = Ledger::default();
+        assert_eq!(ledger.bytes(), 0);
+        for n in 1..=1000 {
+            let key = KeyHash::new(n, 1);
+            ledger.versions.insert(key, Version::FIRST);
+            ledger.unrevoke(key, Version::FIRST, Timestamp::NEVER, 0);
+        }
+        // 2048 places are the first power of two of which seven eighths hold a thousand.
+        let (version, unrevoked) = (16 + 8 + 1, 16 + 24 + 1);
+        assert_eq!(ledger.bytes(), 2048 * (version + unrevoked));
+    }
+}
