@@ -35,8 +35,10 @@ model: ## every interleaving of a few statements, servers, replicas and faults, 
 
 interleavings: ## the view under loom (every order of its atomics) and shuttle (more threads)
 	@scripts/setup build
-	cd verification/interleavings && RUSTFLAGS="--cfg loom" cargo test --release --locked
-	cd verification/interleavings && RUSTFLAGS="--cfg shuttle" cargo test --release --locked --target-dir target/shuttle
+	cd verification/interleavings && RUSTFLAGS="--cfg loom" CARGO_TARGET_DIR=target/loom \
+		cargo test --release --locked --test loom
+	cd verification/interleavings && RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR=target/shuttle SHUTTLE_SILENCE_WARNINGS=1 \
+		cargo test --release --locked --test shuttle
 
 simulate: ## the real feed over a simulated network and a model of Redis: SEEDS=1..10000 OVER=redis
 	@scripts/setup simulation
@@ -45,7 +47,7 @@ simulate: ## the real feed over a simulated network and a model of Redis: SEEDS=
 
 mutants: ## changes to the decision, the view, the checker and the joining of statements that no unit test notices; hours
 	@scripts/setup mutants
-	cargo mutants --no-shuffle
+	CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=$(CURDIR)/target/mutants cargo mutants --no-shuffle
 
 fuzz: ## the token verifier and a whole check under libFuzzer, FUZZ_SECONDS=60 each
 	@scripts/setup fuzz

@@ -364,4 +364,21 @@ mod tests {
         };
         assert_eq!(both.held(), Some(expected));
     }
+
+    #[test]
+    fn an_account_keeps_the_un_revocation_before_a_revocation_and_until_when_it_is_worth_knowing() {
+        assert_eq!(revoked(Cutoff::All, 3, 2).unrevoked, Version::from_bits(2));
+        assert_eq!(unrevoked(2).expires_at, at(9));
+    }
+
+    #[test]
+    fn the_life_of_an_un_revocation_is_not_that_of_what_was_revoked_after_it() {
+        let remembered = KeyState::unrevoked(Version::from_bits(2), at(99));
+        let revoked = revoked(Cutoff::All, 3, 2);
+        for both in [remembered.merge(revoked), revoked.merge(remembered)] {
+            assert_eq!(both.held().map(|held| held.expires_at), Some(at(9)));
+        }
+        let later = KeyState::unrevoked(Version::from_bits(4), at(7));
+        assert_eq!(remembered.merge(later).expires_at, at(99));
+    }
 }

@@ -96,4 +96,41 @@ mod tests {
         assert!(!Cutoff::NoToken.matches(None));
         assert!(!Cutoff::NoToken.matches(Some(Timestamp::from_secs(1))));
     }
+
+    fn revocation(cutoff: i64, expires_at: i64, reason: &str) -> Revocation {
+        Revocation {
+            key: RevocationKey::new(crate::revocation::KeyKind::Subject, "shop", "alice"),
+            cutoff: Cutoff::IssuedUpTo(Timestamp::from_secs(cutoff)),
+            expires_at: Timestamp::from_secs(expires_at),
+            reason: Some(reason.to_owned()),
+            actor: None,
+            revoked_at: Timestamp::from_secs(0),
+        }
+    }
+
+    #[test]
+    fn of_two_revocations_the_later_cutoff_and_expiry_stand_with_the_reason_of_the_newer() {
+        let (one, other) = (revocation(1, 20, "old"), revocation(2, 10, "new"));
+        assert_eq!(one.strengthened_by(&other), revocation(2, 20, "new"));
+        assert_eq!(other.strengthened_by(&one), revocation(2, 20, "old"));
+    }
+
+    #[test]
+    fn a_revocation_stands_until_the_very_instant_of_its_expiry() {
+        let revocation = revocation(1, 20, "");
+        assert!(revocation.is_live(Timestamp::from_millis(19_999)));
+        assert!(!revocation.is_live(Timestamp::from_secs(20)));
+        assert!(!revocation.is_live(Timestamp::from_secs(21)));
+    }
+
+    #[test]
+    fn only_what_names_no_token_means_nothing() {
+        let some = revocation(1, 20, "");
+        assert!(!some.means_nothing());
+        let none = Revocation {
+            cutoff: Cutoff::NoToken,
+            ..some
+        };
+        assert!(none.means_nothing());
+    }
 }

@@ -180,4 +180,25 @@ mod tests {
         clock.see(Version(LAST_MILLI * PER_MILLI), now);
         assert_eq!(clock.next(now), ahead.next().next());
     }
+
+    #[test]
+    fn a_millisecond_has_its_versions_up_to_the_last() {
+        assert_eq!(
+            Version::at(Timestamp::from_millis(7)),
+            Version(7 * PER_MILLI)
+        );
+        let last = Version(LAST_MILLI * PER_MILLI);
+        assert_eq!("8796092000000".parse(), Ok(last));
+        assert_eq!(Version::at(Timestamp::NEVER), last);
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_by_a_day_is_believed_and_no_more() {
+        let (clock, now) = (VersionClock::default(), Timestamp::from_secs(100));
+        let day = Version::at(now.plus(Duration::from_secs(24 * 3600)));
+        clock.see(day.next(), now);
+        assert_eq!(clock.next(now), Version::at(now));
+        clock.see(day, now);
+        assert_eq!(clock.next(now), day.next());
+    }
 }

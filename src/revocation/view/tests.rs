@@ -1,6 +1,10 @@
 //! Entries that are put in, changed and taken out, and what readers find meanwhile.
 
+use std::time::Duration;
+
+use super::super::key::KeyKind;
 use super::*;
+use crate::clock::Moment;
 
 const NOW: Timestamp = Timestamp::from_secs(1000);
 const LATER: Timestamp = Timestamp::from_secs(2000);
@@ -175,4 +179,64 @@ fn readers_find_every_entry_while_writers_rebuild_around_it() {
             assert!((1..=fixed).all(|i| view.find(key(i), NOW).is_some() || i % 2 == 0));
         }
     });
+}
+
+#[test]
+fn a_hash_reads_back_from_all_its_bits() {
+    let hash = KeyHash::new(0x0123_4567_89ab_cdef_fedc_ba98_7654_3210, 7);
+    assert_eq!(hash.to_u128(), 0x0123_4567_89ab_cde7_fedc_ba98_7654_3210);
+    assert_eq!(KeyHash::from_u128(hash.to_u128()), Some(hash));
+    assert_eq!(KeyHash::from_u128(u128::MAX << 68), None);
+    assert_eq!(hash.head(), 0xfedc_ba98_7654_3210_u64.to_le_bytes());
+    assert_eq!(hash.kind(), 7);
+}
+
+#[test]
+fn a_view_with_one_writer_is_fresh_at_every_moment_and_another_as_of_when_it_is_told() {
+    let (now, second) = (Moment::now(), Duration::from_secs(1));
+    let view = View::always_fresh();
+    assert!(view.is_always_fresh());
+    assert_eq!(view.age(now), Some(Duration::ZERO));
+    let view = View::default();
+    assert!(!view.is_always_fresh());
+    assert_eq!(view.age(now), None);
+    view.set_fresh_as_of(now);
+    assert_eq!(view.age(now + second), Some(second));
+}
+
+#[test]
+fn what_is_forgotten_is_not_there_any_more() {
+    let view = View::default();
+    let revoked = RevocationKey::new(KeyKind::TokenId, "shop", "1");
+    view.put(revoked.hash(), held(Cutoff::All, LATER));
+    assert!(!view.is_empty());
+    assert!(view.forget(&revoked) && !view.forget(&revoked));
+    assert!(view.is_empty());
+}
+
+#[test]
+fn the_latest_un_revocation_is_told() {
+    let view = View::default();
+    view.unrevoke(key(1), Version::from_bits(7), LATER);
+    assert_eq!(view.unrevoked(key(1)), Version::from_bits(7));
+    assert_eq!(view.unrevoked(key(2)), Version::NONE);
+}
+
+#[test]
+fn memory_is_that_of_entries_and_of_what_no_check_reads() {
+    let view = View::default();
+    assert_eq!(view.bytes(), 0);
+    view.put(key(1), held(Cutoff::All, LATER));
+    let entries = view.bytes();
+    assert_eq!(entries, 16 * 32);
+    view.unrevoke(key(2), Version::FIRST, LATER);
+    assert!(view.bytes() > entries && view.bytes() < 2 * entries);
+}
+
+#[test]
+fn what_has_expired_is_not_missed_by_a_round() {
+    let view = View::default();
+    view.put(key(1), held(Cutoff::All, NOW));
+    view.begin_round();
+    assert_eq!(view.unseen(NOW), []);
 }
