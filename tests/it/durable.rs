@@ -18,10 +18,15 @@ impl Scene {
         let (scratch, other) = (Scratch::new(), Scratch::new());
         let (primary, replica) = (start(&scratch).await, start(&other).await);
         let port = primary.port().to_string();
+        // So that it need not wait for others who want the same data.
+        let () = primary.run(&["CONFIG", "SET", "repl-diskless-sync-delay", "0"]);
         let () = replica.run(&["REPLICAOF", "127.0.0.1", &port]);
         eventually("a replica that follows", async || {
+            let follows: String = replica.run(&["INFO", "replication"]);
             let info: String = primary.run(&["INFO", "replication"]);
-            info.contains("state=online").then_some(())
+            // That it has confirmed something of late, and is not still loading what it was sent.
+            let confirms = info.contains("state=online") && info.contains("lag=0");
+            (confirms && follows.contains("master_link_status:up")).then_some(())
         })
         .await;
         Self {

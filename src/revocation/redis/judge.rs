@@ -71,14 +71,21 @@ impl Reconciliation {
         }
         // Until everything has been read from another server, too: what goes there may be an older word, with a shorter life.
         let forgotten = lost.is_some() || self.may_have_lost();
-        if forgotten || self.deletions == Deletions::Ignore {
-            // Also where something was restored that says less: the rest of what is held stood under the name that was deleted.
-            return self.write_back(link, &missing).await;
+        let ended = |m: &Missing| {
+            let end = self.ends.get(&m.hash);
+            m.stands.is_some() && end.is_some_and(|end| *end <= soon)
+        };
+        // Also where something was restored that says less: the rest of what is held stood under the name that was deleted.
+        let ignored = |m: &Missing| self.deletions == Deletions::Ignore && !ended(m);
+        let (lost, deleted): (Vec<_>, Vec<_>) =
+            missing.into_iter().partition(|m| forgotten || ignored(m));
+        for (hash, _) in gone {
+            self.ends.remove(hash);
         }
-        for entry in &missing {
+        for entry in &deleted {
             entry.accept(&self.view);
         }
-        Ok(())
+        self.write_back(link, &lost).await
     }
 
     /// Everything has been read, and these entries of the view were not among it.

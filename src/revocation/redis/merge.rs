@@ -18,6 +18,9 @@ use super::reconcile::{EXPIRY_SLACK, Reconciliation};
 use super::restore::Missing;
 use super::stored::{Standing, StoredKey};
 
+/// The ends of more keys are not remembered: what ends there passes for deleted.
+const MOST_ENDS: usize = 100_000;
+
 /// Whether the first says less than the second in anything.
 pub(super) fn says_less(one: Option<Held>, other: Held) -> bool {
     one.is_none_or(|one| {
@@ -73,6 +76,9 @@ impl Reconciliation {
                     ..earlier
                 });
             }
+        }
+        if standing.restored != KeyState::NOTHING {
+            self.note_end(hash, standing.expires_at);
         }
         let read = standing.state(known.unrevoked);
         let both = known.merge(read);
@@ -135,7 +141,10 @@ impl Reconciliation {
         };
         match live {
             None => self.put(hash, counts),
-            Some(_) if says_less(known.held(), counts) => self.view.strengthen(hash, counts),
+            Some(held) if says_less(known.held(), counts) => {
+                self.note_end(hash, held.expires_at);
+                self.view.strengthen(hash, counts)
+            }
             // A native key that was written again says more; if there is none, what is held is missing.
             Some(_)
                 if known
@@ -148,6 +157,13 @@ impl Reconciliation {
                 self.view.put(hash, held);
                 Change::None
             }
+        }
+    }
+
+    /// Remembers when a key ends of itself.
+    fn note_end(&mut self, hash: KeyHash, end: Timestamp) {
+        if self.ends.len() < MOST_ENDS {
+            self.ends.insert(hash, end);
         }
     }
 

@@ -1,6 +1,7 @@
 //! Bringing the view in line with the server: by what was pushed, and by reading everything. What it means that
 //! something is missing is judged in `judge.rs`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use redis::RedisResult;
@@ -49,6 +50,8 @@ pub(super) struct Reconciliation {
     pub(super) lost: Vec<Missing>,
     /// Un-revocations that do not stand though something does that was stated before, to be written back.
     pub(super) lost_unrevocations: Vec<(KeyHash, KeyState)>,
+    /// When keys end that stand beside a restored one which outlives them: what the view holds says more until then.
+    pub(super) ends: HashMap<KeyHash, Timestamp>,
     /// The server holds another's data since a moment ago: the connection must be made anew, as with a new server.
     pub(super) another_history: bool,
     /// What can move between servers.
@@ -112,6 +115,7 @@ impl Reconciliation {
             evicted: false,
             lost: Vec::new(),
             lost_unrevocations: Vec::new(),
+            ends: HashMap::new(),
             another_history: false,
             moving: Moving::default(),
         }
