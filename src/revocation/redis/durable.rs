@@ -14,9 +14,9 @@ use super::connector::Connector;
 use super::options::RedisOptions;
 
 /// How long replicas may take to have a write.
-const WRITING: Duration = Duration::from_millis(500);
-/// How long they, and the server, may take to have it on disk: with `appendfsync everysec`, a second.
-const FLUSHING: Duration = Duration::from_millis(1100);
+const WRITING: Duration = Duration::from_millis(900);
+/// How long they, and the server, may take to have it on disk: with `appendfsync everysec`, up to a second, which is then not always waited for.
+const FLUSHING: Duration = Duration::from_millis(900);
 
 /// How many replicas have to confirm, and the connection for what they have to.
 pub(super) struct Durable {
