@@ -77,7 +77,8 @@ impl Reconciliation {
                 });
             }
         }
-        if standing.restored != KeyState::NOTHING {
+        // An end that was noted before is not that of what stands now.
+        if standing.restored != KeyState::NOTHING || self.ends.contains_key(&hash) {
             self.note_end(hash, standing.expires_at);
         }
         let read = standing.state(known.unrevoked);
@@ -160,9 +161,9 @@ impl Reconciliation {
         }
     }
 
-    /// Remembers when a key ends of itself.
+    /// Remembers when a key expires.
     fn note_end(&mut self, hash: KeyHash, end: Timestamp) {
-        if self.ends.len() < MOST_ENDS {
+        if self.ends.len() < MOST_ENDS || self.ends.contains_key(&hash) {
             self.ends.insert(hash, end);
         }
     }
