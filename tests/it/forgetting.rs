@@ -8,8 +8,8 @@ use jsonwebtoken::Algorithm;
 use revoxy::clock::{Clock as _, SystemClock};
 use revoxy::metrics::{CheckLabels, Metrics};
 use revoxy::revocation::{
-    Deletions, FeedSettings, KeyKind, Lookups, RedisStore, RevocationKey, RevocationStore as _,
-    StoreError,
+    Deletions, FeedSettings, KeyKind, Lookups, RedisOptions, RedisStore, RevocationKey,
+    RevocationStore as _, StoreError,
 };
 
 use crate::support::{
@@ -323,10 +323,8 @@ async fn what_was_pushed_is_not_counted_as_kept_silent_about() {
     replica.counts(HEALED, 0.0).await;
 }
 
-#[tokio::test]
-async fn what_expires_under_the_name_of_a_restored_key_is_swept() {
-    let scratch = Scratch::new();
-    let redis = Redis::start(&scratch).await;
+/// A store of the library with a view.
+fn store_with_view(options: &RedisOptions) -> RedisStore {
     let labels = CheckLabels {
         outcomes: &[],
         policies: &[],
@@ -338,8 +336,72 @@ async fn what_expires_under_the_name_of_a_restored_key_is_swept() {
         compare_every: Duration::from_secs(300),
         lookups: Lookups::default(),
     };
-    let (options, clock) = (redis.options(), Arc::new(SystemClock));
-    let store = RedisStore::with_view(&options, settings, clock, metrics.feed.clone()).unwrap();
+    let clock = Arc::new(SystemClock);
+    RedisStore::with_view(options, settings, clock, metrics.feed.clone()).unwrap()
+}
+
+#[tokio::test]
+async fn what_is_set_by_hand_is_not_taken_back_by_an_un_revocation_that_is_written_back() {
+    let mut scene = Scene::set(&[HONOUR]).await;
+    let writer = scene.replica().await;
+    scene.revoke_by_hand(&["a"]);
+    scene.all_become(&writer, &["a"], "revoked").await;
+    scene.redis.kill();
+    scene.redis.restart(&scene.scratch).await;
+    writer.counts(RESTORED, 1.0).await;
+    let restored = scene.keys("revoxy:restored:*").remove(0);
+    let _: u64 = scene.redis.run(&["DEL", &restored]);
+    drop(writer);
+    // A replica that has seen nothing but this; and another, whose clock is ahead, writes back what was before it.
+    scene.revoke_by_hand(&["a"]);
+    let replica = scene.replica().await;
+    let ahead = SystemClock.now().plus(Duration::from_secs(60)).millis();
+    let unrevoked = format!(r#"{{"not_before":0,"unrevoked":"{ahead}.0"}}"#);
+    let () = scene
+        .redis
+        .run(&["SET", &restored, &unrevoked, "EX", "3600"]);
+    scene.revoke_by_hand(&["b"]);
+    scene.all_become(&replica, &["b"], "revoked").await;
+    scene.all_are(&replica, &["a"], "revoked").await;
+    let newcomer = scene.replica().await;
+    scene.all_are(&newcomer, &["a"], "revoked").await;
+}
+
+#[tokio::test]
+async fn what_is_deleted_while_a_new_replica_reads_for_the_first_time_is_not_written_back() {
+    let scratch = Scratch::new();
+    let redis = Redis::start(&scratch).await;
+    let many = "for i = 1, 3000 do redis.call('SET', 'revoxy:jti:shop:' .. i, '') end";
+    let () = redis.run(&["EVAL", many, "0"]);
+    let proxy = Proxy::before(redis.port()).await;
+    proxy.set(Mood::Delaying(Duration::from_millis(40)));
+    let url = format!("redis://127.0.0.1:{}/0", proxy.port());
+    let store = store_with_view(&RedisOptions::url(url, PATIENCE));
+    let view = store.view().unwrap();
+    eventually("some of the entries", async || {
+        (!view.is_empty()).then_some(())
+    })
+    .await;
+    proxy.set(Mood::Cutting);
+    eventually("the end of the connections", async || {
+        let clients: String = redis.run(&["CLIENT", "LIST"]);
+        (clients.lines().count() == 1).then_some(())
+    })
+    .await;
+    assert!(view.len() < 3000);
+    let () = redis.run(&["FLUSHDB"]);
+    proxy.set(Mood::Passing);
+    store.ready(PATIENCE).await.unwrap();
+    assert!(view.is_empty());
+    let keys: Vec<String> = redis.run(&["KEYS", "*"]);
+    assert!(keys.is_empty(), "{} keys", keys.len());
+}
+
+#[tokio::test]
+async fn what_expires_under_the_name_of_a_restored_key_is_swept() {
+    let scratch = Scratch::new();
+    let redis = Redis::start(&scratch).await;
+    let store = store_with_view(&redis.options());
     store.ready(PATIENCE).await.unwrap();
     let key = format!("revoxy:restored:{{{:032x}}}", 1_u128 << 64);
     let () = redis.run(&["SET", &key, "", "PX", "200"]);

@@ -122,7 +122,7 @@ pub(super) struct Heard {
     pub progress: Progress,
 }
 
-/// Whom the view was last complete with.
+/// The servers that the view was last complete with, or was first read from.
 struct Known {
     identities: Vec<Identity>,
     /// How many keys they had evicted.
@@ -145,6 +145,8 @@ pub(super) struct Feed {
     progress: Progress,
     /// The server that the view was last complete with.
     known: Option<Known>,
+    /// Until the view was complete: the servers that its first entries come from.
+    first_read: Option<Known>,
     /// Whether another server has been read from since then: the view may hold what only that one had.
     another_met: bool,
     /// Whether it has been said that the view is complete with this server.
@@ -228,6 +230,7 @@ impl Feed {
             versions,
             progress,
             known: None,
+            first_read: None,
             another_met: false,
             is_complete: false,
         };
@@ -286,9 +289,12 @@ impl Feed {
         if *self.state.borrow() != FeedState::Complete {
             self.state.send_replace(FeedState::Starting(String::new()));
         }
-        let known = self.known.as_ref();
-        let same = |k: &Known| servers.are_surely(&k.identities) && k.slots == link.slots();
-        let changed = self.another_met || !known.is_some_and(same);
+        let now = Known {
+            identities: servers.identities(),
+            evictions: servers.evicted_keys(),
+            slots: link.slots(),
+        };
+        let (changed, evictions) = self.meet(now, &servers);
         self.another_met = changed;
         self.is_complete &= !changed;
         let settling = self.settling(&servers, changed);
@@ -311,12 +317,8 @@ impl Feed {
                 self.settings.lookups.clone(),
                 Server {
                     identities: servers.identities(),
-                    evictions: match &self.known {
-                        Some(known) if !changed => known.evictions,
-                        _ => servers.evicted_keys(),
-                    },
-                    // A view that was never complete may hold what another server has lost, too.
-                    changed: changed && self.has_read(),
+                    evictions,
+                    changed,
                 },
             ),
             link,
@@ -375,16 +377,34 @@ impl Feed {
         }
     }
 
+    /// Meets servers. Tells whether they may have lost what the view holds, and how many keys they had evicted when that was last known not
+    /// to be so.
+    fn meet(&mut self, now: Known, servers: &Servers) -> (bool, u64) {
+        let same = |k: &Known| servers.are_surely(&k.identities) && k.slots == now.slots;
+        let source = self.known.as_ref().or(self.first_read.as_ref());
+        let evictions = now.evictions;
+        if !self.has_read() {
+            self.first_read = Some(now);
+            return (false, evictions);
+        }
+        match source {
+            Some(source) if same(source) && !self.another_met => (false, source.evictions),
+            _ => (true, evictions),
+        }
+    }
+
     /// Whether anything has been read from any server.
     fn has_read(&self) -> bool {
         self.known.is_some() || !self.view.is_empty()
     }
 
-    /// How long to wait, after everything was read, before the view counts as fresh.
+    /// How long to wait, after everything was read, before the view counts as fresh: where the servers may have lost what other replicas
+    /// know.
     fn settling(&self, servers: &Servers, changed: bool) -> Duration {
         let settling = self.settings.max_staleness.max(LEAST_SETTLING);
         let just_started = servers.uptime() <= settling.as_secs() + 1;
-        if changed && (self.has_read() || just_started || servers.were_promoted()) {
+        let may_have_lost = self.known.is_none() && (just_started || servers.were_promoted());
+        if changed || may_have_lost {
             settling
         } else {
             Duration::ZERO

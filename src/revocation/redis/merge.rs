@@ -128,8 +128,11 @@ impl Reconciliation {
         };
         self.hear_of_versions(standing);
         let restored = standing.state(Version::NONE);
-        self.view
-            .unrevoke(hash, restored.unrevoked, standing.expires_at);
+        let (unrevoked, until) = (restored.unrevoked, standing.expires_at);
+        if self.view.unrevoke_beside(hash, unrevoked, until) {
+            self.doubtful = true;
+            return Change::None;
+        }
         let now = self.clock.now();
         let live = self.view.entry(hash).filter(|held| held.expires_at > now);
         let known = self.view.state(hash);

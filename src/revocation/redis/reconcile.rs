@@ -52,6 +52,9 @@ pub(super) struct Reconciliation {
     pub(super) lost_unrevocations: Vec<(KeyHash, KeyState)>,
     /// When keys end that stand beside a restored one which outlives them: what the view holds says more until then.
     pub(super) ends: HashMap<KeyHash, Timestamp>,
+    /// Whether an un-revocation was met under a restored name after the key that it is about: what stands there without a version counts,
+    /// and only whoever reads the key knows. Its name is not known here, so everything is read again.
+    pub(super) doubtful: bool,
     /// The server holds another's data since a moment ago: the connection must be made anew, as with a new server.
     pub(super) another_history: bool,
     /// What can move between servers.
@@ -116,6 +119,7 @@ impl Reconciliation {
             lost: Vec::new(),
             lost_unrevocations: Vec::new(),
             ends: HashMap::new(),
+            doubtful: false,
             another_history: false,
             moving: Moving::default(),
         }
@@ -139,6 +143,7 @@ impl Reconciliation {
 
     fn start(&mut self, why: Why) {
         self.view.begin_round();
+        self.doubtful = false;
         let owed = self.is_owing();
         // What is refused from now on is owed beyond the end of this.
         self.owing = false;
@@ -278,7 +283,7 @@ impl Reconciliation {
             self.judge_gone(link, &gone).await?;
             self.write_back_lost(link).await?;
         }
-        Ok(true)
+        Ok(!self.doubtful)
     }
 
     /// A tombstone of an older version of Revoxy was pushed. One that was known before (it is given another end, or moves to

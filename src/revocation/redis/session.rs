@@ -75,6 +75,9 @@ impl Session {
         if !alive.during(answered(patience, step)).await? {
             return Ok(Step::More);
         }
+        if self.reconciliation.doubtful {
+            return Ok(Step::Again);
+        }
         if self.link.is_cluster() {
             // What moved to a server that had been read, from one that had not been, is seen by the pushes only.
             self.beat().await?;

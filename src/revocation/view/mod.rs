@@ -234,6 +234,28 @@ impl View {
         }
     }
 
+    /// Hears of an un-revocation that stands beside the key, under a restored name. It takes out what was stated before it, unless that
+    /// was seen in this round: then it may stand without a version, and so count after the un-revocation. Tells whether that is
+    /// so, and the key itself has to be read again.
+    pub(super) fn unrevoke_beside(&self, key: KeyHash, version: Version, until: Timestamp) -> bool {
+        let shard = &self.shards[key.shard()];
+        let mut ledger = shard.lock();
+        let round = self.round.load(Ordering::Acquire);
+        ledger.unrevoke(key, version, until, round);
+        let latest = ledger.unrevoked(key).version;
+        let Some(entry) = shard.table.find(key) else {
+            return false;
+        };
+        if !ledger.complete(key, entry).is_taken_back_by(latest) {
+            return false;
+        }
+        if entry.round == round {
+            return true;
+        }
+        self.take_out(shard, &mut ledger, key);
+        false
+    }
+
     /// Takes an entry out. Tells whether it was there.
     pub(super) fn remove(&self, key: KeyHash) -> bool {
         let shard = &self.shards[key.shard()];
