@@ -8,8 +8,9 @@
 //!
 //! The promise is about writes that the *store* has acknowledged, and the store is the server that a Sentinel names. Let such
 //! a write be acknowledged at *w*, by a server that at least one Sentinel named by then, and let a server be confirmed
-//! (`Votes::confirmed`) as of *c* > *w*. Then a majority, asked at *c* or later, named the confirmed server, and no Sentinel that
-//! answered knew of a later failover. So the two are one and the same, and a view that is fresh as of min(heartbeat, *c*) has that write.
+//! (`Votes::confirmed`) as of *c* > *w*. Then a majority named the confirmed server, all that named it were asked at *c* or later, and no
+//! Sentinel that answered knew of a later failover. So the two are one and the same, and a view that is fresh as of min(heartbeat, *c*) has
+//! that write.
 //! Direct reads and writes are for a server that was confirmed within `confirmed_within` of being asked; for others there is
 //! no answer, as if it could not be reached.
 //!

@@ -93,8 +93,11 @@ impl Votes {
         Majority::None(self.describe())
     }
 
-    /// Since when it is known that the server at `address` is the primary: the latest instant such that a majority, asked then or
-    /// later, names it, if nobody knows of a later failover.
+    /// Since when it is known that the server at `address` is the primary: the latest instant such that all Sentinels that name it were
+    /// asked then or later, if they are a majority and nobody knows of a later failover.
+    ///
+    /// All, and not a majority of them: the one that led a failover knows of it before the others, and its answer may be the slowest.
+    /// One that does not answer names nobody, as soon as its time to answer is over.
     pub(crate) fn confirmed(&self, address: &Address, now: Moment) -> Option<Moment> {
         let mut asked = Vec::new();
         let mut latest = 0;
@@ -106,8 +109,10 @@ impl Votes {
                 latest = latest.max(*epoch);
             }
         }
-        asked.sort_unstable_by(|a, b| b.cmp(a));
-        let since = *asked.get(self.majority() - 1)?;
+        if asked.len() < self.majority() {
+            return None;
+        }
+        let since = asked.into_iter().min()?;
         let knows_of_a_later = |b: &Ballot| {
             b.named.as_ref().is_some_and(|(at, named, epoch)| {
                 named != address && *epoch > latest && now.since(*at) < HEARSAY
@@ -233,13 +238,13 @@ mod tests {
     }
 
     #[test]
-    fn a_server_is_confirmed_as_of_the_oldest_question_of_the_latest_majority() {
+    fn a_server_is_confirmed_as_of_the_oldest_question_to_all_who_name_it() {
         let (mut votes, start) = votes(&[names(1, 0), names(1, 0), names(1, 0)]);
         let now = start + 3 * SECOND;
-        assert_eq!(votes.confirmed(&server(1), now), Some(start + SECOND));
+        assert_eq!(votes.confirmed(&server(1), now), Some(start));
         assert_eq!(votes.confirmed(&server(2), now), None);
         votes.record(0, now, names(1, 0));
-        assert_eq!(votes.confirmed(&server(1), now), Some(start + 2 * SECOND));
+        assert_eq!(votes.confirmed(&server(1), now), Some(start + SECOND));
         // An answer that fails takes the one before with it.
         votes.record(1, now, failed());
         assert_eq!(votes.confirmed(&server(1), now), Some(start + 2 * SECOND));
