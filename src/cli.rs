@@ -119,13 +119,16 @@ impl Cli {
                 let runtime = runtime()?;
                 runtime.block_on(app::check(&config, connect))?;
                 let found = match connect {
-                    true => runtime.block_on(app::diagnose(&config))?.notes,
-                    false => Vec::new(),
+                    true => runtime.block_on(app::diagnose(&config))?,
+                    false => Diagnosis::default(),
                 };
                 #[expect(clippy::print_stdout, reason = "the command's result")]
                 {
-                    for note in app::notes(&config).into_iter().chain(found) {
+                    for note in app::notes(&config).into_iter().chain(found.notes) {
                         println!("{}: note: {note}", path.display());
+                    }
+                    for warning in found.warnings {
+                        println!("{}: warning: {warning}", path.display());
                     }
                     println!("{}: no mistakes found", path.display());
                 }

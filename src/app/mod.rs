@@ -144,6 +144,7 @@ pub async fn serve_with(config: Config, store: Arc<dyn RevocationStore>) -> Resu
 
 async fn serve_from(config: Config, own: Option<Store>) -> Result<(), StartError> {
     install_crypto().map_err(|e| other(anyhow::Error::msg(e)))?;
+    shutdown::take_hangups();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let mut problems = Problems::default();
     let issuers = issuers::load(&config, &mut problems);

@@ -72,6 +72,21 @@ async fn next_signal() -> &'static str {
     }
 }
 
+/// Takes SIGHUP from now on, which otherwise ends the process at once.
+pub(super) fn take_hangups() {
+    let Ok(mut hangups) = signal(SignalKind::hangup()) else {
+        return;
+    };
+    tokio::spawn(async move {
+        while hangups.recv().await.is_some() {
+            tracing::warn!(
+                "SIGHUP changes nothing: restart to read the configuration anew; key files, password files and certificates \
+                 are read anew by themselves"
+            );
+        }
+    });
+}
+
 /// Waits until the servers have ended, at most `drain` long.
 pub(super) async fn drained(mut servers: JoinSet<()>, drain: Duration) {
     let all = async { while servers.join_next().await.is_some() {} };

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::config::{Config, Problems, StoreConfig};
+use crate::config::{Config, Mode, Problems, StoreConfig};
 use crate::metrics::FeedMetrics;
 use crate::revocation::{
     Diagnosis, Endpoint, FeedSettings, MemoryStore, PostgresOptions, PostgresStore,
@@ -104,6 +104,7 @@ async fn open_redis(
     metrics: &FeedMetrics,
 ) -> Result<Store, StoreError> {
     let settings = config.revocation.view.then(|| feed_settings(config));
+    warn_of_missing_rights(config, options).await;
     if matches!(options.endpoint, Endpoint::Cluster(_)) {
         let store = match settings {
             Some(settings) => {
@@ -120,6 +121,19 @@ async fn open_redis(
     };
     store.ready(PATIENCE).await?;
     Ok(Arc::new(store))
+}
+
+/// A user that may only read is no mistake where applications write the revocations.
+async fn warn_of_missing_rights(config: &Config, options: &RedisOptions) {
+    let asked = options.missing_rights(records_tokens(config));
+    // Whether the store can be reached at all is told when it is opened.
+    if let Ok(Ok(Some(warning))) = tokio::time::timeout(PATIENCE, asked).await {
+        tracing::warn!(warning, "revocations cannot be written to this Redis");
+    }
+}
+
+fn records_tokens(config: &Config) -> bool {
+    config.revocation.note_tokens || config.revocation.mode == Mode::AllowList
 }
 
 async fn open_postgres(
@@ -157,7 +171,7 @@ pub(super) async fn diagnose(config: &Config, problems: &mut Problems) -> Diagno
         StoreConfig::Redis(redis) if !is_usable(config, redis, problems) => {
             Ok(Diagnosis::default())
         }
-        StoreConfig::Redis(redis) => redis.diagnose().await,
+        StoreConfig::Redis(redis) => redis.diagnose(records_tokens(config)).await,
         StoreConfig::Postgres(postgres) if !is_usable_postgres(config, postgres, problems) => {
             Ok(Diagnosis::default())
         }

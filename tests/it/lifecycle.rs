@@ -63,6 +63,21 @@ async fn after_sigterm_it_turns_away_proxies_but_answers_their_checks_and_ends_w
 }
 
 #[tokio::test]
+async fn sighup_changes_nothing_and_says_so() {
+    let (scratch, key) = (Scratch::new(), es256());
+    let revoxy = Revoxy::start(&scratch, &Config::trusting(&key, &scratch)).await;
+    let checks = revoxy.checks().await;
+    revoxy.process.signal(Signal::HUP);
+    eventually("a line about the signal", async || {
+        let said = revoxy.process.output();
+        said.contains("SIGHUP changes nothing").then_some(())
+    })
+    .await;
+    assert!(checks.bearer(&Token::access("a").sign(&key)).await.allows());
+    assert_eq!(revoxy.get("/readyz").await.0, 200);
+}
+
+#[tokio::test]
 async fn the_delay_ends_by_itself_and_open_connections_do_not_keep_it_alive() {
     for signal in [Signal::TERM, Signal::INT] {
         let (scratch, key) = (Scratch::new(), es256());

@@ -12,6 +12,7 @@ use revoxy::revocation::{
     RegistrationKey, Revocation, RevocationKey, RevocationStore, StoreError, TokenRecord,
 };
 
+use crate::support::server::{revoxy as revoxy_command, run};
 use crate::support::{Config, PATIENCE, Redis, Revoxy, Scratch, SigningKey, Token, eventually};
 
 /// What `docs/operations.md` grants with `read: view`, and nothing that is not needed.
@@ -292,6 +293,96 @@ async fn a_user_with_the_rights_of_the_first_version_need_not_be_changed_before_
     use_with_view(&redis, &scratch, PATIENCE).await.unwrap();
     begin(&redis, &timeless(&WITHOUT_VIEW));
     use_without_view(&redis, &scratch, PATIENCE).await.unwrap();
+}
+
+/// What is said to a user with these rights: by a look at the store, and at the start.
+async fn said_to(redis: &Redis, scratch: &Scratch, rights: &[&str], lines: &[&str]) -> [String; 2] {
+    allow(redis, ">secret", rights);
+    let key = SigningKey::generate(Algorithm::ES256);
+    let password = scratch.write("password", "secret");
+    let store = format!(
+        "redis: {{ url: {:?}, username: revoxy, password_file: {password:?} }}",
+        redis.url()
+    );
+    let config = Config::trusting(&key, scratch).store(store);
+    let config = lines.iter().fold(config, |c, line| c.revocation(line));
+    let path = scratch.write("rights.yaml", config.yaml());
+    let path = path.to_str().unwrap();
+    let arguments = ["check-config", "--connect", "--config", path];
+    let (status, found) = run(scratch, &mut revoxy_command(&arguments)).await;
+    assert_eq!(status.code(), Some(0), "{found}");
+    let (_, examined) = run(scratch, &mut revoxy_command(&["doctor", "--config", path])).await;
+    let revoxy = Revoxy::start(scratch, &config).await;
+    [found + &examined, revoxy.process.output()]
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_right_to_write_that_is_missing_is_told_before_the_first_logout() {
+    let scratch = Scratch::new();
+    let redis = Redis::durable(&scratch).await;
+    let all = [&WITH_VIEW[..], &FOR_TOKENS].concat();
+    let without = |right: &str| -> Vec<&'static str> {
+        all.iter()
+            .copied()
+            .filter(|other| *other != right)
+            .collect()
+    };
+    for right in ["+set", "+del", "+evalsha"] {
+        for said in said_to(&redis, &scratch, &without(right), &[]).await {
+            assert!(
+                said.contains("may not write revocations"),
+                "{right}: {said}"
+            );
+            assert!(said.contains(right), "{right}: {said}");
+        }
+    }
+    // That is needed only where tokens are recorded.
+    for (lines, expected) in [(&[][..], false), (&["note_tokens: true"], true)] {
+        for said in said_to(&redis, &scratch, &without("+zadd"), lines).await {
+            assert_eq!(said.contains("grant +zadd"), expected, "{said}");
+        }
+    }
+    for said in said_to(&redis, &scratch, &all, &["note_tokens: true"]).await {
+        assert!(!said.contains("may not write"), "{said}");
+    }
+    let keys: Vec<String> = redis.run(&["KEYS", "*"]);
+    assert_eq!(keys, Vec::<String>::new());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_that_may_only_read_keys_is_told_so() {
+    let scratch = Scratch::new();
+    let redis = Redis::durable(&scratch).await;
+    let () = redis.run(&["ACL", "SETUSER", "revoxy", "reset", "on", ">secret"]);
+    for said in said_to(
+        &redis,
+        &scratch,
+        &[&WITH_VIEW[..], &["resetkeys", "%R~revoxy:*"]].concat(),
+        &[],
+    )
+    .await
+    {
+        assert!(said.contains("grant +del +set, for the keys"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn the_log_names_the_command_that_a_logout_was_refused_for() {
+    let scratch = Scratch::new();
+    let redis = Redis::durable(&scratch).await;
+    // Redis 7.0 does not name a command that a script was refused.
+    for (right, expected) in [("+set", "revoxy doctor"), ("+evalsha", "grant +evalsha")] {
+        let rights: Vec<_> = WITH_VIEW.iter().copied().filter(|r| *r != right).collect();
+        begin(&redis, &rights);
+        let store = RedisStore::new(&options(&redis, &scratch), Arc::new(SystemClock)).unwrap();
+        let key = RevocationKey::new(KeyKind::TokenId, "shop", "a");
+        let refused = store
+            .revoke(&revocation(&key))
+            .await
+            .unwrap_err()
+            .to_string();
+        assert!(refused.contains(expected), "{refused}");
+    }
 }
 
 #[tokio::test]

@@ -324,6 +324,23 @@ pub(super) fn server_code(error: &RedisError) -> Option<String> {
     refused.first().map(|(_, e)| e.code().to_owned())
 }
 
+/// The command that the server has refused for want of a right, in the server's words: they name no key and no value.
+fn refused_command(error: &RedisError) -> Option<String> {
+    let refused = error.clone().into_server_errors()?;
+    let (_, first) = refused.first()?;
+    let (_, rest) = first.details()?.split_once("permissions to run the '")?;
+    let (command, _) = rest.split_once('\'')?;
+    let is_a_name = |c: char| c.is_ascii_alphanumeric() || "|-_.".contains(c);
+    (command.len() < 64 && command.chars().all(is_a_name)).then(|| command.to_owned())
+}
+
+/// Whether the user may not do what a script does. Redis before 7.2 does not name the command.
+fn is_refused_in_script(error: &RedisError) -> bool {
+    let refused = error.clone().into_server_errors().unwrap_or_default();
+    let details = refused.first().and_then(|(_, e)| e.details());
+    details.is_some_and(|text| text.contains("The user executing the script can't"))
+}
+
 /// Whether a replica has refused a write. Of one in a script, Redis 6 says so only in the text.
 fn is_of_replica(error: &RedisError) -> bool {
     error
@@ -333,6 +350,13 @@ fn is_of_replica(error: &RedisError) -> bool {
 
 /// What an error may say in a log: kind and server code, and the server's own words only about who we are to it.
 pub(super) fn describe(error: &RedisError) -> String {
+    if let Some(command) = refused_command(error) {
+        return format!("the user may not run `{command}`: grant +{command}");
+    }
+    if is_refused_in_script(error) {
+        return "the user may not run a command, or write a key, that our scripts need: `revoxy doctor` tells which"
+            .to_owned();
+    }
     match server_code(error).as_deref() {
         Some(code @ ("NOAUTH" | "WRONGPASS" | "NOPERM")) => {
             format!("{code}: check the user, the password and its access control list")

@@ -37,6 +37,7 @@ mod stored;
 mod stream;
 mod tokens;
 mod write;
+mod write_rights;
 
 use std::collections::HashMap;
 use std::sync::Arc;

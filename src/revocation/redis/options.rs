@@ -14,6 +14,7 @@ use super::cluster;
 use super::connector::{Connector, Protocol};
 use super::inventory::Inventory;
 use super::server::{ServerInfo, Servers};
+use super::write_rights;
 
 /// How to reach the server.
 #[derive(Clone)]
@@ -115,12 +116,25 @@ impl RedisOptions {
         Connector::new(self)?.check_files()
     }
 
-    /// Connects once and tells why a revocation list would not be safe with this server, and what it holds.
-    pub async fn diagnose(&self) -> Result<Diagnosis, StoreError> {
+    /// Connects and tells why a revocation list would not be safe with this server, and what it holds. `records`: whether tokens are
+    /// recorded.
+    pub async fn diagnose(&self, records: bool) -> Result<Diagnosis, StoreError> {
         let connector = Connector::new(self)?;
-        if connector.seeds().is_some() {
-            return cluster::diagnose(&connector).await;
-        }
+        let mut diagnosis = match connector.seeds() {
+            Some(_) => cluster::diagnose(&connector).await?,
+            None => self.diagnose_one(&connector).await?,
+        };
+        let may_not = write_rights::missing(&connector, records).await?;
+        diagnosis.warnings.extend(may_not);
+        Ok(diagnosis)
+    }
+
+    /// Tells what to grant if the user may not write; `None` if it may. `records`: whether tokens are recorded.
+    pub async fn missing_rights(&self, records: bool) -> Result<Option<String>, StoreError> {
+        write_rights::missing(&Connector::new(self)?, records).await
+    }
+
+    async fn diagnose_one(&self, connector: &Connector) -> Result<Diagnosis, StoreError> {
         let asked = async {
             let mut server = connector
                 .connect(Protocol::Resp2)

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::super::super::{Diagnosis, StoreError};
 use super::super::connection;
-use super::super::connector::{Address, ConnectError, Connector, Protocol};
+use super::super::connector::{Address, ConnectError, Connected, Connector, Protocol};
 use super::super::inventory::Inventory;
 use super::super::server::{ServerInfo, Servers};
 use super::same;
@@ -184,15 +184,28 @@ async fn ask(connector: &Connector, at: Address) -> Result<Told, String> {
     }
 }
 
+/// A connection to each primary.
+pub(in super::super) async fn primaries(
+    connector: &Connector,
+) -> Result<Vec<Connected>, StoreError> {
+    let topology = discover(connector).await.map_err(not_found)?;
+    let made = topology.primaries.iter().map(async |primary| {
+        let made = connector.to(primary.at.clone(), Protocol::Resp2).await;
+        made.map_err(|e| StoreError::Unavailable(e.to_string()))
+    });
+    try_join_all(made).await
+}
+
+fn not_found(why: String) -> StoreError {
+    match why == NOT_A_CLUSTER {
+        true => StoreError::Failed(why),
+        false => StoreError::Unavailable(why),
+    }
+}
+
 /// Why a revocation list could be lost by one of the primaries.
 pub(in super::super) async fn diagnose(connector: &Connector) -> Result<Diagnosis, StoreError> {
-    let topology = discover(connector).await.map_err(|why| {
-        if why == NOT_A_CLUSTER {
-            StoreError::Failed(why)
-        } else {
-            StoreError::Unavailable(why)
-        }
-    })?;
+    let topology = discover(connector).await.map_err(not_found)?;
     let asked = topology.primaries.iter().map(async |primary| {
         let made = connector.to(primary.at.clone(), Protocol::Resp2).await;
         let mut made = made.map_err(|e| StoreError::Unavailable(e.to_string()))?;

@@ -56,6 +56,6 @@ mod told;
 mod topology;
 mod write;
 
-pub(super) use discovery::{Seeds, diagnose};
+pub(super) use discovery::{Seeds, diagnose, primaries};
 pub(super) use nodes::{Beat, Primaries};
 pub use store::RedisClusterStore;

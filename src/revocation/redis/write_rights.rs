@@ -1,0 +1,109 @@
+//! Whether the user may write. Otherwise that shows with the first logout.
+
+use futures_util::future::try_join_all;
+use redis::aio::MultiplexedConnection;
+use redis::{RedisError, RedisResult, Script};
+
+use super::super::StoreError;
+use super::cluster;
+use super::connection::server_code;
+use super::connector::{Connected, Connector, Protocol};
+
+/// Tries each command on keys that nobody has, and tells those that the user may not run. What is written is deleted in the same step.
+/// A script tries the commands because scripts run them.
+///
+/// `ARGV`: the words of a command, then an empty text; and so on. In a cluster the node may not have the slot of the key: the server
+/// refuses that after it has looked at the rights.
+const TRY: &str = r"
+    local refused, command = {}, {}
+    for _, word in ipairs(ARGV) do
+        if word ~= '' then
+            command[#command + 1] = word
+        else
+            local answer = redis.pcall(unpack(command))
+            local error = type(answer) == 'table' and answer.err or ''
+            if string.find(error, 'permission') or string.find(error, 'NOPERM') or string.find(error, 'can\'t') then
+                refused[#refused + 1] = string.lower(command[1])
+            end
+            command = {}
+        end
+    end
+    return refused
+";
+
+/// What revoking and restoring needs. `XX`: only a key that is there would be written.
+const FOR_REVOCATIONS: [&[&str]; 4] = [
+    &["GET", "revoxy:probe"],
+    &["PTTL", "revoxy:probe"],
+    &["SET", "revoxy:probe", "0", "XX"],
+    &["DEL", "revoxy:probe"],
+];
+
+/// What keeping records of tokens needs.
+const FOR_RECORDS: [&[&str]; 9] = [
+    &["ZRANGEBYSCORE", "revoxy-tokens:probe", "0", "0"],
+    &["ZRANGE", "revoxy-tokens:probe", "0", "0"],
+    &["ZSCORE", "revoxy-tokens:probe", "0"],
+    &["ZADD", "revoxy-tokens:probe", "XX", "0", "0"],
+    &["ZREM", "revoxy-tokens:probe", "0"],
+    &["HGET", "revoxy-tokens:probe", "0"],
+    &["HSET", "revoxy-tokens:probe", "0", "0"],
+    &["HDEL", "revoxy-tokens:probe", "0"],
+    &["PEXPIREAT", "revoxy-tokens:probe", "0"],
+];
+
+/// What to grant to a user that may not write; nothing where it may. `records`: whether tokens are recorded.
+pub(super) async fn missing(
+    connector: &Connector,
+    records: bool,
+) -> Result<Option<String>, StoreError> {
+    let servers = match connector.seeds() {
+        Some(_) => cluster::primaries(connector).await?,
+        None => {
+            let made = connector.connect(Protocol::Resp2).await;
+            vec![made.map_err(|e| StoreError::Unavailable(e.to_string()))?]
+        }
+    };
+    let asked = servers.into_iter().map(async |mut server: Connected| {
+        let refused = refused(&mut server.connection, records);
+        match tokio::time::timeout(connector.connect_timeout(), refused).await {
+            Ok(Ok(refused)) => Ok(refused),
+            Ok(Err(error)) => Err(StoreError::Unavailable(server.describe(&error))),
+            Err(_) => Err(StoreError::Timeout),
+        }
+    });
+    let mut refused: Vec<_> = try_join_all(asked).await?.into_iter().flatten().collect();
+    refused.sort_unstable();
+    refused.dedup();
+    let of_tokens = if records { " and ~revoxy-tokens:*" } else { "" };
+    Ok((!refused.is_empty()).then(|| {
+        format!(
+            "this user may not write revocations: every logout through the API fails, and what Redis loses is not written \
+             back; grant +{}, for the keys ~revoxy:*{of_tokens}",
+            refused.join(" +")
+        )
+    }))
+}
+
+async fn refused(
+    connection: &mut MultiplexedConnection,
+    records: bool,
+) -> RedisResult<Vec<String>> {
+    let commands = FOR_REVOCATIONS.iter();
+    let commands = commands.chain(if records { &FOR_RECORDS[..] } else { &[] });
+    let script = Script::new(TRY);
+    let mut call = script.prepare_invoke();
+    for word in commands.flat_map(|command| command.iter().chain(&[""])) {
+        call.arg(*word);
+    }
+    match call.invoke_async(connection).await {
+        Err(error) if is_refused(&error) => {
+            Ok(["evalsha", "script|load"].map(str::to_owned).to_vec())
+        }
+        answer => answer,
+    }
+}
+
+fn is_refused(error: &RedisError) -> bool {
+    server_code(error).as_deref() == Some("NOPERM")
+}
