@@ -296,6 +296,16 @@ impl StoreMetrics {
     /// The store gave no answer, for this reason.
     pub fn failed(&self, error: &'static str) {
         self.up.set(0);
+        self.count(error);
+    }
+
+    /// The store answered that it cannot read what was asked about.
+    pub fn unreadable(&self, error: &'static str) {
+        self.up.set(1);
+        self.count(error);
+    }
+
+    fn count(&self, error: &'static str) {
         if let Some((_, counter)) = self.errors.iter().find(|(e, _)| *e == error) {
             counter.inc();
         }

@@ -167,9 +167,13 @@ pub enum StoreError {
     /// It did not answer within the deadline.
     #[error("the revocation store did not answer in time")]
     Timeout,
-    /// It answered something that we cannot use: a wrong type, a missing permission, a full disk.
+    /// It answered something that we cannot use: a missing permission, a full disk.
     #[error("the revocation store refused or answered wrongly: {0}")]
     Failed(String),
+    /// It answered that what stands under a key cannot be read: it is of another type, or may not be looked at. That says
+    /// nothing of other keys, so a check does not count it as a failure of the store.
+    #[error("the revocation store cannot read what stands under a key: {0}")]
+    Unreadable(String),
     /// It failed repeatedly and is not asked again for a moment.
     #[error("the revocation store has failed repeatedly and is left alone for a moment")]
     BreakerOpen,
@@ -177,7 +181,13 @@ pub enum StoreError {
 
 impl StoreError {
     /// Every label value, for metrics that are made at start.
-    pub const LABELS: [&'static str; 4] = ["unavailable", "timeout", "failed", "breaker_open"];
+    pub const LABELS: [&'static str; 5] = [
+        "unavailable",
+        "timeout",
+        "failed",
+        "unreadable",
+        "breaker_open",
+    ];
 
     /// The metric label.
     pub const fn label(&self) -> &'static str {
@@ -185,7 +195,16 @@ impl StoreError {
             Self::Unavailable(_) => Self::LABELS[0],
             Self::Timeout => Self::LABELS[1],
             Self::Failed(_) => Self::LABELS[2],
-            Self::BreakerOpen => Self::LABELS[3],
+            Self::Unreadable(_) => Self::LABELS[3],
+            Self::BreakerOpen => Self::LABELS[4],
+        }
+    }
+
+    /// Whether the store itself failed, and not only the answer about one key.
+    pub const fn is_of_store(&self) -> bool {
+        match self {
+            Self::Unavailable(_) | Self::Timeout | Self::Failed(_) | Self::BreakerOpen => true,
+            Self::Unreadable(_) => false,
         }
     }
 }

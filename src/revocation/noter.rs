@@ -195,8 +195,8 @@ impl Writer {
             match self.write(&batch[..count]).await {
                 Ok(()) => drop(batch.drain(..count)),
                 // It refuses one of these. The others are written one by one.
-                Err(StoreError::Failed(_)) if count > 1 => at_once = 1,
-                Err(StoreError::Failed(_)) => {
+                Err(StoreError::Failed(_) | StoreError::Unreadable(_)) if count > 1 => at_once = 1,
+                Err(StoreError::Failed(_) | StoreError::Unreadable(_)) => {
                     self.give_up(&batch[..count]);
                     batch.drain(..count);
                 }

@@ -7,8 +7,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use redis::RedisError;
 use redis::aio::MultiplexedConnection;
+use redis::{RedisError, ServerError};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
@@ -177,7 +177,7 @@ impl Borrowed<'_> {
         self.settled = true;
         let code = server_code(error);
         if code.is_some_and(|c| c != "LOADING" && c != "READONLY") && !is_of_replica(error) {
-            return StoreError::Failed(describe(error));
+            return refused(error);
         }
         self.doubts.raise(self.generation, Doubt::Broken);
         StoreError::Unavailable(describe(error))
@@ -339,6 +339,24 @@ fn is_refused_in_script(error: &RedisError) -> bool {
     let refused = error.clone().into_server_errors().unwrap_or_default();
     let details = refused.first().and_then(|(_, e)| e.details());
     details.is_some_and(|text| text.contains("The user executing the script can't"))
+}
+
+/// What a server that has answered with an error says: of one key, or of itself.
+pub(super) fn refused(error: &RedisError) -> StoreError {
+    let refusals = error.clone().into_server_errors().unwrap_or_default();
+    let is_of_key = |refusal: &ServerError| match refusal.code() {
+        "WRONGTYPE" => true,
+        // "No permissions to access a key" (Redis 7), "… to access one of the keys" (Redis 6); of a command it says that the user
+        // may not run it.
+        "NOPERM" => refusal
+            .details()
+            .is_some_and(|text| text.contains("access")),
+        _ => false,
+    };
+    match !refusals.is_empty() && refusals.iter().all(|(_, refusal)| is_of_key(refusal)) {
+        true => StoreError::Unreadable(describe(error)),
+        false => StoreError::Failed(describe(error)),
+    }
 }
 
 /// Whether a replica has refused a write. Of one in a script, Redis 6 says so only in the text.

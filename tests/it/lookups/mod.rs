@@ -5,6 +5,7 @@ mod matches;
 mod mistakes;
 mod presets;
 mod scoped;
+mod steered;
 
 use std::ops::Deref;
 use std::path::Path;

@@ -17,7 +17,7 @@ use crate::clock::Moment;
 
 use super::super::super::StoreError;
 use super::super::super::key::PREFIX;
-use super::super::connection::describe;
+use super::super::connection::refused;
 use super::super::connector::{Address, Connector};
 use super::super::feed::TrustedServers;
 use super::super::link::scan;
@@ -196,7 +196,7 @@ fn values(answers: Vec<Answer>) -> Result<Vec<Vec<Value>>, StoreError> {
         })?;
         for value in &values {
             if let Value::ServerError(error) = value {
-                return Err(StoreError::Failed(describe(&error.clone().into())));
+                return Err(refused(&error.clone().into()));
             }
         }
         all.push(values);
