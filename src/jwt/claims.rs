@@ -56,6 +56,7 @@ pub struct VerifiedClaims {
     session: Option<String>,
     client: Option<String>,
     kid: Option<String>,
+    key_thumbprint: Option<Arc<str>>,
     issued_at: Option<Timestamp>,
     not_before: Option<Timestamp>,
     expires_at: Timestamp,
@@ -113,9 +114,16 @@ impl VerifiedClaims {
         self.client.as_deref()
     }
 
-    /// The key that verified the signature, as the token names it.
+    /// The `kid` of the key that verified the signature, as the issuer's key set names it. Where that key has none, as one
+    /// from a PEM file, it is the `kid` that the token's header says.
     pub fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
+    }
+
+    /// The SHA-256 thumbprint (RFC 7638) of the key that verified the signature, base64url. A secret has none, and neither has
+    /// a key that the proxy verified with.
+    pub fn key_thumbprint(&self) -> Option<&str> {
+        self.key_thumbprint.as_deref()
     }
 
     /// `iat` (RFC 7519 §4.1.6).
@@ -186,6 +194,7 @@ pub(super) struct UnverifiedClaims<'t>(pub &'t Map<String, Value>);
 pub(super) struct Provenance<'t> {
     pub digest: [u8; 32],
     pub kid: Option<&'t str>,
+    pub key_thumbprint: Option<Arc<str>>,
     /// Whether the claims come from the proxy, which makes a double of every number.
     pub proxied: bool,
 }
@@ -218,6 +227,7 @@ impl UnverifiedClaims<'_> {
             session: self.identifier("sid")?,
             client: client.or(client_id).map(str::to_owned),
             kid: provenance.kid.map(str::to_owned),
+            key_thumbprint: provenance.key_thumbprint.clone(),
             issued_at: self.date("iat")?,
             not_before: self.date("nbf")?,
             expires_at,

@@ -1,14 +1,13 @@
 //! Verification keys: each bound to the algorithms that it may serve, never to what a token asks for.
 
 use std::fmt;
+use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
-use jsonwebtoken::jwk::{AlgorithmParameters, Jwk};
 
 use super::algorithm::{Algorithm, KeyType};
 use super::error::Rejection;
+use super::thumbprint::{rsa_components, thumbprint};
 
 /// The least RSA modulus in bits (RFC 7518 §3.3).
 const MIN_RSA_BITS: usize = 2048;
@@ -19,6 +18,8 @@ const MAX_RSA_BITS: usize = 8192;
 #[derive(Clone)]
 pub struct VerificationKey {
     kid: Option<String>,
+    /// Made once, when the key is loaded.
+    thumbprint: Option<Arc<str>>,
     algorithms: Vec<Algorithm>,
     key: DecodingKey,
 }
@@ -27,6 +28,7 @@ impl fmt::Debug for VerificationKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VerificationKey")
             .field("kid", &self.kid)
+            .field("thumbprint", &self.thumbprint)
             .field("algorithms", &self.algorithms)
             .finish_non_exhaustive()
     }
@@ -54,6 +56,7 @@ impl VerificationKey {
         check_strength(key_type, &key, &algorithms)?;
         Ok(Self {
             kid,
+            thumbprint: thumbprint(key_type, &key),
             algorithms,
             key,
         })
@@ -61,6 +64,11 @@ impl VerificationKey {
 
     pub(super) fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
+    }
+
+    /// The RFC 7638 thumbprint of a public key; a secret has none.
+    pub(super) fn thumbprint(&self) -> Option<&Arc<str>> {
+        self.thumbprint.as_ref()
     }
 
     pub(super) fn serves(&self, algorithm: Algorithm) -> bool {
@@ -137,13 +145,7 @@ fn expect_length(have: usize, need: usize, curve: &str) -> Result<(), String> {
 
 /// Bits that count: zeros in front make a key no stronger.
 fn rsa_modulus_bits(key: &DecodingKey) -> Result<usize, String> {
-    let not_rsa = || "not an RSA public key".to_owned();
-    let jwk =
-        Jwk::from_decoding_key(key, Some(jsonwebtoken::Algorithm::RS256)).map_err(|_| not_rsa())?;
-    let AlgorithmParameters::RSA(rsa) = jwk.algorithm else {
-        return Err(not_rsa());
-    };
-    let modulus = URL_SAFE_NO_PAD.decode(rsa.n).map_err(|_| not_rsa())?;
+    let (modulus, _) = rsa_components(key).ok_or("not an RSA public key")?;
     let zeros = modulus.iter().take_while(|b| **b == 0).count();
     let leading = modulus.get(zeros).map_or(0, |b| b.leading_zeros());
     Ok((modulus.len() - zeros) * 8 - leading as usize)

@@ -25,6 +25,7 @@ mod strict_json;
 mod tests;
 #[cfg(test)]
 pub(crate) use tests::kit as testing;
+mod thumbprint;
 mod trace;
 mod verifier;
 

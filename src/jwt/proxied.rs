@@ -60,6 +60,7 @@ impl Verifier {
                 let provenance = Provenance {
                     digest: [0; 32],
                     kid: None,
+                    key_thumbprint: None,
                     proxied: true,
                 };
                 claims.judge(profile, &provenance, now, Times::Judged)?
@@ -75,6 +76,7 @@ impl Verifier {
                 let provenance = Provenance {
                     digest: sha256(token.signing_input.as_bytes()),
                     kid: header.kid,
+                    key_thumbprint: None,
                     proxied: true,
                 };
                 claims.judge(profile, &provenance, now, Times::Judged)?

@@ -155,9 +155,16 @@ impl Verifier {
         let key = keys
             .select(header.kid, header.algorithm)
             .map_err(|rejection| missing_key(issuer, &keys, rejection))?;
-        trace.passed(Stage::Key, || match key.kid() {
-            Some(kid) => format!("{kid:?}, one of {}", keys.len()),
-            None => format!("one without kid, one of {}", keys.len()),
+        trace.passed(Stage::Key, || {
+            let name = match key.kid() {
+                Some(kid) => format!("{kid:?}"),
+                None => "one without kid".to_owned(),
+            };
+            let thumbprint = match key.thumbprint() {
+                Some(thumbprint) => format!(", thumbprint {thumbprint}"),
+                None => String::new(),
+            };
+            format!("{name}, one of {}{thumbprint}", keys.len())
         });
 
         if !key.verifies(token.signing_input, token.signature, header.algorithm) {
@@ -167,7 +174,9 @@ impl Verifier {
 
         let provenance = Provenance {
             digest: sha256(token.signing_input.as_bytes()),
-            kid: header.kid,
+            // The key's own name first: a token need not say with which key it was signed.
+            kid: key.kid().or(header.kid),
+            key_thumbprint: key.thumbprint().cloned(),
             proxied: false,
         };
         let claims = claims.judge(profile, &provenance, now, times)?;

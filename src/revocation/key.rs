@@ -31,21 +31,24 @@ pub enum KeyKind {
     Session,
     /// All tokens given to a client (`azp`, else `client_id`).
     Client,
-    /// All tokens signed with a key (`kid`).
+    /// All tokens signed with a key of this `kid`.
     SigningKey,
+    /// All tokens signed with a key of this RFC 7638 thumbprint.
+    KeyThumbprint,
     /// All tokens of an issuer.
     Issuer,
 }
 
 impl KeyKind {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::TokenId,
         Self::Digest,
         Self::Subject,
         Self::Session,
         Self::Client,
         Self::SigningKey,
+        Self::KeyThumbprint,
         Self::Issuer,
     ];
 
@@ -55,7 +58,7 @@ impl KeyKind {
         kinds.into_iter().find(|kind| kind.as_str() == name)
     }
 
-    /// A number that stands for the kind in a view, from 1 to 7: see [`KeyHash`].
+    /// A number that stands for the kind in a view: see [`KeyHash`]. 8 to 10 are registrations and keys of applications.
     const fn code(self) -> u8 {
         match self {
             Self::TokenId => 1,
@@ -65,6 +68,7 @@ impl KeyKind {
             Self::Client => 5,
             Self::SigningKey => 6,
             Self::Issuer => 7,
+            Self::KeyThumbprint => 11,
         }
     }
 
@@ -83,6 +87,7 @@ impl KeyKind {
             Self::Session => "sid",
             Self::Client => "client",
             Self::SigningKey => "kid",
+            Self::KeyThumbprint => "jkt",
             Self::Issuer => "iss",
         }
     }

@@ -63,7 +63,8 @@ impl TokenRecord {
         }
     }
 
-    /// Every key under which the token may be revoked, its own first: those that [`super::TokenKeys`] has for its claims.
+    /// Every key under which the token may be revoked, its own first: those that [`super::TokenKeys`] has for its claims, but
+    /// for the thumbprint of the signing key, which no record has.
     pub fn keys(&self) -> Vec<RevocationKey> {
         let issuer = self.token.issuer();
         let named = [

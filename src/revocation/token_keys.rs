@@ -55,6 +55,7 @@ impl TokenKeys {
         add(KeyKind::Session, claims.session());
         add(KeyKind::Client, claims.client());
         add(KeyKind::SigningKey, claims.kid());
+        add(KeyKind::KeyThumbprint, claims.key_thumbprint());
         add(KeyKind::Issuer, Some(WHOLE_ISSUER));
         Self {
             hashes: keys.iter().map(RevocationKey::hash).collect(),

@@ -41,6 +41,7 @@ mod revoke;
 mod safety;
 mod sentinel;
 mod sentinel_tls;
+mod signing_keys;
 mod sleep;
 mod stores;
 mod successor;

@@ -9,6 +9,7 @@ mod negative;
 mod profile;
 mod properties;
 mod signer;
+mod thumbprint;
 
 use std::sync::Arc;
 use std::time::Duration;
