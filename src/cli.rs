@@ -124,6 +124,9 @@ impl Cli {
                 };
                 #[expect(clippy::print_stdout, reason = "the command's result")]
                 {
+                    for warning in config.misfits() {
+                        println!("{}", warning.as_warning());
+                    }
                     for note in app::notes(&config).into_iter().chain(found.notes) {
                         println!("{}: note: {note}", path.display());
                     }

@@ -13,14 +13,29 @@ pub(super) fn error(status: StatusCode, code: &str, description: &str) -> Respon
     (status, Json(body)).into_response()
 }
 
+/// Seconds after which the store may be there again.
+const STORE_RETRY: &str = "1";
+/// Seconds after which a key may be known that is not known now: key files are read again so often.
+const KEYS_RETRY: &str = "5";
+
 /// It could not be done, and may be tried again.
 pub(super) fn unavailable(description: &str) -> Response {
+    try_again(description, STORE_RETRY)
+}
+
+/// The key is not known that the token was signed with.
+pub(super) fn unknown_key() -> Response {
+    let why = "the key that the token was signed with is not known here, or not yet; the token may be accepted";
+    try_again(why, KEYS_RETRY)
+}
+
+fn try_again(description: &str, after: &'static str) -> Response {
     let answer = error(
         StatusCode::SERVICE_UNAVAILABLE,
         "temporarily_unavailable",
         description,
     );
-    ([(header::RETRY_AFTER, "1")], answer).into_response()
+    ([(header::RETRY_AFTER, after)], answer).into_response()
 }
 
 /// Adds to an answer how durable the writes are, where the store was told to wait for that.
@@ -39,8 +54,10 @@ pub(super) enum Failure {
         code: &'static str,
         why: String,
     },
-    /// The store or the keys are not there. The token may be accepted, or refused, as before.
+    /// The store is not there. The token may be accepted, or refused, as before.
     Unavailable(String),
+    /// The key is not known that the token was signed with. The token may be accepted, or refused, as before.
+    UnknownKey,
 }
 
 impl Failure {
@@ -57,6 +74,7 @@ impl Failure {
         match self {
             Self::Refused { .. } => "refused",
             Self::Unavailable(_) => "failed",
+            Self::UnknownKey => "unknown_key",
         }
     }
 }
@@ -73,6 +91,7 @@ impl IntoResponse for Failure {
         match self {
             Self::Refused { status, code, why } => error(status, code, &why),
             Self::Unavailable(why) => unavailable(&why),
+            Self::UnknownKey => unknown_key(),
         }
     }
 }

@@ -29,6 +29,8 @@ pub use admin::AdminKey;
 const MAX_BODY: usize = 3 * MAX_TOKEN_BYTES + 1024;
 /// How long the store may take to record a revocation.
 const STORE_DEADLINE: Duration = Duration::from_secs(2);
+/// How long a request waits for an issuer's keys.
+const KEYS_DEADLINE: Duration = Duration::from_secs(2);
 /// By how much a revocation outlives the token, on top of the leeway: the clocks of replicas and of the store differ.
 const CLOCK_MARGIN: Duration = Duration::from_secs(60);
 

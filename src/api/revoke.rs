@@ -1,8 +1,9 @@
 //! `POST /oauth2/revoke` (RFC 7009).
 //!
 //! Possession of the token is the authorization: it must be one that a configured issuer signed, and only itself can
-//! be revoked with it. 200 means that the token is not accepted any more, whether it was recorded as revoked now or was
-//! no good anyway (§2.2); 503 means that it may still be accepted.
+//! be revoked with it. 200 means that the token is not accepted any more by any replica, whether it was recorded as revoked now
+//! or can never be any good (§2.2); 503 means that it may still be accepted. That is so too while nobody here knows the key that it
+//! was signed with: another replica may know it, and this one in a moment.
 
 use axum::Json;
 use axum::extract::rejection::FormRejection;
@@ -11,11 +12,11 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
 
-use crate::jwt::{Rejection, VerifiedClaims, VerifyError};
+use crate::jwt::{Rejection, Unrevocable, VerifiedClaims};
 use crate::revocation::{Cutoff, Revocation, RevocationKey, StoreError};
 
 use super::answer::{durability, error};
-use super::{Api, CLOCK_MARGIN, STORE_DEADLINE, answer};
+use super::{Api, CLOCK_MARGIN, KEYS_DEADLINE, STORE_DEADLINE, answer};
 
 /// Who revoked, in the store.
 const ACTOR: &str = "token holder";
@@ -35,11 +36,9 @@ pub(super) async fn handle(
             return error(StatusCode::BAD_REQUEST, "invalid_request", &why);
         }
     };
-    let verified = api
-        .verifier
-        .verify_possession(&token, api.clock.now())
-        .await;
-    match verified {
+    let now = api.clock.now();
+    let verified = api.verifier.verify_possession(&token, now, KEYS_DEADLINE);
+    match verified.await {
         Ok(claims) if !api.types.includes(claims.token_type()) => {
             // RFC 7009 §2.2.1. To say 200 would promise what no check keeps.
             api.metrics.revocation_request("refused");
@@ -47,29 +46,34 @@ pub(super) async fn handle(
             error(StatusCode::BAD_REQUEST, "unsupported_token_type", why)
         }
         Ok(claims) => api.revoke(&claims).await,
-        Err(VerifyError::Rejected(Rejection::NotVerifiedByProxy)) => {
+        Err(Unrevocable::Invalid(Rejection::NotVerifiedByProxy)) => {
             // It may be good, but nobody here can tell. To say 200 would promise what no check keeps.
             api.metrics.revocation_request("refused");
             let why = "tokens of this issuer are verified by the proxy and cannot be revoked here";
             error(StatusCode::BAD_REQUEST, "unsupported_token_type", why)
         }
-        Err(VerifyError::Rejected(rejection)) => {
-            // RFC 7009 §2.2: an invalid token is no error. The log says it, for whoever wonders.
-            tracing::info!(
-                reason = rejection.as_str(),
-                "a token to be revoked is invalid"
-            );
-            api.metrics.revocation_request("ignored");
-            StatusCode::OK.into_response()
-        }
-        Err(VerifyError::KeysUnavailable | VerifyError::KeysPending(_)) => {
-            api.metrics.revocation_request("failed");
-            unavailable()
+        Err(Unrevocable::Invalid(rejection)) => api.ignore(rejection),
+        Err(Unrevocable::Unknown) => {
+            let over_by = now.minus(CLOCK_MARGIN);
+            if api.verifier.claims_to_be_over(&token, over_by) {
+                return api.ignore(Rejection::Expired);
+            }
+            tracing::info!("a token to be revoked was signed with a key that is not known here");
+            api.metrics.revocation_request("unknown_key");
+            answer::unknown_key()
         }
     }
 }
 
 impl Api {
+    /// RFC 7009 §2.2: an invalid token is no error. The log says it, for whoever wonders.
+    fn ignore(&self, rejection: Rejection) -> Response {
+        let reason = rejection.as_str();
+        tracing::info!(reason, "a token to be revoked is invalid");
+        self.metrics.revocation_request("ignored");
+        StatusCode::OK.into_response()
+    }
+
     async fn revoke(&self, claims: &VerifiedClaims) -> Response {
         let now = self.clock.now();
         let revocation = Revocation {
@@ -80,7 +84,8 @@ impl Api {
             actor: Some(ACTOR.to_owned()),
             revoked_at: now,
         };
-        if claims.dies_at() <= now {
+        // Not when it dies by our clock: that of another replica may be behind.
+        if !revocation.is_live(now) {
             self.metrics.revocation_request("ignored");
             return StatusCode::OK.into_response();
         }

@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 
 use crate::clock::Clock;
 use crate::config::{Config, Problems};
-use crate::jwt::{Issuer, KeyFile};
+use crate::jwt::{Issuer, KeyDemand, KeyFile};
 use crate::keys::{FetchError, Fetcher, KeySource, Refresher, RemoteKeys, watch_file};
 use crate::metrics::Metrics;
 
@@ -63,7 +63,10 @@ fn load_keys(
     match source {
         KeySource::File(file) => {
             let (keys, skipped) = file.load(&profile.algorithms).map_err(|e| e.to_string())?;
-            let issuer = Arc::new(Issuer::new(profile, keys));
+            // Whoever has to know at once may always have it looked at. That costs no more than a signature, and is done once at
+            // a time.
+            let demand = KeyDemand::new(Duration::ZERO, Duration::ZERO);
+            let issuer = Arc::new(Issuer::new(profile, keys).watched(demand));
             Ok((issuer, skipped, Upkeep::File(file.clone())))
         }
         KeySource::Proxy(key) => {

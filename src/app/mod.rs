@@ -176,6 +176,9 @@ async fn serve_from(config: Config, own: Option<Store>) -> Result<(), StartError
     for note in notes(&config) {
         tracing::warn!("{note}");
     }
+    for misfit in config.misfits() {
+        tracing::warn!("{misfit}");
+    }
 
     let verifier = Arc::new(Verifier::new(issuers.all()));
     let (_upkeep, keys_loaded) = issuers.keep_current(&clock, &metrics);

@@ -5,9 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::clock::{Clock, Timestamp};
-use crate::jwt::{
-    CachingVerifier, MAX_KEY_FETCHES, PendingKeys, Proxied, VerifiedToken, VerifyError,
-};
+use crate::jwt::{CachingVerifier, KeyWait, PendingKeys, Proxied, VerifiedToken, VerifyError};
 use crate::revocation::{Checker, Lookup, TokenKeys};
 
 use super::decision::{AllowReason, DenyReason, ErrorReason, Outcome, Verdict};
@@ -75,11 +73,9 @@ impl Authorizer {
     /// Decides about `request`, asking the store or waiting for keys only if it must.
     pub async fn authorize(&self, request: &AuthzRequest<'_>) -> Verdict<'_> {
         let mut step = self.decide(request, self.clock.now());
-        for _ in 0..MAX_KEY_FETCHES {
-            let Step::AwaitKeys { keys, .. } = &step else {
-                break;
-            };
-            if !keys.fetched().await {
+        let mut wait = KeyWait::default();
+        while let Step::AwaitKeys { keys, .. } = &step {
+            if !wait.on(keys).await {
                 break;
             }
             step = self.decide(request, self.clock.now());

@@ -7,6 +7,7 @@
 mod document;
 mod issuers;
 mod keys;
+mod limits;
 mod lookups;
 mod policies;
 mod postgres;

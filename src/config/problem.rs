@@ -23,6 +23,11 @@ impl Problem {
             message: message.into(),
         }
     }
+
+    /// The text, of what is no mistake and yet should be changed.
+    pub fn as_warning(&self) -> String {
+        format!("{}: warning: {}: {}", self.place, self.path, self.message)
+    }
 }
 
 impl fmt::Display for Problem {

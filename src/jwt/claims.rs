@@ -208,6 +208,11 @@ impl UnverifiedClaims<'_> {
         self.text("iss")
     }
 
+    /// The claimed `exp`. Before the signature is verified it may only speak against the token.
+    pub fn expiry(&self) -> Result<Option<Timestamp>, Rejection> {
+        self.date("exp")
+    }
+
     /// Judges the claims against the issuer's profile. To be called only when the signature has been verified.
     pub fn judge(
         self,

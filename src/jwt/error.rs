@@ -3,8 +3,11 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::demand::Attempt;
+use tokio::time::Instant;
+
+use super::demand::{Attempt, KeyDemand};
 use super::issuer::Issuer;
 
 /// Why a token is refused: always the token's fault, never ours.
@@ -126,11 +129,17 @@ impl PendingKeys {
         })
     }
 
-    /// Waits for them, not for long. True if they were fetched, or an attempt was made, so that verifying again may
-    /// have another result.
-    pub async fn fetched(&self) -> bool {
+    /// How long a check waits for keys of this issuer.
+    pub(super) fn patience(&self) -> Duration {
+        let demand = self.issuer.demand();
+        demand.map_or(Duration::ZERO, KeyDemand::patience)
+    }
+
+    /// Waits for them until then. True if they were fetched, or an attempt was made, so that verifying again may have
+    /// another result.
+    pub(super) async fn fetched(&self, by: Instant) -> bool {
         match self.issuer.demand() {
-            Some(demand) => demand.finished(self.attempt).await,
+            Some(demand) => demand.finished(self.attempt, by).await,
             None => false,
         }
     }

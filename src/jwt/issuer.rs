@@ -121,6 +121,8 @@ pub struct Issuer {
     profile: IssuerProfile,
     keys: ArcSwap<KeySet>,
     demand: Option<KeyDemand>,
+    /// Where it is asked to read a key file again.
+    file_demand: Option<KeyDemand>,
     /// Under which key the proxy puts the claims that it has verified.
     proxied: Option<String>,
 }
@@ -132,6 +134,7 @@ impl Issuer {
             profile,
             keys: ArcSwap::from_pointee(keys),
             demand: None,
+            file_demand: None,
             proxied: None,
         }
     }
@@ -142,6 +145,7 @@ impl Issuer {
             profile,
             keys: ArcSwap::default(),
             demand: Some(demand),
+            file_demand: None,
             proxied: None,
         }
     }
@@ -152,12 +156,26 @@ impl Issuer {
             profile,
             keys: ArcSwap::default(),
             demand: None,
+            file_demand: None,
             proxied: Some(key),
         }
     }
 
     pub(super) fn proxy_key(&self) -> Option<&str> {
         self.proxied.as_deref()
+    }
+
+    /// The same, with keys from a file that somebody reads again when it changes, and at once when the `demand` is made.
+    pub fn watched(self, demand: KeyDemand) -> Self {
+        Self {
+            file_demand: Some(demand),
+            ..self
+        }
+    }
+
+    /// Where it is asked to read the key file again, if there is one. For whoever has to know at once; checks do without.
+    pub fn file_demand(&self) -> Option<&KeyDemand> {
+        self.file_demand.as_ref()
     }
 
     /// Where its keys are asked for, if they are fetched.

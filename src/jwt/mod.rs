@@ -19,6 +19,8 @@ mod jwk;
 mod kept;
 mod key;
 mod key_file;
+mod key_wait;
+mod possession;
 mod proxied;
 mod strict_json;
 #[cfg(test)]
@@ -39,6 +41,8 @@ pub use jwk::parse_set;
 pub use kept::ClaimText;
 pub use key::{KeySet, VerificationKey};
 pub use key_file::{KeyFile, LoadedKeys};
+pub use key_wait::KeyWait;
+pub use possession::Unrevocable;
 pub use proxied::Proxied;
 pub use trace::{Stage, Steps};
-pub use verifier::{MAX_KEY_FETCHES, MAX_TOKEN_BYTES, Verifier, install_crypto};
+pub use verifier::{MAX_TOKEN_BYTES, Verifier, install_crypto};

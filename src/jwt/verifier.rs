@@ -19,9 +19,6 @@ use super::trace::{Stage, Steps, Trace, Untraced};
 /// The largest token that is looked at: Envoy's own limit on all headers together is 60 KiB.
 pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
-/// How many fetches of keys are waited for: one may have been under way already when the keys changed.
-pub const MAX_KEY_FETCHES: usize = 2;
-
 /// Verifies tokens of the configured issuers.
 #[derive(Debug)]
 pub struct Verifier {
@@ -70,33 +67,6 @@ impl Verifier {
     /// Verifies a token as it stands at `now`.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<VerifiedClaims, VerifyError> {
         let (claims, ..) = self.verify_with(token, now, Times::Judged)?;
-        Ok(claims)
-    }
-
-    /// Verifies a token, but takes an expired one too: whoever presents it may revoke it (RFC 7009). Waits for keys
-    /// that are being fetched.
-    pub async fn verify_possession(
-        &self,
-        token: &str,
-        now: Timestamp,
-    ) -> Result<VerifiedClaims, VerifyError> {
-        for _ in 0..MAX_KEY_FETCHES {
-            match self.possession(token, now) {
-                Err(VerifyError::KeysPending(pending)) if !pending.fetched().await => {
-                    return Err(pending.otherwise());
-                }
-                Err(VerifyError::KeysPending(_)) => {}
-                other => return other,
-            }
-        }
-        match self.possession(token, now) {
-            Err(VerifyError::KeysPending(pending)) => Err(pending.otherwise()),
-            other => other,
-        }
-    }
-
-    fn possession(&self, token: &str, now: Timestamp) -> Result<VerifiedClaims, VerifyError> {
-        let (claims, ..) = self.verify_with(token, now, Times::Ignored)?;
         Ok(claims)
     }
 

@@ -9,10 +9,10 @@ use std::time::Duration;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::clock::Clock;
-use crate::jwt::{Issuer, KeyError, KeyFile, LoadedKeys};
+use crate::jwt::{Issuer, KeyDemand, KeyError, KeyFile, LoadedKeys};
 use crate::metrics::KeyMetrics;
 
-/// Reads the issuer's key file again every `every`, for ever. A file that cannot be used changes nothing.
+/// Reads the issuer's key file again every `every`, and when somebody asks, for ever. A file that cannot be used changes nothing.
 pub async fn watch_file(
     issuer: Arc<Issuer>,
     file: KeyFile,
@@ -25,7 +25,14 @@ pub async fn watch_file(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (mut present, mut reported) = (None, false);
     loop {
-        ticks.tick().await;
+        match issuer.file_demand() {
+            Some(demand) => tokio::select! {
+                _ = ticks.tick() => {}
+                () = demand.asked() => {}
+            },
+            None => drop(ticks.tick().await),
+        }
+        let reading = issuer.file_demand().map(KeyDemand::begin);
         match read(&issuer, &file, present).await {
             Ok(None) => reported = false,
             Ok(Some((digest, (keys, skipped)))) => {
@@ -48,6 +55,7 @@ pub async fn watch_file(
                 }
             }
         }
+        drop(reading);
     }
 }
 

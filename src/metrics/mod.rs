@@ -72,10 +72,10 @@ impl Metrics {
         let revocations = Opts::new(
             "revoxy_revocation_requests_total",
             "Requests to the revocation API by result: recorded, ignored (the token is invalid or expired anyway), \
-             refused (the request is wrong) or failed.",
+             refused (the request is wrong), unknown_key (nobody can tell yet) or failed.",
         );
         let revocations = register(&registry, IntCounterVec::new(revocations, &["result"])?)?;
-        for result in ["recorded", "ignored", "refused", "failed"] {
+        for result in ["recorded", "ignored", "refused", "unknown_key", "failed"] {
             revocations.with_label_values(&[result]);
         }
         let view_entries = register(

@@ -32,10 +32,10 @@ impl TokenMetrics {
         let notes = register(registry, IntCounterVec::new(notes, &["result"])?)?;
         let registrations = Opts::new(
             "revoxy_token_registrations_total",
-            "Requests to register a token by result: recorded, refused (the request is wrong) or failed.",
+            "Requests to register a token by result: recorded, refused (the request is wrong), unknown_key or failed.",
         );
         let registrations = register(registry, IntCounterVec::new(registrations, &["result"])?)?;
-        for result in ["recorded", "refused", "failed"] {
+        for result in ["recorded", "refused", "unknown_key", "failed"] {
             registrations.with_label_values(&[result]);
         }
         let unauthorized = IntCounter::new(

@@ -331,3 +331,19 @@ async fn the_environment_overrides_the_file() {
     let (status, _) = Revoxy::refused(&scratch, &bad).await;
     assert_eq!(status.code(), Some(2));
 }
+
+#[tokio::test]
+async fn time_limits_that_do_not_fit_are_warned_about_and_are_no_mistakes() {
+    let (scratch, key) = (Scratch::new(), SigningKey::generate(Algorithm::ES256));
+    let mut config = Config::trusting(&key, &scratch);
+    config.keys = "{ jwks_url: \"https://auth.example/jwks\", wait: 150ms }".to_owned();
+    let yaml = config.yaml();
+    let path = scratch.write("bad.yaml", &yaml);
+    let mut command = revoxy(&["check-config", "--config", path.to_str().unwrap()]);
+    let (status, said) = run(&scratch, &mut command).await;
+    assert!(status.success(), "{said}");
+    let said = said.replace(&format!("{}", path.display()), "bad.yaml");
+    let warning = "warning: issuers.0.keys.wait: a check waits 150ms for keys, and one try of Envoy lasts 100ms";
+    let expected = format!("{}{warning}", place(&yaml, "wait: 150ms"));
+    assert!(said.contains(&expected), "{said}");
+}

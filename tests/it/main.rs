@@ -43,6 +43,7 @@ mod sentinel;
 mod sentinel_tls;
 mod signing_keys;
 mod sleep;
+mod slow_keys;
 mod stores;
 mod successor;
 mod support;

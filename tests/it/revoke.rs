@@ -1,9 +1,14 @@
 //! `POST /oauth2/revoke` (RFC 7009), and that what it recorded outlives the process.
 
+use std::time::Duration;
+
 use jsonwebtoken::Algorithm;
 
+use crate::support::key_server::{jwks, signed, signed_as};
 use crate::support::tokens::now;
-use crate::support::{Ask, Config, Redis, Revoxy, Scratch, SigningKey, Token};
+use crate::support::{
+    Ask, Config, KeyServer, PATIENCE, Redis, Revoxy, Scratch, SigningKey, Token, eventually,
+};
 
 fn es256() -> SigningKey {
     SigningKey::generate(Algorithm::ES256)
@@ -54,11 +59,12 @@ async fn a_token_that_is_no_good_anyway_is_accepted_and_ignored() {
     let (scratch, key) = (Scratch::new(), es256());
     let revoxy = Revoxy::start(&scratch, &Config::trusting(&key, &scratch)).await;
     let forged = Token::access("victim").sign(&es256());
+    let forged_too = Token::access("victim").sign(&es256());
     let expired = Token::access("old").with("exp", now() - 3600).sign(&key);
     let foreign = Token::access("a")
         .with("iss", "https://evil.example")
         .sign(&key);
-    for token in ["garbage", "..", &forged, &expired, &foreign] {
+    for token in ["garbage", "..", &forged, &forged_too, &expired, &foreign] {
         let (status, _) = revoxy.post_revoke(format!("token={token}")).await;
         assert_eq!(status, 200, "{token}");
     }
@@ -155,4 +161,83 @@ async fn a_second_process_on_the_same_sqlite_file_is_refused() {
         first.checks().await.bearer(&token).await.reason(),
         "revoked"
     );
+}
+
+/// What is said of a token: the status, and when to try again.
+async fn said_of(revoxy: &Revoxy, token: &str) -> (u16, Option<String>) {
+    let url = format!("http://{}/oauth2/revoke", revoxy.api);
+    let form = "application/x-www-form-urlencoded";
+    let request = reqwest::Client::new()
+        .post(url)
+        .header("content-type", form);
+    let answer = request.body(format!("token={token}")).send().await.unwrap();
+    let retry_after = answer.headers().get("retry-after");
+    let retry_after = retry_after.map(|value| value.to_str().unwrap().to_owned());
+    (answer.status().as_u16(), retry_after)
+}
+
+#[tokio::test]
+async fn a_token_whose_key_is_not_known_yet_is_a_503_until_it_can_be_recorded() {
+    let (scratch, old, new) = (Scratch::new(), es256(), es256());
+    let server = KeyServer::start(&[&old]).await;
+    let mut config = Config::trusting(&old, &scratch);
+    config.keys = server.keys("cooldown: 1s, timeout: 1s");
+    let revoxy = Revoxy::start(&scratch, &config).await;
+    let token = signed(&new);
+    server.rotate(&[&new]);
+    server.pause(PATIENCE);
+    assert_eq!(said_of(&revoxy, &token).await, (503, Some("5".to_owned())));
+    assert!(recorded(&revoxy).await < 0.5);
+    let unknown = "revoxy_revocation_requests_total{result=\"unknown_key\"}";
+    assert!(revoxy.metric(unknown).await > 0.5);
+    server.pause(Duration::ZERO);
+    eventually("a revocation", async || {
+        let (status, _) = said_of(&revoxy, &token).await;
+        assert!(status == 200 || status == 503, "{status}");
+        (status == 200).then_some(())
+    })
+    .await;
+    assert!(recorded(&revoxy).await > 0.5);
+    let checks = revoxy.checks().await;
+    assert_eq!(checks.bearer(&token).await.reason(), "revoked");
+    // The old key is gone here, and may be there on another replica: but not for ever.
+    assert_eq!(said_of(&revoxy, &signed(&old)).await.0, 503);
+    let over = Token::access("x").with("exp", now() - 3600);
+    assert_eq!(said_of(&revoxy, &signed_as(over, &old)).await.0, 200);
+    // Of a key that is known by its name, a wrong signature is wrong for ever.
+    let forged = signed(&new);
+    let (input, signature) = forged.rsplit_once('.').unwrap();
+    let other = signed_as(Token::access("other"), &new);
+    let forged = format!("{input}.{}", other.rsplit_once('.').unwrap().1);
+    assert_ne!(other.rsplit_once('.').unwrap().1, signature);
+    assert_eq!(said_of(&revoxy, &forged).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_key_file_that_has_changed_is_read_again_before_a_token_is_taken_for_invalid() {
+    for by_name in [true, false] {
+        let (scratch, old, new) = (Scratch::new(), es256(), es256());
+        let path = scratch.file("keys");
+        let mut config = Config::trusting(&old, &scratch);
+        let write = |key: &SigningKey| match by_name {
+            true => std::fs::write(&path, jwks(&[key])).unwrap(),
+            false => {
+                let keys = key.write(&scratch);
+                std::fs::copy(keys.split('"').nth(1).unwrap(), &path).unwrap();
+            }
+        };
+        write(&old);
+        let option = if by_name { "jwks_file" } else { "pem_file" };
+        config.keys = format!("{{ {option}: {path:?} }}");
+        let revoxy = Revoxy::start(&scratch, &config).await;
+        let token = match by_name {
+            true => signed(&new),
+            false => Token::access("a").sign(&new),
+        };
+        write(&new);
+        assert_eq!(said_of(&revoxy, &token).await.0, 200, "{option}");
+        assert!(recorded(&revoxy).await > 0.5, "{option}");
+        let checks = revoxy.checks().await;
+        assert_eq!(checks.bearer(&token).await.reason(), "revoked", "{option}");
+    }
 }

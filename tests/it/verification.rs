@@ -1,70 +1,17 @@
 //! Verification as configured: keys by URL, tokens in other places than `Authorization`, and `revoxy explain`.
 
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::process::Stdio;
-use std::sync::{Arc, Mutex};
 
 use jsonwebtoken::Algorithm;
-use serde_json::{Value, json};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpListener;
-use tokio::task::JoinSet;
+use serde_json::Value;
 use tonic_health::pb::health_check_response::ServingStatus;
 
+use crate::support::key_server::signed;
 use crate::support::{
-    Ask, Checks, Config, PATIENCE, Process, Revoxy, Scratch, SigningKey, Token, eventually, server,
+    Ask, Checks, Config, KeyServer, PATIENCE, Process, Revoxy, Scratch, SigningKey, Token,
+    eventually, server,
 };
-
-/// Answers every request with the same body, which may be changed.
-struct KeyServer {
-    address: SocketAddr,
-    body: Arc<Mutex<String>>,
-    _task: JoinSet<()>,
-}
-
-impl KeyServer {
-    async fn start(keys: &[&SigningKey]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let body = Arc::new(Mutex::new(jwks(keys)));
-        let served = Arc::clone(&body);
-        let mut task = JoinSet::new();
-        task.spawn(async move {
-            while let Ok((mut stream, _)) = listener.accept().await {
-                let body = served.lock().unwrap().clone();
-                let mut request = [0; 4096];
-                let _ = stream.read(&mut request).await;
-                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
-                let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
-            }
-        });
-        Self {
-            address,
-            body,
-            _task: task,
-        }
-    }
-
-    fn rotate(&self, keys: &[&SigningKey]) {
-        *self.body.lock().unwrap() = jwks(keys);
-    }
-}
-
-fn jwks(keys: &[&SigningKey]) -> String {
-    let keys: Vec<_> = keys.iter().map(|k| k.jwk(&kid(k))).collect();
-    json!({ "keys": keys }).to_string()
-}
-
-/// A name for a key that no other has.
-fn kid(key: &SigningKey) -> String {
-    let jwk = key.jwk("");
-    jwk["x"].as_str().unwrap_or_default().to_owned()
-}
-
-fn signed(key: &SigningKey) -> String {
-    Token::access("a").header("kid", kid(key)).sign(key)
-}
 
 #[tokio::test]
 async fn keys_by_url_follow_a_rotation_without_a_refused_token() {
@@ -75,8 +22,7 @@ async fn keys_by_url_follow_a_rotation_without_a_refused_token() {
     );
     let server = KeyServer::start(&[&old]).await;
     let mut config = Config::trusting(&old, &scratch);
-    let url = format!("http://{}/jwks", server.address);
-    config.keys = format!("{{ jwks_url: \"{url}\", wait: 5s }}");
+    config.keys = server.keys("wait: 5s");
     let service = Revoxy::start(&scratch, &config).await;
     let checks = service.checks().await;
     assert!(checks.bearer(&signed(&old)).await.allows());
@@ -190,8 +136,7 @@ async fn without_keys_it_listens_but_is_not_ready_and_a_check_is_a_503() {
     let (scratch, key) = (Scratch::new(), SigningKey::generate(Algorithm::ES256));
     let server = KeyServer::start(&[]).await;
     let mut config = Config::trusting(&key, &scratch);
-    let url = format!("http://{}/jwks", server.address);
-    config.keys = format!("{{ jwks_url: \"{url}\" }}");
+    config.keys = server.keys("");
     let path = scratch.write("revoxy.yaml", config.yaml());
     let mut command = server::revoxy(&["serve", "--config", path.to_str().unwrap()]);
     let process = Process::start("revoxy", &mut command, &scratch);
@@ -217,6 +162,9 @@ async fn without_keys_it_listens_but_is_not_ready_and_a_check_is_a_503() {
     assert_eq!(checks.health("").await, Ok(ServingStatus::NotServing));
     server.rotate(&[&key]);
     eventually("readiness", async || (status().await == 200).then_some(())).await;
-    assert_eq!(checks.health("").await, Ok(ServingStatus::Serving));
+    eventually("the same word from the health service", async || {
+        (checks.health("").await == Ok(ServingStatus::Serving)).then_some(())
+    })
+    .await;
     assert!(checks.bearer(&signed(&key)).await.allows());
 }

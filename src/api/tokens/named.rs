@@ -8,11 +8,11 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 
 use crate::clock::Timestamp;
-use crate::jwt::{MAX_TOKEN_BYTES, Rejection, VerifiedClaims, VerifyError};
+use crate::jwt::{MAX_TOKEN_BYTES, Rejection, Unrevocable, VerifiedClaims};
 use crate::revocation::{KeyKind, RevocationKey};
 
-use super::super::Api;
 use super::super::answer::Failure;
+use super::super::{Api, KEYS_DEADLINE};
 
 /// The longest reason and actor, in bytes.
 const LONGEST_NOTE: usize = 1024;
@@ -120,20 +120,18 @@ impl Api {
             code: "invalid_token",
             why,
         };
-        match self.verifier.verify_possession(token, now).await {
+        let verified = self.verifier.verify_possession(token, now, KEYS_DEADLINE);
+        match verified.await {
             Ok(claims) => Ok(claims),
-            Err(VerifyError::Rejected(Rejection::NotVerifiedByProxy)) => Err(refused(
+            Err(Unrevocable::Invalid(Rejection::NotVerifiedByProxy)) => Err(refused(
                 "tokens of this issuer are verified by the proxy: name them by `issuer` and `id`"
                     .to_owned(),
             )),
-            Err(VerifyError::Rejected(rejection)) => Err(refused(format!(
+            Err(Unrevocable::Invalid(rejection)) => Err(refused(format!(
                 "the token does not verify: {}",
                 rejection.as_str()
             ))),
-            Err(VerifyError::KeysUnavailable | VerifyError::KeysPending(_)) => {
-                let why = "the issuer's keys are not there; try again";
-                Err(Failure::Unavailable(why.to_owned()))
-            }
+            Err(Unrevocable::Unknown) => Err(Failure::UnknownKey),
         }
     }
 }

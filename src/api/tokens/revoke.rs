@@ -122,10 +122,11 @@ impl Api {
             }
             None => self.named_for_revocation(&request).await?,
         };
+        // The clock of another replica may be behind.
+        let expires_at = expires_at.plus(CLOCK_MARGIN);
         if expires_at <= self.clock.now() {
             return Ok(("ignored", self.answer(0, Durability::default())));
         }
-        let expires_at = expires_at.plus(CLOCK_MARGIN);
         let revocation = statement.revocation(key, Cutoff::All, expires_at);
         let reached = in_time(self.store.revoke(&revocation)).await?;
         let (kind, issuer) = (revocation.key.kind().as_str(), revocation.key.issuer());

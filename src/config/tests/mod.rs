@@ -162,7 +162,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(keys.location, expected);
     assert_eq!(keys.timing.refresh, None);
     assert_eq!(keys.timing.cooldown, Duration::from_secs(10));
-    assert_eq!(keys.timing.patience, Duration::from_millis(150));
+    assert_eq!(keys.timing.patience, Duration::from_millis(30));
     assert_eq!(config.verification.cache_entries, 65_536);
     assert_eq!(config.token_sources, [TokenSource::bearer()]);
     let config = parse(
@@ -269,4 +269,36 @@ fn a_mistake_about_postgres_is_named_with_its_key() {
         let found = mistake(KEYS, &more);
         assert!(found.contains(&format!(": {expected}")), "{more}: {found}");
     }
+}
+
+#[test]
+fn waits_of_a_check_that_do_not_fit_into_one_try_of_envoy_are_warned_about() {
+    let misfits = |wait: &str, more: &str| -> Vec<String> {
+        let keys = format!("keys: {{ jwks_url: https://auth.example/jwks{wait} }}");
+        let config = parse(&keys, more).unwrap();
+        config.misfits().iter().map(Problem::as_warning).collect()
+    };
+    let redis = |timeout: &str| {
+        format!("revocation: {{ store: {{ redis: {{ url: redis://redis:6379/0{timeout} }} }} }}")
+    };
+    for (wait, more) in [
+        ("", String::new()),
+        ("", redis("")),
+        (", wait: 80ms", String::new()),
+        (", wait: 30ms", redis(", timeout: 50ms")),
+        (", wait: 0ms", redis(", timeout: 80ms")),
+    ] {
+        assert_eq!(misfits(wait, &more), [""; 0], "{wait} {more}");
+    }
+    let keys = "revoxy.yaml:6: warning: issuers.0.keys.wait: a check waits 81ms for keys, and one try of Envoy lasts 100ms ";
+    let found = misfits(", wait: 81ms", "");
+    assert!(found.len() == 1 && found[0].starts_with(keys), "{found:?}");
+    assert!(found[0].contains("at most 80ms"), "{found:?}");
+    let found = misfits(", wait: 31ms", &redis(""));
+    let both = "waits 31ms for keys and then 50ms for the store (revocation.store.redis.timeout)";
+    assert!(found.len() == 1 && found[0].contains(both), "{found:?}");
+    assert!(found[0].contains("at most 30ms"), "{found:?}");
+    let found = misfits(", wait: 31ms", &redis(", timeout: 81ms"));
+    let store = "revocation.store.redis.timeout: a check waits 81ms for the store, ";
+    assert!(found.len() == 1 && found[0].contains(store), "{found:?}");
 }

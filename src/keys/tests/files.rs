@@ -1,7 +1,7 @@
 //! Key files that change under a running service.
 
 use super::*;
-use crate::jwt::KeyFile;
+use crate::jwt::{KeyDemand, KeyFile, Rejection, Unrevocable};
 use crate::keys::watch_file;
 
 const EVERY: Duration = Duration::from_millis(20);
@@ -13,11 +13,16 @@ struct Watched {
 }
 
 fn watch(path: &std::path::Path) -> Watched {
+    watch_every(path, EVERY)
+}
+
+fn watch_every(path: &std::path::Path, every: Duration) -> Watched {
     crate::jwt::install_crypto().unwrap();
     let file = KeyFile::Jwks(path.to_owned());
     let profile = testing::profile();
     let (keys, _) = file.load(&profile.algorithms).unwrap();
-    let issuer = Arc::new(Issuer::new(profile, keys));
+    let demand = KeyDemand::new(Duration::ZERO, Duration::ZERO);
+    let issuer = Arc::new(Issuer::new(profile, keys).watched(demand));
     let labels = CheckLabels {
         outcomes: &[],
         policies: &[],
@@ -29,7 +34,7 @@ fn watch(path: &std::path::Path) -> Watched {
     task.spawn(watch_file(
         Arc::clone(&issuer),
         file,
-        EVERY,
+        every,
         clock,
         of_issuer,
     ));
@@ -93,4 +98,41 @@ async fn kubernetes_swapping_a_link_two_levels_up_brings_the_new_keys() {
     std::fs::rename(root.join("..data_tmp"), root.join("..data")).unwrap();
     eventually(|| watched.accepts(&token(&new, "new"))).await;
     assert!(!watched.accepts(&token(&old, "old")));
+}
+
+/// Whether a token proves possession; who wants to know does not wait for the file to be looked at by itself.
+async fn possession(watched: &Watched, token: &str) -> Result<(), Unrevocable> {
+    let patience = Duration::from_secs(10);
+    let proven = watched
+        .verifier
+        .verify_possession(token, testing::now(), patience);
+    proven.await.map(|_| ())
+}
+
+#[tokio::test]
+async fn whoever_has_to_know_at_once_has_the_file_read_again() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("jwks.json");
+    let (old, new) = (Signer::p256(), Signer::p256());
+    // With kid and without: then the old key seems to be the one that is meant.
+    for kid in [Some("k"), None] {
+        let set = |key: &Signer, kid: Option<&str>| json!({ "keys": [key.jwk(kid)] }).to_string();
+        std::fs::write(&path, set(&old, kid.map(|_| "old"))).unwrap();
+        let watched = watch_every(&path, Duration::from_secs(3600));
+        let token = token(&new, "new");
+        // The first look is made by itself.
+        eventually(|| watched.accepts(&self::token(&old, "old"))).await;
+        let stranger = possession(&watched, &token).await;
+        let unknown = match kid {
+            Some(_) => Unrevocable::Unknown,
+            None => Unrevocable::Invalid(Rejection::BadSignature),
+        };
+        assert_eq!(stranger, Err(unknown), "{kid:?}");
+        std::fs::write(&path, set(&new, kid.map(|_| "new"))).unwrap();
+        assert!(!watched.accepts(&token), "{kid:?}");
+        assert_eq!(possession(&watched, &token).await, Ok(()), "{kid:?}");
+        // The old key may still be that of another replica.
+        let old = possession(&watched, &self::token(&old, "old")).await;
+        assert!(old.is_err(), "{kid:?}");
+    }
 }

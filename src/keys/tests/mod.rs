@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::clock::{Clock, ManualClock};
 use crate::jwt::testing::{self, Signer};
-use crate::jwt::{Issuer, Verifier, VerifyError};
+use crate::jwt::{Issuer, KeyWait, Verifier, VerifyError};
 use crate::metrics::{CheckLabels, Metrics};
 
 use super::fetch::{FetchError, Fetcher};
@@ -104,7 +104,8 @@ impl Fetched {
 
     /// Verifies as a check does that may wait for keys.
     async fn verify(&self, token: &str) -> Result<(), VerifyError> {
-        let verified = self.verifier.verify_possession(token, testing::now());
+        let wait = KeyWait::default();
+        let verified = self.verifier.await_keys(token, testing::now(), wait);
         verified.await.map(|_| ())
     }
 

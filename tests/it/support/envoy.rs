@@ -12,6 +12,7 @@ use super::{Process, Scratch, eventually};
 pub struct Envoy {
     process: Process,
     edge: SocketAddr,
+    admin: String,
     http: reqwest::Client,
 }
 
@@ -67,7 +68,7 @@ impl Envoy {
         ]);
         let mut process = Process::start("envoy", &mut command, scratch);
         let http = reqwest::Client::new();
-        let edge = eventually("a listening Envoy", async || {
+        let (edge, admin) = eventually("a listening Envoy", async || {
             process.must_run();
             let admin = std::fs::read_to_string(&admin_file).ok()?;
             if get(&http, &format!("http://{admin}/ready")).await? != "LIVE\n" {
@@ -80,12 +81,13 @@ impl Envoy {
                 address["address"].as_str()?,
                 address["port_value"].as_u64()?,
             );
-            format!("{host}:{port}").parse().ok()
+            Some((format!("{host}:{port}").parse().ok()?, admin))
         })
         .await;
         Self {
             process,
             edge,
+            admin,
             http,
         }
     }
@@ -133,6 +135,17 @@ impl Envoy {
         let mut line = String::new();
         stream.read_line(&mut line).await.unwrap();
         line.split(' ').nth(1).unwrap().parse().unwrap()
+    }
+
+    /// One of its counters or gauges.
+    pub async fn stat(&self, name: &str) -> u64 {
+        let url = format!("http://{}/stats?filter=^{name}$", self.admin);
+        let text = get(&self.http, &url).await.unwrap();
+        let value = text.trim().rsplit(": ").next();
+        value
+            .unwrap()
+            .parse()
+            .unwrap_or_else(|_| panic!("no {name}: {text:?}"))
     }
 
     /// Everything that it logged.
