@@ -3,7 +3,7 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use url::Url;
+use url::{Host, Url};
 
 use crate::jwt::KeyFile;
 use crate::keys::{Fetcher, KeySource, Location, RemoteKeys, Timing};
@@ -37,8 +37,8 @@ pub(super) fn read(raw: RawKeys, issuer: Option<&str>) -> Result<KeySource, Mist
     match (files.as_slice(), &raw.jwks_url, raw.discovery) {
         ([file], None, false) if has_fetch_options(&raw) => {
             let of_file = format!("{}: a file is not fetched", file.path().display());
-            let message = "refresh, cooldown, wait, max_age, timeout, allow_http and ca_file go with \
-                           jwks_url and discovery";
+            let message = "refresh, cooldown, wait, max_age, timeout, allow_http, ca_file and redirect_hosts go \
+                           with jwks_url and discovery";
             Err(of_keys(&format!("{of_file}; {message}")))
         }
         ([file], None, false) => Ok(KeySource::File(file.clone())),
@@ -64,7 +64,8 @@ fn has_fetch_options(raw: &RawKeys) -> bool {
         raw.max_age,
         raw.timeout,
     ];
-    spans.iter().any(Option::is_some) || raw.allow_http || raw.ca_file.is_some()
+    let others = raw.allow_http || raw.ca_file.is_some() || !raw.redirect_hosts.is_empty();
+    spans.iter().any(Option::is_some) || others
 }
 
 fn remote(raw: &RawKeys, issuer: Option<&str>) -> Result<RemoteKeys, Mistakes> {
@@ -88,6 +89,16 @@ fn remote(raw: &RawKeys, issuer: Option<&str>) -> Result<RemoteKeys, Mistakes> {
         max_age: span("max_age", raw.max_age, DAY, MINUTE..=30 * DAY),
     };
     let timeout = span("timeout", raw.timeout, TIMEOUT, SECOND / 10..=MINUTE);
+    let mut redirect_hosts = Vec::new();
+    for name in &raw.redirect_hosts {
+        match Host::parse(name) {
+            Ok(host) => redirect_hosts.push(host),
+            Err(_) => mistakes.push((
+                "keys.redirect_hosts".to_owned(),
+                format!("{name:?} is not the name of a host, such as keys.example: no scheme, port or path"),
+            )),
+        }
+    }
     let (key, location) = match &raw.jwks_url {
         Some(url) => ("keys.jwks_url", Url::parse(url).ok().map(Location::Jwks)),
         // Without an `issuer` there is a mistake already.
@@ -117,6 +128,7 @@ fn remote(raw: &RawKeys, issuer: Option<&str>) -> Result<RemoteKeys, Mistakes> {
             timeout,
             allow_http: raw.allow_http,
             ca_file: raw.ca_file.clone(),
+            redirect_hosts,
         }),
         _ => Err(mistakes),
     }

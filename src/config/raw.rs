@@ -117,6 +117,7 @@ pub(super) struct RawKeys {
     pub timeout: Option<Span>,
     pub allow_http: bool,
     pub ca_file: Option<PathBuf>,
+    pub redirect_hosts: Vec<String>,
 }
 
 #[derive(Default, Deserialize)]

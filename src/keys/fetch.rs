@@ -33,6 +33,7 @@ pub struct Fetcher {
     allow_http: bool,
     files: TlsFiles,
     tls: Option<Arc<ClientConfig>>,
+    redirect_hosts: Vec<Host>,
 }
 
 /// A document and how long its server says that it holds.
@@ -64,6 +65,11 @@ pub enum FetchError {
     /// Too many redirects, or one that leads from https to something else.
     #[error("a redirect that is not followed: {0}")]
     Redirect(&'static str),
+    /// A redirect to a host or port of another's.
+    #[error(
+        "a redirect to {0} that is not followed: name the host in `keys.redirect_hosts` if its keys are the issuer's"
+    )]
+    Elsewhere(String),
     /// The scheme is not allowed.
     #[error("{0} is not fetched without TLS")]
     Insecure(String),
@@ -93,7 +99,7 @@ impl FetchError {
             Self::Timeout(_) => Self::LABELS[2],
             Self::Status(_) => Self::LABELS[3],
             Self::TooLarge => Self::LABELS[4],
-            Self::Redirect(_) => Self::LABELS[5],
+            Self::Redirect(_) | Self::Elsewhere(_) => Self::LABELS[5],
             Self::Insecure(_) => Self::LABELS[6],
             Self::Invalid(_) => Self::LABELS[7],
         }
@@ -120,7 +126,16 @@ impl Fetcher {
             allow_http,
             files,
             tls,
+            redirect_hosts: Vec::new(),
         })
+    }
+
+    /// The same, but follows redirects to these hosts too, and not only within host and port of the URL.
+    pub fn with_redirect_hosts(self, redirect_hosts: Vec<Host>) -> Self {
+        Self {
+            redirect_hosts,
+            ..self
+        }
     }
 
     /// Whether this scheme is spoken with this host.
@@ -145,8 +160,15 @@ impl Fetcher {
             .unwrap_or(Err(FetchError::Timeout(self.timeout)))
     }
 
-    async fn follow(&self, url: &Url) -> Result<Fetched, FetchError> {
-        let mut url = url.clone();
+    /// Whether a redirect leads to where keys of the issuer may be. An open redirect on its host, as for logins, would else make
+    /// anybody's keys its own.
+    fn stays(&self, start: &Url, next: &Url) -> bool {
+        let named = |host: Host<&str>| self.redirect_hosts.iter().any(|h| *h == host.to_owned());
+        next.origin() == start.origin() || next.host().is_some_and(named)
+    }
+
+    async fn follow(&self, start: &Url) -> Result<Fetched, FetchError> {
+        let mut url = start.clone();
         for _ in 0..=MAX_REDIRECTS {
             if !Self::accepts(&url, self.allow_http) {
                 return Err(FetchError::Insecure(origin(&url)));
@@ -164,6 +186,9 @@ impl Fetcher {
                         .ok_or(FetchError::Redirect("no usable location"))?;
                     if next.scheme() != url.scheme() {
                         return Err(FetchError::Redirect("to another scheme"));
+                    }
+                    if !self.stays(start, &next) {
+                        return Err(FetchError::Elsewhere(origin(&next)));
                     }
                     url = next;
                 }

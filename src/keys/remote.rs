@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
-use url::Url;
+use url::{Host, Url};
 
 use crate::clock::Clock;
 use crate::jwt::{Issuer, KeyDemand, KeySet, parse_set};
@@ -27,6 +27,8 @@ pub struct RemoteKeys {
     pub allow_http: bool,
     /// Certificate authorities in place of the system's.
     pub ca_file: Option<std::path::PathBuf>,
+    /// Hosts that a redirect may lead to, beside the one that was asked.
+    pub redirect_hosts: Vec<Host>,
 }
 
 /// Where keys are.
@@ -63,7 +65,8 @@ const MAX_RETRY: Duration = Duration::from_secs(60);
 impl RemoteKeys {
     /// What fetches them; the error says why nothing could ever be fetched.
     pub fn fetcher(&self) -> Result<Fetcher, String> {
-        Fetcher::new(self.timeout, self.allow_http, self.ca_file.clone())
+        let fetcher = Fetcher::new(self.timeout, self.allow_http, self.ca_file.clone())?;
+        Ok(fetcher.with_redirect_hosts(self.redirect_hosts.clone()))
     }
 }
 

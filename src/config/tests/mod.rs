@@ -42,6 +42,9 @@ fn a_mistake_about_keys_is_named_with_its_key() {
         ("{ discovery: true, refresh: 1ms }", "keys.refresh: must be from 1s"),
         ("{ discovery: true, wait: 1m }", "keys.wait: must be from 0ns to 10s"),
         ("{ discovery: true, timeout: 0s }", "keys.timeout: must be from 100ms"),
+        ("{ discovery: true, redirect_hosts: [\"https://cdn.example/\"] }", "keys.redirect_hosts: \"https://cdn.example/\" is not the name"),
+        ("{ discovery: true, redirect_hosts: [\"cdn.example:443\"] }", "keys.redirect_hosts: \"cdn.example:443\" is not the name"),
+        ("{ pem_file: k.pem, redirect_hosts: [cdn.example] }", "keys: k.pem: a file is not fetched"),
     ] {
         let found = mistake(&format!("keys: {keys}"), "");
         assert!(found.starts_with(&format!("revoxy.yaml:6: issuers.0.{expected}")), "{keys}: {found}");

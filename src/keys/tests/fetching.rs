@@ -127,6 +127,41 @@ async fn redirects_within_the_scheme_are_followed() {
 }
 
 #[tokio::test]
+async fn a_redirect_to_another_host_or_port_is_followed_only_where_the_host_is_named() {
+    let (server, other) = (Server::plain().await, Server::plain().await);
+    let key = Signer::p256();
+    other.answer(JWKS, Answer::Ok("", jwks(&[(&key, "a")])));
+    let by_name = |name: &str| format!("http://{name}:{}{JWKS}", other.address.port());
+    for to in ["127.0.0.1", "localhost"] {
+        server.answer("/first", Answer::Redirect("/second".to_owned()));
+        server.answer("/second", Answer::Redirect(by_name(to)));
+        let location = Location::Jwks(url(&server, "http", "/first"));
+        for (named, follows) in [
+            (None, false),
+            (Some("keys.example"), false),
+            (Some(to), true),
+        ] {
+            let keys = RemoteKeys {
+                redirect_hosts: named
+                    .map(|n| url::Host::parse(n).unwrap())
+                    .into_iter()
+                    .collect(),
+                ..remote(location.clone(), timing())
+            };
+            let before = other.requests();
+            let fetched = keys.fetcher().unwrap().get(location.url()).await;
+            assert_eq!(fetched.is_ok(), follows, "{to} {named:?}");
+            assert_eq!(other.requests() > before, follows, "{to} {named:?}");
+            if let Err(error) = fetched {
+                assert_eq!(error.label(), "redirect");
+                let said = format!("to http://{to}:{}", other.address.port());
+                assert!(error.to_string().contains(&said), "{error}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_providers_metadata_leads_to_the_keys() {
     let server = Server::plain().await;
     let key = Signer::p256();

@@ -47,6 +47,7 @@ fn remote(location: Location, timing: Timing) -> RemoteKeys {
         timeout: Duration::from_millis(500),
         allow_http: false,
         ca_file: None,
+        redirect_hosts: Vec::new(),
     }
 }
 
