@@ -9,7 +9,8 @@ use super::key::RevocationKey;
 pub enum Cutoff {
     /// None: the key stands and refuses nobody, as an entry of an allow-list does. Stands first: it is the weakest.
     NoToken,
-    /// Those issued at this instant or before (`iat` ≤ cutoff): a new login works.
+    /// Those issued in the second of this instant or before: a new login works from the next second on. Most issuers write
+    /// whole seconds, and then nobody can tell what came first within one.
     IssuedUpTo(Timestamp),
     /// All of them. Stands last: it is the strongest.
     All,
@@ -22,7 +23,7 @@ impl Cutoff {
         match (self, issued_at) {
             (Self::NoToken, _) => false,
             (Self::All, _) | (_, None) => true,
-            (Self::IssuedUpTo(cutoff), Some(issued_at)) => issued_at <= cutoff,
+            (Self::IssuedUpTo(cutoff), Some(issued_at)) => issued_at.secs() <= cutoff.secs(),
         }
     }
 }
@@ -71,10 +72,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_token_issued_in_the_very_instant_of_the_cutoff_is_revoked() {
-        let cutoff = Cutoff::IssuedUpTo(Timestamp::from_secs(100));
-        assert!(cutoff.matches(Some(Timestamp::from_secs(100))));
-        assert!(!cutoff.matches(Some(Timestamp::from_millis(100_001))));
+    fn a_token_issued_in_the_second_of_the_cutoff_is_revoked_whatever_the_fractions() {
+        for cutoff in [100_000, 100_001, 100_500, 100_999] {
+            let cutoff = Cutoff::IssuedUpTo(Timestamp::from_millis(cutoff));
+            for issued_at in [99_999, 100_000, 100_001, 100_999] {
+                let issued_at = Timestamp::from_millis(issued_at);
+                assert!(cutoff.matches(Some(issued_at)), "{cutoff:?} {issued_at:?}");
+            }
+            assert!(!cutoff.matches(Some(Timestamp::from_secs(101))));
+        }
     }
 
     #[test]

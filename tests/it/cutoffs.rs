@@ -125,16 +125,19 @@ async fn a_cutoff_means_the_tokens_issued_up_to_it_and_those_that_do_not_say() {
             ] {
                 assert_eq!(scene.reason(token).await, expected, "{read}: {key}");
             }
-            // A fraction of a second counts as such.
-            scene.write(key, &format!("{{\"not_before\": {cutoff}.5}}"));
-            scene.caught_up_if(read).await;
-            for (iat, expected) in [
-                (seconds(cutoff) + 0.25, "revoked"),
-                (seconds(cutoff) + 0.5, "revoked"),
-                (seconds(cutoff) + 0.75, "ok"),
-            ] {
-                let reason = scene.reason(token().with("iat", iat)).await;
-                assert_eq!(reason, expected, "{read}: {key}, issued at {iat}");
+            // The whole second is meant, whatever fractions of it the cutoff and the token name.
+            for fraction in ["", ".0", ".5"] {
+                scene.write(key, &format!("{{\"not_before\": {cutoff}{fraction}}}"));
+                scene.caught_up_if(read).await;
+                for (iat, expected) in [
+                    (seconds(cutoff) + 0.001, "revoked"),
+                    (seconds(cutoff) + 0.5, "revoked"),
+                    (seconds(cutoff) + 0.999, "revoked"),
+                    (seconds(cutoff) + 1.0, "ok"),
+                ] {
+                    let reason = scene.reason(token().with("iat", iat)).await;
+                    assert_eq!(reason, expected, "{read}: {key}, issued at {iat}");
+                }
             }
             // Without a cutoff every token is meant, and of what cannot be read it is assumed.
             for value in ["", "{\"not_before\": \"soon\"}"] {
