@@ -161,6 +161,7 @@ impl Inner {
         }
         let mut writer = lock(&self.writer);
         let standing = match self.live(&newer.key) {
+            Some(old) if !newer.adds_to(&old) => return Ok(()),
             Some(old) => old.strengthened_by(newer),
             None => newer.clone(),
         };

@@ -124,7 +124,8 @@ pub trait RevocationStore: Send + Sync + 'static {
     /// Records a revocation. What is already recorded under the key is only ever strengthened: see
     /// [`Revocation::strengthened_by`]. When this returns, the revocation is durable as far as the store can make
     /// it, and a `lookup` that starts now finds it. One that has expired already, or [means no
-    /// token](Revocation::means_nothing), is no error and changes nothing that stands. A store that was told to wait for more than its
+    /// token](Revocation::means_nothing), is no error and changes nothing that stands. Neither does one that [adds
+    /// nothing](Revocation::adds_to) to what stands: it need not be written, as long as that is as durable. A store that was told to wait for more than its
     /// own word tells what was reached, and fails where that is less.
     async fn revoke(&self, revocation: &Revocation) -> Result<Durability, StoreError>;
 

@@ -56,6 +56,16 @@ impl Revocation {
         }
     }
 
+    /// Whether saying this adds to what stands: it means more tokens, stands for longer, or has another reason or actor. Where it
+    /// does not, nothing has to be written.
+    pub fn adds_to(&self, standing: &Self) -> bool {
+        let standing_as_of_now = Self {
+            revoked_at: self.revoked_at,
+            ..standing.clone()
+        };
+        standing.strengthened_by(self) != standing_as_of_now
+    }
+
     /// Whether it refuses no token, so that there is nothing to record.
     pub fn means_nothing(&self) -> bool {
         self.cutoff == Cutoff::NoToken
@@ -119,6 +129,28 @@ mod tests {
         let (one, other) = (revocation(1, 20, "old"), revocation(2, 10, "new"));
         assert_eq!(one.strengthened_by(&other), revocation(2, 20, "new"));
         assert_eq!(other.strengthened_by(&one), revocation(2, 20, "old"));
+    }
+
+    #[test]
+    fn what_is_said_again_adds_nothing_unless_it_says_more() {
+        let standing = revocation(5, 20, "lost phone");
+        let later = Revocation {
+            revoked_at: Timestamp::from_secs(9),
+            ..standing.clone()
+        };
+        assert!(!later.adds_to(&standing));
+        assert!(!revocation(4, 19, "lost phone").adds_to(&standing));
+        for more in [
+            revocation(6, 20, "lost phone"),
+            revocation(5, 21, "lost phone"),
+            revocation(5, 20, "stolen phone"),
+            Revocation {
+                actor: Some("alice".to_owned()),
+                ..standing.clone()
+            },
+        ] {
+            assert!(more.adds_to(&standing), "{more:?}");
+        }
     }
 
     #[test]

@@ -72,6 +72,9 @@ impl RevocationStore for MemoryStore {
         let now = self.clock.now();
         let mut entries = self.entries();
         let entry = match entries.get(revocation.key.rendered()) {
+            Some(old) if old.is_live(now) && !revocation.adds_to(old) => {
+                return Ok(Durability::default());
+            }
             Some(old) if old.is_live(now) => old.strengthened_by(revocation),
             _ => revocation.clone(),
         };

@@ -68,6 +68,11 @@ const REVOKE: &str = "
         reason = excluded.reason,
         actor = excluded.actor,
         revoked_at = excluded.revoked_at
+    -- What adds nothing is not written, and no replica hears of it.
+    WHERE r.expires_at <= revocation_time($7)
+        OR r.expires_at < excluded.expires_at
+        OR coalesce(r.not_before, 'infinity') < coalesce(excluded.not_before, 'infinity')
+        OR (r.reason, r.actor) IS DISTINCT FROM (excluded.reason, excluded.actor)
     RETURNING CASE WHEN current_setting('synchronous_commit') IN ('off', 'local')
         THEN set_config('synchronous_commit', 'on', true) END";
 

@@ -58,11 +58,12 @@ macro_rules! about_statements {
     -- of another type, and so revokes every token.
     local function read(key)
         local value = redis.pcall('GET', key)
-        local stated = {unrevoked = 0, left = redis.call('PTTL', key)}
+        local stated = {unrevoked = 0, left = redis.call('PTTL', key), members = {}}
         if not value then return stated end
         stated.other_type = type(value) == 'table'
         local ok, members = pcall(cjson.decode, value)
         if not ok or type(members) ~= 'table' then members = {} end
+        stated.members = members
         stated.unrevoked = number(members.unrevoked) or 0
         if members.version ~= nil or stated.unrevoked == 0 then
             stated.version = number(members.version)
@@ -102,12 +103,14 @@ macro_rules! about_statements {
     };
 }
 
-/// Records a revocation, without ever weakening one that stands; two writers cannot come between each other. Answers 1 and its version;
+/// Records a revocation, without ever weakening one that stands; two writers cannot come between each other. What adds nothing to one that
+/// stands, and has a version, is not written again, if the caller will have it so. Answers 1 and the version of what stands then;
 /// or 0 and the version of an un-revocation that is not earlier, and then nothing is written: the revocation may have been sent long
 /// ago, and been sent again and acknowledged since. Who wants it after that states it anew.
 ///
 /// `KEYS[1]`: the key. `KEYS[2]`, except in a cluster: its restored name. `ARGV[1]`: the cutoff in seconds, or empty for every token.
 /// `ARGV[2]`: how long it stands, in ms, or empty for ever. `ARGV[3]`: the value as JSON, without the cutoff. `ARGV[4]`: the version.
+/// `ARGV[5]`: by how many ms what stands may end earlier and be as long, or empty if it is to be written in any case.
 pub(super) const REVOKE: &str = about_statements!(
     r"
     local cutoff, life = tonumber(ARGV[1]), tonumber(ARGV[2]) or -1
@@ -117,13 +120,20 @@ pub(super) const REVOKE: &str = about_statements!(
     local unrevoked = math.max(old.unrevoked, restored.unrevoked)
     local version = number(ARGV[4])
     if version <= unrevoked then return {0, text(unrevoked)} end
+    local value, slack = cjson.decode(ARGV[3]), tonumber(ARGV[5])
+    if slack and stands(old, unrevoked) and not old.by_hand
+        and (not old.cutoff or cutoff and cutoff <= old.cutoff)
+        and (old.left == -1 or life ~= -1 and life <= old.left + slack)
+        and old.members.reason == value.reason and old.members.actor == value.actor
+    then
+        return {1, text(old.version)}
+    end
     -- Later than an un-revocation that was overwritten or deleted by hand here, and that a view still knows.
     version = math.max(version, present())
     if stands(old, unrevoked) then
         version = math.max(version, old.version)
         if cutoff and old.cutoff then cutoff = math.max(cutoff, old.cutoff) else cutoff = nil end
     end
-    local value = cjson.decode(ARGV[3])
     value.not_before = cutoff
     value.version = text(version)
     if unrevoked > 0 then value.unrevoked = text(unrevoked) end

@@ -18,6 +18,10 @@ use super::merge::says_less;
 use super::stored::StoredKey;
 use super::{LONGEST_LIFE, RedisStore, TOMBSTONE_LIFE, format};
 
+/// By how many ms what stands may end before what is stated, and need not be written again: lives are told in whole milliseconds, at an
+/// unknown instant of the round trip. Less than by how much views let two lives differ.
+pub(super) const AS_LONG: &str = "1000";
+
 /// How often a write is written before it is given up.
 pub(super) const MOST_WRITES: usize = 4;
 
@@ -79,13 +83,20 @@ impl RedisStore {
         life: u128,
     ) -> Result<Durability, StoreError> {
         let hash = revocation.key.hash();
+        // `WAIT` tells of what the same connection has written. And what stands, but by the first try does not count, has to be
+        // stated anew.
+        let mut slack = match self.durable {
+            None => AS_LONG,
+            Some(_) => "",
+        };
         let call = |version: Version| {
             let mut call = self.scripts.revoke.key(revocation.key.rendered());
             call.key(StoredKey::restored(hash))
                 .arg(format::cutoff_argument(revocation.cutoff))
                 .arg(life_argument(life))
                 .arg(format::value(revocation))
-                .arg(version.to_string());
+                .arg(version.to_string())
+                .arg(std::mem::take(&mut slack));
             call
         };
         let stands =
@@ -117,7 +128,7 @@ impl RedisStore {
     /// has it.
     async fn state<'s, T: FromRedisValue>(
         &'s self,
-        call: impl Fn(Version) -> ScriptInvocation<'s>,
+        mut call: impl FnMut(Version) -> ScriptInvocation<'s>,
         mut said: impl FnMut(T) -> Said,
         stands: impl Fn(&View, &Version) -> bool,
     ) -> Result<Durability, StoreError> {

@@ -364,3 +364,70 @@ pub async fn of_cutoffs_written_at_once_the_latest_stands(f: impl Fixture) {
     assert!(tasks.join_all().await.iter().all(Result::is_ok));
     assert_eq!(find(&f.store(), &key("a")).await, Some(at(39)));
 }
+
+pub async fn what_adds_nothing_is_not_written_again(f: impl Fixture) {
+    let (store, now) = (f.store(), f.now());
+    let at = |seconds: i64| Timestamp::from_secs(1_700_000_000 + seconds);
+    let first = Revocation {
+        cutoff: Cutoff::IssuedUpTo(at(0)),
+        reason: Some("lost phone".to_owned()),
+        revoked_at: at(1),
+        ..revocation(key("a"), now.plus(HOUR))
+    };
+    store.revoke(&first).await.unwrap();
+    let token = first.key.clone();
+    let revoked_at = async || {
+        let stands = store.get(&token).await.unwrap();
+        stands.map(|stands| stands.revoked_at)
+    };
+    for again in [
+        first.clone(),
+        Revocation {
+            cutoff: Cutoff::IssuedUpTo(at(-1)),
+            ..first.clone()
+        },
+        Revocation {
+            expires_at: now.plus(HOUR / 2),
+            ..first.clone()
+        },
+    ] {
+        let again = Revocation {
+            revoked_at: at(2),
+            ..again
+        };
+        store.revoke(&again).await.unwrap();
+        assert_eq!(revoked_at().await, Some(first.revoked_at), "{again:?}");
+    }
+    let mut stands = first;
+    for (seconds, more) in [(3, Cutoff::IssuedUpTo(at(1))), (4, Cutoff::All)] {
+        stands = Revocation {
+            cutoff: more,
+            revoked_at: at(seconds),
+            ..stands
+        };
+        store.revoke(&stands).await.unwrap();
+        assert_eq!(revoked_at().await, Some(at(seconds)), "{more:?}");
+    }
+    for (seconds, expires_at, reason) in [
+        (5, now.plus(HOUR * 2), "lost phone"),
+        (6, now.plus(HOUR * 2), "stolen phone"),
+    ] {
+        stands = Revocation {
+            expires_at,
+            reason: Some(reason.to_owned()),
+            revoked_at: at(seconds),
+            ..stands
+        };
+        store.revoke(&stands).await.unwrap();
+        assert_eq!(revoked_at().await, Some(at(seconds)), "{reason}");
+    }
+    // What was taken back does not stand.
+    assert!(store.unrevoke(&stands.key).await.unwrap());
+    let again = Revocation {
+        revoked_at: at(7),
+        ..stands
+    };
+    store.revoke(&again).await.unwrap();
+    assert_eq!(revoked_at().await, Some(at(7)));
+    assert_eq!(find(&store, &again.key).await, Some(Cutoff::All));
+}

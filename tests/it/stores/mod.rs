@@ -120,6 +120,7 @@ macro_rules! contract {
             a_cutoff_never_weakens_a_revocation_of_every_token,
             an_earlier_expiry_never_shortens_a_later_one,
             an_expired_revocation_does_not_strengthen_a_new_one,
+            what_adds_nothing_is_not_written_again,
             a_listing_shows_everything_page_by_page,
             a_listing_shows_nothing_expired,
             sweeping_leaves_what_still_stands,

@@ -16,8 +16,8 @@ use super::super::super::view::View;
 use super::super::script;
 use super::super::stored::StoredKey;
 use super::super::write::{
-    MOST_WRITES, Said, knows_unrevoked, life_argument, parse_version, refuses, tombstone_life,
-    unconfirmed,
+    AS_LONG, MOST_WRITES, Said, knows_unrevoked, life_argument, parse_version, refuses,
+    tombstone_life, unconfirmed,
 };
 use super::super::{format, format::Stated};
 use super::ask::Question;
@@ -30,7 +30,7 @@ impl RedisClusterStore {
         life: u128,
     ) -> Result<(), StoreError> {
         let key = &revocation.key;
-        let mut least = Version::NONE;
+        let (mut least, mut slack) = (Version::NONE, AS_LONG);
         for _ in 0..MOST_WRITES {
             let (restored, _) = self.restored(key).await?;
             let version = self.later_than(&restored).max(least);
@@ -42,7 +42,12 @@ impl RedisClusterStore {
                 .arg(format::cutoff_argument(revocation.cutoff))
                 .arg(life_argument(life))
                 .arg(format::value(revocation))
-                .arg(version.to_string());
+                .arg(version.to_string())
+                // What stands counts together with what stands under the restored name, which the script does not see.
+                .arg(match restored == KeyState::NOTHING {
+                    true => std::mem::take(&mut slack),
+                    false => "",
+                });
             let (made, stated): Said = self.write_one(about(key.rendered(), vec![eval])).await?;
             let stated = parse_version(&stated)?;
             self.versions.see(stated, self.clock.now());
