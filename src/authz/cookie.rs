@@ -1,6 +1,7 @@
 //! Tokens in cookies (RFC 6265).
 
 use super::decision::DenyReason;
+use super::lookalike::{SourceName, hidden_names};
 use super::request::RequestHeaders;
 use super::token::{malformed, same};
 
@@ -10,52 +11,73 @@ pub(super) fn find<'r>(
     headers: &'r dyn RequestHeaders,
     name: &str,
 ) -> Result<Option<&'r str>, DenyReason> {
-    let mut found = Ok(None);
+    let (name, mut found) = (SourceName::new(name), Ok(None));
     headers.visit("cookie", &mut |line| {
-        for (cookie, value) in pairs(line) {
-            if cookie == name.as_bytes()
-                && let Ok(before) = found
-            {
-                found = value.and_then(|value| same(before, value));
+        for cookie in cookies(line) {
+            let Ok(before) = found else { return };
+            if cookie.holds_lookalike(&name) {
+                found = Err(DenyReason::AmbiguousToken);
+            } else if name.is(cookie.name) {
+                found = cookie.value().and_then(|value| same(before, value));
             }
         }
     });
     found
 }
 
-/// The `Cookie` header without the cookies called so; `None` where nothing is taken away.
+/// The `Cookie` header without the cookies called so, or so that a framework may read their names as these; `None` where
+/// nothing is taken away.
 pub(super) fn without(headers: &dyn RequestHeaders, names: &[&str]) -> Option<String> {
+    let names: Vec<_> = names.iter().map(|n| SourceName::new(n)).collect();
     let (mut kept, mut taken) = (Vec::new(), false);
     headers.visit("cookie", &mut |line| {
-        for piece in line.split(|b| *b == b';') {
-            let piece = piece.trim_ascii();
-            let name = piece.split(|b| *b == b'=').next().unwrap_or_default();
-            if names.iter().any(|n| n.as_bytes() == name.trim_ascii()) {
+        for cookie in cookies(line) {
+            let named = |n: &SourceName<'_>| n.is(cookie.name) || cookie.holds_lookalike(n);
+            if names.iter().any(named) {
                 taken = true;
-            } else if !piece.is_empty() {
-                kept.push(String::from_utf8_lossy(piece));
+            } else if !cookie.whole.is_empty() {
+                kept.push(String::from_utf8_lossy(cookie.whole));
             }
         }
     });
     taken.then(|| kept.join("; "))
 }
 
-type Pair<'r> = (&'r [u8], Result<Option<&'r str>, DenyReason>);
+/// One cookie of a `Cookie` header.
+struct Cookie<'r> {
+    whole: &'r [u8],
+    name: &'r [u8],
+    value: &'r [u8],
+}
 
-/// Names and values; an empty value is none. Quotes around a value belong to neither (RFC 6265 §4.1.1).
-fn pairs(line: &[u8]) -> impl Iterator<Item = Pair<'_>> {
+fn cookies(line: &[u8]) -> impl Iterator<Item = Cookie<'_>> {
     line.split(|b| *b == b';').map(|piece| {
-        let piece = piece.trim_ascii();
-        let at = piece.iter().position(|b| *b == b'=').unwrap_or(piece.len());
-        let (name, value) = piece.split_at(at);
-        let value = value.get(1..).unwrap_or_default().trim_ascii();
-        let unquoted = value
+        let whole = piece.trim_ascii();
+        let at = whole.iter().position(|b| *b == b'=').unwrap_or(whole.len());
+        let (name, value) = whole.split_at(at);
+        Cookie {
+            whole,
+            name: name.trim_ascii(),
+            value: value.get(1..).unwrap_or_default().trim_ascii(),
+        }
+    })
+}
+
+impl<'r> Cookie<'r> {
+    /// Empty is none. Quotes around a value belong to neither (RFC 6265 §4.1.1).
+    fn value(&self) -> Result<Option<&'r str>, DenyReason> {
+        let unquoted = self
+            .value
             .strip_prefix(b"\"")
             .and_then(|v| v.strip_suffix(b"\""))
-            .unwrap_or(value);
-        let value = str::from_utf8(unquoted)
-            .map(|v| Some(v).filter(|v| !v.is_empty()))
-            .map_err(|_| malformed());
-        (name.trim_ascii(), value)
-    })
+            .unwrap_or(self.value);
+        let value = str::from_utf8(unquoted).map_err(|_| malformed())?;
+        Ok(Some(value).filter(|v| !v.is_empty()))
+    }
+
+    /// Whether a framework may find a cookie of this name here that is not simply this one.
+    fn holds_lookalike(&self, name: &SourceName<'_>) -> bool {
+        name.resembles(self.name)
+            || hidden_names(self.whole).any(|h| name.is(h) || name.resembles(h))
+    }
 }

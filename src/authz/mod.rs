@@ -7,6 +7,7 @@
 mod authorizer;
 mod cookie;
 mod decision;
+mod lookalike;
 mod policy;
 mod query;
 mod request;

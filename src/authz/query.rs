@@ -1,6 +1,7 @@
 //! Tokens in the query (RFC 6750 §2.3).
 
 use super::decision::DenyReason;
+use super::lookalike::SourceName;
 use super::token::{malformed, same};
 
 /// The value of the parameter `name` in the query of `path`.
@@ -8,43 +9,52 @@ use super::token::{malformed, same};
 /// No character of a token needs to be escaped, nor one of a sensible name: where one is, the application may find
 /// a token that a proxy, which compares names as they stand, does not find and cannot take away.
 pub(super) fn find<'r>(path: &'r str, name: &str) -> Result<Option<&'r str>, DenyReason> {
-    let path = path.split('#').next().unwrap_or_default();
-    let Some((_, query)) = path.split_once('?') else {
-        return Ok(None);
-    };
-    let mut found = None;
-    // Some readers take `;` for a separator too.
-    for pair in query.split(['&', ';']) {
-        let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-        if key != name {
-            if unescaped(key) == name.as_bytes() {
-                return Err(DenyReason::AmbiguousToken);
-            }
+    let (name, mut found) = (SourceName::new(name), None);
+    for pair in pairs(path) {
+        if name.resembles(pair.name.as_bytes()) {
+            return Err(DenyReason::AmbiguousToken);
+        }
+        if !name.is(pair.name.as_bytes()) {
             continue;
         }
-        if value.contains(['%', '+']) {
+        if pair.goes_on {
+            return Err(DenyReason::AmbiguousToken);
+        }
+        if pair.value.contains(['%', '+']) {
             return Err(malformed());
         }
-        found = same(found, Some(value).filter(|v| !v.is_empty()))?;
+        found = same(found, Some(pair.value).filter(|v| !v.is_empty()))?;
     }
     Ok(found)
 }
 
-fn unescaped(text: &str) -> Vec<u8> {
-    let bytes = text.as_bytes();
-    let (mut out, mut at) = (Vec::with_capacity(bytes.len()), 0);
-    while at < bytes.len() {
-        let escape = text.get(at + 1..at + 3).filter(|_| bytes[at] == b'%');
-        match escape.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(byte) => {
-                out.push(byte);
-                at += 3;
+/// The names in the query of `path`, other than `name`, that a framework may read as `name`.
+pub(super) fn lookalikes<'r>(path: &'r str, name: &'r str) -> impl Iterator<Item = &'r str> {
+    let name = SourceName::new(name);
+    pairs(path)
+        .map(|pair| pair.name)
+        .filter(move |other| name.resembles(other.as_bytes()))
+}
+
+struct Pair<'r> {
+    name: &'r str,
+    value: &'r str,
+    /// A `;` ends the value for some readers only.
+    goes_on: bool,
+}
+
+fn pairs(path: &str) -> impl Iterator<Item = Pair<'_>> {
+    let path = path.split('#').next().unwrap_or_default();
+    let query = path.split_once('?').map(|(_, query)| query);
+    query.into_iter().flat_map(|q| q.split('&')).flat_map(|p| {
+        let last = p.bytes().filter(|b| *b == b';').count();
+        p.split(';').enumerate().map(move |(index, piece)| {
+            let (name, value) = piece.split_once('=').unwrap_or((piece, ""));
+            Pair {
+                name,
+                value,
+                goes_on: index < last,
             }
-            None => {
-                out.push(if bytes[at] == b'+' { b' ' } else { bytes[at] });
-                at += 1;
-            }
-        }
-    }
-    out
+        })
+    })
 }

@@ -101,7 +101,11 @@ impl Stripped {
                     }
                 }
                 TokenPlace::Cookie(name) => cookies.push(name.as_str()),
-                TokenPlace::Query(name) => stripped.query.push(name.clone()),
+                TokenPlace::Query(name) => {
+                    stripped.query.push(name.clone());
+                    let others = query::lookalikes(request.path, name);
+                    stripped.query.extend(others.map(str::to_owned));
+                }
             }
         }
         stripped.cookie = cookie::without(request.headers, &cookies);
@@ -130,6 +134,7 @@ fn header<'r>(
     if let Some(scheme) = scheme {
         match words.next() {
             Some(first) if first.eq_ignore_ascii_case(scheme) => {}
+            Some(first) if may_be_read_as(first, scheme) => return Err(malformed()),
             _ => return Ok(None),
         }
     }
@@ -138,6 +143,15 @@ fn header<'r>(
         (None, None, None) => Ok(None),
         _ => Err(malformed()),
     }
+}
+
+/// Whether some reader finds `scheme` in the first word of a header, although it is not all of it: those that split at
+/// Unicode's blanks (U+00A0, U+0085), or wherever a scheme cannot go on (RFC 9110 §5.6.2).
+fn may_be_read_as(first: &str, scheme: &str) -> bool {
+    let goes_on = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    let name = first.split(|c| !goes_on(c)).next().unwrap_or_default();
+    let strange = first.chars().any(|c| !c.is_ascii_graphic());
+    strange || name.eq_ignore_ascii_case(scheme)
 }
 
 pub(super) fn malformed() -> DenyReason {

@@ -42,6 +42,54 @@ async fn a_stripped_token_reaches_no_application_whichever_way_it_came() {
     assert_eq!(seen.body["headers"]["authorization"], "Basic dTpw");
 }
 
+#[tokio::test]
+async fn no_application_behind_envoy_gets_another_token_than_the_one_that_was_checked() {
+    let (scratch, key) = (Scratch::new(), SigningKey::generate(Algorithm::ES256));
+    let sources = "token_sources: [{ cookie: access_token }, { query: access_token }]";
+    let config = Config::trusting(&key, &scratch).section(sources);
+    let revoxy = Revoxy::start(&scratch, &config).await;
+    let app = Upstream::start().await;
+    let envoy = Envoy::start(&scratch, &revoxy.check, app.address).await;
+    let (good, revoked) = (Token::access("good"), Token::access("revoked"));
+    let (good, revoked) = (good.sign(&key), revoked.sign(&key));
+    revoxy.revoke(&revoked).await;
+    let ask = async |query: &str, cookie: &str| {
+        let request = format!(
+            "GET /protected?{query} HTTP/1.1\r\nhost: shop.example\r\ncookie: {cookie}\r\nconnection: close\r\n\r\n"
+        );
+        envoy.raw(&request).await
+    };
+    let token = format!("access_token={good}");
+    assert_eq!(ask(&token, &token).await, 200);
+    // What PHP 8.2 takes for `access_token`, and what readers that do not mind the case do.
+    for name in [
+        "access.token",
+        "access%2Etoken",
+        "access+token",
+        "access[token",
+        "+access_token",
+        "%20access_token",
+        "access_token%00x",
+        "access_token[]",
+        "[access_token]",
+        "Access_Token",
+    ] {
+        let status = ask(&format!("{token}&{name}={revoked}"), "").await;
+        assert!(matches!(status, 400 | 401), "{name} in the query: {status}");
+    }
+    for cookie in [
+        format!("access.token={revoked}; {token}"),
+        format!("access token={revoked}; {token}"),
+        format!("access_token[]={revoked}; {token}"),
+        format!("ACCESS_TOKEN={revoked}; {token}"),
+        // Python takes both for two cookies.
+        format!("{token}; x=1 access_token={revoked}"),
+        format!("{token}; x=1, access_token={revoked}"),
+    ] {
+        assert_eq!(ask("", &cookie).await, 401, "{cookie}");
+    }
+}
+
 /// `envoy.yaml` with Envoy's own verification before Revoxy's.
 async fn with_jwt_authn(
     scratch: &Scratch,

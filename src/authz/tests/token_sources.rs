@@ -63,6 +63,16 @@ fn one_bearer_token_is_found_and_anything_ambiguous_is_refused() {
         (vec![b"Bearer"], MALFORMED),
         (vec![b"Bearer a b"], MALFORMED),
         (vec![b"Bearer \xff"], MALFORMED),
+        (vec!["Bearer\u{a0}a.b.c".as_bytes()], MALFORMED),
+        (vec!["Bearer\u{85}a.b.c".as_bytes()], MALFORMED),
+        (vec!["Bearer\u{2003}a.b.c".as_bytes()], MALFORMED),
+        (vec!["\u{a0}Bearer a.b.c".as_bytes()], MALFORMED),
+        (vec!["\u{feff}bearer a.b.c".as_bytes()], MALFORMED),
+        (vec!["Bearer \u{a0}a.b.c".as_bytes()], Ok(Some("\u{a0}a.b.c"))),
+        (vec![b"Bearer\x0ba.b.c"], MALFORMED),
+        (vec![b"Bearer:a.b.c"], MALFORMED),
+        (vec![b"BearerToken a.b.c"], Ok(None)),
+        (vec!["Digest username=\"\u{e9}\"".as_bytes()], Ok(None)),
         (vec![b"Bearer a,Bearer b"], AMBIGUOUS),
         (vec![b"Bearer a", b"Bearer a"], AMBIGUOUS),
         (vec![b"Basic a", b"Bearer b"], AMBIGUOUS),
@@ -87,7 +97,6 @@ fn every_configured_place_is_looked_at_and_two_tokens_are_too_many() {
         ("a quoted cookie", vec![("cookie", b"at=\"t\"")], "/", Ok(Some("t"))),
         ("an empty cookie", vec![("cookie", b"at=; b=1")], "/", Ok(None)),
         ("a cookie without a value", vec![("cookie", b"at")], "/", Ok(None)),
-        ("a cookie of another case", vec![("cookie", b"AT=t")], "/", Ok(None)),
         ("a cookie that ends like it", vec![("cookie", b"xat=t")], "/", Ok(None)),
         ("a cookie in the second header", vec![("cookie", b"a=1"), ("cookie", b"at=t")], "/", Ok(Some("t"))),
         ("a cookie twice, the same", vec![("cookie", b"at=t; at=t")], "/", Ok(Some("t"))),
@@ -113,6 +122,164 @@ fn every_configured_place_is_looked_at_and_two_tokens_are_too_many() {
         let headers = Headers(headers);
         assert_eq!(extract(&everywhere(), &request(path, &headers)), expected, "{name}");
     }
+}
+
+/// How frameworks read names of parameters: with these as names, a value of `access_token`.
+const OTHER_NAMES: &[&str] = &[
+    // PHP.
+    "access.token",
+    "access%2Etoken",
+    "access+token",
+    "access%20token",
+    "access[token",
+    "access%5Btoken",
+    "+access_token",
+    "%20access_token",
+    "access_token%00",
+    "access_token%00x",
+    "access_token[]",
+    "access_token[x]",
+    "access.token[x]",
+    "+access.token%00x",
+    // Rack and qs.
+    "[access_token]",
+    "%5Baccess_token%5D",
+    "access_token]",
+    "[[access_token]x]",
+    // ASP.NET and nginx.
+    "Access_Token",
+    "ACCESS_TOKEN",
+    "%41ccess_token",
+    "%u0061ccess_token",
+    "acce%C5%BF%C5%BF_token",
+    // Others.
+    "access%5Ftoken",
+    "%61ccess_token",
+    "access_token+",
+    "access_token%20",
+    "%09access_token",
+    "access_token%0A",
+    "access_token%C2%A0",
+    "%A0access_token",
+    "access_token%FF",
+];
+
+const STRANGERS: &[&str] = &[
+    "x",
+    "",
+    "token",
+    "_access_token",
+    "access_token_",
+    "access-token",
+    "accesstoken",
+    "xaccess_token",
+    "access_token2",
+    "x[access_token]",
+    "x.access_token",
+    "access_token.x",
+    "access%5F%5Ftoken",
+    "%zz",
+    "%",
+    "%u00",
+    "%2",
+    "access%255Ftoken",
+];
+
+#[test]
+fn a_parameter_that_a_framework_takes_for_the_token_makes_the_request_ambiguous() {
+    let found = |query: String| {
+        let path = format!("/a?{query}");
+        let headers = Headers(vec![]);
+        extract(&everywhere(), &request(&path, &headers)).map(|t| t.map(str::to_owned))
+    };
+    for name in OTHER_NAMES {
+        for query in [
+            format!("access_token=t&{name}=u"),
+            format!("{name}=u&access_token=t"),
+            format!("x=1;{name}=u&access_token=t"),
+            format!("{name}=u"),
+            (*name).to_owned(),
+        ] {
+            assert_eq!(
+                found(query.clone()),
+                Err(DenyReason::AmbiguousToken),
+                "{query}"
+            );
+        }
+    }
+    for name in STRANGERS {
+        let query = format!("access_token=t&{name}=u");
+        assert_eq!(found(query.clone()), Ok(Some("t".to_owned())), "{query}");
+    }
+    // To some, the value ends at the semicolon; to others it goes on.
+    assert_eq!(
+        found("access_token=t;x=1".to_owned()),
+        Err(DenyReason::AmbiguousToken)
+    );
+}
+
+#[test]
+fn a_cookie_that_a_framework_takes_for_the_token_makes_the_request_ambiguous() {
+    let find = |line: &[u8]| {
+        let line: &'static [u8] = line.to_owned().leak();
+        let headers = Headers(vec![("cookie", line)]);
+        let source = source(TokenPlace::Cookie("access_token".to_owned()));
+        extract(&[source], &request("/", &headers)).map(|t| t.map(str::to_owned))
+    };
+    // A `+` and a `%` stand for themselves here, but older PHP and ASP.NET Core took them for escapes.
+    let other_names = OTHER_NAMES
+        .iter()
+        .map(|name| format!("{name}=u").into_bytes());
+    let in_one_cookie: [&[u8]; 14] = [
+        // Python.
+        b"x=1 access_token=u",
+        b"x=1 access_token = u",
+        b"x=1\taccess_token=u",
+        b"x=\"1\" access_token=u",
+        b"x=1, access_token=u",
+        b"access_token=t access_token=u",
+        b"access_token=t Access_Token=u",
+        // nginx, RFC 2965.
+        b"x=1,access_token=u",
+        // Readers who trim or drop what is not ASCII.
+        b"\xa0access_token=u",
+        b"access_token\xc2\xa0=u",
+        b"x=1\xc2\x85access_token=u",
+        b"access token=u",
+        b"\"access_token\"=u",
+        b"x=\"\"access_token=u",
+    ];
+    for cookie in other_names.chain(in_one_cookie.map(<[u8]>::to_owned)) {
+        for line in [
+            [b"access_token=t; ", &cookie[..]].concat(),
+            [&cookie[..], b"; access_token=t"].concat(),
+            cookie.clone(),
+        ] {
+            let text = String::from_utf8_lossy(&line);
+            assert_eq!(find(&line), Err(DenyReason::AmbiguousToken), "{text}");
+        }
+    }
+    for other in [
+        "x=\"a b, c\"",
+        "access_token_=u",
+        "x=access_token=u",
+        "x=1 2 token=u",
+        "x={\"access_tokens\":1}",
+    ] {
+        let line = format!("{other}; access_token=t; {other}");
+        assert_eq!(find(line.as_bytes()), Ok(Some("t".to_owned())), "{line}");
+    }
+}
+
+#[test]
+fn names_that_a_framework_takes_for_the_token_s_are_stripped_too() {
+    let headers = Headers(vec![("cookie", b"a=1; AT=t; x=1 at=t; b=2")]);
+    let stripped = Stripped::from(
+        &everywhere(),
+        &request("/?access.token=t&x=1&access_token=t", &headers),
+    );
+    assert_eq!(stripped.query, ["access_token", "access.token"]);
+    assert_eq!(stripped.cookie.as_deref(), Some("a=1; b=2"));
 }
 
 #[test]
