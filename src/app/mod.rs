@@ -124,7 +124,17 @@ pub fn notes(config: &Config) -> Vec<String> {
             rule.key.as_str()
         )
     };
-    asking.map(note).collect()
+    let evaded = config.policies.evaded_by_case().map(|(index, laxer)| {
+        let place = config.document.problem(
+            &format!("routes.{index}"),
+            format!(
+                "paths are compared with case: in another case, this path falls under the policy `{laxer}`, which demands \
+                 less. Where the application's router ignores case, let `default` demand a token, and list what needs none"
+            ),
+        );
+        place.to_string()
+    });
+    asking.map(note).chain(evaded).collect()
 }
 
 /// Serves with the configured store until a signal says to end.

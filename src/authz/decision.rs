@@ -63,6 +63,8 @@ pub enum DenyReason {
     Unidentified,
     /// The path is spelled in a way that routes could be evaded with.
     AmbiguousPath,
+    /// The method is spelled in a way that routes could be evaded with.
+    AmbiguousMethod,
 }
 
 /// Why no decision could be reached.
@@ -76,14 +78,16 @@ pub enum ErrorReason {
     KeysUnavailable,
     /// The request names a policy that is not configured.
     UnknownPolicy,
-    /// The proxy's request carries no HTTP attributes.
+    /// The proxy's request cannot be read, or carries no HTTP attributes.
     BadCheckRequest,
+    /// More checks at once than there is memory for.
+    Overloaded,
     /// A defect of ours.
     Internal,
 }
 
 impl Outcome {
-    const OTHERS: [Self; 17] = [
+    const OTHERS: [Self; 19] = [
         Self::Allow(AllowReason::Ok),
         Self::Allow(AllowReason::Anonymous),
         Self::Allow(AllowReason::Public),
@@ -95,11 +99,13 @@ impl Outcome {
         Self::Deny(DenyReason::Revoked),
         Self::Deny(DenyReason::Unidentified),
         Self::Deny(DenyReason::AmbiguousPath),
+        Self::Deny(DenyReason::AmbiguousMethod),
         Self::Error(ErrorReason::RevocationUnavailable),
         Self::Error(ErrorReason::RevocationDelegated),
         Self::Error(ErrorReason::KeysUnavailable),
         Self::Error(ErrorReason::UnknownPolicy),
         Self::Error(ErrorReason::BadCheckRequest),
+        Self::Error(ErrorReason::Overloaded),
         Self::Error(ErrorReason::Internal),
     ];
 
@@ -158,6 +164,7 @@ impl DenyReason {
             Self::Revoked => "revoked",
             Self::Unidentified => "unidentified",
             Self::AmbiguousPath => "ambiguous_path",
+            Self::AmbiguousMethod => "ambiguous_method",
         }
     }
 
@@ -171,6 +178,7 @@ impl DenyReason {
             Self::Revoked => "the token has been revoked".to_owned(),
             Self::Unidentified => "the token lacks what it could be revoked by".to_owned(),
             Self::AmbiguousPath => "the path is not in normal form".to_owned(),
+            Self::AmbiguousMethod => "the method is not in capitals".to_owned(),
         }
     }
 }
@@ -183,6 +191,7 @@ impl ErrorReason {
             Self::KeysUnavailable => "keys_unavailable",
             Self::UnknownPolicy => "unknown_policy",
             Self::BadCheckRequest => "bad_check_request",
+            Self::Overloaded => "overloaded",
             Self::Internal => "internal",
         }
     }

@@ -39,8 +39,8 @@ pub enum OnUnavailable {
     Delegate,
 }
 
-/// Whether a token must be there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+/// Whether a token must be there, from the strictest demand to none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenDemand {
     /// It must.
@@ -103,6 +103,19 @@ impl Policies {
         self.policies.iter().map(|p| p.name.clone()).collect()
     }
 
+    /// The routes that a router which ignores case would find under a path for which we find a policy that demands less:
+    /// the index of the route, and the name of that policy.
+    pub fn evaded_by_case(&self) -> impl Iterator<Item = (usize, &str)> {
+        self.routes.iter().enumerate().filter_map(|(index, route)| {
+            let later = self.routes[index + 1..].iter();
+            let next = later.filter(|r| r.overlaps_but_for_case(route));
+            let found = next.map(|r| r.policy).next().unwrap_or(self.default);
+            let demand = |policy: usize| self.policies[policy].token;
+            let evaded = route.has_letters_in_path() && demand(found) > demand(route.policy);
+            evaded.then(|| (index, self.policies[found].name.as_str()))
+        })
+    }
+
     /// The policy for a request: the one that the proxy names, else that of the first matching route, else `default`.
     pub(super) fn select(&self, request: &AuthzRequest<'_>) -> Result<&Policy, Outcome> {
         if let Some(name) = request.policy {
@@ -114,10 +127,68 @@ impl Policies {
             return Ok(&self.policies[self.default]);
         }
         let path = route::normal_path(request.path).ok_or(DenyReason::AmbiguousPath)?;
+        // Methods are compared with case (RFC 9110 §9.1), and all known ones are in capitals. Some frameworks take `post`
+        // for POST all the same, which HTTP/2 lets through.
+        let by_method = self.routes.iter().any(|r| !r.methods.is_empty());
+        if by_method && request.method.bytes().any(|b| b.is_ascii_lowercase()) {
+            return Err(DenyReason::AmbiguousMethod.into());
+        }
         let matching = self
             .routes
             .iter()
             .find(|r| r.matches(request.method, request.host, path));
         Ok(&self.policies[matching.map_or(self.default, |r| r.policy)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authz::route::PathMatch;
+
+    fn policies(default: TokenDemand, routes: &[(&str, usize)]) -> Policies {
+        let policy = |(index, (name, token)): (usize, (&str, TokenDemand))| Policy {
+            name: name.to_owned(),
+            index,
+            token,
+            token_type: TypeDemand::Access,
+            on_unavailable: OnUnavailable::Deny,
+        };
+        let named = [
+            (DEFAULT_POLICY, default),
+            ("strict", TokenDemand::Required),
+            ("public", TokenDemand::None),
+        ];
+        let route = |(prefix, policy): &(&str, usize)| Route {
+            host: None,
+            methods: Vec::new(),
+            path: Some(PathMatch::Prefix((*prefix).to_owned())),
+            policy: *policy,
+        };
+        let named = named.into_iter().enumerate().map(policy).collect();
+        Policies::new(named, routes.iter().map(route).collect()).unwrap()
+    }
+
+    #[test]
+    fn a_route_is_named_that_another_case_of_its_path_evades() {
+        const STRICT: usize = 1;
+        const PUBLIC: usize = 2;
+        let evaded = |default, routes: &[(&str, usize)]| {
+            let policies = policies(default, routes);
+            let evaded: Vec<_> = policies
+                .evaded_by_case()
+                .map(|(index, laxer)| (index, laxer.to_owned()))
+                .collect();
+            evaded
+        };
+        let to = |index, laxer: &str| vec![(index, laxer.to_owned())];
+        let (required, optional) = (TokenDemand::Required, TokenDemand::Optional);
+        assert_eq!(evaded(optional, &[("/admin", STRICT)]), to(0, "default"));
+        let then_public = [("/admin", STRICT), ("/", PUBLIC)];
+        assert_eq!(evaded(required, &then_public), to(0, "public"));
+        let elsewhere = [("/admin", STRICT), ("/health", PUBLIC)];
+        assert_eq!(evaded(required, &elsewhere), []);
+        assert_eq!(evaded(required, &[("/health", PUBLIC)]), []);
+        assert_eq!(evaded(TokenDemand::None, &[("/42", STRICT)]), []);
     }
 }

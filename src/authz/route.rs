@@ -3,7 +3,7 @@
 /// A rule that chooses a policy. Rules are tried in order, the first that matches wins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// The host, without port, in lower case; any where there is none.
+    /// The host, without port and trailing dot, in lower case; any where there is none.
     pub host: Option<String>,
     /// The methods; any where there are none.
     pub methods: Vec<String>,
@@ -25,14 +25,48 @@ pub enum PathMatch {
 impl Route {
     /// `path` is in normal form.
     pub(super) fn matches(&self, method: &str, host: &str, path: &str) -> bool {
-        let host_matches = |h: &String| h.eq_ignore_ascii_case(without_port(host));
+        let host_matches = |h: &String| h.eq_ignore_ascii_case(name_of(host));
         self.host.as_ref().is_none_or(host_matches)
             && (self.methods.is_empty() || self.methods.iter().any(|m| m == method))
             && self.path.as_ref().is_none_or(|p| p.matches(path))
     }
 }
 
+impl Route {
+    /// Whether a request may match this route that would match `strict` if paths were compared without case.
+    pub(super) fn overlaps_but_for_case(&self, strict: &Self) -> bool {
+        let path = match (&self.path, &strict.path) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(here), Some(there)) => here.lower().matches(there.lower().text()),
+        };
+        let hosts = (&self.host, &strict.host);
+        let host = !matches!(hosts, (Some(here), Some(there)) if here != there);
+        let any = self.methods.is_empty() || strict.methods.is_empty();
+        path && host && (any || self.methods.iter().any(|m| strict.methods.contains(m)))
+    }
+
+    /// Whether its path could be spelled with other case.
+    pub(super) fn has_letters_in_path(&self) -> bool {
+        let path = self.path.as_ref().map(PathMatch::text);
+        path.is_some_and(|path| path.bytes().any(|b| b.is_ascii_alphabetic()))
+    }
+}
+
 impl PathMatch {
+    fn text(&self) -> &str {
+        match self {
+            Self::Exact(path) | Self::Prefix(path) => path,
+        }
+    }
+
+    fn lower(&self) -> Self {
+        match self {
+            Self::Exact(path) => Self::Exact(path.to_ascii_lowercase()),
+            Self::Prefix(path) => Self::Prefix(path.to_ascii_lowercase()),
+        }
+    }
+
     fn matches(&self, path: &str) -> bool {
         match self {
             Self::Exact(exact) => path == exact,
@@ -43,11 +77,14 @@ impl PathMatch {
     }
 }
 
-fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
+/// Without port, and without the dot that a fully qualified name may end with (RFC 1034 §3.1): `shop.example.` is the
+/// same host as `shop.example`, to applications too.
+fn name_of(host: &str) -> &str {
+    let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => host,
-    }
+    };
+    name.strip_suffix('.').unwrap_or(name)
 }
 
 /// The path without its query, or `None` if it is spelled so that a proxy, we and the application could each
@@ -142,7 +179,14 @@ mod tests {
             path: None,
             policy: 0,
         };
-        assert!(route.matches("GET", "Shop.Example:8443", "/"));
+        for host in [
+            "shop.example",
+            "Shop.Example:8443",
+            "shop.example.",
+            "shop.example.:80",
+        ] {
+            assert!(route.matches("GET", host, "/"), "{host}");
+        }
         assert!(!route.matches("POST", "shop.example", "/"));
         assert!(!route.matches("GET", "other.example", "/"));
     }

@@ -74,7 +74,9 @@ fn route(raw: RawRoute, policies: &[Policy]) -> Result<Route, String> {
         ));
     }
     Ok(Route {
-        host: raw.host.map(|h| h.to_ascii_lowercase()),
+        host: raw
+            .host
+            .map(|h| h.strip_suffix('.').unwrap_or(&h).to_ascii_lowercase()),
         methods: raw.methods,
         path,
         policy,

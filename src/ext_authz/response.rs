@@ -83,7 +83,9 @@ impl Answers {
             | DenyReason::WrongTokenType
             | DenyReason::Revoked
             | DenyReason::Unidentified => (Code::Unauthenticated, 401, Some("invalid_token")),
-            DenyReason::AmbiguousPath => (Code::PermissionDenied, 403, Some("invalid_request")),
+            DenyReason::AmbiguousPath | DenyReason::AmbiguousMethod => {
+                (Code::PermissionDenied, 403, Some("invalid_request"))
+            }
         };
         let mut headers = Vec::with_capacity(2);
         if status == 401 {
@@ -151,7 +153,8 @@ fn flask_message(reason: DenyReason) -> String {
         DenyReason::Rejected(_)
         | DenyReason::AmbiguousToken
         | DenyReason::Unidentified
-        | DenyReason::AmbiguousPath => reason.description(),
+        | DenyReason::AmbiguousPath
+        | DenyReason::AmbiguousMethod => reason.description(),
     }
 }
 

@@ -189,6 +189,10 @@ async fn routes_choose_the_policy_where_the_proxy_names_none() {
         ("GET", shop, "/refresh", 401, "wrong_token_type"),
         ("POST", shop, "/refresh/", 401, "wrong_token_type"),
         ("GET", "Open.Example:8443", "/x", 0, "public"),
+        ("GET", "open.example.", "/x", 0, "public"),
+        ("GET", "open.example.:8443", "/x", 0, "public"),
+        ("post", shop, "/refresh", 403, "ambiguous_method"),
+        ("Get", shop, "/health", 403, "ambiguous_method"),
         (
             "GET",
             "open.example.evil.example",
