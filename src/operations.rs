@@ -33,12 +33,16 @@ impl Readiness {
     }
 }
 
+/// Brings metrics up to date that are read off something.
+type Reading = Box<dyn Fn(&Metrics) + Send + Sync>;
+
 /// What the operations port shows.
 #[derive(Clone)]
 pub struct Operations {
     metrics: Arc<Metrics>,
     readiness: Readiness,
     store: Arc<OnceLock<Arc<dyn RevocationStore>>>,
+    cache: Arc<OnceLock<Reading>>,
 }
 
 impl Operations {
@@ -48,6 +52,7 @@ impl Operations {
             metrics,
             readiness,
             store: Arc::default(),
+            cache: Arc::default(),
         }
     }
 
@@ -56,6 +61,12 @@ impl Operations {
     pub fn opened(&self, store: Arc<dyn RevocationStore>) {
         // It is opened once.
         let _ = self.store.set(store);
+    }
+
+    /// Tokens are cached from now on; before each scrape, `read` notes how many.
+    pub fn caching(&self, read: impl Fn(&Metrics) + Send + Sync + 'static) {
+        // There is one cache.
+        let _ = self.cache.set(Box::new(read));
     }
 
     /// The routes.
@@ -77,6 +88,9 @@ async fn scrape(State(operations): State<Operations>) -> Response {
         }
         Some(None) => operations.metrics.view(0, 0, Some(Duration::ZERO)),
         None => operations.metrics.view(0, 0, None),
+    }
+    if let Some(read) = operations.cache.get() {
+        read(&operations.metrics);
     }
     match operations.metrics.render() {
         Ok(text) => {

@@ -205,7 +205,7 @@ async fn serve_from(config: Config, own: Option<Store>) -> Result<(), StartError
         config.policies.clone(),
         CachingVerifier::new(
             Arc::clone(&verifier),
-            config.verification.cache_entries,
+            config.verification.cache,
             move |claims, token| {
                 let keys = tokens.see(claims, TokenKeys::of(claims));
                 lookups.add_to(keys, claims, token)
@@ -215,11 +215,15 @@ async fn serve_from(config: Config, own: Option<Store>) -> Result<(), StartError
         Arc::clone(&clock),
     )
     .with_token_sources(config.token_sources.clone());
-    let check = ExtAuthz::new(
-        Arc::new(authorizer),
-        config.answers.clone(),
-        metrics.checks.clone(),
-    );
+    let authorizer = Arc::new(authorizer);
+    operations.caching({
+        let authorizer = Arc::clone(&authorizer);
+        move |metrics| {
+            let size = authorizer.cached_tokens();
+            metrics.token_cache(size.entries, size.bytes);
+        }
+    });
+    let check = ExtAuthz::new(authorizer, config.answers.clone(), metrics.checks.clone());
     let api = Api::new(
         verifier,
         Arc::clone(&store),

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use crate::clock::{Clock, Timestamp};
-use crate::jwt::{CachingVerifier, KeyWait, PendingKeys, Proxied, VerifiedToken, VerifyError};
+use crate::jwt::{
+    CacheSize, CachingVerifier, KeyWait, PendingKeys, Proxied, VerifiedToken, VerifyError,
+};
 use crate::revocation::{Checker, Lookup, TokenKeys};
 
 use super::decision::{AllowReason, DenyReason, ErrorReason, Outcome, Verdict};
@@ -63,6 +65,11 @@ impl Authorizer {
     /// The same, but looks for tokens in these places.
     pub fn with_token_sources(self, sources: Vec<TokenSource>) -> Self {
         Self { sources, ..self }
+    }
+
+    /// How many verified tokens are remembered.
+    pub fn cached_tokens(&self) -> CacheSize {
+        self.verifier.size()
     }
 
     /// What to take away from a request that may pass.

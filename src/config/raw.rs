@@ -94,6 +94,7 @@ pub(super) struct RawVerification {
     pub cache_entries: Option<usize>,
 }
 
+    pub cache_bytes: Option<usize>,
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct RawTokenType {

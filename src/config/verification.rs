@@ -1,5 +1,7 @@
 //! The section `verification`: what concerns the tokens of all issuers.
 
+use crate::jwt::CacheLimits;
+
 use super::document::Document;
 use super::problem::Problems;
 use super::raw::RawVerification;
@@ -7,13 +9,14 @@ use super::raw::RawVerification;
 /// How tokens are verified, whoever issued them.
 #[derive(Clone, Debug)]
 pub struct VerificationConfig {
-    /// How many verified tokens are remembered; none if 0.
-    pub cache_entries: usize,
+    /// How many verified tokens are remembered.
+    pub cache: CacheLimits,
 }
 
-/// About 100 MiB with tokens of usual size.
 const DEFAULT_CACHE_ENTRIES: usize = 65_536;
 const MAX_CACHE_ENTRIES: usize = 16 << 20;
+const LEAST_CACHE_BYTES: usize = 1 << 20;
+const MOST_CACHE_BYTES: usize = 64 << 30;
 
 pub(super) fn read(
     raw: &RawVerification,
@@ -25,5 +28,15 @@ pub(super) fn read(
         let message = format!("more than {MAX_CACHE_ENTRIES}: that many tokens need several GiB");
         problems.push(document.problem("verification.cache_entries", message));
     }
-    VerificationConfig { cache_entries }
+    let cache_bytes = raw.cache_bytes.unwrap_or(CacheLimits::DEFAULT_BYTES);
+    if !(LEAST_CACHE_BYTES..=MOST_CACHE_BYTES).contains(&cache_bytes) {
+        let message = format!("must be from {LEAST_CACHE_BYTES} to {MOST_CACHE_BYTES}");
+        problems.push(document.problem("verification.cache_bytes", message));
+    }
+    VerificationConfig {
+        cache: CacheLimits {
+            entries: cache_entries,
+            bytes: cache_bytes,
+        },
+    }
 }

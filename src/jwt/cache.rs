@@ -9,11 +9,13 @@
 //!   pointers: a set that was replaced while the token was being verified cannot slip in under its successor.
 //! - `exp`, `nbf` and `iat` are judged again on every hit, because time goes on, and clocks are set back.
 //! - Revocation is not in here. It is looked up on every check.
+//!
+//! What it takes is bounded in bytes: an issuer may sign tokens of 16 KiB as well as of 500 bytes.
 
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
 
-use quick_cache::UnitWeighter;
+use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use crate::clock::Timestamp;
@@ -32,6 +34,8 @@ pub struct VerifiedToken<D> {
     derived: D,
     issuer: Arc<Issuer>,
     keys: Arc<KeySet>,
+    /// The most that it takes while it is remembered.
+    bytes: u64,
 }
 
 impl<D> VerifiedToken<D> {
@@ -53,10 +57,60 @@ impl<D> VerifiedToken<D> {
 type Entries<D> = Cache<
     TokenHash,
     Arc<VerifiedToken<D>>,
-    UnitWeighter,
+    Bytes,
     BuildHasherDefault<FirstBytes>,
     DefaultLifecycle<TokenHash, Arc<VerifiedToken<D>>>,
 >;
+
+/// How much is remembered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CacheLimits {
+    /// So many tokens; none if it is 0.
+    pub entries: usize,
+    /// So many bytes.
+    pub bytes: usize,
+}
+
+impl CacheLimits {
+    /// Room for 65,536 tokens of 768 bytes.
+    pub const DEFAULT_BYTES: usize = 160 << 20;
+}
+
+impl From<usize> for CacheLimits {
+    fn from(entries: usize) -> Self {
+        Self {
+            entries,
+            bytes: Self::DEFAULT_BYTES,
+        }
+    }
+}
+
+/// What is remembered at the moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CacheSize {
+    /// Tokens.
+    pub entries: usize,
+    /// Bytes that they take, estimated from above.
+    pub bytes: u64,
+}
+
+/// The weight of an entry in bytes, and never less than what keeps the number of entries in bounds.
+#[derive(Clone)]
+struct Bytes {
+    least: u64,
+}
+
+impl<D> Weighter<TokenHash, Arc<VerifiedToken<D>>> for Bytes {
+    fn weight(&self, _: &TokenHash, token: &Arc<VerifiedToken<D>>) -> u64 {
+        token.bytes.max(self.least)
+    }
+}
+
+/// The most that a token of this length takes: its claims as texts, and again in the keys under which it is looked up.
+/// Measured with tokens of 16 KiB: 24 KiB.
+fn bytes_of(token: &str) -> u64 {
+    1024 + 2 * token.len() as u64
+}
 
 /// Makes of verified claims, and of the compact token that they came in, what is kept with them.
 type Derive<D> = Box<dyn Fn(&VerifiedClaims, Option<&str>) -> D + Send + Sync>;
@@ -69,18 +123,22 @@ pub struct CachingVerifier<D> {
 }
 
 impl<D> CachingVerifier<D> {
-    /// Remembers at most `capacity` tokens, none if it is 0, each with what `derive` makes of its claims and of the
+    /// Remembers tokens within `limits` (of a number, so many, by default in
+    /// [`CacheLimits::DEFAULT_BYTES`]), each with what `derive` makes of its claims and of the
     /// compact token. That is not there where the proxy has verified it: its signature may have been spelled anew since.
     pub fn new(
         verifier: Arc<Verifier>,
-        capacity: usize,
+        limits: impl Into<CacheLimits>,
         derive: impl Fn(&VerifiedClaims, Option<&str>) -> D + Send + Sync + 'static,
     ) -> Self {
+        let limits = limits.into();
         let entries = || {
+            let bytes = limits.bytes as u64;
+            let least = bytes / limits.entries as u64;
             Cache::with(
-                capacity,
-                capacity as u64,
-                UnitWeighter,
+                limits.entries,
+                bytes,
+                Bytes { least },
                 BuildHasherDefault::default(),
                 DefaultLifecycle::default(),
             )
@@ -88,7 +146,7 @@ impl<D> CachingVerifier<D> {
         Self {
             verifier,
             derive: Box::new(derive),
-            entries: (capacity > 0).then(entries),
+            entries: (limits.entries > 0).then(entries),
         }
     }
 
@@ -131,7 +189,17 @@ impl<D> CachingVerifier<D> {
             claims,
             keys: Arc::clone(&issuer.keys()),
             issuer,
+            bytes: 0,
         }))
+    }
+
+    /// How much is remembered.
+    pub fn size(&self) -> CacheSize {
+        let size = |entries: &Entries<D>| CacheSize {
+            entries: entries.len(),
+            bytes: entries.weight(),
+        };
+        self.entries.as_ref().map_or_else(CacheSize::default, size)
     }
 
     /// The verifier without the cache.
@@ -150,6 +218,7 @@ impl<D> CachingVerifier<D> {
             claims,
             issuer,
             keys,
+            bytes: bytes_of(token),
         }))
     }
 }

@@ -32,7 +32,7 @@ mod trace;
 mod verifier;
 
 pub use algorithm::Algorithm;
-pub use cache::{CachingVerifier, VerifiedToken};
+pub use cache::{CacheLimits, CacheSize, CachingVerifier, VerifiedToken};
 pub use claims::{TokenType, VerifiedClaims};
 pub use demand::{Fetching, KeyDemand};
 pub use error::{KeyError, PendingKeys, Rejection, VerifyError};

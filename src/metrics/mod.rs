@@ -150,6 +150,11 @@ impl Metrics {
             .set(age.map_or(f64::INFINITY, |age| age.as_secs_f64()));
     }
 
+    /// Notes how many verified tokens are remembered, and what they take.
+    pub fn token_cache(&self, entries: usize, bytes: u64) {
+        self.tokens.cache(entries, bytes);
+    }
+
     /// Everything in Prometheus' text format, version 0.0.4.
     pub fn render(&self) -> Result<String, MetricsError> {
         let mut text = Vec::new();

@@ -1,6 +1,6 @@
 //! Metrics of tokens that are known by themselves.
 
-use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
 use super::{MetricsError, register};
 
@@ -20,6 +20,8 @@ pub(super) struct TokenMetrics {
     pub notes: NoteMetrics,
     registrations: IntCounterVec,
     unauthorized: IntCounter,
+    cache_entries: IntGauge,
+    cache_bytes: IntGauge,
 }
 
 impl TokenMetrics {
@@ -42,6 +44,14 @@ impl TokenMetrics {
             "revoxy_api_unauthorized_total",
             "Requests to /v1 without the administrator's key.",
         )?;
+        let cache_entries = IntGauge::new(
+            "revoxy_token_cache_entries",
+            "Verified tokens that are remembered.",
+        )?;
+        let cache_bytes = IntGauge::new(
+            "revoxy_token_cache_bytes",
+            "Memory that remembered tokens take, estimated from above.",
+        )?;
         let note = |result| notes.with_label_values(&[result]);
         Ok(Self {
             notes: NoteMetrics {
@@ -51,11 +61,20 @@ impl TokenMetrics {
             },
             registrations,
             unauthorized: register(registry, unauthorized)?,
+            cache_entries: register(registry, cache_entries)?,
+            cache_bytes: register(registry, cache_bytes)?,
         })
     }
 
     pub fn registration(&self, result: &'static str) {
         self.registrations.with_label_values(&[result]).inc();
+    }
+
+    pub fn cache(&self, entries: usize, bytes: u64) {
+        self.cache_entries
+            .set(i64::try_from(entries).unwrap_or(i64::MAX));
+        self.cache_bytes
+            .set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     pub fn unauthorized(&self) {

@@ -166,7 +166,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(keys.timing.refresh, None);
     assert_eq!(keys.timing.cooldown, Duration::from_secs(10));
     assert_eq!(keys.timing.patience, Duration::from_millis(30));
-    assert_eq!(config.verification.cache_entries, 65_536);
+    assert_eq!(config.verification.cache.entries, 65_536);
     assert_eq!(config.token_sources, [TokenSource::bearer()]);
     let config = parse(
         KEYS,

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use proptest::prelude::*;
 
 use super::*;
-use crate::jwt::cache::CachingVerifier;
+use crate::jwt::cache::{CacheLimits, CachingVerifier};
 use crate::jwt::claims::VerifiedClaims;
 use crate::jwt::error::{Rejection, VerifyError};
 
@@ -195,4 +195,29 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn the_cache_stays_within_its_bytes_however_long_tokens_are() {
+    let verifier = Arc::new(verifier());
+    let limits = CacheLimits {
+        entries: 1000,
+        bytes: 1 << 20,
+    };
+    let cache = CachingVerifier::new(verifier, limits, |_, _| ());
+    let token = |number: usize, length: usize| {
+        let pad = format!("{number}-{}", "x".repeat(length));
+        token("HS256", &claims_but("pad", pad.into()))
+    };
+    for number in 0..200 {
+        cache.verify(&token(number, 8_000), now()).unwrap();
+    }
+    let size = cache.size();
+    assert!(size.bytes <= 1 << 20, "{size:?}");
+    assert!((20..60).contains(&size.entries), "{size:?}");
+    for number in 0..2_000 {
+        cache.verify(&token(number, 1), now()).unwrap();
+    }
+    let size = cache.size();
+    assert!(size.bytes <= 1 << 20 && size.entries <= 1000, "{size:?}");
 }
