@@ -4,18 +4,20 @@
 //! it is started and not ending, and does not depend on the store either: with every replica unready a proxy would
 //! find nobody to ask, and what was decided for that case in the configuration would never be heard.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use tokio::sync::Mutex;
 
 use crate::clock::Moment;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, MetricsError};
 use crate::revocation::RevocationStore;
 
 /// Whether the service wants to be asked.
@@ -43,6 +45,7 @@ pub struct Operations {
     readiness: Readiness,
     store: Arc<OnceLock<Arc<dyn RevocationStore>>>,
     cache: Arc<OnceLock<Reading>>,
+    scrapes: Arc<Scrapes>,
 }
 
 impl Operations {
@@ -53,6 +56,7 @@ impl Operations {
             readiness,
             store: Arc::default(),
             cache: Arc::default(),
+            scrapes: Arc::default(),
         }
     }
 
@@ -69,6 +73,21 @@ impl Operations {
         let _ = self.cache.set(Box::new(read));
     }
 
+    fn render(&self) -> Result<Bytes, MetricsError> {
+        match self.store.get().map(|store| store.view()) {
+            Some(Some(view)) => {
+                let age = view.age(Moment::now());
+                self.metrics.view(view.len(), view.bytes(), age);
+            }
+            Some(None) => self.metrics.view(0, 0, Some(Duration::ZERO)),
+            None => self.metrics.view(0, 0, None),
+        }
+        if let Some(read) = self.cache.get() {
+            read(&self.metrics);
+        }
+        self.metrics.render().map(Bytes::from)
+    }
+
     /// The routes.
     pub fn router(self) -> Router {
         Router::new()
@@ -79,20 +98,31 @@ impl Operations {
     }
 }
 
-async fn scrape(State(operations): State<Operations>) -> Response {
-    match operations.store.get().map(|store| store.view()) {
-        Some(Some(view)) => {
-            operations
-                .metrics
-                .view(view.len(), view.bytes(), view.age(Moment::now()))
+/// One scrape at a time: it takes milliseconds, and many at once would keep the threads from answering probes. Those that
+/// have been asked for before it began share its answer.
+#[derive(Default)]
+struct Scrapes {
+    begun: AtomicU64,
+    last: Mutex<(u64, Bytes)>,
+}
+
+impl Scrapes {
+    async fn share(
+        &self,
+        render: impl Fn() -> Result<Bytes, MetricsError>,
+    ) -> Result<Bytes, MetricsError> {
+        let next = self.begun.load(Ordering::SeqCst) + 1;
+        let mut last = self.last.lock().await;
+        if last.0 < next {
+            let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+            *last = (number, render()?);
         }
-        Some(None) => operations.metrics.view(0, 0, Some(Duration::ZERO)),
-        None => operations.metrics.view(0, 0, None),
+        Ok(last.1.clone())
     }
-    if let Some(read) = operations.cache.get() {
-        read(&operations.metrics);
-    }
-    match operations.metrics.render() {
+}
+
+async fn scrape(State(operations): State<Operations>) -> Response {
+    match operations.scrapes.share(|| operations.render()).await {
         Ok(text) => {
             let content_type = [(
                 header::CONTENT_TYPE,

@@ -1,11 +1,11 @@
-//! Serves HTTP within bounds: so many connections, so long for the headers of a request, so long for all of it.
+//! Serves HTTP within bounds: so many connections, so long for the headers of a request, so long for all of it, so long
+//! for the client to read the answer.
 //!
-//! `axum::serve` has none of these: a client that sends a byte a minute would hold a descriptor for ever, and enough of
-//! them would leave none for Envoy's connections.
+//! `axum::serve` has none of these: a client that sends a byte a minute, or reads none, would hold a descriptor for ever.
+//! Each port has a budget of its own, and a newcomer always gets a place: a probe is answered whatever others do.
 
 use std::convert::Infallible;
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -18,46 +18,52 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+
+use super::guarded::{Guarded, Patience};
+use super::places::Places;
 
 const MAX_CONNECTIONS: usize = 256;
+/// For requests and answers, besides what the kernel buffers.
+const BUFFER: usize = 64 << 10;
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
 /// Longer than the slowest store is waited for.
 const REQUEST_WITHIN: Duration = Duration::from_secs(15);
+/// A scrape, the longest answer, has a hundred kilobytes. Prometheus gives up after 10 s.
+const PATIENCE: Patience = Patience {
+    writing: Duration::from_secs(10),
+    // `HEADERS_WITHIN` says how long requests may be waited for.
+    greeting: None,
+    silence: None,
+};
 /// After an error of `accept`, such as too many open files, which does not pass by itself at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Serves `router` until `ending` resolves, then lets the requests under way end.
 pub(super) async fn serve(
+    name: &'static str,
     listener: TcpListener,
     router: Router,
     ending: impl Future<Output = ()> + Send,
 ) -> Result<(), Infallible> {
     let router = router.layer(from_fn(within_time));
-    let (graceful, room) = (
-        GracefulShutdown::new(),
-        Arc::new(Semaphore::new(MAX_CONNECTIONS)),
-    );
+    let (graceful, places) = (GracefulShutdown::new(), Places::new(name, MAX_CONNECTIONS));
     tokio::pin!(ending);
     loop {
-        // Room first: who finds none waits in the kernel's queue, which is bounded.
-        let accepted = async {
-            let place = Arc::clone(&room).acquire_owned().await.ok();
-            (place, listener.accept().await)
-        };
-        let (place, accepted) = tokio::select! {
-            accepted = accepted => accepted,
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
             () = &mut ending => break,
         };
         let Ok((stream, _)) = accepted else {
+            places.make_room();
             tokio::time::sleep(ACCEPT_PAUSE).await;
             continue;
         };
+        let _ = stream.set_nodelay(true);
+        let stream = Guarded::new(stream, places.take(), PATIENCE);
         let connection = graceful.watch(connection(stream, router.clone()));
         tokio::spawn(async move {
             // What a client does wrong is told to the client.
             let _ = connection.await;
-            drop(place);
         });
     }
     drop(listener);
@@ -66,13 +72,13 @@ pub(super) async fn serve(
 }
 
 fn connection(
-    stream: TcpStream,
+    stream: Guarded<TcpStream>,
     router: Router,
-) -> http1::Connection<TokioIo<TcpStream>, TowerToHyperService<Router>> {
-    let _ = stream.set_nodelay(true);
+) -> http1::Connection<TokioIo<Guarded<TcpStream>>, TowerToHyperService<Router>> {
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_WITHIN)
+        .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
 }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use axum::Router;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::transport::Server;
@@ -14,20 +14,31 @@ use tonic::transport::server::Router as GrpcRouter;
 
 use crate::api::Api;
 use crate::config::{Config, Listen, Problems};
-use crate::ext_authz::{CheckServer, ExtAuthz};
+use crate::ext_authz::{CheckServer, ExtAuthz, Room};
 use crate::operations::Operations;
 
 use super::http;
+use super::places::Places;
 use super::shutdown::{Stage, reached};
 use super::workers;
 
-/// Checks under way on one connection: above Envoy's default of 1024 requests to a cluster.
-const MAX_STREAMS: u32 = 4096;
+/// Checks under way on one connection. It must be more than Envoy sends: until it has received this limit, an Envoy goes
+/// by its own, and what is beyond is refused, which is an error to it. By default Envoy has 1024 requests under way to a
+/// cluster, counted without a lock, so sometimes a few more.
+const MAX_STREAMS: u32 = 2048;
 /// A check request is a few kilobytes; one connection carries those of a whole Envoy worker.
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 16 << 20;
-/// The largest CheckRequest: Envoy's headers have at most 60 KiB, the rest is room for a body sent by mistake.
-const MAX_MESSAGE: usize = 4 << 20;
+const STREAM_WINDOW: u32 = 64 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
+/// All requests under way on all connections: 8,192 small ones.
+const REQUESTS: usize = 64 << 20;
+/// What the kernel holds for a client that does not read. By itself it would take several megabytes.
+const SEND_BUFFER: u32 = 256 << 10;
+/// Connections that wait to be accepted.
+const BACKLOG: u32 = 1024;
+/// Health checks have a message of a few bytes.
+const MAX_HEALTH_MESSAGE: usize = 1024;
+/// Longer than any check takes, and than `keys.wait` can be.
+const REQUEST_WITHIN: Duration = Duration::from_secs(15);
 /// Finds peers that vanished without a word.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -37,6 +48,8 @@ pub(super) struct Listeners {
     check: CheckListener,
     operations: Option<TcpListener>,
     api: Option<TcpListener>,
+    max_connections: usize,
+    max_message: usize,
 }
 
 enum CheckListener {
@@ -73,6 +86,8 @@ impl Listeners {
             check: check?,
             operations: Some(operations?),
             api,
+            max_connections: server.max_connections,
+            max_message: server.max_message_bytes,
         })
     }
 
@@ -104,13 +119,15 @@ impl Listeners {
         servers: &mut JoinSet<()>,
     ) {
         let ending = || reached(stages, Stage::Ending);
-        let router = grpc(check, stages);
+        let places = Places::new("check", self.max_connections);
+        let room = Room::new(REQUESTS, places.relief());
+        let router = grpc(CheckServer::new(check, self.max_message, room), stages);
         match self.check {
             CheckListener::Tcp(listener) => {
-                servers.spawn(workers::serve(listener, router, stages.clone()));
+                servers.spawn(workers::serve(listener, router, places, stages.clone()));
             }
             CheckListener::Unix(listener) => {
-                servers.spawn(workers::serve(listener, router, stages.clone()));
+                servers.spawn(workers::serve(listener, router, places, stages.clone()));
             }
         }
         if let Some(listener) = self.api {
@@ -125,7 +142,7 @@ async fn serve_http(
     router: Router,
     ending: impl Future<Output = ()> + Send + 'static,
 ) {
-    ended(name, http::serve(listener, router, ending).await);
+    ended(name, http::serve(name, listener, router, ending).await);
 }
 
 fn ended<E: std::fmt::Display>(listener: &str, result: Result<(), E>) {
@@ -134,7 +151,7 @@ fn ended<E: std::fmt::Display>(listener: &str, result: Result<(), E>) {
     }
 }
 
-fn grpc(check: ExtAuthz, stages: &watch::Receiver<Stage>) -> GrpcRouter {
+fn grpc(check: CheckServer, stages: &watch::Receiver<Stage>) -> GrpcRouter {
     let (health, health_service) = tonic_health::server::health_reporter();
     let (running, unready) = (
         reached(stages, Stage::Running),
@@ -162,8 +179,9 @@ fn grpc(check: ExtAuthz, stages: &watch::Receiver<Stage>) -> GrpcRouter {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .add_service(health_service)
-        .add_service(CheckServer::new(check, MAX_MESSAGE))
+        .timeout(REQUEST_WITHIN)
+        .add_service(health_service.max_decoding_message_size(MAX_HEALTH_MESSAGE))
+        .add_service(check)
 }
 
 async fn tcp(
@@ -174,7 +192,15 @@ async fn tcp(
 ) -> Option<TcpListener> {
     let name = path.trim_start_matches("server.");
     let bound = async {
-        let listener = TcpListener::bind(address).await?;
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        // As `TcpListener::bind` does.
+        socket.set_reuseaddr(true)?;
+        socket.set_send_buffer_size(SEND_BUFFER)?;
+        socket.bind(address)?;
+        let listener = socket.listen(BACKLOG)?;
         let bound = listener.local_addr()?;
         tracing::info!(listener = name, address = %bound, "listening");
         std::io::Result::Ok(listener)

@@ -3,10 +3,12 @@
 //! The only room that names concrete stores and listeners. Nothing imports it but the command line.
 
 mod admin;
+mod guarded;
 mod http;
 mod issuers;
 mod listeners;
 mod maintenance;
+mod places;
 mod shutdown;
 mod store;
 mod tokens;

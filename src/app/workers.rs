@@ -6,6 +6,7 @@
 //! A proxy opens a connection for each of its own threads; they are dealt out in turn.
 
 use std::io;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -15,8 +16,10 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::transport::server::{Connected, Router};
+use tonic::transport::server::Router;
 
+use super::guarded::{Guarded, Patience};
+use super::places::{Place, Places};
 use super::shutdown::{Stage, reached};
 
 /// After a failure that the next attempt may well meet too: no file descriptors left.
@@ -24,12 +27,20 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Connections accepted and not yet taken up by their worker.
 const WAITING: usize = 64;
 
+const PATIENCE: Patience = Patience {
+    writing: Duration::from_secs(10),
+    // The preface of HTTP/2 and an empty SETTINGS frame (RFC 9113 §3.4).
+    greeting: Some((24 + 9, Duration::from_secs(10))),
+    // Longer than until the answer to a keep-alive ping has to be here.
+    silence: Some(Duration::from_secs(60)),
+};
+
 /// Something that connections come from.
 pub(super) trait Listener: Send + 'static {
     /// A connection that belongs to no runtime yet.
     type Detached: Send + 'static;
     /// A connection that belongs to the runtime of a worker.
-    type Stream: AsyncRead + AsyncWrite + Connected + Send + Unpin + 'static;
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
     /// Waits for the next connection.
     fn accept(&self) -> impl Future<Output = io::Result<Self::Detached>> + Send;
@@ -72,6 +83,7 @@ impl Listener for UnixListener {
 pub(super) async fn serve<L: Listener>(
     listener: L,
     router: Router,
+    places: Arc<Places>,
     stages: watch::Receiver<Stage>,
 ) {
     let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -93,25 +105,30 @@ pub(super) async fn serve<L: Listener>(
         biased;
         () = reached(&stages, Stage::Ending) => {}
         _ = select_all(&mut ended) => return,
-        () = deal(&listener, &connections) => return,
+        () = deal(&listener, &connections, &places) => return,
     }
     drop((listener, connections));
     join_all(ended).await;
 }
 
 /// Gives each worker a connection in turn, until a worker is gone.
-async fn deal<L: Listener>(listener: &L, workers: &[mpsc::Sender<L::Detached>]) {
+async fn deal<L: Listener>(
+    listener: &L,
+    workers: &[mpsc::Sender<(L::Detached, Place)>],
+    places: &Arc<Places>,
+) {
     for worker in workers.iter().cycle() {
         let connection = loop {
             match listener.accept().await {
                 Ok(connection) => break connection,
                 Err(error) => {
                     tracing::warn!(listener = "check", %error, "cannot accept a connection");
+                    places.make_room();
                     tokio::time::sleep(PAUSE).await;
                 }
             }
         };
-        if worker.send(connection).await.is_err() {
+        if worker.send((connection, places.take())).await.is_err() {
             return;
         }
     }
@@ -119,7 +136,7 @@ async fn deal<L: Listener>(listener: &L, workers: &[mpsc::Sender<L::Detached>]) 
 
 /// A thread that serves connections.
 struct Worker<L: Listener> {
-    connections: mpsc::Sender<L::Detached>,
+    connections: mpsc::Sender<(L::Detached, Place)>,
     /// Resolves when everything is served to its end.
     ended: oneshot::Receiver<()>,
 }
@@ -132,7 +149,10 @@ fn start<L: Listener>(router: Router, stages: watch::Receiver<Stage>) -> io::Res
     let (mut ending, ended) = oneshot::channel();
     let run = move || {
         runtime.block_on(async {
-            let incoming = ReceiverStream::new(incoming).map(L::attach);
+            let attach = |(connection, place)| {
+                L::attach(connection).map(|stream| Guarded::new(stream, place, PATIENCE))
+            };
+            let incoming = ReceiverStream::new(incoming).map(attach);
             let end = reached(&stages, Stage::Ending);
             tokio::select! {
                 result = router.serve_with_incoming_shutdown(incoming, end) => {

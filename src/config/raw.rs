@@ -34,6 +34,8 @@ pub(super) struct RawServer {
     pub check: Option<String>,
     pub operations: Option<String>,
     pub api: Option<String>,
+    pub max_connections: Option<usize>,
+    pub max_message_bytes: Option<usize>,
     pub shutdown: RawShutdown,
 }
 
@@ -92,9 +94,9 @@ pub(super) struct RawTokenSource {
 #[serde(default)]
 pub(super) struct RawVerification {
     pub cache_entries: Option<usize>,
+    pub cache_bytes: Option<usize>,
 }
 
-    pub cache_bytes: Option<usize>,
 #[derive(Default, Deserialize)]
 #[serde(default)]
 pub(super) struct RawTokenType {

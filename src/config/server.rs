@@ -20,6 +20,10 @@ pub struct ServerConfig {
     pub operations: SocketAddr,
     /// HTTP: the revocation API; `None` where it is switched off.
     pub api: Option<SocketAddr>,
+    /// How many connections the check service has at most.
+    pub max_connections: usize,
+    /// The largest request to the check service, in bytes.
+    pub max_message_bytes: usize,
     /// How the process ends.
     pub shutdown: ShutdownConfig,
 }
@@ -56,6 +60,14 @@ const OPERATIONS: &str = "127.0.0.1:9090";
 const API: &str = "127.0.0.1:9091";
 /// Switches the revocation API off.
 const DISABLED: &str = "disabled";
+/// One for each worker thread of 512 Envoys with two of them.
+const MAX_CONNECTIONS: usize = 1024;
+const MOST_CONNECTIONS: usize = 65_536;
+/// Envoy takes requests with headers of 60 KiB. It may hand them over twice, with names and lengths around them.
+const MAX_MESSAGE: usize = 256 << 10;
+const LEAST_MESSAGE: usize = 16 << 10;
+/// Envoy takes headers of 8 MiB at most (`max_request_headers_kb`).
+const MOST_MESSAGE: usize = 32 << 20;
 const DEFAULT_REALM: &str = "revoxy";
 
 pub(super) fn read(raw: RawServer, document: &Document, problems: &mut Problems) -> ServerConfig {
@@ -94,10 +106,31 @@ pub(super) fn read(raw: RawServer, document: &Document, problems: &mut Problems)
         }
         taken.push((path, address));
     }
+    let mut within = |path: &str, value: Option<usize>, default, least, most| {
+        let value = value.unwrap_or(default);
+        if !(least..=most).contains(&value) {
+            problems.push(document.problem(path, format!("must be from {least} to {most}")));
+        }
+        value
+    };
     ServerConfig {
         check,
         operations,
         api,
+        max_connections: within(
+            "server.max_connections",
+            raw.max_connections,
+            MAX_CONNECTIONS,
+            1,
+            MOST_CONNECTIONS,
+        ),
+        max_message_bytes: within(
+            "server.max_message_bytes",
+            raw.max_message_bytes,
+            MAX_MESSAGE,
+            LEAST_MESSAGE,
+            MOST_MESSAGE,
+        ),
         shutdown: ShutdownConfig {
             delay: raw.shutdown.delay.map_or(Duration::from_secs(5), |s| s.0),
             drain: raw.shutdown.drain.map_or(Duration::from_secs(20), |s| s.0),

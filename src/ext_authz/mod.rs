@@ -4,9 +4,11 @@
 //! [`AuthzRequest`](crate::authz::AuthzRequest), `response.rs` a [`Verdict`](crate::authz::Verdict) to a
 //! `CheckResponse`; nothing is decided here.
 
+mod message;
 mod metadata;
 mod request;
 mod response;
+mod room;
 mod server;
 mod service;
 #[cfg(test)]
@@ -14,5 +16,6 @@ mod tests;
 mod wire;
 
 pub use response::{Answers, BodyFormat};
+pub use room::{ConnectionLoad, Room};
 pub use server::CheckServer;
 pub use service::ExtAuthz;

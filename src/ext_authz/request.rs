@@ -1,5 +1,7 @@
 //! From a `CheckRequest` to what the decision looks at, without copying.
 
+use std::borrow::Cow;
+
 use envoy_types::pb::envoy::config::core::v3::Metadata;
 
 use crate::authz::{AuthzRequest, RequestHeaders};
@@ -7,14 +9,17 @@ use crate::authz::{AuthzRequest, RequestHeaders};
 use super::wire::{CheckRequest, HttpRequest};
 
 /// The key in Envoy's `context_extensions` under which a route names its policy.
-const POLICY: &str = "policy";
+const POLICY: &[u8] = b"policy";
 const REQUEST_ID: &str = "x-request-id";
 /// A UUID has 36 characters. What is much longer comes from a client, not from a proxy.
 const MAX_REQUEST_ID: usize = 128;
 
 /// The HTTP request that Envoy asks about.
 pub(super) struct EnvoyRequest<'r> {
-    policy: Option<&'r str>,
+    policy: Option<Cow<'r, str>>,
+    method: Cow<'r, str>,
+    host: Cow<'r, str>,
+    path: Cow<'r, str>,
     http: &'r HttpRequest,
     metadata: Option<&'r Metadata>,
 }
@@ -27,7 +32,10 @@ impl<'r> EnvoyRequest<'r> {
         let mut extensions = attributes.context_extensions.iter();
         let policy = extensions.rfind(|e| e.key == POLICY);
         Some(Self {
-            policy: policy.map(|e| e.value.as_str()),
+            policy: policy.map(|e| text(&e.value)),
+            method: text(&http.method),
+            host: text(&http.host),
+            path: text(&http.path),
             http,
             metadata: attributes.metadata_context.as_ref(),
         })
@@ -35,10 +43,10 @@ impl<'r> EnvoyRequest<'r> {
 
     pub fn as_authz(&self) -> AuthzRequest<'_> {
         AuthzRequest {
-            policy: self.policy,
-            method: &self.http.method,
-            host: &self.http.host,
-            path: &self.http.path,
+            policy: self.policy.as_deref(),
+            method: &self.method,
+            host: &self.host,
+            path: &self.path,
             headers: self,
             proxy: Some(self),
         }
@@ -54,8 +62,14 @@ impl<'r> EnvoyRequest<'r> {
         let mut id = None;
         self.visit(REQUEST_ID, &mut |value| id = str::from_utf8(value).ok());
         id.filter(|id| id.len() <= MAX_REQUEST_ID)
-            .unwrap_or(&self.http.id)
+            .or_else(|| str::from_utf8(&self.http.id).ok())
+            .unwrap_or_default()
     }
+}
+
+/// What is not UTF-8 becomes U+FFFD, which stands in no policy, route or token: it matches nothing.
+fn text(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
 }
 
 impl RequestHeaders for EnvoyRequest<'_> {

@@ -9,6 +9,7 @@ use tonic::Status;
 use crate::authz::{Authorizer, ErrorReason, Outcome, Stripped, Verdict};
 use crate::metrics::CheckMetrics;
 
+use super::message::Unreadable;
 use super::request::EnvoyRequest;
 use super::response::Answers;
 use super::wire::{CheckRequest, CheckResponse};
@@ -58,6 +59,26 @@ impl ExtAuthz {
             request.map_or_else(Stripped::default, |r| self.authorizer.strip(&r))
         };
         Ok(self.answers.encode(&verdict, strip))
+    }
+
+    /// Answers a check that cannot be read: an error of ours, and an answer all the same. An error of the call would let
+    /// the request pass a proxy with `failure_mode_allow`, and a client might be able to cause it.
+    pub(super) fn unreadable(&self, why: &Unreadable) -> CheckResponse {
+        let verdict = self.failed(ErrorReason::BadCheckRequest, why);
+        self.answers.encode(&verdict, Stripped::default)
+    }
+
+    /// There is no room for the check, nor for an answer to it.
+    pub(super) fn overloaded(&self) -> Status {
+        self.failed(ErrorReason::Overloaded, &Unreadable::NoRoom);
+        Status::unavailable("too many checks at once")
+    }
+
+    fn failed(&self, reason: ErrorReason, why: &Unreadable) -> Verdict<'static> {
+        let verdict = ours(reason);
+        self.metrics.start().finish(verdict.outcome.index(), None);
+        tracing::warn!(reason = verdict.outcome.reason(), %why, "a check request cannot be read");
+        verdict
     }
 }
 

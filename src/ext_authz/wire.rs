@@ -2,7 +2,8 @@
 //!
 //! The generated types would do, but reading all that Envoy tells into them (a map with two strings for each header)
 //! costs more than the whole decision. What is not named here is skipped unread, and headers stay in the buffer that
-//! they came in. On the wire, `string` and `bytes` are the same.
+//! they came in. On the wire, `string` and `bytes` are the same. What a client may write is read as `bytes`: Envoy before
+//! 1.26.0, 1.25.3, 1.24.4, 1.23.6 and 1.22.9 (CVE-2023-27488) hands over what is not UTF-8, which is no `string`.
 
 use envoy_types::pb::envoy::config::core::v3::Metadata;
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
@@ -30,10 +31,10 @@ pub(super) struct Attributes {
 /// An entry of a map from string to string.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Extension {
-    #[prost(string, tag = "1")]
-    pub key: String,
-    #[prost(string, tag = "2")]
-    pub value: String,
+    #[prost(bytes = "bytes", tag = "1")]
+    pub key: Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub value: Bytes,
 }
 
 /// `envoy.service.auth.v3.AttributeContext.Request`.
@@ -46,16 +47,16 @@ pub(super) struct Request {
 /// `envoy.service.auth.v3.AttributeContext.HttpRequest`.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct HttpRequest {
-    #[prost(string, tag = "1")]
-    pub id: String,
-    #[prost(string, tag = "2")]
-    pub method: String,
+    #[prost(bytes = "bytes", tag = "1")]
+    pub id: Bytes,
+    #[prost(bytes = "bytes", tag = "2")]
+    pub method: Bytes,
     #[prost(message, repeated, tag = "3")]
     pub headers: Vec<Header>,
-    #[prost(string, tag = "4")]
-    pub path: String,
-    #[prost(string, tag = "5")]
-    pub host: String,
+    #[prost(bytes = "bytes", tag = "4")]
+    pub path: Bytes,
+    #[prost(bytes = "bytes", tag = "5")]
+    pub host: Bytes,
     #[prost(message, optional, tag = "13")]
     pub header_map: Option<HeaderMap>,
 }

@@ -13,6 +13,7 @@
 
 mod answers;
 mod applications;
+mod bounds;
 mod check;
 mod cluster;
 mod config;

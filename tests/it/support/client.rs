@@ -8,7 +8,11 @@ use envoy_types::pb::envoy::service::auth::v3::authorization_client::Authorizati
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
 use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest, CheckResponse};
 use envoy_types::pb::google::protobuf::value::Kind;
+use prost::Message as _;
+use prost::bytes::{Buf as _, BufMut as _, Bytes};
 use serde_json::Value;
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::{Channel, Endpoint};
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -42,6 +46,16 @@ impl Checks {
         answer
             .map(|a| Answer::read(a.into_inner()))
             .map_err(|e| e.code())
+    }
+
+    /// Sends a message as it is, which may be no `CheckRequest`.
+    pub async fn raw(&self, message: &[u8]) -> Answer {
+        let mut grpc = tonic::client::Grpc::new(self.0.clone());
+        grpc.ready().await.unwrap();
+        let path = PathAndQuery::from_static("/envoy.service.auth.v3.Authorization/Check");
+        let request = tonic::Request::new(Bytes::copy_from_slice(message));
+        let answer = grpc.unary(request, path, RawCodec).await.unwrap();
+        Answer::read(answer.into_inner())
     }
 
     /// The same as [`Checks::bearer`], where the server may be away.
@@ -87,6 +101,25 @@ impl Ask {
         self.http.host = host.to_owned();
         self.http.path = path.to_owned();
         self
+    }
+
+    /// The message, with what need not be UTF-8 in these parts.
+    pub fn to_bytes(self, method: &[u8], host: &[u8], path: &[u8]) -> Vec<u8> {
+        let marked = self.to("METHOD", "HOST-OF-IT", "/PATH-OF-IT");
+        let mut message = CheckRequest::from(marked).encode_to_vec();
+        // Of the same lengths, so that none that stands around them changes.
+        for (mark, bytes) in [
+            (&b"METHOD"[..], method),
+            (b"HOST-OF-IT", host),
+            (b"/PATH-OF-IT", path),
+        ] {
+            let at = message.windows(mark.len()).position(|w| w == mark);
+            let at = at.unwrap();
+            let mut padded = bytes.to_vec();
+            padded.resize(mark.len(), b'x');
+            message[at..at + mark.len()].copy_from_slice(&padded);
+        }
+        message
     }
 
     pub fn policy(mut self, name: &str) -> Self {
@@ -178,5 +211,43 @@ impl Answer {
     /// Status and reason.
     pub fn verdict(&self) -> (i32, &str) {
         (self.status, self.reason())
+    }
+}
+
+/// Sends bytes, reads a `CheckResponse`.
+struct RawCodec;
+
+impl Codec for RawCodec {
+    type Encode = Bytes;
+    type Decode = CheckResponse;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for RawCodec {
+    type Item = Bytes;
+    type Error = tonic::Status;
+
+    fn encode(&mut self, item: Bytes, to: &mut EncodeBuf<'_>) -> Result<(), Self::Error> {
+        to.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for RawCodec {
+    type Item = CheckResponse;
+    type Error = tonic::Status;
+
+    fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<CheckResponse>, Self::Error> {
+        let message = from.copy_to_bytes(from.remaining());
+        Ok(Some(CheckResponse::decode(message).unwrap()))
     }
 }

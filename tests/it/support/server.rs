@@ -106,7 +106,8 @@ pub struct Revoxy {
     pub process: Process,
     /// Where the check service listens.
     pub check: String,
-    operations: String,
+    /// Where the operations port listens.
+    pub operations: String,
     /// Where the API listens.
     pub api: String,
     http: reqwest::Client,

@@ -1,0 +1,167 @@
+//! The one message of a unary gRPC call, read within bounds of size, time and memory.
+//!
+//! A message is `flag (1 byte) length (4 bytes) data`, spread over any number of DATA frames
+//! (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>). Envoy sends it at once; who does not is waited for,
+//! not for long, and pays for what it makes us hold.
+
+use std::fmt;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::FutureExt as _;
+use http_body_util::BodyExt as _;
+use prost::bytes::{Buf as _, Bytes};
+use tonic::codegen::Body;
+
+use super::room::{ConnectionLoad, Room, Share};
+
+const PREFIX: usize = 5;
+/// Envoy waits a fraction of it for the whole check.
+const ARRIVES_WITHIN: Duration = Duration::from_secs(5);
+/// Why there is no message.
+#[derive(Debug)]
+pub(super) enum Unreadable {
+    /// It is larger than this.
+    TooLarge(usize),
+    /// It did not arrive in time.
+    Late,
+    /// There is no room for it.
+    NoRoom,
+    /// It is not one message, uncompressed.
+    Malformed,
+    /// It is no `CheckRequest`.
+    Undecodable(prost::DecodeError),
+    /// The caller has gone.
+    Gone,
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TooLarge(max) => {
+                write!(f, "larger than {max} bytes (server.max_message_bytes)")
+            }
+            Self::Late => write!(f, "not complete within {ARRIVES_WITHIN:?}"),
+            Self::NoRoom => f.write_str("too many requests at once"),
+            Self::Malformed => f.write_str("not one uncompressed gRPC message"),
+            Self::Undecodable(error) => write!(f, "{error}"),
+            Self::Gone => f.write_str("the caller has gone"),
+        }
+    }
+}
+
+/// Reads the message of `body`: at most `max` bytes, and what has to be kept only as long as there is room for it.
+pub(super) async fn read<B: Body>(
+    body: B,
+    max: usize,
+    room: &Room,
+    load: &ConnectionLoad,
+) -> Result<Bytes, Unreadable> {
+    let received = Received {
+        first: Bytes::new(),
+        kept: Vec::new(),
+        shares: Vec::new(),
+        room,
+        load,
+    };
+    let mut reading = pin!(collect(body, PREFIX + max, received));
+    // Nearly always it is all there, and no timer is needed.
+    let all = match reading.as_mut().now_or_never() {
+        Some(all) => all,
+        None => tokio::time::timeout(ARRIVES_WITHIN, reading)
+            .await
+            .unwrap_or(Err(Unreadable::Late)),
+    };
+    let mut all = match all {
+        Err(Unreadable::TooLarge(_)) => return Err(Unreadable::TooLarge(max)),
+        all => all?,
+    };
+    if all.len() < PREFIX || all.get_u8() != 0 {
+        return Err(Unreadable::Malformed);
+    }
+    let length = usize::try_from(all.get_u32()).map_err(|_| Unreadable::Malformed)?;
+    if length == all.len() {
+        Ok(all)
+    } else {
+        Err(Unreadable::Malformed)
+    }
+}
+
+async fn collect<B: Body>(
+    body: B,
+    max: usize,
+    mut received: Received<'_>,
+) -> Result<Bytes, Unreadable> {
+    let mut body = pin!(body);
+    while !body.is_end_stream() {
+        let frame = match body.frame().now_or_never() {
+            Some(frame) => frame,
+            None => {
+                received.keep().await?;
+                body.frame().await
+            }
+        };
+        let Some(frame) = frame else { break };
+        let frame = frame.map_err(|_| Unreadable::Gone)?;
+        if let Ok(mut data) = frame.into_data() {
+            let data = data.copy_to_bytes(data.remaining());
+            if received.len() + data.len() > max {
+                return Err(Unreadable::TooLarge(max));
+            }
+            received.add(data).await?;
+        }
+    }
+    Ok(received.all())
+}
+
+/// What has arrived of a message.
+struct Received<'r> {
+    /// The first frame, in the buffer that it was read into.
+    first: Bytes,
+    /// Everything, as soon as there is more than one frame or it has to be waited for: a short frame would keep all of a
+    /// large buffer alive.
+    kept: Vec<u8>,
+    shares: Vec<Share>,
+    room: &'r Room,
+    load: &'r ConnectionLoad,
+}
+
+impl Received<'_> {
+    fn len(&self) -> usize {
+        self.first.len() + self.kept.len()
+    }
+
+    async fn add(&mut self, data: Bytes) -> Result<(), Unreadable> {
+        if self.len() == 0 {
+            self.first = data;
+            return Ok(());
+        }
+        self.keep().await?;
+        self.extend(&data).await
+    }
+
+    async fn keep(&mut self) -> Result<(), Unreadable> {
+        let first = std::mem::take(&mut self.first);
+        self.extend(&first).await
+    }
+
+    async fn extend(&mut self, data: &[u8]) -> Result<(), Unreadable> {
+        let before = self.kept.capacity();
+        self.kept.reserve(data.len());
+        let grown = self.kept.capacity() - before;
+        if grown > 0 {
+            let share = self.room.take(grown, self.load).await;
+            self.shares.push(share.ok_or(Unreadable::NoRoom)?);
+        }
+        self.kept.extend_from_slice(data);
+        Ok(())
+    }
+
+    fn all(self) -> Bytes {
+        if self.kept.is_empty() {
+            self.first
+        } else {
+            self.kept.into()
+        }
+    }
+}
