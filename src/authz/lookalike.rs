@@ -46,14 +46,18 @@ impl<'n> SourceName<'n> {
     }
 }
 
-/// The pieces of a cookie after its first that a reader may take for another cookie. Python's `http.cookies` ends a value
-/// at a blank, readers of RFC 2965 and nginx at a comma, and quotes are read in more than one way.
+/// The names within a cookie, besides its own, that a reader may take for those of other cookies. Python's `http.cookies`
+/// ends a value at a blank, readers of RFC 2965 and nginx at a comma, and quotes are read in more than one way.
 pub(super) fn hidden_names(cookie: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let separator = |b: &u8| *b <= b' ' || *b >= 0x7f || matches!(*b, b',' | b'"');
-    cookie
-        .split(separator)
-        .skip(1)
-        .filter_map(|piece| piece.split(|b| *b == b'=').next())
+    let separates = |b: &u8| *b <= b' ' || *b >= 0x7f || matches!(*b, b',' | b'"');
+    let equals = cookie.iter().enumerate().filter(|(_, b)| **b == b'=');
+    equals.filter_map(move |(at, _)| {
+        let end = cookie[..at].iter().rposition(|b| !separates(b))? + 1;
+        let before = cookie[..end]
+            .iter()
+            .rposition(|b| separates(b) || *b == b'=')?;
+        separates(&cookie[before]).then_some(&cookie[before + 1..end])
+    })
 }
 
 /// In lower case. What is not ASCII is left out, unless it is a letter of ASCII in another case: some readers trim it

@@ -264,7 +264,10 @@ fn a_cookie_that_a_framework_takes_for_the_token_makes_the_request_ambiguous() {
         "access_token_=u",
         "x=access_token=u",
         "x=1 2 token=u",
-        "x={\"access_tokens\":1}",
+        "x={\"access_token\":\"u\"}",
+        "x=1 access_token",
+        "x=a==",
+        "x= = =",
     ] {
         let line = format!("{other}; access_token=t; {other}");
         assert_eq!(find(line.as_bytes()), Ok(Some("t".to_owned())), "{line}");
