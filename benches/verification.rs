@@ -28,8 +28,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use criterion::{Criterion, criterion_group, criterion_main};
 use revoxy::clock::Timestamp;
 use revoxy::jwt::{
-    Algorithm, CachingVerifier, Issuer, IssuerProfile, TokenForm, TokenTypeNames, Verifier,
-    install_crypto, parse_set,
+    Algorithm, CachingVerifier, Issuer, IssuerProfile, Verifier, install_crypto, parse_set,
 };
 use revoxy::revocation::TokenKeys;
 use serde_json::json;
@@ -52,14 +51,10 @@ fn verifier() -> Verifier {
     let profile = IssuerProfile {
         name: Arc::from("shop"),
         issuer: Some("https://auth.shop.example".to_owned()),
-        missing_iss: false,
         audiences: vec!["shop".to_owned()],
         algorithms: allowed,
         leeway: Duration::from_secs(30),
-        token_type: TokenTypeNames::default(),
-        required_claims: Vec::new(),
-        form: TokenForm::Jwt,
-        kept_claims: Arc::default(),
+        ..IssuerProfile::default()
     };
     Verifier::new([Arc::new(Issuer::new(profile, keys))])
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::jwt::{IssuerProfile, TokenForm, TokenTypeNames};
+use crate::jwt::{IssuerProfile, TokenForm, TokenTypeNames, TokenTypeRule};
 use crate::keys::KeySource;
 
 use super::document::Document;
@@ -167,8 +167,8 @@ impl Reader<'_> {
                 token_type: token_type(raw.token_type),
                 required_claims: raw.required_claims,
                 form: raw.profile,
-                // Set where it is known which lookups there are.
-                kept_claims: Arc::default(),
+                // The rest is set where it is known what is looked up.
+                ..IssuerProfile::default()
             },
             keys: keys?,
             keys_path: format!("{}.keys", self.path),
@@ -221,11 +221,14 @@ impl Reader<'_> {
     }
 }
 
-fn token_type(raw: RawTokenType) -> TokenTypeNames {
+fn token_type(raw: RawTokenType) -> TokenTypeRule {
+    if raw.claim.is_none() && raw.access.is_none() && raw.refresh.is_none() {
+        return TokenTypeRule::Usual;
+    }
     let default = TokenTypeNames::default();
-    TokenTypeNames {
+    TokenTypeRule::Named(TokenTypeNames {
         claim: raw.claim.unwrap_or(default.claim),
         access: raw.access.unwrap_or(default.access),
         refresh: raw.refresh.unwrap_or(default.refresh),
-    }
+    })
 }

@@ -32,6 +32,8 @@ pub use verification::VerificationConfig;
 
 use crate::authz::{Policies, TokenSource};
 use crate::ext_authz::Answers;
+use crate::jwt::TokenType;
+use crate::revocation::CheckedTypes;
 
 /// The whole configuration, free of mistakes as far as it can be told without opening anything it names.
 #[derive(Debug)]
@@ -92,6 +94,7 @@ impl Config {
             &document,
             &mut problems,
         );
+        judge_exp_exactly(&mut issuers, revocation.types);
         let policies = policies::read(
             raw.policies,
             raw.routes,
@@ -114,5 +117,14 @@ impl Config {
             }),
             _ => Err(problems),
         }
+    }
+}
+
+/// Has the leeway not count for `exp` wherever revocations are looked up: whoever revokes may have the revocation end with
+/// the token, and afterwards nobody can tell.
+fn judge_exp_exactly(issuers: &mut [IssuerConfig], looked_up: CheckedTypes) {
+    for issuer in issuers {
+        let types = TokenType::ALL.into_iter();
+        issuer.profile.exact_exp = types.filter(|t| looked_up.includes(*t)).collect();
     }
 }

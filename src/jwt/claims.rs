@@ -9,38 +9,9 @@ use serde_json::{Map, Value};
 use crate::clock::Timestamp;
 
 use super::error::Rejection;
-use super::issuer::{ClaimPath, IssuerProfile, TokenTypeNames};
+use super::issuer::{ClaimPath, IssuerProfile};
 use super::kept::{ClaimText, KeptClaims};
-
-/// Of which type a token is (flask-jwt-extended's `type`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum TokenType {
-    /// For requests to the application; also a token that does not say.
-    Access,
-    /// For getting a new access token.
-    Refresh,
-    /// Anything else that the issuer gives out under its keys.
-    Other,
-}
-
-impl TokenType {
-    /// Every type.
-    pub const ALL: [Self; 3] = [Self::Access, Self::Refresh, Self::Other];
-
-    /// The name in stores and answers, whatever the issuer calls it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Access => "access",
-            Self::Refresh => "refresh",
-            Self::Other => "other",
-        }
-    }
-
-    /// The type of this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|t| t.as_str() == name)
-    }
-}
+use super::token_type::TokenType;
 
 /// Claims whose signature, times, issuer and audience have been checked.
 ///
@@ -61,8 +32,8 @@ pub struct VerifiedClaims {
     not_before: Option<Timestamp>,
     expires_at: Timestamp,
     leeway: Duration,
-    /// The instant at which the token is refused as expired: `exp` and the leeway.
-    dies_at: Timestamp,
+    /// By how much `exp` may be passed: the leeway or nothing.
+    grace: Duration,
     kept: KeptClaims,
 }
 
@@ -147,7 +118,7 @@ impl VerifiedClaims {
             return Ok(());
         }
         // RFC 7519 §4.1.4: "on or after" the expiration time the token is refused.
-        if now >= self.dies_at {
+        if now >= self.expires_at.plus(self.grace) {
             return Err(Rejection::Expired);
         }
         let latest_start = now.plus(self.leeway);
@@ -173,17 +144,23 @@ impl VerifiedClaims {
             None => String::new(),
         };
         format!(
-            "{name}{}{}{}, leeway {}s",
+            "{name}{}{}{}, leeway {}s{}",
             time("iat", self.issued_at),
             time("nbf", self.not_before),
             time("exp", Some(self.expires_at)),
-            self.leeway.as_secs()
+            self.leeway.as_secs(),
+            if self.grace < self.leeway {
+                ", none for exp"
+            } else {
+                ""
+            }
         )
     }
 
-    /// When this service stops accepting the token: `exp` plus the issuer's leeway. A revocation must last as long.
+    /// From when on no configuration of the issuer's leeway has the token accepted: `exp` plus the leeway. A revocation must
+    /// last as long.
     pub fn dies_at(&self) -> Timestamp {
-        self.dies_at
+        self.expires_at.plus(self.leeway)
     }
 }
 
@@ -195,6 +172,8 @@ pub(super) struct Provenance<'t> {
     pub digest: [u8; 32],
     pub kid: Option<&'t str>,
     pub key_thumbprint: Option<Arc<str>>,
+    /// `typ` of the header, in lower case and without `application/`.
+    pub typ: Option<&'t str>,
     /// Whether the claims come from the proxy, which makes a double of every number.
     pub proxied: bool,
 }
@@ -223,9 +202,10 @@ impl UnverifiedClaims<'_> {
     ) -> Result<VerifiedClaims, Rejection> {
         let expires_at = self.date("exp")?.ok_or(Rejection::MissingClaim)?;
         let (client, client_id) = (self.text("azp")?, self.text("client_id")?);
+        let token_type = profile.token_type.of(self.0, provenance.typ)?;
         let claims = VerifiedClaims {
             issuer: Arc::clone(&profile.name),
-            token_type: self.token_type(&profile.token_type)?,
+            token_type,
             token_id: self.identifier("jti")?,
             digest: provenance.digest,
             subject: self.text("sub")?.map(str::to_owned),
@@ -237,7 +217,7 @@ impl UnverifiedClaims<'_> {
             not_before: self.date("nbf")?,
             expires_at,
             leeway: profile.leeway,
-            dies_at: expires_at.plus(profile.leeway),
+            grace: profile.grace_of(token_type),
             kept: KeptClaims::of(self.0, &profile.kept_claims, provenance.proxied),
         };
         claims.judge_times(now, times)?;
@@ -270,16 +250,6 @@ impl UnverifiedClaims<'_> {
             _ if audiences.iter().any(|a| accepted.iter().any(|x| x == a)) => Ok(()),
             _ => Err(Rejection::WrongAudience),
         }
-    }
-
-    fn token_type(&self, names: &TokenTypeNames) -> Result<TokenType, Rejection> {
-        let is = |values: &[String], claimed: &str| values.iter().any(|v| v == claimed);
-        Ok(match self.text(&names.claim)? {
-            None => TokenType::Access,
-            Some(claimed) if is(&names.access, claimed) => TokenType::Access,
-            Some(claimed) if is(&names.refresh, claimed) => TokenType::Refresh,
-            Some(_) => TokenType::Other,
-        })
     }
 
     /// A claim that identifies something: an empty one would be everybody's.

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::algorithm::Algorithm;
 use super::demand::KeyDemand;
 use super::key::KeySet;
+use super::token_type::{TokenType, TokenTypeRule};
 
 /// What the tokens of an issuer must say.
 #[derive(Clone, Debug)]
@@ -26,14 +27,46 @@ pub struct IssuerProfile {
     pub algorithms: Vec<Algorithm>,
     /// How far the clocks of issuer and verifier may be apart.
     pub leeway: Duration,
+    /// The types whose `exp` is judged without the leeway. Those whose revocation is looked up belong here: whoever
+    /// revokes a token may have the revocation end with `exp`, and what comes after would be accepted again.
+    pub exact_exp: Vec<TokenType>,
     /// Where a token says of which type it is.
-    pub token_type: TokenTypeNames,
+    pub token_type: TokenTypeRule,
     /// Which claims must be there beside `exp`.
     pub required_claims: Vec<ClaimPath>,
     /// What else the form of its tokens follows.
     pub form: TokenForm,
     /// Which claims verified tokens keep, see [`VerifiedClaims::claim`](super::VerifiedClaims::claim).
     pub kept_claims: Arc<[ClaimPath]>,
+}
+
+impl Default for IssuerProfile {
+    /// The strictest profile. It has no name, and neither `iss` nor algorithms: no token is its own.
+    fn default() -> Self {
+        Self {
+            name: Arc::from(""),
+            issuer: None,
+            missing_iss: false,
+            audiences: Vec::new(),
+            algorithms: Vec::new(),
+            leeway: Duration::ZERO,
+            exact_exp: TokenType::ALL.to_vec(),
+            token_type: TokenTypeRule::default(),
+            required_claims: Vec::new(),
+            form: TokenForm::default(),
+            kept_claims: Arc::default(),
+        }
+    }
+}
+
+impl IssuerProfile {
+    /// By how much a token of this type may outlive its `exp`.
+    pub(super) fn grace_of(&self, token_type: TokenType) -> Duration {
+        match self.exact_exp.contains(&token_type) {
+            true => Duration::ZERO,
+            false => self.leeway,
+        }
+    }
 }
 
 /// What a token looks like.
@@ -51,11 +84,12 @@ pub enum TokenForm {
 impl TokenForm {
     /// Whether a token may have this `typ`, in lower case and without `application/`.
     ///
-    /// Others than these, such as `logout+jwt`, are made by the same keys for another purpose (RFC 8725 §3.11).
+    /// Others than these, such as `logout+jwt`, are made by the same keys for another purpose (RFC 8725 §3.11). Those of
+    /// refresh tokens are in no standard; where they stand, the token is no access token.
     pub(super) fn accepts(self, typ: Option<&str>) -> bool {
         match (self, typ) {
             (_, Some("at+jwt")) => true,
-            (Self::Jwt, None | Some("jwt")) => true,
+            (Self::Jwt, None | Some("jwt" | "refresh+jwt" | "rt+jwt")) => true,
             // RFC 9068 §4: "MUST verify that the "typ" header value is "at+jwt"".
             _ => false,
         }
@@ -91,27 +125,6 @@ impl ClaimPath {
             }
         };
         (!value.is_null()).then_some(value)
-    }
-}
-
-/// How an issuer names token types.
-#[derive(Clone, Debug)]
-pub struct TokenTypeNames {
-    /// The claim, `type` with flask-jwt-extended, `typ` with Keycloak. A token without it is an access token.
-    pub claim: String,
-    /// Values that mean an access token.
-    pub access: Vec<String>,
-    /// Values that mean a refresh token.
-    pub refresh: Vec<String>,
-}
-
-impl Default for TokenTypeNames {
-    fn default() -> Self {
-        Self {
-            claim: "type".to_owned(),
-            access: vec!["access".to_owned()],
-            refresh: vec!["refresh".to_owned()],
-        }
     }
 }
 

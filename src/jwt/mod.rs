@@ -28,15 +28,16 @@ mod tests;
 #[cfg(test)]
 pub(crate) use tests::kit as testing;
 mod thumbprint;
+mod token_type;
 mod trace;
 mod verifier;
 
 pub use algorithm::Algorithm;
 pub use cache::{CacheLimits, CacheSize, CachingVerifier, VerifiedToken};
-pub use claims::{TokenType, VerifiedClaims};
+pub use claims::VerifiedClaims;
 pub use demand::{Fetching, KeyDemand};
 pub use error::{KeyError, PendingKeys, Rejection, VerifyError};
-pub use issuer::{ClaimPath, Issuer, IssuerProfile, TokenForm, TokenTypeNames};
+pub use issuer::{ClaimPath, Issuer, IssuerProfile, TokenForm};
 pub use jwk::parse_set;
 pub use kept::ClaimText;
 pub use key::{KeySet, VerificationKey};
@@ -44,5 +45,6 @@ pub use key_file::{KeyFile, LoadedKeys};
 pub use key_wait::KeyWait;
 pub use possession::Unrevocable;
 pub use proxied::Proxied;
+pub use token_type::{TokenType, TokenTypeNames, TokenTypeRule};
 pub use trace::{Stage, Steps};
 pub use verifier::{MAX_TOKEN_BYTES, Verifier, install_crypto};

@@ -61,6 +61,7 @@ impl Verifier {
                     digest: [0; 32],
                     kid: None,
                     key_thumbprint: None,
+                    typ: None,
                     proxied: true,
                 };
                 claims.judge(profile, &provenance, now, Times::Judged)?
@@ -77,6 +78,7 @@ impl Verifier {
                     digest: sha256(token.signing_input.as_bytes()),
                     kid: header.kid,
                     key_thumbprint: None,
+                    typ: header.typ.as_deref(),
                     proxied: true,
                 };
                 claims.judge(profile, &provenance, now, Times::Judged)?

@@ -147,6 +147,7 @@ impl Verifier {
             // The key's own name first: a token need not say with which key it was signed.
             kid: key.kid().or(header.kid),
             key_thumbprint: key.thumbprint().cloned(),
+            typ: header.typ.as_deref(),
             proxied: false,
         };
         let claims = claims.judge(profile, &provenance, now, times)?;

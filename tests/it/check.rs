@@ -87,7 +87,9 @@ async fn a_changed_token_is_refused() {
 #[tokio::test]
 async fn the_leeway_bridges_small_differences_between_clocks() {
     let (scratch, key) = (Scratch::new(), es256());
+    // Where no revocation is looked up, `exp` has it too.
     let config = Config::trusting(&key, &scratch).issuer("leeway: 1m");
+    let config = config.revocation("enabled: false");
     let revoxy = Revoxy::start(&scratch, &config).await;
     let checks = revoxy.checks().await;
     let ask = async |claim: &str, off: i64| {
@@ -102,6 +104,23 @@ async fn the_leeway_bridges_small_differences_between_clocks() {
         assert_eq!(ask(claim, within).await, "ok", "{claim}");
         assert_eq!(ask(claim, beyond).await, reason, "{claim}");
     }
+}
+
+#[tokio::test]
+async fn the_leeway_is_none_for_exp_of_tokens_whose_revocation_is_looked_up() {
+    let (scratch, key) = (Scratch::new(), es256());
+    let config = Config::trusting(&key, &scratch).issuer("leeway: 1m");
+    let config = config.revocation("token_types: [access]");
+    let revoxy = Revoxy::start(&scratch, &config).await;
+    let checks = revoxy.checks().await;
+    let late = |token: Token| token.with("exp", now() - 5).sign(&key);
+    let answer = checks.bearer(&late(Token::access("a"))).await;
+    assert_eq!(answer.reason(), "expired");
+    let early = Token::access("a").with("iat", now() + 30).sign(&key);
+    assert!(checks.bearer(&early).await.allows());
+    let refresh = late(Token::refresh("b"));
+    let answer = checks.ask(Ask::bearer(&refresh).policy("refresh")).await;
+    assert_eq!(answer.reason(), "ok");
 }
 
 #[tokio::test]

@@ -233,14 +233,12 @@ async fn a_cutoff_does_not_move_back_although_redis_had_lost_it_in_between() {
 async fn a_revocation_outlives_its_token_by_the_leeway() {
     for read in READS {
         let scene = Scene::set(read).await;
-        // Expired, and within the leeway of 30 s.
+        // Expired, and within the leeway of 30 s: a replica whose clock is behind may accept it.
         let exp = now() - 5;
         let token = token().with("exp", exp);
-        assert_eq!(scene.reason(token.clone()).await, "ok");
-        scene.revoxy.revoke(&token.clone().sign(&scene.key)).await;
-        assert_eq!(scene.reason(token).await, "revoked");
+        scene.revoxy.revoke(&token.sign(&scene.key)).await;
         let ends: i64 = scene.redis.run(&["PEXPIRETIME", "revoxy:jti:shop:a"]);
-        // As long as it would be accepted, some more for clocks that differ, and not much longer.
+        // As long as any replica could accept it, some more for clocks that differ, and not much longer.
         let (least, most) = ((exp + 30) * 1000 - 5, (exp + 200) * 1000);
         assert!((least..most).contains(&ends), "{ends} of {least}");
     }

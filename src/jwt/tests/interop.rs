@@ -1,7 +1,7 @@
 //! Tokens made by other people's libraries (`tests/vectors/generate` makes them anew).
 
 use super::*;
-use crate::jwt::claims::TokenType;
+use crate::jwt::TokenType;
 
 #[derive(serde::Deserialize)]
 struct Vectors {

@@ -10,6 +10,7 @@ mod profile;
 mod properties;
 mod signer;
 mod thumbprint;
+mod token_types;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,7 +20,7 @@ use serde_json::{Map, Value, json};
 use crate::clock::Timestamp;
 
 use super::algorithm::Algorithm;
-use super::issuer::{Issuer, IssuerProfile, TokenForm, TokenTypeNames};
+use super::issuer::{Issuer, IssuerProfile, TokenForm};
 use super::jwk;
 use super::key::KeySet;
 use super::verifier::{Verifier, install_crypto};
@@ -43,14 +44,11 @@ pub(crate) fn profile() -> IssuerProfile {
     IssuerProfile {
         name: Arc::from("shop"),
         issuer: Some(ISS.to_owned()),
-        missing_iss: false,
         audiences: vec!["shop".to_owned()],
         algorithms: Algorithm::ALL.to_vec(),
         leeway: Duration::from_secs(30),
-        token_type: TokenTypeNames::default(),
-        required_claims: Vec::new(),
-        form: TokenForm::Jwt,
-        kept_claims: Arc::default(),
+        exact_exp: Vec::new(),
+        ..IssuerProfile::default()
     }
 }
 

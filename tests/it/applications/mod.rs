@@ -61,8 +61,6 @@ impl Scene {
             Read::View => "view",
             Read::Store => "store",
         };
-        // Where a key dies with its token, no later moment may be one at which the token is good.
-        let leeway = if app.kind == Kind::Node { "0s" } else { "30s" };
         // Nothing in it asks the application for anything: its tokens have neither `iss` nor `aud`.
         let yaml = format!(
             "server:
@@ -74,7 +72,6 @@ issuers:
   - name: app
     allow_missing_iss: true
     algorithms: [HS256]
-    leeway: {leeway}
     keys: {{ secret_file: {secret:?} }}
 revocation:
   read: {read}

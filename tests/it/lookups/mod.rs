@@ -1,5 +1,6 @@
 //! Keys that applications write in Redis, looked up as they are: with a view and without.
 
+mod ended;
 mod followed;
 mod matches;
 mod mistakes;

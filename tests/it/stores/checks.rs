@@ -4,10 +4,7 @@ use std::sync::Arc;
 
 use revoxy::clock::Clock as _;
 use revoxy::clock::{SystemClock, Timestamp};
-use revoxy::jwt::{
-    Algorithm, Issuer, IssuerProfile, KeyFile, TokenForm, TokenType, TokenTypeNames,
-    VerifiedClaims, Verifier,
-};
+use revoxy::jwt::{Algorithm, Issuer, IssuerProfile, KeyFile, TokenType, VerifiedClaims, Verifier};
 use revoxy::metrics::{CheckLabels, Metrics};
 use revoxy::revocation::{
     CheckedTypes, Checker, CheckerSettings, Cutoff, KeyKind, Lookup, Revocation, RevocationKey,
@@ -30,14 +27,11 @@ pub fn verified(token: Token) -> VerifiedClaims {
     let profile = IssuerProfile {
         name: Arc::from("shop"),
         issuer: Some(ISSUER.to_owned()),
-        missing_iss: false,
         audiences: vec![AUDIENCE.to_owned()],
         algorithms,
         leeway: PATIENCE,
-        token_type: TokenTypeNames::default(),
-        required_claims: Vec::new(),
-        form: TokenForm::Jwt,
-        kept_claims: Arc::default(),
+        exact_exp: Vec::new(),
+        ..IssuerProfile::default()
     };
     let verifier = Verifier::new([Arc::new(Issuer::new(profile, keys))]);
     verifier

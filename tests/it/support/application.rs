@@ -22,7 +22,6 @@ pub enum Kind {
 }
 
 pub struct Application {
-    pub kind: Kind,
     pub address: SocketAddr,
     _process: Process,
     http: reqwest::Client,
@@ -46,7 +45,6 @@ impl Application {
         })
         .await;
         Self {
-            kind,
             address,
             _process: process,
             http: reqwest::Client::new(),

@@ -10,7 +10,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use revoxy::clock::Timestamp;
 use revoxy::jwt::{
-    Algorithm, Issuer, IssuerProfile, TokenForm, TokenTypeNames, Verifier, install_crypto,
+    Algorithm, Issuer, IssuerProfile, Verifier, install_crypto,
     parse_set,
 };
 use revoxy::revocation::{KeyKind, RevocationKey, TokenKeys};
@@ -107,14 +107,9 @@ fn verifier() -> Verifier {
     let profile = IssuerProfile {
         name: Arc::from(ISSUER),
         issuer: Some(ISSUER.to_owned()),
-        missing_iss: false,
-        audiences: Vec::new(),
         algorithms: vec![Algorithm::HS256],
         leeway: Duration::from_secs(30),
-        token_type: TokenTypeNames::default(),
-        required_claims: Vec::new(),
-        form: TokenForm::Jwt,
-        kept_claims: Arc::default(),
+        ..IssuerProfile::default()
     };
     Verifier::new([Arc::new(Issuer::new(profile, keys))])
 }

@@ -1,0 +1,160 @@
+//! Of which type a token is: what it says about itself, and where it may say so.
+
+use serde_json::{Map, Value};
+
+use super::error::Rejection;
+
+/// Of which type a token is (flask-jwt-extended's `type`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum TokenType {
+    /// For requests to the application; also a token that does not say.
+    Access,
+    /// For getting a new access token.
+    Refresh,
+    /// Anything else that the issuer gives out under its keys.
+    Other,
+}
+
+impl TokenType {
+    /// Every type.
+    pub const ALL: [Self; 3] = [Self::Access, Self::Refresh, Self::Other];
+
+    /// The name in stores and answers, whatever the issuer calls it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Access => "access",
+            Self::Refresh => "refresh",
+            Self::Other => "other",
+        }
+    }
+
+    /// The type of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|t| t.as_str() == name)
+    }
+}
+
+/// Where the tokens of an issuer say of which type they are. The header's `typ` counts in any case.
+#[derive(Clone, Debug, Default)]
+pub enum TokenTypeRule {
+    /// In any of the usual claims, in the usual words: see `docs/verification.md`. A word that is not known is not an
+    /// access token's.
+    #[default]
+    Usual,
+    /// In one claim, in words of the issuer's own.
+    Named(TokenTypeNames),
+}
+
+/// How an issuer names token types.
+#[derive(Clone, Debug)]
+pub struct TokenTypeNames {
+    /// The claim. A token without it is an access token.
+    pub claim: String,
+    /// Values that mean an access token.
+    pub access: Vec<String>,
+    /// Values that mean a refresh token.
+    pub refresh: Vec<String>,
+}
+
+impl Default for TokenTypeNames {
+    fn default() -> Self {
+        Self {
+            claim: "type".to_owned(),
+            access: vec!["access".to_owned()],
+            refresh: vec!["refresh".to_owned()],
+        }
+    }
+}
+
+/// The claims in which libraries and identity providers name the type.
+const USUAL_CLAIMS: [&str; 5] = ["type", "typ", "token_type", "token_use", "tokenType"];
+
+impl TokenTypeRule {
+    /// The type of a token with these claims and this `typ` (as [`Header`](super::header::Header) has it) in its header.
+    ///
+    /// It is an access token only if nothing in it says that it is something else.
+    pub(super) fn of(
+        &self,
+        claims: &Map<String, Value>,
+        typ: Option<&str>,
+    ) -> Result<TokenType, Rejection> {
+        let by_claims = match self {
+            Self::Usual => usual(claims)?,
+            Self::Named(names) => names.of(claims)?,
+        };
+        Ok(narrower(by_claims, typ.and_then(said_by)))
+    }
+}
+
+impl TokenTypeNames {
+    fn of(&self, claims: &Map<String, Value>) -> Result<TokenType, Rejection> {
+        let is = |values: &[String], said: &str| values.iter().any(|value| value == said);
+        Ok(match claims.get(&self.claim) {
+            None => TokenType::Access,
+            Some(Value::String(said)) if is(&self.access, said) => TokenType::Access,
+            Some(Value::String(said)) if is(&self.refresh, said) => TokenType::Refresh,
+            Some(Value::String(_)) => TokenType::Other,
+            Some(_) => return Err(Rejection::InvalidClaim),
+        })
+    }
+}
+
+fn usual(claims: &Map<String, Value>) -> Result<TokenType, Rejection> {
+    let mut found = match is_security_event(claims) {
+        true => TokenType::Other,
+        false => TokenType::Access,
+    };
+    for claim in USUAL_CLAIMS {
+        found = match claims.get(claim) {
+            None | Some(Value::Null) => found,
+            Some(Value::String(said)) => narrower(found, said_by(&said.to_ascii_lowercase())),
+            Some(_) => return Err(Rejection::InvalidClaim),
+        };
+    }
+    Ok(found)
+}
+
+/// What a token is that is known to be `found`, and of which one more place says something.
+fn narrower(found: TokenType, said: Option<TokenType>) -> TokenType {
+    match (found, said) {
+        (found, None | Some(TokenType::Access)) => found,
+        (TokenType::Access | TokenType::Refresh, Some(TokenType::Refresh)) => TokenType::Refresh,
+        (_, Some(TokenType::Other)) | (TokenType::Other, Some(_)) => TokenType::Other,
+    }
+}
+
+/// What a usual word, in lower case, means; `None` for one that says nothing about the type.
+fn said_by(word: &str) -> Option<TokenType> {
+    match word {
+        // RFC 7519 §5.1: that it is a JWT.
+        "jwt" => None,
+        // flask-jwt-extended, Cognito; RFC 6750 and Keycloak; RFC 9068; djangorestframework-simplejwt; RFC 8693 §3.
+        "access"
+        | "access_token"
+        | "access-token"
+        | "accesstoken"
+        | "bearer"
+        | "at+jwt"
+        | "sliding"
+        | "urn:ietf:params:oauth:token-type:access_token" => Some(TokenType::Access),
+        // Keycloak says `Offline` of refresh tokens that outlive the session.
+        "refresh"
+        | "refresh_token"
+        | "refresh-token"
+        | "refreshtoken"
+        | "refresh+jwt"
+        | "rt+jwt"
+        | "offline"
+        | "urn:ietf:params:oauth:token-type:refresh_token" => Some(TokenType::Refresh),
+        // ID tokens (`id`, `id_token`), logout tokens, one-time codes and whatever else there is. `DPoP` too: such a token
+        // needs a proof with it (RFC 9449 §7.1), which nobody looks at here.
+        _ => Some(TokenType::Other),
+    }
+}
+
+/// Whether it is a security event or a logout token, whatever else it says: those have `events`, named by URIs (RFC 8417
+/// §2.2, OpenID Connect Back-Channel Logout 1.0 §2.4).
+fn is_security_event(claims: &Map<String, Value>) -> bool {
+    let events = claims.get("events").and_then(Value::as_object);
+    events.is_some_and(|events| events.keys().any(|name| name.contains(':')))
+}
