@@ -110,14 +110,14 @@ async fn open_redis(
             Some(settings) => {
                 RedisClusterStore::with_view(options, settings, clock, metrics.clone())?
             }
-            None => RedisClusterStore::new(options, clock)?,
+            None => RedisClusterStore::new(options, clock)?.counting(metrics.clone()),
         };
         store.ready(PATIENCE).await?;
         return Ok(Arc::new(store));
     }
     let store = match settings {
         Some(settings) => RedisStore::with_view(options, settings, clock, metrics.clone())?,
-        None => RedisStore::new(options, clock)?,
+        None => RedisStore::new(options, clock)?.counting(metrics.clone()),
     };
     store.ready(PATIENCE).await?;
     Ok(Arc::new(store))

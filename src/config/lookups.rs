@@ -204,6 +204,16 @@ impl Reader<'_> {
             self.problem("match", contradiction);
             return None;
         }
+        if let RawMatch::Equals(values) = &raw
+            && let Some(value) = values.iter().find(|value| names_a_variable(value))
+        {
+            let message = format!(
+                "`{value}` is compared as it stands, nothing is put in for it: a value that differs from token to token \
+                 cannot be compared; put the variable into `key`, or use `member`"
+            );
+            self.problem("match.equals", message);
+            return None;
+        }
         Some(match raw {
             RawMatch::Exists => Match::Exists,
             RawMatch::Never => Match::Never,
@@ -271,4 +281,9 @@ impl Reader<'_> {
             self.problem(key, message);
         }
     }
+}
+
+/// Whether it looks as if something of the token were to stand there.
+fn names_a_variable(value: &str) -> bool {
+    Template::parse(value).is_ok_and(|template| !template.is_constant())
 }

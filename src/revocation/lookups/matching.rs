@@ -5,7 +5,7 @@ use crate::clock::Timestamp;
 use super::super::statement::Cutoff;
 use super::template::Template;
 use super::values::{self, TimeUnit};
-use super::{KeyEncoding, java};
+use super::{KeyEncoding, java, wrapped};
 
 /// When what stands under a key revokes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,7 +134,7 @@ impl Match {
             }
             Self::Equals(_) if required => Meaning::of(Cutoff::NoToken),
             Self::Equals(_) => Meaning::NOTHING,
-            Self::IssuedBefore(unit) => values::instant(text, *unit)
+            Self::IssuedBefore(unit) => values::instant(&wrapped::unwrapped(text), *unit)
                 .map_or(Meaning::UNREADABLE, |at| {
                     Meaning::of(Cutoff::IssuedUpTo(at))
                 }),
@@ -152,15 +152,20 @@ pub(crate) fn issued_among(
     revoke: Option<&[u8]>,
     purge: Option<&[u8]>,
     issued_at: &[u8],
-) -> Option<Cutoff> {
+) -> Meaning {
     let mut listed = revoke
         .into_iter()
         .flat_map(|list| list.split(|b| *b == b','));
     if listed.any(|entry| entry.trim_ascii() == issued_at) {
-        return Some(Cutoff::All);
+        return Meaning::of(Cutoff::All);
     }
-    let purge = str::from_utf8(purge?).unwrap_or_default();
-    Some(values::instant(purge, TimeUnit::Seconds).map_or(Cutoff::All, Cutoff::IssuedUpTo))
+    let Some(purge) = purge else {
+        return Meaning::NOTHING;
+    };
+    let purge = str::from_utf8(purge).unwrap_or_default();
+    values::instant(purge, TimeUnit::Seconds).map_or(Meaning::UNREADABLE, |at| {
+        Meaning::of(Cutoff::IssuedUpTo(at))
+    })
 }
 
 #[cfg(test)]
@@ -214,6 +219,17 @@ mod tests {
         let cutoff = Some(Cutoff::IssuedUpTo(NOW));
         assert_eq!(says(&auto, "1700000000", false), cutoff);
         assert_eq!(says(&auto, "1700000000000", false), cutoff);
+        let keyv = r#"{"value":1700000000,"expires":1700086400000}"#;
+        for wrapped in [
+            keyv,
+            r#""1700000000""#,
+            r#"["java.lang.Long",1700000000000]"#,
+        ] {
+            assert_eq!(says(&auto, wrapped, false), cutoff, "{wrapped}");
+        }
+        let java = b"\xac\xed\x00\x05t\x00\x0c\"1700000000\"";
+        let meaning = auto.meaning(Content::Text(java), false, KeyEncoding::Java, NOW);
+        assert_eq!(meaning.cutoff, cutoff);
     }
 
     #[test]
@@ -245,7 +261,8 @@ mod tests {
     #[test]
     fn a_list_names_single_tokens_and_a_purge_those_before_it() {
         let says = |revoke: Option<&str>, purge: Option<&str>| {
-            issued_among(revoke.map(str::as_bytes), purge.map(str::as_bytes), b"150")
+            let (revoke, purge) = (revoke.map(str::as_bytes), purge.map(str::as_bytes));
+            issued_among(revoke, purge, b"150").cutoff
         };
         let up_to = |secs| Some(Cutoff::IssuedUpTo(Timestamp::from_secs(secs)));
         assert_eq!(says(None, None), None);

@@ -7,7 +7,9 @@ mod java;
 mod matching;
 mod preset;
 mod template;
+mod unreadable;
 mod values;
+mod wrapped;
 
 use std::sync::Arc;
 
@@ -26,6 +28,7 @@ pub(super) use matching::{Content, Meaning, issued_among};
 pub use preset::{Prefix, Preset};
 use template::Rendering;
 pub use template::Template;
+pub(super) use unreadable::notice as notice_unreadable;
 pub use values::TimeUnit;
 
 /// Whether a key is our own.
@@ -233,6 +236,11 @@ impl Lookups {
             Some(rule) => rule.meaning(content, now),
             None => Meaning::NOTHING,
         }
+    }
+
+    /// One of them, by its place in the list.
+    pub(super) fn rule(&self, at: usize) -> Option<&KeyRule> {
+        self.0.get(at).map(|rule| &**rule)
     }
 
     /// Whether every key of the database may be one of this lookup's.

@@ -3,9 +3,10 @@
 use redis::{FromRedisValue as _, ParsingError, Pipeline, Value};
 
 use crate::clock::Timestamp;
+use crate::metrics::FeedMetrics;
 
 use super::super::foreign::ForeignKey;
-use super::super::lookups::{Content, Match, issued_among};
+use super::super::lookups::{Content, Match, Meaning, issued_among, notice_unreadable};
 use super::super::statement::Cutoff;
 use super::format;
 use super::stored::StoredKey;
@@ -26,35 +27,44 @@ pub(super) fn ask(pipeline: &mut Pipeline, key: &ForeignKey) {
     }
 }
 
-/// Takes the answers about a key from the front of `answers`.
+/// Takes the answers about a key from the front of `answers`. What cannot be read is counted, where there is a count.
 pub(super) fn answer(
     answers: &mut impl Iterator<Item = Value>,
     key: &ForeignKey,
     now: Timestamp,
+    metrics: Option<&FeedMetrics>,
 ) -> Result<Option<Cutoff>, ParsingError> {
     let mut next = || answers.next().unwrap_or(Value::Nil);
     let rule = key.rule();
-    let meaning = |content: Content<'_>| rule.meaning(content, now).cutoff;
-    let cutoff = match &rule.matching {
+    let meaning = match &rule.matching {
         Match::Exists | Match::Never => bool::from_redis_value(next())?
-            .then(|| meaning(Content::OtherType))
-            .flatten(),
+            .then(|| rule.meaning(Content::OtherType, now))
+            .unwrap_or(Meaning::NOTHING),
         Match::Equals(_) | Match::IssuedBefore(_) | Match::ValidUntil => {
             let value = Option::<Vec<u8>>::from_redis_value(next())?;
-            value.and_then(|value| meaning(Content::Text(&value)))
+            let meaning = |value: Vec<u8>| rule.meaning(Content::Text(&value), now);
+            value.map_or(Meaning::NOTHING, meaning)
         }
-        Match::Member(_) => bool::from_redis_value(next())?.then_some(Cutoff::All),
+        Match::Member(_) => Meaning {
+            cutoff: bool::from_redis_value(next())?.then_some(Cutoff::All),
+            ..Meaning::NOTHING
+        },
         Match::IssuedAmong(_) => {
             type Text = Option<Vec<u8>>;
             let (revoke, purge) = <(Text, Text)>::from_redis_value(next())?;
             issued_among(revoke.as_deref(), purge.as_deref(), key.member())
         }
     };
+    if meaning.unreadable {
+        notice_unreadable(metrics, rule);
+    }
     if restored(key).is_none() {
-        return Ok(cutoff);
+        return Ok(meaning.cutoff);
     }
     let restored = Option::<Vec<u8>>::from_redis_value(next())?;
-    Ok(cutoff.max(format::cutoff(None, restored.as_deref())))
+    Ok(meaning
+        .cutoff
+        .max(format::cutoff(None, restored.as_deref())))
 }
 
 /// Under what the key stands if it was lost and restored. Entries of allow-lists never are.

@@ -88,6 +88,7 @@ pub struct RedisStore {
     durable: Option<Durable>,
     scripts: Scripts,
     following: Option<Following>,
+    metrics: Option<FeedMetrics>,
 }
 
 impl RedisStore {
@@ -100,7 +101,17 @@ impl RedisStore {
             connection: Connection::start(Connector::new(options)?, false),
             scripts: Scripts::default(),
             following: None,
+            metrics: None,
         })
+    }
+
+    /// The same, counting here what it reads of applications and cannot make sense of.
+    #[must_use]
+    pub fn counting(self, metrics: FeedMetrics) -> Self {
+        Self {
+            metrics: Some(metrics),
+            ..self
+        }
     }
 
     /// A store with a view that is kept in the background: see [`RedisStore::ready`].
@@ -117,7 +128,7 @@ impl RedisStore {
             settings,
             Arc::clone(&clock),
             Arc::clone(&versions),
-            metrics,
+            metrics.clone(),
         );
         Ok(Self {
             clock,
@@ -126,6 +137,7 @@ impl RedisStore {
             connection: Connection::start(connector, true),
             scripts: Scripts::default(),
             following: Some(following),
+            metrics: Some(metrics),
         })
     }
 
@@ -206,7 +218,7 @@ impl RevocationStore for RedisStore {
         let now = self.clock.now();
         self.look_up(pipeline, |mut answers| {
             let keys = keys.iter();
-            keys.map(|key| applications::answer(&mut answers, key, now))
+            keys.map(|key| applications::answer(&mut answers, key, now, self.metrics.as_ref()))
                 .collect()
         })
         .await

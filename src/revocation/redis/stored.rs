@@ -15,7 +15,7 @@ use crate::clock::Timestamp;
 use crate::metrics::FeedMetrics;
 
 use super::super::key::{PREFIX, RevocationKey};
-use super::super::lookups::{Content, Lookups};
+use super::super::lookups::{Content, Lookups, notice_unreadable};
 use super::super::registry::{RegistrationKey, is_of_allow_list};
 use super::super::state::{Held, KeyState};
 use super::super::version::Version;
@@ -181,7 +181,9 @@ pub(super) fn of_application(
     // Among all keys of a database, those of other types are somebody else's.
     let is_its_own = value.is_some() || !lookups.follows_everything(lookup);
     if meaning.unreadable && is_its_own {
-        metrics.unreadable.inc();
+        if let Some(rule) = lookups.rule(lookup) {
+            notice_unreadable(Some(metrics), rule);
+        }
     }
     let expires_at = life.map_or(Timestamp::NEVER, |life| now.plus(life));
     let seen = seen(*at, now);

@@ -52,6 +52,61 @@ async fn what_was_issued_before_an_instant_is_revoked_in_every_unit() {
 }
 
 #[tokio::test]
+async fn an_instant_is_read_through_what_libraries_put_around_it() {
+    let lookup = "[{ key: \"u:{sub}\", match: { issued_before: auto } }]";
+    for read in [VIEW, STORE] {
+        let scene = Scene::set(lookup, &[read]).await;
+        let at = tokens::now() - 100;
+        let issued =
+            |at: i64, sub: &str| scene.sign(Token::access("x").with("iat", at).with("sub", sub));
+        for (sub, value) in [
+            ("keyv", format!("{{\"value\":{at},\"expires\":{at}999}}")),
+            (
+                "keyv-text",
+                format!("{{\"value\":\"{at}000\",\"expires\":null}}"),
+            ),
+            ("jackson", format!("\"{at}\"")),
+            ("jackson-class", format!("[\"java.lang.Long\",{at}000]")),
+        ] {
+            scene.run(&["SET", &format!("u:{sub}"), &value, "EX", "60"]);
+            scene.becomes(&issued(at, sub), "revoked").await;
+            // A new login.
+            scene.is(&issued(at + 1, sub), "ok").await;
+        }
+        let unreadable = "revoxy_revocation_lookup_unreadable_total";
+        assert!(scene.revoxy.metric(unreadable).await < 0.5, "{read}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_is_counted_and_logged_without_key_and_value() {
+    let lookup = "[{ key: \"u:{sub}\", match: { issued_before: auto } }]";
+    for read in [VIEW, STORE] {
+        let scene = Scene::set(lookup, &[read]).await;
+        let token = scene.sign(Token::access("x").with("sub", "unreadable-user"));
+        for value in ["some-value", "other-value"] {
+            scene.run(&["SET", "u:unreadable-user", value, "EX", "60"]);
+            scene.becomes(&token, "revoked").await;
+        }
+        let counted = scene
+            .revoxy
+            .metric("revoxy_revocation_lookup_unreadable_total");
+        assert!(counted.await > 0.5, "{read}");
+        let log = scene.revoxy.process.output();
+        let lines: Vec<_> = log
+            .lines()
+            .filter(|l| l.contains("cannot be read"))
+            .collect();
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        assert!(lines[0].contains("u:{sub}"), "{lines:?}");
+        assert!(
+            !log.contains("unreadable-user") && !log.contains("-value"),
+            "{log}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn members_of_a_set_are_revoked() {
     for read in [VIEW, STORE] {
         let lookup = "[{ key: revoked_jti, match: { member: \"{jti}\" } }]";

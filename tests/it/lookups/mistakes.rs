@@ -34,6 +34,16 @@ async fn a_lookup_that_makes_no_sense_is_refused() {
             "there are flask-jwt-extended,",
         ),
         (
+            "{ key: \"s:{sub}\", match: { equals: [\"{token}\"] } }",
+            ".match.equals",
+            "nothing is put in for it",
+        ),
+        (
+            "{ key: \"s:{sub}\", match: { equals: [a, \"x-{jti}\"] } }",
+            ".match.equals",
+            "nothing is put in for it",
+        ),
+        (
             "{ preset: higress, match: exists }",
             ".match",
             "a part of the preset",

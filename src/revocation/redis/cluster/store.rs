@@ -35,6 +35,7 @@ pub struct RedisClusterStore {
     pub(super) versions: Arc<VersionClock>,
     pub(super) router: Router,
     pub(super) following: Option<Following>,
+    metrics: Option<FeedMetrics>,
 }
 
 impl RedisClusterStore {
@@ -45,7 +46,17 @@ impl RedisClusterStore {
             versions: Arc::default(),
             router: Router::start(Connector::new(options)?, BOUND, false),
             following: None,
+            metrics: None,
         })
+    }
+
+    /// The same, counting here what it reads of applications and cannot make sense of.
+    #[must_use]
+    pub fn counting(self, metrics: FeedMetrics) -> Self {
+        Self {
+            metrics: Some(metrics),
+            ..self
+        }
     }
 
     /// A store with a view that is kept in the background: see [`RedisClusterStore::ready`].
@@ -63,13 +74,14 @@ impl RedisClusterStore {
             settings,
             Arc::clone(&clock),
             Arc::clone(&versions),
-            metrics,
+            metrics.clone(),
         );
         Ok(Self {
             clock,
             versions,
             router: Router::start(connector, bound, true),
             following: Some(following),
+            metrics: Some(metrics),
         })
     }
 
@@ -173,7 +185,7 @@ impl RevocationStore for RedisClusterStore {
         let mut answers = answers.into_iter().flatten();
         let now = self.clock.now();
         let read = |key| {
-            let answer = applications::answer(&mut answers, key, now);
+            let answer = applications::answer(&mut answers, key, now, self.metrics.as_ref());
             answer.map_err(|_| unexpected())
         };
         keys.iter().map(read).collect()
