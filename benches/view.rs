@@ -211,7 +211,7 @@ fn filled(entries: usize) -> View {
 
 fn verifier(config: &Config, secret: &Path) -> Verifier {
     let profile = config.issuers[0].profile.clone();
-    let file = KeyFile::Secret(secret.to_owned());
+    let file = KeyFile::Secret(secret.to_owned().into());
     let (keys, _) = file.load(&profile.algorithms).unwrap();
     Verifier::new([Arc::new(Issuer::new(profile, keys))])
 }

@@ -127,7 +127,9 @@ impl Cli {
                     for warning in config.misfits() {
                         println!("{}", warning.as_warning());
                     }
-                    for note in app::notes(&config).into_iter().chain(found.notes) {
+                    let relaxed = app::relaxations(&config);
+                    let notes = app::notes(&config).into_iter().chain(relaxed);
+                    for note in notes.chain(found.notes) {
                         println!("{}: note: {note}", path.display());
                     }
                     for warning in found.warnings {

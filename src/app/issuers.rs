@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use crate::clock::Clock;
-use crate::config::{Config, Problems};
-use crate::jwt::{Issuer, KeyDemand, KeyFile};
+use crate::config::{Config, IssuerConfig, Problems};
+use crate::jwt::{Issuer, IssuerProfile, KeyDemand, KeyFile, TokenType};
 use crate::keys::{FetchError, Fetcher, KeySource, Refresher, RemoteKeys, watch_file};
 use crate::metrics::Metrics;
 
@@ -27,8 +27,20 @@ pub(super) fn load(config: &Config, problems: &mut Problems) -> Issuers {
     let mut loaded = Issuers::default();
     for issuer in &config.issuers {
         let name = &*issuer.profile.name;
-        match load_keys(issuer.profile.clone(), &issuer.keys) {
-            Ok((issuer, skipped, upkeep)) => {
+        let refresh = match refresh_keys(issuer) {
+            Ok(refresh) => refresh,
+            Err(why) => {
+                let path = issuer.keys_path.replace(".keys", ".refresh_keys");
+                problems.push(config.document.problem(&path, why));
+                continue;
+            }
+        };
+        match load_keys(issuer.profile.clone(), &issuer.keys, refresh.as_ref()) {
+            Ok((issuer, mut skipped, upkeep)) => {
+                if let Some((refresh, left_out, file)) = refresh {
+                    skipped.extend(left_out);
+                    loaded.files.push((refresh, file));
+                }
                 for why in skipped {
                     tracing::warn!(issuer = name, why, "a key is left out");
                 }
@@ -56,17 +68,48 @@ enum Upkeep {
     Remote(Box<(RemoteKeys, Fetcher)>),
 }
 
+/// The issuer with its keys for refresh tokens, notes on keys that were left out, and where they are from.
+type RefreshKeys = (Arc<Issuer>, Vec<String>, KeyFile);
+
+/// Loads the keys for refresh tokens, if those have keys of their own.
+fn refresh_keys(issuer: &IssuerConfig) -> Result<Option<RefreshKeys>, String> {
+    let Some(KeySource::File(file)) = &issuer.refresh_keys else {
+        return Ok(None);
+    };
+    let profile = IssuerProfile {
+        type_of_keys: Some(TokenType::Refresh),
+        ..issuer.profile.clone()
+    };
+    let (keys, skipped) = file.load(&profile.algorithms).map_err(|e| e.to_string())?;
+    let issuer = Arc::new(Issuer::new(profile, keys));
+    Ok(Some((issuer, skipped, file.clone())))
+}
+
+/// What metrics and logs call the issuer's keys.
+fn label(issuer: &Issuer) -> String {
+    let profile = issuer.profile();
+    match profile.type_of_keys {
+        Some(TokenType::Refresh) => format!("{}/refresh", profile.name),
+        _ => profile.name.to_string(),
+    }
+}
+
 fn load_keys(
-    profile: crate::jwt::IssuerProfile,
+    profile: IssuerProfile,
     source: &KeySource,
+    refresh: Option<&RefreshKeys>,
 ) -> Result<(Arc<Issuer>, Vec<String>, Upkeep), String> {
+    let whole = |issuer: Issuer| match refresh {
+        Some((refresh, ..)) => Arc::new(issuer.with_refresh_keys(Arc::clone(refresh))),
+        None => Arc::new(issuer),
+    };
     match source {
         KeySource::File(file) => {
             let (keys, skipped) = file.load(&profile.algorithms).map_err(|e| e.to_string())?;
             // Whoever has to know at once may always have it looked at. That costs no more than a signature, and is done once at
             // a time.
             let demand = KeyDemand::new(Duration::ZERO, Duration::ZERO);
-            let issuer = Arc::new(Issuer::new(profile, keys).watched(demand));
+            let issuer = whole(Issuer::new(profile, keys).watched(demand));
             Ok((issuer, skipped, Upkeep::File(file.clone())))
         }
         KeySource::Proxy(key) => {
@@ -80,7 +123,7 @@ fn load_keys(
         }
         KeySource::Remote(keys) => {
             let upkeep = Upkeep::Remote(Box::new((keys.clone(), keys.fetcher()?)));
-            let issuer = Arc::new(Issuer::fetched(profile, keys.timing.demand()));
+            let issuer = whole(Issuer::fetched(profile, keys.timing.demand()));
             Ok((issuer, Vec::new(), upkeep))
         }
     }
@@ -123,7 +166,7 @@ impl Issuers {
         let mut tasks = JoinSet::new();
         let (waiting, loaded) = tokio::sync::mpsc::channel(1);
         for (issuer, file) in self.files {
-            let metrics = metrics.issuer_keys(&issuer.profile().name, &["invalid"]);
+            let metrics = metrics.issuer_keys(&label(&issuer), &["invalid"]);
             metrics.replaced(issuer.key_count());
             tasks.spawn(watch_file(
                 issuer,

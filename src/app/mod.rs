@@ -22,7 +22,7 @@ use tokio::task::JoinSet;
 use crate::api::Api;
 use crate::authz::{Authorizer, Outcome};
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, Mode, Problems};
+use crate::config::{Config, IssuerConfig, Mode, Problems};
 use crate::ext_authz::ExtAuthz;
 use crate::jwt::{CachingVerifier, Verifier, install_crypto};
 use crate::metrics::{CheckLabels, Metrics};
@@ -136,7 +136,15 @@ pub fn notes(config: &Config) -> Vec<String> {
         );
         place.to_string()
     });
-    asking.map(note).chain(evaded).collect()
+    let asking = asking.map(note);
+    let warnings = config.issuers.iter().filter_map(IssuerConfig::warning);
+    asking.chain(evaded).chain(warnings).collect()
+}
+
+/// In what the configuration is less strict than it could be.
+pub fn relaxations(config: &Config) -> Vec<String> {
+    let issuers = config.issuers.iter();
+    issuers.filter_map(IssuerConfig::relaxations).collect()
 }
 
 /// Serves with the configured store until a signal says to end.
@@ -190,6 +198,9 @@ async fn serve_from(config: Config, own: Option<Store>) -> Result<(), StartError
     }
     for misfit in config.misfits() {
         tracing::warn!("{misfit}");
+    }
+    for relaxed in relaxations(&config) {
+        tracing::info!("{relaxed}");
     }
 
     let verifier = Arc::new(Verifier::new(issuers.all()));

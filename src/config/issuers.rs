@@ -4,10 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::jwt::{IssuerProfile, TokenForm, TokenTypeNames, TokenTypeRule};
+use crate::jwt::{IssuerProfile, TokenForm, TokenType, TokenTypeNames, TokenTypeRule};
 use crate::keys::KeySource;
 
 use super::document::Document;
+use super::issuer_claims;
 use super::keys;
 use super::problem::Problems;
 use super::raw::{RawIssuer, RawKeys, RawTokenType, RawWho};
@@ -19,6 +20,8 @@ pub struct IssuerConfig {
     pub profile: IssuerProfile,
     /// Where its keys are.
     pub keys: KeySource,
+    /// Where the keys for refresh tokens are, if those have keys of their own.
+    pub refresh_keys: Option<KeySource>,
     /// The path of the keys in the configuration, for problems that show when they are read.
     pub keys_path: String,
 }
@@ -41,6 +44,7 @@ pub(super) fn read(
         ));
     }
     let (mut names, mut values) = (HashSet::new(), HashSet::new());
+    let mut patterns = HashSet::new();
     let mut without_iss = false;
     let mut issuers = Vec::new();
     for (index, raw) in raw.into_iter().enumerate() {
@@ -56,10 +60,20 @@ pub(super) fn read(
         if !names.insert(issuer.profile.name.to_string()) {
             reader.problem("name", "another issuer has the same name");
         }
-        if let Some(iss) = &issuer.profile.issuer
-            && !values.insert(iss.clone())
-        {
-            reader.problem("issuer", "another issuer has the same `iss`");
+        let fixed: Vec<_> = issuer.profile.fixed_issuers().cloned().collect();
+        if !fixed.into_iter().all(|iss| values.insert(iss)) {
+            reader.problem(
+                "issuer",
+                "another issuer has the same `iss`, or it stands here twice",
+            );
+        }
+        for pattern in &issuer.profile.issuer_patterns {
+            if !patterns.insert(pattern.as_str().to_owned()) {
+                reader.problem(
+                    "issuer_pattern",
+                    "another issuer has the same pattern, or it stands here twice",
+                );
+            }
         }
         if issuer.profile.missing_iss && std::mem::replace(&mut without_iss, true) {
             reader.problem(
@@ -85,12 +99,28 @@ impl Reader<'_> {
     }
 
     fn read(&mut self, raw: RawIssuer) -> Option<IssuerConfig> {
-        let name = self.name(raw.name);
-        let issuer = raw.issuer.filter(|issuer| !issuer.is_empty());
-        if issuer.is_none() && !raw.allow_missing_iss {
+        let name = self.name(raw.name.clone());
+        let mut mistakes = Vec::new();
+        let issuer_patterns = issuer_claims::patterns(&raw, &mut mistakes);
+        let missing_exp = issuer_claims::missing_exp(&raw, &mut mistakes);
+        let identifiers = issuer_claims::identifiers(&raw, &mut mistakes);
+        for (key, message) in mistakes {
+            self.problem(key, &message);
+        }
+        let fixed = raw.issuer.map(|many| many.0).unwrap_or_default();
+        let mut fixed = fixed.into_iter().filter(|iss| !iss.is_empty());
+        let issuer = fixed.next();
+        let more_issuers: Vec<_> = fixed.collect();
+        if issuer.is_none() && issuer_patterns.is_empty() && !raw.allow_missing_iss {
             self.problem(
                 "issuer",
                 "missing: the value of `iss` in the issuer's tokens; if they have none, say `allow_missing_iss: true`",
+            );
+        }
+        if raw.keys.discovery && !(more_issuers.is_empty() && issuer_patterns.is_empty()) {
+            self.problem(
+                "keys.discovery",
+                "goes with one `issuer`: for several say `jwks_url`",
             );
         }
         if raw.allow_missing_iss && raw.profile == TokenForm::Rfc9068 {
@@ -124,7 +154,8 @@ impl Reader<'_> {
                 "missing: the profile rfc9068 demands one (RFC 9068 §4)",
             );
         }
-        if raw.required_claims.iter().any(|c| c.0.is_empty()) {
+        let required_claims = raw.required_claims.0;
+        if required_claims.iter().any(|c| c.claim.0.is_empty()) {
             self.problem("required_claims", "an empty name");
         }
         let algorithms = raw.algorithms.unwrap_or_default();
@@ -156,21 +187,38 @@ impl Reader<'_> {
         } else {
             self.keys(raw.keys, issuer.as_deref())
         };
+        let refresh_keys = match raw.refresh_keys {
+            None => None,
+            Some(_) if proxied => {
+                self.problem(
+                    "refresh_keys",
+                    "Envoy verifies the signatures: leave it out",
+                );
+                None
+            }
+            Some(raw) => Some(self.source(keys::read_refresh(raw))?),
+        };
         Some(IssuerConfig {
             profile: IssuerProfile {
                 name: Arc::from(name?),
                 issuer,
+                more_issuers,
+                issuer_patterns,
+                identifiers,
+                missing_exp,
+                type_of_keys: refresh_keys.is_some().then_some(TokenType::Access),
                 missing_iss: raw.allow_missing_iss,
                 audiences,
                 algorithms,
                 leeway,
                 token_type: token_type(raw.token_type),
-                required_claims: raw.required_claims,
+                required_claims,
                 form: raw.profile,
                 // The rest is set where it is known what is looked up.
                 ..IssuerProfile::default()
             },
             keys: keys?,
+            refresh_keys,
             keys_path: format!("{}.keys", self.path),
         })
     }
@@ -209,7 +257,11 @@ impl Reader<'_> {
     }
 
     fn keys(&mut self, raw: RawKeys, issuer: Option<&str>) -> Option<KeySource> {
-        match keys::read(raw, issuer) {
+        self.source(keys::read(raw, issuer))
+    }
+
+    fn source(&mut self, read: Result<KeySource, keys::Mistakes>) -> Option<KeySource> {
+        match read {
             Ok(source) => Some(source),
             Err(mistakes) => {
                 for (key, message) in mistakes {

@@ -1,11 +1,12 @@
 //! The section `issuers.*.keys`.
 
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use url::{Host, Url};
 
-use crate::jwt::KeyFile;
+use crate::jwt::{KeyFile, SecretFile};
 use crate::keys::{Fetcher, KeySource, Location, RemoteKeys, Timing};
 
 use super::raw::{RawKeys, Span};
@@ -29,11 +30,19 @@ pub(super) fn read(raw: RawKeys, issuer: Option<&str>) -> Result<KeySource, Mist
     let files: Vec<KeyFile> = [
         raw.jwks_file.clone().map(KeyFile::Jwks),
         raw.pem_file.clone().map(KeyFile::Pem),
-        raw.secret_file.clone().map(KeyFile::Secret),
+        raw.secret_file
+            .clone()
+            .map(|path| KeyFile::Secret(secret(path, &raw))),
     ]
     .into_iter()
     .flatten()
     .collect();
+    let of_secret = raw.secret_encoding.is_some() || raw.allow_short_secret;
+    if of_secret && raw.secret_file.is_none() {
+        return Err(of_keys(
+            "secret_encoding and allow_short_secret go with secret_file",
+        ));
+    }
     match (files.as_slice(), &raw.jwks_url, raw.discovery) {
         ([file], None, false) if has_fetch_options(&raw) => {
             let of_file = format!("{}: a file is not fetched", file.path().display());
@@ -47,6 +56,31 @@ pub(super) fn read(raw: RawKeys, issuer: Option<&str>) -> Result<KeySource, Mist
             "needs exactly one of jwks_url, discovery, jwks_file, pem_file, secret_file",
         )),
     }
+}
+
+fn secret(path: PathBuf, raw: &RawKeys) -> SecretFile {
+    SecretFile {
+        path,
+        encoding: raw.secret_encoding.unwrap_or_default(),
+        allow_short: raw.allow_short_secret,
+    }
+}
+
+/// Reads the section `refresh_keys`, which names a file.
+pub(super) fn read_refresh(raw: RawKeys) -> Result<KeySource, Mistakes> {
+    let fetched = raw.jwks_url.is_some() || raw.discovery;
+    let read = match fetched {
+        true => Err(vec![(
+            "keys".to_owned(),
+            "needs a file: jwks_file, pem_file or secret_file".to_owned(),
+        )]),
+        false => read(raw, None),
+    };
+    let in_section = |(key, message): (String, String)| {
+        let key = key.replacen("keys", "refresh_keys", 1);
+        (key, message)
+    };
+    read.map_err(|mistakes| mistakes.into_iter().map(in_section).collect())
 }
 
 /// Whether the section says anything.

@@ -5,6 +5,7 @@
 //! [`Problem`] is reported, with its line.
 
 mod document;
+mod issuer_claims;
 mod issuers;
 mod keys;
 mod limits;
@@ -13,7 +14,9 @@ mod policies;
 mod postgres;
 mod problem;
 mod raw;
+mod raw_claims;
 mod redis;
+mod relaxed;
 mod revocation;
 mod server;
 #[cfg(test)]
@@ -32,7 +35,7 @@ pub use verification::VerificationConfig;
 
 use crate::authz::{Policies, TokenSource};
 use crate::ext_authz::Answers;
-use crate::jwt::TokenType;
+use crate::jwt::{MissingExp, TokenType};
 use crate::revocation::CheckedTypes;
 
 /// The whole configuration, free of mistakes as far as it can be told without opening anything it names.
@@ -95,6 +98,14 @@ impl Config {
             &mut problems,
         );
         judge_exp_exactly(&mut issuers, revocation.types);
+        let note_tokens = revocation.note_tokens;
+        if note_tokens
+            && issuers
+                .iter()
+                .any(|i| i.profile.missing_exp == Some(MissingExp::Never))
+        {
+            problems.push(document.problem("revocation.note_tokens", ENDLESS_NOTES));
+        }
         let policies = policies::read(
             raw.policies,
             raw.routes,
@@ -119,6 +130,9 @@ impl Config {
         }
     }
 }
+
+const ENDLESS_NOTES: &str = "an issuer has `allow_missing_exp` without `max_lifetime`: notes of tokens that never expire would \
+                             never go; say `max_lifetime`, or leave this out";
 
 /// Has the leeway not count for `exp` wherever revocations are looked up: whoever revokes may have the revocation end with
 /// the token, and afterwards nobody can tell.

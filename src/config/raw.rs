@@ -9,9 +9,10 @@ use serde::{Deserialize, Deserializer};
 
 use crate::authz::{OnUnavailable, TokenDemand, TypeDemand};
 use crate::ext_authz::BodyFormat;
-use crate::jwt::{Algorithm, ClaimPath, TokenForm};
+use crate::jwt::{Algorithm, ClaimPath, SecretEncoding, TokenForm};
 use crate::revocation::{Deletions, KeyEncoding, TimeUnit, WithoutClaim};
 
+use super::raw_claims::{OneOrMany, RawRequired};
 use super::revocation::Mode;
 
 #[derive(Default, Deserialize)]
@@ -58,17 +59,25 @@ pub(super) struct RawResponses {
 #[serde(default)]
 pub(super) struct RawIssuer {
     pub name: Option<String>,
-    pub issuer: Option<String>,
+    pub issuer: Option<OneOrMany<String>>,
+    pub issuer_pattern: Option<OneOrMany<String>>,
     pub audiences: Option<Vec<String>>,
     pub algorithms: Option<Vec<Algorithm>>,
     pub leeway: Option<Span>,
     pub token_type: RawTokenType,
-    pub required_claims: Vec<ClaimPath>,
+    pub required_claims: RawRequired,
     pub allow_missing_iss: bool,
+    pub allow_missing_exp: bool,
+    pub max_lifetime: Option<Span>,
+    pub allow_numeric_ids: bool,
+    pub sub_claim: Option<OneOrMany<ClaimPath>>,
+    pub sid_claim: Option<OneOrMany<ClaimPath>>,
+    pub client_claim: Option<OneOrMany<ClaimPath>>,
     pub profile: TokenForm,
     pub verification: RawWho,
     pub metadata_key: Option<String>,
     pub keys: RawKeys,
+    pub refresh_keys: Option<RawKeys>,
 }
 
 /// Who verifies an issuer's signatures.
@@ -111,6 +120,8 @@ pub(super) struct RawKeys {
     pub jwks_file: Option<PathBuf>,
     pub pem_file: Option<PathBuf>,
     pub secret_file: Option<PathBuf>,
+    pub secret_encoding: Option<SecretEncoding>,
+    pub allow_short_secret: bool,
     pub jwks_url: Option<String>,
     pub discovery: bool,
     pub refresh: Option<Span>,

@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 /// A JWS signature algorithm, by its registered name.
 ///
-/// Absent on purpose: `none`, and what the cryptographic library does not offer (ES512, ES256K, Ed448).
+/// Absent on purpose: `none`, and what the cryptographic library does not offer (ES256K, Ed448).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
 #[allow(missing_docs, reason = "the variants are the registered names")]
 pub enum Algorithm {
@@ -20,6 +20,9 @@ pub enum Algorithm {
     PS512,
     ES256,
     ES384,
+    ES512,
+    /// RFC 9864 calls it `Ed25519`; of EdDSA's curves there is no other here.
+    #[serde(alias = "Ed25519")]
     EdDSA,
 }
 
@@ -30,11 +33,12 @@ pub(super) enum KeyType {
     Rsa,
     P256,
     P384,
+    P521,
     Ed25519,
 }
 
 impl Algorithm {
-    pub(super) const ALL: [Self; 12] = [
+    pub(super) const ALL: [Self; 13] = [
         Self::HS256,
         Self::HS384,
         Self::HS512,
@@ -46,6 +50,7 @@ impl Algorithm {
         Self::PS512,
         Self::ES256,
         Self::ES384,
+        Self::ES512,
         Self::EdDSA,
     ];
 
@@ -63,6 +68,7 @@ impl Algorithm {
             Self::PS512 => "PS512",
             Self::ES256 => "ES256",
             Self::ES384 => "ES384",
+            Self::ES512 => "ES512",
             Self::EdDSA => "EdDSA",
         }
     }
@@ -83,6 +89,7 @@ impl Algorithm {
             }
             Self::ES256 => KeyType::P256,
             Self::ES384 => KeyType::P384,
+            Self::ES512 => KeyType::P521,
             Self::EdDSA => KeyType::Ed25519,
         }
     }
@@ -93,7 +100,7 @@ impl Algorithm {
     /// length and below the modulus; the S of EdDSA must be below the order of the group (RFC 8032 §5.1.7).
     pub const fn is_malleable(self) -> bool {
         match self {
-            Self::ES256 | Self::ES384 => true,
+            Self::ES256 | Self::ES384 | Self::ES512 => true,
             Self::HS256
             | Self::HS384
             | Self::HS512
@@ -116,8 +123,9 @@ impl Algorithm {
         }
     }
 
-    pub(super) const fn to_library(self) -> jwt::Algorithm {
-        match self {
+    /// As `jsonwebtoken` has it; `None` for ES512, which it does not know.
+    pub(super) const fn to_library(self) -> Option<jwt::Algorithm> {
+        Some(match self {
             Self::HS256 => jwt::Algorithm::HS256,
             Self::HS384 => jwt::Algorithm::HS384,
             Self::HS512 => jwt::Algorithm::HS512,
@@ -129,7 +137,8 @@ impl Algorithm {
             Self::PS512 => jwt::Algorithm::PS512,
             Self::ES256 => jwt::Algorithm::ES256,
             Self::ES384 => jwt::Algorithm::ES384,
+            Self::ES512 => return None,
             Self::EdDSA => jwt::Algorithm::EdDSA,
-        }
+        })
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::clock::Timestamp;
 
 use super::error::Rejection;
-use super::issuer::{ClaimPath, IssuerProfile};
+use super::issuer::{ClaimPath, IssuerProfile, MissingExp};
 use super::kept::{ClaimText, KeptClaims};
 use super::token_type::TokenType;
 
@@ -70,17 +70,18 @@ impl VerifiedClaims {
         &self.digest
     }
 
-    /// `sub` (RFC 7519 §4.1.2).
+    /// `sub` (RFC 7519 §4.1.2), or the claim that the issuer's profile has for it.
     pub fn subject(&self) -> Option<&str> {
         self.subject.as_deref()
     }
 
-    /// `sid`, the session at the identity provider (OpenID Connect Front-Channel Logout 1.0 §3).
+    /// `sid`, the session at the identity provider (OpenID Connect Front-Channel Logout 1.0 §3), or the claim that the
+    /// issuer's profile has for it.
     pub fn session(&self) -> Option<&str> {
         self.session.as_deref()
     }
 
-    /// The OAuth client: `azp`, else `client_id` (RFC 9068 §2.2).
+    /// The OAuth client: `azp`, else `client_id` (RFC 9068 §2.2), or the claim that the issuer's profile has for it.
     pub fn client(&self) -> Option<&str> {
         self.client.as_deref()
     }
@@ -102,7 +103,7 @@ impl VerifiedClaims {
         self.issued_at
     }
 
-    /// `exp` (RFC 7519 §4.1.4).
+    /// `exp` (RFC 7519 §4.1.4), or when a token without it ends.
     pub fn expires_at(&self) -> Timestamp {
         self.expires_at
     }
@@ -147,7 +148,7 @@ impl VerifiedClaims {
             "{name}{}{}{}, leeway {}s{}",
             time("iat", self.issued_at),
             time("nbf", self.not_before),
-            time("exp", Some(self.expires_at)),
+            time("exp", Some(self.expires_at).filter(|at| *at != NO_EXP)),
             self.leeway.as_secs(),
             if self.grace < self.leeway {
                 ", none for exp"
@@ -178,6 +179,10 @@ pub(super) struct Provenance<'t> {
     pub proxied: bool,
 }
 
+/// When a token without `exp` ends, where nothing else is configured: with the year 9999. Later than anybody cares, and
+/// within what every store can hold.
+pub const NO_EXP: Timestamp = Timestamp::from_secs(253_402_300_799);
+
 /// Seconds that no honest clock shows: far beyond it a NumericDate loses precision and arithmetic its meaning.
 const MAX_NUMERIC_DATE: f64 = 253_402_300_800.0; // the year 10000
 
@@ -200,20 +205,30 @@ impl UnverifiedClaims<'_> {
         now: Timestamp,
         times: Times,
     ) -> Result<VerifiedClaims, Rejection> {
-        let expires_at = self.date("exp")?.ok_or(Rejection::MissingClaim)?;
-        let (client, client_id) = (self.text("azp")?, self.text("client_id")?);
-        let token_type = profile.token_type.of(self.0, provenance.typ)?;
+        let (issued_at, exp) = (self.date("iat")?, self.date("exp")?);
+        let expires_at = match (exp, profile.missing_exp) {
+            (Some(exp), _) => exp,
+            (None, Some(MissingExp::Never)) => NO_EXP,
+            (None, Some(MissingExp::AfterIssue(life))) => {
+                issued_at.ok_or(Rejection::MissingClaim)?.plus(life)
+            }
+            (None, None) => return Err(Rejection::MissingClaim),
+        };
+        let identifiers = profile.identifiers.read(self.0, provenance.proxied)?;
+        let token_type = profile
+            .token_type
+            .of(self.0, provenance.typ, profile.type_of_keys)?;
         let claims = VerifiedClaims {
             issuer: Arc::clone(&profile.name),
             token_type,
-            token_id: self.identifier("jti")?,
+            token_id: identifiers.token_id,
             digest: provenance.digest,
-            subject: self.text("sub")?.map(str::to_owned),
-            session: self.identifier("sid")?,
-            client: client.or(client_id).map(str::to_owned),
+            subject: identifiers.subject,
+            session: identifiers.session,
+            client: identifiers.client,
             kid: provenance.kid.map(str::to_owned),
             key_thumbprint: provenance.key_thumbprint.clone(),
-            issued_at: self.date("iat")?,
+            issued_at,
             not_before: self.date("nbf")?,
             expires_at,
             leeway: profile.leeway,
@@ -223,13 +238,12 @@ impl UnverifiedClaims<'_> {
         claims.judge_times(now, times)?;
         self.check_audience(&profile.audiences)?;
         let by_form = profile.form.required_claims().iter();
-        let all_there = by_form.into_iter().all(|claim| self.0.contains_key(*claim))
-            && profile
-                .required_claims
-                .iter()
-                .all(|claim| claim.find(self.0).is_some());
-        if !all_there {
+        let mut by_form = by_form.into_iter();
+        if !by_form.all(|claim| self.0.contains_key(*claim)) {
             return Err(Rejection::MissingClaim);
+        }
+        for required in &profile.required_claims {
+            required.check(self.0)?;
         }
         Ok(claims)
     }
@@ -249,14 +263,6 @@ impl UnverifiedClaims<'_> {
             (_, []) => Err(Rejection::MissingClaim),
             _ if audiences.iter().any(|a| accepted.iter().any(|x| x == a)) => Ok(()),
             _ => Err(Rejection::WrongAudience),
-        }
-    }
-
-    /// A claim that identifies something: an empty one would be everybody's.
-    fn identifier(&self, claim: &str) -> Result<Option<String>, Rejection> {
-        match self.text(claim)? {
-            Some("") => Err(Rejection::InvalidClaim),
-            text => Ok(text.map(str::to_owned)),
         }
     }
 

@@ -55,11 +55,14 @@ pub enum Rejection {
     /// None of the configured audiences is in `aud` (RFC 7519 §4.1.3).
     #[error("the token is meant for another audience")]
     WrongAudience,
+    /// A claim does not have one of the values that the issuer's configuration demands.
+    #[error("a claim does not have a required value")]
+    WrongClaim,
 }
 
 impl Rejection {
     /// Every reason, for metrics that are made at start.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::TooLarge,
         Self::Malformed,
         Self::Unsupported,
@@ -74,6 +77,7 @@ impl Rejection {
         Self::NotYetValid,
         Self::IssuedInFuture,
         Self::WrongAudience,
+        Self::WrongClaim,
     ];
 
     /// The stable name: metric label, log field and `reason` of the answer.
@@ -93,6 +97,7 @@ impl Rejection {
             Self::NotYetValid => "not_yet_valid",
             Self::IssuedInFuture => "issued_in_future",
             Self::WrongAudience => "wrong_audience",
+            Self::WrongClaim => "wrong_claim",
         }
     }
 }

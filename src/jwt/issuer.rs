@@ -8,7 +8,10 @@ use serde_json::{Map, Value};
 
 use super::algorithm::Algorithm;
 use super::demand::KeyDemand;
+use super::identifiers::IdentifierRules;
+use super::iss::IssPattern;
 use super::key::KeySet;
+use super::required::RequiredClaim;
 use super::token_type::{TokenType, TokenTypeRule};
 
 /// What the tokens of an issuer must say.
@@ -18,6 +21,10 @@ pub struct IssuerProfile {
     pub name: Arc<str>,
     /// The value of `iss`, compared as it stands (RFC 7519 §4.1.1); `None` where none of its tokens has one.
     pub issuer: Option<String>,
+    /// More values of `iss`, for the same keys.
+    pub more_issuers: Vec<String>,
+    /// Patterns of values of `iss`. A value that patterns of two issuers match is nobody's.
+    pub issuer_patterns: Vec<IssPattern>,
     /// Whether a token without `iss` is one of its own. Such a token names nobody whose keys to try, so of all issuers
     /// of a verifier one at most may say so.
     pub missing_iss: bool,
@@ -32,8 +39,15 @@ pub struct IssuerProfile {
     pub exact_exp: Vec<TokenType>,
     /// Where a token says of which type it is.
     pub token_type: TokenTypeRule,
-    /// Which claims must be there beside `exp`.
-    pub required_claims: Vec<ClaimPath>,
+    /// The type of the tokens that the keys sign, where other types have keys of their own. A token that says that it is of
+    /// another type is of none.
+    pub type_of_keys: Option<TokenType>,
+    /// By which claims a token, its user, session and client are known.
+    pub identifiers: IdentifierRules,
+    /// Whether a token may do without `exp`, and when it ends then.
+    pub missing_exp: Option<MissingExp>,
+    /// Which claims must be there beside `exp`, and what they must say.
+    pub required_claims: Vec<RequiredClaim>,
     /// What else the form of its tokens follows.
     pub form: TokenForm,
     /// Which claims verified tokens keep, see [`VerifiedClaims::claim`](super::VerifiedClaims::claim).
@@ -46,12 +60,17 @@ impl Default for IssuerProfile {
         Self {
             name: Arc::from(""),
             issuer: None,
+            more_issuers: Vec::new(),
+            issuer_patterns: Vec::new(),
             missing_iss: false,
             audiences: Vec::new(),
             algorithms: Vec::new(),
             leeway: Duration::ZERO,
             exact_exp: TokenType::ALL.to_vec(),
             token_type: TokenTypeRule::default(),
+            type_of_keys: None,
+            identifiers: IdentifierRules::default(),
+            missing_exp: None,
             required_claims: Vec::new(),
             form: TokenForm::default(),
             kept_claims: Arc::default(),
@@ -60,6 +79,11 @@ impl Default for IssuerProfile {
 }
 
 impl IssuerProfile {
+    /// The values of `iss` that are no patterns.
+    pub fn fixed_issuers(&self) -> impl Iterator<Item = &String> {
+        self.issuer.iter().chain(&self.more_issuers)
+    }
+
     /// By how much a token of this type may outlive its `exp`.
     pub(super) fn grace_of(&self, token_type: TokenType) -> Duration {
         match self.exact_exp.contains(&token_type) {
@@ -67,6 +91,15 @@ impl IssuerProfile {
             false => self.leeway,
         }
     }
+}
+
+/// When a token without `exp` ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MissingExp {
+    /// Never: see [`NO_EXP`](super::NO_EXP).
+    Never,
+    /// So long after `iat`, which it must have.
+    AfterIssue(Duration),
 }
 
 /// What a token looks like.
@@ -112,7 +145,12 @@ pub struct ClaimPath(pub String);
 impl ClaimPath {
     /// The value there, unless it is null.
     pub(super) fn find<'c>(&self, claims: &'c Map<String, Value>) -> Option<&'c Value> {
-        let value = match self.0.strip_prefix('/') {
+        self.value(claims).filter(|value| !value.is_null())
+    }
+
+    /// The value there, whatever it is.
+    pub(super) fn value<'c>(&self, claims: &'c Map<String, Value>) -> Option<&'c Value> {
+        Some(match self.0.strip_prefix('/') {
             None => claims.get(&self.0)?,
             Some(path) => {
                 let (first, rest) = path.split_once('/').unwrap_or((path, ""));
@@ -123,8 +161,7 @@ impl ClaimPath {
                     top.pointer(&format!("/{rest}"))?
                 }
             }
-        };
-        (!value.is_null()).then_some(value)
+        })
     }
 }
 
@@ -138,6 +175,8 @@ pub struct Issuer {
     file_demand: Option<KeyDemand>,
     /// Under which key the proxy puts the claims that it has verified.
     proxied: Option<String>,
+    /// The keys that refresh tokens are signed with, where they have their own.
+    refresh: Option<Arc<Issuer>>,
 }
 
 impl Issuer {
@@ -149,6 +188,7 @@ impl Issuer {
             demand: None,
             file_demand: None,
             proxied: None,
+            refresh: None,
         }
     }
 
@@ -160,6 +200,7 @@ impl Issuer {
             demand: Some(demand),
             file_demand: None,
             proxied: None,
+            refresh: None,
         }
     }
 
@@ -171,7 +212,22 @@ impl Issuer {
             demand: None,
             file_demand: None,
             proxied: Some(key),
+            refresh: None,
         }
+    }
+
+    /// The same issuer, whose refresh tokens are signed with the keys of `refresh` and no others, and whose other tokens are
+    /// not: the same issuer with its other keys.
+    #[must_use]
+    pub fn with_refresh_keys(self, refresh: Arc<Self>) -> Self {
+        Self {
+            refresh: Some(refresh),
+            ..self
+        }
+    }
+
+    pub(super) fn refresh(&self) -> Option<&Arc<Self>> {
+        self.refresh.as_ref()
     }
 
     pub(super) fn proxy_key(&self) -> Option<&str> {

@@ -12,7 +12,7 @@ use super::algorithm::{Algorithm, KeyType};
 use super::key::{KeySet, VerificationKey};
 
 /// More keys than this are no issuer's.
-const MAX_KEYS: usize = 100;
+const MAX_KEYS: usize = 1000;
 
 /// Reads a key set. Returns the usable keys and, for each key that is left out, why.
 pub fn parse_set(json: &[u8], allowed: &[Algorithm]) -> Result<(KeySet, Vec<String>), String> {
@@ -75,7 +75,6 @@ fn parse_key(jwk: &Map<String, Value>, allowed: &[Algorithm]) -> Result<Verifica
     {
         return Err("`key_ops` has no `verify`".to_owned());
     }
-    let (key_type, key) = material(jwk)?;
     let allowed = match text(jwk, "alg")? {
         None => allowed.to_vec(),
         Some(name) => {
@@ -89,6 +88,10 @@ fn parse_key(jwk: &Map<String, Value>, allowed: &[Algorithm]) -> Result<Verifica
         }
     };
     let kid = text(jwk, "kid")?.map(str::to_owned);
+    if required(jwk, "kty")? == "oct" {
+        return VerificationKey::of_secret(kid, &bytes(jwk, "k")?, &allowed);
+    }
+    let (key_type, key) = material(jwk)?;
     VerificationKey::new(kid, key_type, key, &allowed)
 }
 
@@ -98,11 +101,11 @@ fn material(jwk: &Map<String, Value>) -> Result<(KeyType, DecodingKey), String> 
             let (n, e) = (bytes(jwk, "n")?, bytes(jwk, "e")?);
             Ok((KeyType::Rsa, DecodingKey::from_rsa_raw_components(&n, &e)))
         }
-        ("EC", Some(curve @ ("P-256" | "P-384"))) => {
-            let key_type = if curve == "P-256" {
-                KeyType::P256
-            } else {
-                KeyType::P384
+        ("EC", Some(curve @ ("P-256" | "P-384" | "P-521"))) => {
+            let key_type = match curve {
+                "P-256" => KeyType::P256,
+                "P-384" => KeyType::P384,
+                _ => KeyType::P521,
             };
             let (x, y) = (bytes(jwk, "x")?, bytes(jwk, "y")?);
             // An uncompressed point (SEC 1 §2.3.3), which is what the library verifies with.
@@ -115,7 +118,6 @@ fn material(jwk: &Map<String, Value>) -> Result<(KeyType, DecodingKey), String> 
             KeyType::Ed25519,
             DecodingKey::from_ed_der(&bytes(jwk, "x")?),
         )),
-        ("oct", _) => Ok((KeyType::Secret, DecodingKey::from_secret(&bytes(jwk, "k")?))),
         _ => Err("`kty` or `crv` is not supported".to_owned()),
     }
 }

@@ -3,6 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use aws_lc_rs::signature::{ECDSA_P521_SHA512_FIXED, UnparsedPublicKey};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
 
 use super::algorithm::{Algorithm, KeyType};
@@ -62,6 +65,37 @@ impl VerificationKey {
         })
     }
 
+    /// Binds a secret that may be too short for some of the `allowed` algorithms to the others.
+    pub(super) fn of_secret(
+        kid: Option<String>,
+        secret: &[u8],
+        allowed: &[Algorithm],
+    ) -> Result<Self, String> {
+        let long_enough = |a: &&Algorithm| secret.len() >= a.min_secret_bytes();
+        let hmac = || allowed.iter().filter(|a| a.key_type() == KeyType::Secret);
+        let served: Vec<_> = hmac().filter(long_enough).copied().collect();
+        // Where it serves none, the error says why.
+        let algorithms = if served.is_empty() { allowed } else { &served };
+        let key = DecodingKey::from_secret(secret);
+        Self::new(kid, KeyType::Secret, key, algorithms)
+    }
+
+    /// Binds a secret that may be too short for any algorithm (RFC 7518 §3.2): whoever has one token can try such secrets at
+    /// home. An empty one is none.
+    pub(super) fn of_any_secret(secret: &[u8], allowed: &[Algorithm]) -> Result<Self, String> {
+        let hmac = |a: &&Algorithm| a.key_type() == KeyType::Secret;
+        let algorithms: Vec<_> = allowed.iter().filter(hmac).copied().collect();
+        if algorithms.is_empty() || secret.is_empty() {
+            return Self::of_secret(None, secret, allowed);
+        }
+        Ok(Self {
+            kid: None,
+            thumbprint: None,
+            algorithms,
+            key: DecodingKey::from_secret(secret),
+        })
+    }
+
     pub(super) fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
     }
@@ -82,14 +116,28 @@ impl VerificationKey {
         signature: &str,
         algorithm: Algorithm,
     ) -> bool {
-        self.serves(algorithm)
-            && jsonwebtoken::crypto::verify(
-                signature,
-                signing_input.as_bytes(),
-                &self.key,
-                algorithm.to_library(),
-            )
-            .unwrap_or(false)
+        if !self.serves(algorithm) {
+            return false;
+        }
+        let message = signing_input.as_bytes();
+        let verified = match algorithm.to_library() {
+            Some(known) => jsonwebtoken::crypto::verify(signature, message, &self.key, known),
+            None => return self.verifies_es512(message, signature),
+        };
+        verified.unwrap_or(false)
+    }
+
+    /// ES512 (RFC 7518 §3.4), which `jsonwebtoken` does not offer.
+    fn verifies_es512(&self, message: &[u8], signature: &str) -> bool {
+        let (Ok(point), Ok(signature)) = (
+            self.key.try_get_as_bytes(),
+            URL_SAFE_NO_PAD.decode(signature),
+        ) else {
+            return false;
+        };
+        UnparsedPublicKey::new(&ECDSA_P521_SHA512_FIXED, point)
+            .verify(message, &signature)
+            .is_ok()
     }
 }
 
@@ -130,6 +178,7 @@ fn check_strength(
         }
         KeyType::P256 => expect_length(bytes("P-256")?, 65, "P-256")?,
         KeyType::P384 => expect_length(bytes("P-384")?, 97, "P-384")?,
+        KeyType::P521 => expect_length(bytes("P-521")?, 133, "P-521")?,
         KeyType::Ed25519 => expect_length(bytes("Ed25519")?, 32, "Ed25519")?,
     }
     Ok(())

@@ -4,6 +4,9 @@ use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::alphabet::{STANDARD, URL_SAFE};
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use jsonwebtoken::DecodingKey;
 
 use super::algorithm::{Algorithm, KeyType};
@@ -22,8 +25,79 @@ pub enum KeyFile {
     Jwks(PathBuf),
     /// One public key in PEM: `PUBLIC KEY` (RFC 5280) or `RSA PUBLIC KEY` (RFC 8017).
     Pem(PathBuf),
-    /// The bytes of an HMAC secret; one line end at the end of the file is not part of it.
-    Secret(PathBuf),
+    /// An HMAC secret.
+    Secret(SecretFile),
+}
+
+/// A file with an HMAC secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretFile {
+    /// The file. One line end at its end is not part of the secret.
+    pub path: PathBuf,
+    /// How the secret is written there.
+    pub encoding: SecretEncoding,
+    /// Whether it may be shorter than the hash (RFC 7518 §3.2).
+    pub allow_short: bool,
+}
+
+impl From<PathBuf> for SecretFile {
+    /// The secret as it stands in the file, long enough.
+    fn from(path: PathBuf) -> Self {
+        Self {
+            path,
+            encoding: SecretEncoding::default(),
+            allow_short: false,
+        }
+    }
+}
+
+/// How a secret is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum SecretEncoding {
+    /// As it is.
+    #[default]
+    Raw,
+    /// In base64 (RFC 4648 §4), with or without padding.
+    Base64,
+    /// In base64url (RFC 4648 §5), with or without padding.
+    Base64url,
+    /// In hexadecimal digits.
+    Hex,
+}
+
+impl SecretEncoding {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Raw => "raw",
+            Self::Base64 => "base64",
+            Self::Base64url => "base64url",
+            Self::Hex => "hex",
+        }
+    }
+
+    fn decode(self, text: &[u8]) -> Option<Vec<u8>> {
+        match self {
+            Self::Raw => Some(text.to_vec()),
+            Self::Base64 => GeneralPurpose::new(&STANDARD, LENIENT).decode(text).ok(),
+            Self::Base64url => GeneralPurpose::new(&URL_SAFE, LENIENT).decode(text).ok(),
+            Self::Hex => hex(text),
+        }
+    }
+}
+
+/// Libraries read secrets with or without padding, and whatever the last bits say.
+const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
+    .with_decode_padding_mode(DecodePaddingMode::Indifferent)
+    .with_decode_allow_trailing_bits(true);
+
+fn hex(text: &[u8]) -> Option<Vec<u8>> {
+    let digit = |b: u8| char::from(b).to_digit(16);
+    let byte = |pair: &[u8]| match pair {
+        [high, low] => u8::try_from(digit(*high)? << 4 | digit(*low)?).ok(),
+        _ => None,
+    };
+    text.chunks(2).map(byte).collect()
 }
 
 /// Keys, and notes on those that were left out.
@@ -53,7 +127,7 @@ impl KeyFile {
         let loaded = match self {
             Self::Jwks(_) => jwk::parse_set(content, allowed),
             Self::Pem(_) => pem(content, allowed).map(single),
-            Self::Secret(_) => secret(content, allowed).map(single),
+            Self::Secret(file) => file.parse(content, allowed).map(single),
         };
         loaded.map_err(|problem| KeyError::Unusable {
             path: self.path().to_owned(),
@@ -64,7 +138,8 @@ impl KeyFile {
     /// The file's path.
     pub fn path(&self) -> &Path {
         match self {
-            Self::Jwks(path) | Self::Pem(path) | Self::Secret(path) => path,
+            Self::Jwks(path) | Self::Pem(path) => path,
+            Self::Secret(file) => &file.path,
         }
     }
 }
@@ -116,27 +191,33 @@ fn pem(content: &[u8], allowed: &[Algorithm]) -> Result<VerificationKey, String>
         return VerificationKey::new(None, KeyType::Rsa, key, allowed);
     }
     if let Ok(key) = DecodingKey::from_ec_pem(content) {
-        // An uncompressed point is 1 + 2 × 32 bytes on P-256 and 1 + 2 × 48 on P-384.
+        // An uncompressed point is 1 + 2 × 32 bytes on P-256, 1 + 2 × 48 on P-384 and 1 + 2 × 66 on P-521.
         let key_type = match key.try_get_as_bytes().map(<[u8]>::len) {
             Ok(65) => KeyType::P256,
             Ok(97) => KeyType::P384,
-            _ => return Err("an EC key on another curve than P-256 or P-384".to_owned()),
+            Ok(133) => KeyType::P521,
+            _ => return Err("an EC key on another curve than P-256, P-384 or P-521".to_owned()),
         };
         return VerificationKey::new(None, key_type, key, allowed);
     }
     if let Ok(key) = DecodingKey::from_ed_pem(content) {
         return VerificationKey::new(None, KeyType::Ed25519, key, allowed);
     }
-    Err("not an RSA, P-256, P-384 or Ed25519 public key".to_owned())
+    Err("not an RSA, P-256, P-384, P-521 or Ed25519 public key".to_owned())
 }
 
-fn secret(content: &[u8], allowed: &[Algorithm]) -> Result<VerificationKey, String> {
-    let content = content.strip_suffix(b"\n").unwrap_or(content);
-    let content = content.strip_suffix(b"\r").unwrap_or(content);
-    VerificationKey::new(
-        None,
-        KeyType::Secret,
-        DecodingKey::from_secret(content),
-        allowed,
-    )
+impl SecretFile {
+    fn parse(&self, content: &[u8], allowed: &[Algorithm]) -> Result<VerificationKey, String> {
+        let content = content.strip_suffix(b"\n").unwrap_or(content);
+        let content = content.strip_suffix(b"\r").unwrap_or(content);
+        let secret = self
+            .encoding
+            .decode(content)
+            .ok_or_else(|| format!("not {}", self.encoding.as_str()))?;
+        if self.allow_short {
+            return VerificationKey::of_any_secret(&secret, allowed);
+        }
+        let key = DecodingKey::from_secret(&secret);
+        VerificationKey::new(None, KeyType::Secret, key, allowed)
+    }
 }

@@ -108,7 +108,8 @@ impl Verifier {
             | Rejection::Expired
             | Rejection::NotYetValid
             | Rejection::IssuedInFuture
-            | Rejection::WrongAudience => false,
+            | Rejection::WrongAudience
+            | Rejection::WrongClaim => false,
         }
     }
 

@@ -36,6 +36,7 @@ fn required_members(key_type: KeyType, key: &DecodingKey) -> Option<String> {
         }
         KeyType::P256 => "P-256",
         KeyType::P384 => "P-384",
+        KeyType::P521 => "P-521",
     };
     // An uncompressed point (SEC 1 §2.3.3): 4, x, y.
     let (_, point) = key.try_get_as_bytes().ok()?.split_first()?;

@@ -72,38 +72,42 @@ const USUAL_CLAIMS: [&str; 5] = ["type", "typ", "token_type", "token_use", "toke
 impl TokenTypeRule {
     /// The type of a token with these claims and this `typ` (as [`Header`](super::header::Header) has it) in its header.
     ///
-    /// It is an access token only if nothing in it says that it is something else.
+    /// It is an access token only if nothing in it says that it is something else. `by_key` is the type of the tokens that
+    /// its key signs, where types have keys of their own: a token that says that it is of another type is of none.
     pub(super) fn of(
         &self,
         claims: &Map<String, Value>,
         typ: Option<&str>,
+        by_key: Option<TokenType>,
     ) -> Result<TokenType, Rejection> {
         let by_claims = match self {
             Self::Usual => usual(claims)?,
             Self::Named(names) => names.of(claims)?,
         };
-        Ok(narrower(by_claims, typ.and_then(said_by)))
+        Ok(match (narrower(by_claims, typ.and_then(said_by)), by_key) {
+            (said, None) => said.unwrap_or(TokenType::Access),
+            (None, Some(by_key)) => by_key,
+            (Some(said), Some(by_key)) if said == by_key => said,
+            (Some(_), Some(_)) => TokenType::Other,
+        })
     }
 }
 
 impl TokenTypeNames {
-    fn of(&self, claims: &Map<String, Value>) -> Result<TokenType, Rejection> {
+    fn of(&self, claims: &Map<String, Value>) -> Result<Option<TokenType>, Rejection> {
         let is = |values: &[String], said: &str| values.iter().any(|value| value == said);
         Ok(match claims.get(&self.claim) {
-            None => TokenType::Access,
-            Some(Value::String(said)) if is(&self.access, said) => TokenType::Access,
-            Some(Value::String(said)) if is(&self.refresh, said) => TokenType::Refresh,
-            Some(Value::String(_)) => TokenType::Other,
+            None => None,
+            Some(Value::String(said)) if is(&self.access, said) => Some(TokenType::Access),
+            Some(Value::String(said)) if is(&self.refresh, said) => Some(TokenType::Refresh),
+            Some(Value::String(_)) => Some(TokenType::Other),
             Some(_) => return Err(Rejection::InvalidClaim),
         })
     }
 }
 
-fn usual(claims: &Map<String, Value>) -> Result<TokenType, Rejection> {
-    let mut found = match is_security_event(claims) {
-        true => TokenType::Other,
-        false => TokenType::Access,
-    };
+fn usual(claims: &Map<String, Value>) -> Result<Option<TokenType>, Rejection> {
+    let mut found = is_security_event(claims).then_some(TokenType::Other);
     for claim in USUAL_CLAIMS {
         found = match claims.get(claim) {
             None | Some(Value::Null) => found,
@@ -114,13 +118,15 @@ fn usual(claims: &Map<String, Value>) -> Result<TokenType, Rejection> {
     Ok(found)
 }
 
-/// What a token is that is known to be `found`, and of which one more place says something.
-fn narrower(found: TokenType, said: Option<TokenType>) -> TokenType {
-    match (found, said) {
-        (found, None | Some(TokenType::Access)) => found,
-        (TokenType::Access | TokenType::Refresh, Some(TokenType::Refresh)) => TokenType::Refresh,
-        (_, Some(TokenType::Other)) | (TokenType::Other, Some(_)) => TokenType::Other,
-    }
+/// What two places say together: the one that is further from an access token counts.
+fn narrower(one: Option<TokenType>, other: Option<TokenType>) -> Option<TokenType> {
+    let rank = |said: &Option<TokenType>| match said {
+        None => 0,
+        Some(TokenType::Access) => 1,
+        Some(TokenType::Refresh) => 2,
+        Some(TokenType::Other) => 3,
+    };
+    [one, other].into_iter().max_by_key(rank).flatten()
 }
 
 /// What a usual word, in lower case, means; `None` for one that says nothing about the type.

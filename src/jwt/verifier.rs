@@ -23,6 +23,8 @@ pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 #[derive(Debug)]
 pub struct Verifier {
     issuers: HashMap<String, Arc<Issuer>>,
+    /// Those who have patterns of `iss`, tried where no value is the same.
+    by_pattern: Vec<Arc<Issuer>>,
     /// Whose the tokens without `iss` are.
     without_iss: Option<Arc<Issuer>>,
 }
@@ -32,26 +34,31 @@ impl Verifier {
     pub fn new(issuers: impl IntoIterator<Item = Arc<Issuer>>) -> Self {
         let mut verifier = Self {
             issuers: HashMap::new(),
+            by_pattern: Vec::new(),
             without_iss: None,
         };
         for issuer in issuers {
             if issuer.profile().missing_iss {
                 verifier.without_iss = Some(Arc::clone(&issuer));
             }
-            if let Some(iss) = issuer.profile().issuer.clone() {
-                verifier.issuers.insert(iss, issuer);
+            let profile = issuer.profile();
+            for iss in profile.fixed_issuers() {
+                verifier.issuers.insert(iss.clone(), Arc::clone(&issuer));
+            }
+            if !profile.issuer_patterns.is_empty() {
+                verifier.by_pattern.push(issuer);
             }
         }
         verifier
     }
 
     pub(super) fn issuers(&self) -> impl Iterator<Item = &Arc<Issuer>> {
-        self.issuers.values()
+        self.issuers.values().chain(&self.by_pattern)
     }
 
     /// The leeway of the issuer of this configured name; `None` where there is none of the name.
     pub fn leeway_of(&self, name: &str) -> Option<Duration> {
-        let mut issuers = self.issuers.values().chain(&self.without_iss);
+        let mut issuers = self.issuers().chain(&self.without_iss);
         let issuer = issuers.find(|issuer| &*issuer.profile().name == name)?;
         Some(issuer.profile().leeway)
     }
@@ -59,8 +66,24 @@ impl Verifier {
     /// Whose token it is that says this, or nothing, in `iss`.
     pub(super) fn issuer(&self, iss: Option<&str>) -> Result<&Arc<Issuer>, Rejection> {
         match iss {
-            Some(iss) => self.issuers.get(iss).ok_or(Rejection::UnknownIssuer),
+            Some(iss) => match self.issuers.get(iss) {
+                Some(issuer) => Ok(issuer),
+                None => self.matching(iss).ok_or(Rejection::UnknownIssuer),
+            },
             None => self.without_iss.as_ref().ok_or(Rejection::MissingClaim),
+        }
+    }
+
+    /// The one issuer with a pattern that matches; of two, neither.
+    fn matching(&self, iss: &str) -> Option<&Arc<Issuer>> {
+        let patterns = |issuer: &&Arc<Issuer>| {
+            let patterns = &issuer.profile().issuer_patterns;
+            patterns.iter().any(|pattern| pattern.matches(iss))
+        };
+        let mut matching = self.by_pattern.iter().filter(patterns);
+        match (matching.next(), matching.next()) {
+            (Some(issuer), None) => Some(issuer),
+            _ => None,
         }
     }
 
@@ -121,6 +144,13 @@ impl Verifier {
         }
         trace.passed(Stage::Algorithm, || header.algorithm.as_str().to_owned());
 
+        // Refresh tokens may have keys of their own. Which they are, only the signature says.
+        let refresh = issuer.refresh();
+        let issuer = match refresh.filter(|refresh| has_signed(refresh, &header, &token)) {
+            Some(refresh) => refresh,
+            None => issuer,
+        };
+        let profile = issuer.profile();
         let keys = issuer.keys();
         let key = keys
             .select(header.kid, header.algorithm)
@@ -154,6 +184,13 @@ impl Verifier {
         trace.passed(Stage::Claims, || claims.describe(now));
         Ok((claims, Arc::clone(issuer), Arc::clone(&keys)))
     }
+}
+
+/// Whether the token's signature is of one of the issuer's present keys.
+fn has_signed(issuer: &Issuer, header: &Header<'_>, token: &CompactToken<'_>) -> bool {
+    let keys = issuer.keys();
+    let key = keys.select(header.kid, header.algorithm);
+    key.is_ok_and(|key| key.verifies(token.signing_input, token.signature, header.algorithm))
 }
 
 /// The answer when a token's key is not there.

@@ -15,6 +15,7 @@ const pairs = {
   rsa: generateKeyPairSync("rsa", { modulusLength: 2048 }),
   ES256: generateKeyPairSync("ec", { namedCurve: "P-256" }),
   ES384: generateKeyPairSync("ec", { namedCurve: "P-384" }),
+  ES512: generateKeyPairSync("ec", { namedCurve: "P-521" }),
   EdDSA: generateKeyPairSync("ed25519"),
 };
 const pair = (algorithm) => pairs[algorithm] ?? pairs.rsa;
@@ -50,5 +51,5 @@ async function write(name, algorithms, sign) {
   writeFileSync(`${directory}/${name}.json`, `${JSON.stringify(content, null, 1)}\n`);
 }
 
-await write("jose", [...families, "ES256", "ES384", "EdDSA"], byJose);
-await write("jsonwebtoken", [...families, "ES256", "ES384"], byJsonwebtoken);
+await write("jose", [...families, "ES256", "ES384", "ES512", "EdDSA"], byJose);
+await write("jsonwebtoken", [...families, "ES256", "ES384", "ES512"], byJsonwebtoken);

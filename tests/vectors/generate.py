@@ -22,6 +22,7 @@ SECRET = secrets.token_bytes(64)
 RSA = rsa.generate_private_key(public_exponent=65537, key_size=2048)
 P256 = ec.generate_private_key(ec.SECP256R1())
 P384 = ec.generate_private_key(ec.SECP384R1())
+P521 = ec.generate_private_key(ec.SECP521R1())
 ED25519 = ed25519.Ed25519PrivateKey.generate()
 
 
@@ -33,6 +34,8 @@ def key_for(algorithm):
         return P256, ECAlgorithm.to_jwk(P256.public_key(), as_dict=True)
     if algorithm == "ES384":
         return P384, ECAlgorithm.to_jwk(P384.public_key(), as_dict=True)
+    if algorithm == "ES512":
+        return P521, ECAlgorithm.to_jwk(P521.public_key(), as_dict=True)
     if algorithm == "EdDSA":
         return ED25519, OKPAlgorithm.to_jwk(ED25519.public_key(), as_dict=True)
     return RSA, RSAAlgorithm.to_jwk(RSA.public_key(), as_dict=True)
@@ -45,7 +48,7 @@ def vector(algorithm, token, jwk, token_type="access"):
 
 def pyjwt():
     families = ["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512"]
-    for algorithm in families + ["ES256", "ES384", "EdDSA"]:
+    for algorithm in families + ["ES256", "ES384", "ES512", "EdDSA"]:
         key, jwk = key_for(algorithm)
         claims = CLAIMS | {"jti": f"pyjwt-{algorithm}"}
         yield vector(algorithm, jwt.encode(claims, key, algorithm, headers={"kid": "k"}), jwk)

@@ -10,6 +10,7 @@ use super::{ALGORITHMS, Algorithm, Signer, b64, claims_but, now, token, verifier
 /// The orders of the groups (FIPS 186-5, SP 800-186 §3.2.1; RFC 8032 §5.1), the last with its lowest byte first.
 const P256: &str = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
 const P384: &str = "ffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf581a0db248b0a77aecec196accc52973";
+const P521: &str = "01fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffa51868783bf2f966b7fcc0148f709a5d03bb5c9b8899c47aebb6fb71e91386409";
 const ED25519: &str = "edd3f55c1a631258d69cf7a2def9de1400000000000000000000000000000010";
 
 fn bytes(hex: &str) -> Vec<u8> {
@@ -53,8 +54,12 @@ fn others(algorithm: &str, signature: &[u8]) -> Option<Vec<Vec<u8>>> {
     let (first, second) = signature.split_at(half);
     let longer = [&[0][..], signature].concat();
     Some(match algorithm {
-        "ES256" | "ES384" => {
-            let order = bytes(if algorithm == "ES256" { P256 } else { P384 });
+        "ES256" | "ES384" | "ES512" => {
+            let order = bytes(match algorithm {
+                "ES256" => P256,
+                "ES384" => P384,
+                _ => P521,
+            });
             vec![[first, &difference(&order, second)].concat()]
         }
         "EdDSA" => {

@@ -8,6 +8,7 @@ mod malleable;
 mod negative;
 mod profile;
 mod properties;
+mod shapes;
 mod signer;
 mod thumbprint;
 mod token_types;
@@ -65,6 +66,7 @@ pub(crate) fn all_keys() -> KeySet {
         of("RS256", "rsa"),
         of("ES256", "p256"),
         of("ES384", "p384"),
+        of("ES512", "p521"),
         of("EdDSA", "ed25519"),
     ])
 }
@@ -73,6 +75,7 @@ fn kid_for(algorithm: &str) -> &'static str {
     match algorithm {
         "ES256" => "p256",
         "ES384" => "p384",
+        "ES512" => "p521",
         "EdDSA" => "ed25519",
         hmac if hmac.starts_with("HS") => "secret",
         _ => "rsa",

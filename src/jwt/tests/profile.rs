@@ -1,6 +1,7 @@
 //! What an issuer's profile adds to the rules for all tokens.
 
 use super::*;
+use crate::jwt::RequiredClaim;
 use crate::jwt::error::Rejection;
 use crate::jwt::issuer::ClaimPath;
 
@@ -48,7 +49,7 @@ fn an_access_token_of_rfc_9068_says_so_and_has_all_that_it_must_have() {
 fn required_claims_must_be_there_and_not_null() {
     let required = |path: &str| {
         let profile = IssuerProfile {
-            required_claims: vec![ClaimPath(path.to_owned())],
+            required_claims: vec![RequiredClaim::present(ClaimPath(path.to_owned()))],
             ..profile()
         };
         verifier_with(profile, all_keys())

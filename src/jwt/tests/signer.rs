@@ -11,9 +11,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 /// Every algorithm that is supported.
-pub const ALGORITHMS: [&str; 12] = [
+pub const ALGORITHMS: [&str; 13] = [
     "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256",
-    "ES384", "EdDSA",
+    "ES384", "ES512", "EdDSA",
 ];
 
 /// A key pair or a secret.
@@ -22,6 +22,7 @@ pub enum Signer {
     Rsa(RsaKeyPair),
     P256(EcdsaKeyPair),
     P384(EcdsaKeyPair),
+    P521(EcdsaKeyPair),
     Ed25519(Ed25519KeyPair),
 }
 
@@ -32,6 +33,9 @@ static P256: LazyLock<Signer> = LazyLock::new(Signer::p256);
 static P384: LazyLock<Signer> = LazyLock::new(|| {
     Signer::P384(EcdsaKeyPair::generate(&signature::ECDSA_P384_SHA384_FIXED_SIGNING).unwrap())
 });
+static P521: LazyLock<Signer> = LazyLock::new(|| {
+    Signer::P521(EcdsaKeyPair::generate(&signature::ECDSA_P521_SHA512_FIXED_SIGNING).unwrap())
+});
 static ED25519: LazyLock<Signer> = LazyLock::new(Signer::ed25519);
 
 impl Signer {
@@ -40,6 +44,7 @@ impl Signer {
         match algorithm {
             "ES256" => &P256,
             "ES384" => &P384,
+            "ES512" => &P521,
             "EdDSA" => &ED25519,
             hmac if hmac.starts_with("HS") => &SECRET,
             _ => &RSA,
@@ -73,6 +78,10 @@ impl Signer {
                 let (x, y) = point(key.public_key().as_ref());
                 json!({ "kty": "EC", "crv": "P-384", "x": x, "y": y })
             }
+            Self::P521(key) => {
+                let (x, y) = point(key.public_key().as_ref());
+                json!({ "kty": "EC", "crv": "P-521", "x": x, "y": y })
+            }
             Self::Ed25519(key) => {
                 json!({ "kty": "OKP", "crv": "Ed25519", "x": b64(key.public_key().as_ref()) })
             }
@@ -89,7 +98,9 @@ impl Signer {
         match self {
             Self::Secret(_) => Vec::new(),
             Self::Rsa(key) => key.public_key().as_ref().to_vec(),
-            Self::P256(key) | Self::P384(key) => key.public_key().as_ref().to_vec(),
+            Self::P256(key) | Self::P384(key) | Self::P521(key) => {
+                key.public_key().as_ref().to_vec()
+            }
             Self::Ed25519(key) => key.public_key().as_ref().to_vec(),
         }
     }
@@ -121,7 +132,7 @@ impl Signer {
                 key.sign(encoding, &random, message, &mut out).unwrap();
                 out
             }
-            Self::P256(key) | Self::P384(key) => {
+            Self::P256(key) | Self::P384(key) | Self::P521(key) => {
                 key.sign(&random, message).unwrap().as_ref().to_vec()
             }
             Self::Ed25519(key) => key.sign(message).as_ref().to_vec(),
