@@ -44,7 +44,7 @@ fn algorithms() -> Vec<Algorithm> {
 fn verifier() -> Verifier {
     install_crypto().unwrap();
     let allowed = algorithms();
-    let kinds = ["HS256", "RS256", "ES256", "ES384", "EdDSA"];
+    let kinds = ["HS256", "RS256", "ES256", "ES384", "ES512", "EdDSA"];
     let keys: Vec<_> = kinds.iter().map(|a| Signer::of(a).jwk(None)).collect();
     let jwks = json!({ "keys": keys }).to_string();
     let (keys, _) = parse_set(jwks.as_bytes(), &allowed).unwrap();
@@ -133,6 +133,7 @@ fn bare(algorithm: &str) -> Bare {
         "PS512" => &signature::RSA_PSS_2048_8192_SHA512,
         "ES256" => &signature::ECDSA_P256_SHA256_FIXED,
         "ES384" => &signature::ECDSA_P384_SHA384_FIXED,
+        "ES512" => &signature::ECDSA_P521_SHA512_FIXED,
         _ => &signature::ED25519,
     };
     let key = UnparsedPublicKey::new(verification, Signer::of(algorithm).public_key());

@@ -9,10 +9,7 @@ use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublic
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use revoxy::clock::Timestamp;
-use revoxy::jwt::{
-    Algorithm, Issuer, IssuerProfile, KeySet, Verifier, install_crypto,
-    parse_set,
-};
+use revoxy::jwt::{Algorithm, Issuer, IssuerProfile, KeySet, Verifier, install_crypto, parse_set};
 use serde_json::{Value, json};
 
 /// The issuer whose tokens Revoxy verifies itself.

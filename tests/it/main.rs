@@ -42,6 +42,7 @@ mod revoke;
 mod safety;
 mod sentinel;
 mod sentinel_tls;
+mod shapes;
 mod signing_keys;
 mod sleep;
 mod slow_keys;

@@ -189,6 +189,88 @@ fn what_is_left_out_has_its_default() {
 }
 
 #[test]
+fn a_relaxation_that_makes_no_sense_is_refused_at_its_place() {
+    let secret = "keys: { secret_file: s }, algorithms: [HS256]";
+    for (issuer, expected) in [
+        (
+            format!("issuer: a, {secret}, max_lifetime: 1h"),
+            "issuers.0.max_lifetime: goes with `allow_missing_exp",
+        ),
+        (
+            format!("issuer: a, {secret}, allow_missing_exp: true, max_lifetime: 0s"),
+            "issuers.0.max_lifetime: must be from",
+        ),
+        (
+            format!("issuer: a, {secret}, audiences: [a], profile: rfc9068, allow_missing_exp: true"),
+            "issuers.0.allow_missing_exp: the profile",
+        ),
+        (
+            format!("{secret}, issuer_pattern: \"https://{{tenant}}\""),
+            "issuers.0.issuer_pattern: \"https://{tenant}\": no placeholder",
+        ),
+        (
+            format!("issuer: [a, a], {secret}"),
+            "issuers.0.issuer: another issuer has the same",
+        ),
+        (
+            format!("issuer: {{}}, {secret}"),
+            "issuers.0.issuer: must be a text, or a list",
+        ),
+        (
+            format!("issuer: a, {secret}, sub_claim: []"),
+            "issuers.0.sub_claim: name a claim",
+        ),
+        (
+            format!("issuer: a, {secret}, client_claim: [cid, \"\"]"),
+            "issuers.0.client_claim: name a claim",
+        ),
+        (
+            format!("issuer: a, {secret}, required_claims: {{ client_id: [] }}"),
+            "issuers.0.required_claims: `client_id`: an empty list",
+        ),
+        (
+            "issuer: a, keys: { pem_file: p, allow_short_secret: true }, algorithms: [HS256]".to_owned(),
+            "issuers.0.keys: secret_encoding and allow_short_secret go with",
+        ),
+        (
+            "issuer: a, keys: { secret_file: p, secret_encoding: base32 }, algorithms: [HS256]".to_owned(),
+            "issuers.0.keys.secret_encoding: unknown variant",
+        ),
+        (
+            format!("issuer: a, {secret}, refresh_keys: {{ jwks_url: \"https://a.example\" }}"),
+            "issuers.0.refresh_keys: needs a file",
+        ),
+        (
+            format!("issuer: a, {secret}, refresh_keys: {{}}"),
+            "issuers.0.refresh_keys: needs exactly one",
+        ),
+        (
+            "issuer: [\"https://a\", \"https://b\"], keys: { discovery: true }, algorithms: [ES256]".to_owned(),
+            "issuers.0.keys.discovery: goes with one `issuer`",
+        ),
+        (
+            "issuer: a, verification: envoy_metadata, metadata_key: p, refresh_keys: { secret_file: s }".to_owned(),
+            "issuers.0.refresh_keys: Envoy verifies",
+        ),
+    ] {
+        let text = format!("issuers:\n  - {{ name: a, {issuer} }}\n");
+        let problems = Config::parse("revoxy.yaml", &text, []).unwrap_err();
+        let problems = problems.to_string();
+        assert!(problems.contains(expected), "{issuer}: {problems}");
+        assert_eq!(problems.lines().count(), 1, "{problems}");
+    }
+    let text = format!(
+        "issuers: [{{ name: a, issuer: a, {secret}, allow_missing_exp: true }}]\nrevocation: {{ note_tokens: true }}"
+    );
+    let problems = Config::parse("revoxy.yaml", &text, []).unwrap_err();
+    assert!(
+        problems
+            .to_string()
+            .contains("notes of tokens that never expire")
+    );
+}
+
+#[test]
 fn tokens_without_iss_can_belong_to_one_issuer_only() {
     let parse = |issuers: &[&str]| {
         let entry = |more: &&str| {

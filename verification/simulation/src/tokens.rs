@@ -9,10 +9,7 @@ use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use revoxy::clock::Timestamp;
-use revoxy::jwt::{
-    Algorithm, Issuer, IssuerProfile, Verifier, install_crypto,
-    parse_set,
-};
+use revoxy::jwt::{Algorithm, Issuer, IssuerProfile, Verifier, install_crypto, parse_set};
 use revoxy::revocation::{KeyKind, RevocationKey, TokenKeys};
 
 use crate::world::EPOCH;
