@@ -64,3 +64,28 @@ fn beyond(waits: &str, room: Duration) -> String {
          way: say at most {room:?}, or make `max_interval` and `timeout` in Envoy (`timeout` in Istio) as much longer"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The value of the one line that begins with this.
+    fn seconds(yaml: &str, key: &str) -> Duration {
+        let mut lines = yaml
+            .lines()
+            .filter_map(|line| line.trim().strip_prefix(key));
+        let value = lines
+            .next()
+            .and_then(|value| value.trim().strip_suffix('s'));
+        assert_eq!(lines.next(), None, "{key} stands there twice");
+        Duration::from_secs_f64(value.unwrap().parse().unwrap())
+    }
+
+    #[test]
+    fn one_try_is_what_the_files_that_are_shipped_give() {
+        let envoy = include_str!("../../envoy.yaml");
+        assert_eq!(seconds(envoy, "max_interval:"), ONE_TRY);
+        let istio = include_str!("../../deploy/istio/meshconfig.yaml");
+        assert!(seconds(istio, "timeout:") >= ONE_TRY);
+    }
+}
