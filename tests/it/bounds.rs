@@ -225,7 +225,7 @@ async fn a_check_that_cannot_be_read_is_answered_counted_and_logged_as_our_error
     }
     assert!(!log.contains(&token));
     // What is not UTF-8 can be read, and says nothing.
-    let strange = Ask::bearer(&token).to_bytes(b"G\xffT", b"shop\xff.example", b"/x?\xff=\xfe");
+    let strange = Ask::bearer(&token).with_bytes(b"G\xffT", b"shop\xff.example", b"/x?\xff=\xfe");
     assert_eq!(checks.raw(&strange).await.reason(), "ok");
     drop(scene.scratch);
 }

@@ -191,6 +191,25 @@ async fn a_revoxy_that_is_gone_is_a_503_and_never_a_200() {
 }
 
 #[tokio::test]
+async fn a_request_too_large_to_be_checked_does_not_pass_an_envoy_that_fails_open() {
+    let scene = Scene::set(&[
+        ("failure_mode_allow: false", "failure_mode_allow: true"),
+        (
+            "generate_request_id: true\n",
+            "generate_request_id: true\n                max_request_headers_kb: 600\n",
+        ),
+    ])
+    .await;
+    let bearer = format!("Bearer {}", scene.access());
+    for (length, status) in [(100, 200), (300 << 10, 503)] {
+        let cookie = format!("x={}", "y".repeat(length));
+        let headers = [("authorization", &*bearer), ("cookie", &*cookie)];
+        let seen = scene.envoy.send("/protected", &headers).await;
+        assert_eq!(seen.status, status, "{length} bytes: {}", seen.reason());
+    }
+}
+
+#[tokio::test]
 async fn the_access_log_of_envoy_shows_the_verdict_and_no_token() {
     let scene = Scene::set(&[]).await;
     let token = scene.access();

@@ -101,6 +101,21 @@ fn a_mistake_about_claims_sources_or_the_cache_is_named_with_its_key() {
             "verification: { cache_entries: 99999999 }",
             "verification.cache_entries: more than",
         ),
+        (
+            "",
+            "verification: { cache_bytes: 1000 }",
+            "verification.cache_bytes: must be from 1048576",
+        ),
+        (
+            "",
+            "server: { max_connections: 0 }",
+            "server.max_connections: must be from 1 to",
+        ),
+        (
+            "",
+            "server: { max_message_bytes: 100 }",
+            "server.max_message_bytes: must be from 16384",
+        ),
     ] {
         let found = mistake(&format!("{issuer}\n    {KEYS}"), more);
         assert!(
@@ -167,6 +182,9 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(keys.timing.cooldown, Duration::from_secs(10));
     assert_eq!(keys.timing.patience, Duration::from_millis(30));
     assert_eq!(config.verification.cache.entries, 65_536);
+    assert_eq!(config.verification.cache.bytes, 160 << 20);
+    assert_eq!(config.server.max_connections, 1024);
+    assert_eq!(config.server.max_message_bytes, 256 << 10);
     assert_eq!(config.token_sources, [TokenSource::bearer()]);
     let config = parse(
         KEYS,

@@ -104,7 +104,7 @@ impl Ask {
     }
 
     /// The message, with what need not be UTF-8 in these parts.
-    pub fn to_bytes(self, method: &[u8], host: &[u8], path: &[u8]) -> Vec<u8> {
+    pub fn with_bytes(self, method: &[u8], host: &[u8], path: &[u8]) -> Vec<u8> {
         let marked = self.to("METHOD", "HOST-OF-IT", "/PATH-OF-IT");
         let mut message = CheckRequest::from(marked).encode_to_vec();
         // Of the same lengths, so that none that stands around them changes.
