@@ -127,14 +127,10 @@ pub fn notes(config: &Config) -> Vec<String> {
         )
     };
     let evaded = config.policies.evaded_by_case().map(|(index, laxer)| {
-        let place = config.document.problem(
-            &format!("routes.{index}"),
-            format!(
-                "paths are compared with case: in another case, this path falls under the policy `{laxer}`, which demands \
-                 less. Where the application's router ignores case, let `default` demand a token, and list what needs none"
-            ),
-        );
-        place.to_string()
+        format!(
+            "routes.{index}: paths are compared with case: in another case, this path falls under the policy `{laxer}`, which \
+             demands less. Where the application's router ignores case, let `default` demand a token, and list what needs none"
+        )
     });
     let asking = asking.map(note);
     let warnings = config.issuers.iter().filter_map(IssuerConfig::warning);
