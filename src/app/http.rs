@@ -53,10 +53,13 @@ pub(super) async fn serve(
             accepted = listener.accept() => accepted,
             () = &mut ending => break,
         };
-        let Ok((stream, _)) = accepted else {
-            places.make_room();
-            tokio::time::sleep(ACCEPT_PAUSE).await;
-            continue;
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                places.make_room(&error);
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
         };
         let _ = stream.set_nodelay(true);
         let stream = Guarded::new(stream, places.take(), PATIENCE);

@@ -3,6 +3,7 @@
 //! Turning newcomers away instead would let whoever came first, and stays, lock out probes and proxies.
 
 use std::collections::HashMap;
+use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -89,8 +90,12 @@ impl Places {
         }
     }
 
-    /// Closes the connection that has been idle for longest, where the process may have no more.
-    pub fn make_room(&self) {
+    /// Closes the connection that has been idle for longest, if that helps against this error of `accept`.
+    pub fn make_room(&self, error: &io::Error) {
+        // Of the process, of the system (EMFILE, ENFILE).
+        if !matches!(error.raw_os_error(), Some(24 | 23)) {
+            return;
+        }
         let mut table = self.table();
         let idlest = idlest(&table);
         self.evict(

@@ -123,7 +123,7 @@ async fn deal<L: Listener>(
                 Ok(connection) => break connection,
                 Err(error) => {
                     tracing::warn!(listener = "check", %error, "cannot accept a connection");
-                    places.make_room();
+                    places.make_room(&error);
                     tokio::time::sleep(PAUSE).await;
                 }
             }
