@@ -74,7 +74,10 @@ async fn a_redis_key_of_another_type_is_an_error_and_never_clear() {
     let f = InRedis::start().await;
     let () = f.redis.run(&["SADD", key("a").rendered(), "x"]);
     let answer = f.store().lookup(&[key("b"), key("a")]).await;
-    assert!(matches!(answer, Err(StoreError::Unreadable(_))), "{answer:?}");
+    assert!(
+        matches!(answer, Err(StoreError::Unreadable(_))),
+        "{answer:?}"
+    );
     // The others are still found.
     assert_eq!(find(&f.store(), &key("b")).await, None);
 }

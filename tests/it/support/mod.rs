@@ -43,15 +43,24 @@ pub use upstream::Upstream;
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Polls until `probe` finds something.
-pub async fn eventually<T>(what: &str, mut probe: impl AsyncFnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+pub async fn eventually<T>(what: &str, probe: impl AsyncFnMut() -> Option<T>) -> T {
+    within(PATIENCE, what, probe).await
+}
+
+/// Polls until `probe` finds something, for another time than usual.
+pub async fn within<T>(
+    patience: Duration,
+    what: &str,
+    mut probe: impl AsyncFnMut() -> Option<T>,
+) -> T {
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(found) = probe().await {
             return found;
         }
         assert!(
             Instant::now() < deadline,
-            "not after {PATIENCE:?}, although awaited: {what}"
+            "not after {patience:?}, although awaited: {what}"
         );
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

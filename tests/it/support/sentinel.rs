@@ -8,7 +8,7 @@ use rustix::process::Signal;
 
 use super::process::program;
 use super::redis::free_port;
-use super::{PATIENCE, Process, Redis, Scratch, eventually};
+use super::{PATIENCE, Process, Redis, Scratch, eventually, within};
 
 /// What the Sentinels call the primary.
 pub const MASTER: &str = "shop";
@@ -17,6 +17,8 @@ const CONFIG: &str = "sentinel.conf";
 /// The user that the Sentinels are to the servers.
 const WATCHER: [&str; 6] = ["--user", "watcher", "on", ">watching", "&*", "~*"];
 /// How long a server must be silent to be down: on a busy machine even one that is well is silent for a while.
+/// A Sentinel that was kept from running for two seconds takes no part in failovers for 30 s (TILT), on a busy machine again and again.
+const TILTED: Duration = Duration::from_secs(90);
 const DOWN_AFTER: Duration = Duration::from_secs(2);
 
 pub struct Trio {
@@ -220,18 +222,22 @@ impl Trio {
     }
 
     async fn primary_but(&self, before: Option<usize>) -> usize {
-        eventually("a primary that the Sentinels agree upon", async || {
-            let named: Vec<_> = self.sentinels.iter().filter_map(Sentinel::names).collect();
-            let port = named.first().filter(|p| named.iter().all(|n| n == *p))?;
-            let index = self.servers.iter().position(|s| s.redis.port() == *port)?;
-            (Some(index) != before).then_some(index)
-        })
+        within(
+            TILTED,
+            "a primary that the Sentinels agree upon",
+            async || {
+                let named: Vec<_> = self.sentinels.iter().filter_map(Sentinel::names).collect();
+                let port = named.first().filter(|p| named.iter().all(|n| n == *p))?;
+                let index = self.servers.iter().position(|s| s.redis.port() == *port)?;
+                (Some(index) != before).then_some(index)
+            },
+        )
         .await
     }
 
     /// Has the Sentinels replace the primary, although nothing is wrong with it.
     pub async fn fail_over(&self) {
-        eventually("a failover that begins", async || {
+        within(TILTED, "a failover that begins", async || {
             self.sentinels[0].run::<String>(&["SENTINEL", "FAILOVER", MASTER])
         })
         .await;
@@ -302,7 +308,7 @@ impl Trio {
 
     /// Waits until most Sentinels name another server than the one at this port.
     pub async fn is_replaced(&self, port: u16) {
-        eventually("another primary", async || {
+        within(TILTED, "another primary", async || {
             let named = self.sentinels.iter().filter_map(Sentinel::names);
             (named.filter(|p| *p != port).count() >= 2).then_some(())
         })
