@@ -181,7 +181,7 @@ fn a_set_of_a_thousand_keys_is_read_and_the_right_one_is_found() {
 #[test]
 fn a_pem_file_may_hold_a_key_on_p_521() {
     let Signer::P521(key) = Signer::of("ES512") else {
-        panic!("ES512 has keys on P-521");
+        unreachable!("ES512 has keys on P-521");
     };
     let der: PublicKeyX509Der<'_> = key.public_key().as_der().unwrap();
     let lines = STANDARD.encode(der.as_ref());

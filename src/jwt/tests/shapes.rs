@@ -16,7 +16,7 @@ fn verdict(profile: IssuerProfile, payload: &Value) -> Result<VerifiedClaims, Re
     let verified = verifier_with(profile, all_keys()).verify(&signed(payload), now());
     verified.map_err(|error| match error {
         VerifyError::Rejected(rejection) => rejection,
-        other => panic!("{other:?}"),
+        other => unreachable!("{other:?}"),
     })
 }
 

@@ -21,7 +21,7 @@ fn type_of(rule: &TokenTypeRule, typ: Value, more: &Value) -> Result<TokenType, 
     match verifier_with(profile, all_keys()).verify(&token, now()) {
         Ok(claims) => Ok(claims.token_type()),
         Err(crate::jwt::VerifyError::Rejected(rejection)) => Err(rejection),
-        Err(other) => panic!("{other:?}"),
+        Err(other) => unreachable!("{other:?}"),
     }
 }
 

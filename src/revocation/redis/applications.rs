@@ -37,9 +37,10 @@ pub(super) fn answer(
     let mut next = || answers.next().unwrap_or(Value::Nil);
     let rule = key.rule();
     let meaning = match &rule.matching {
-        Match::Exists | Match::Never => bool::from_redis_value(next())?
-            .then(|| rule.meaning(Content::OtherType, now))
-            .unwrap_or(Meaning::NOTHING),
+        Match::Exists | Match::Never => match bool::from_redis_value(next())? {
+            true => rule.meaning(Content::OtherType, now),
+            false => Meaning::NOTHING,
+        },
         Match::Equals(_) | Match::IssuedBefore(_) | Match::ValidUntil => {
             let value = Option::<Vec<u8>>::from_redis_value(next())?;
             let meaning = |value: Vec<u8>| rule.meaning(Content::Text(&value), now);

@@ -180,10 +180,11 @@ pub(super) fn of_application(
     let meaning = lookups.meaning(lookup, content, now);
     // Among all keys of a database, those of other types are somebody else's.
     let is_its_own = value.is_some() || !lookups.follows_everything(lookup);
-    if meaning.unreadable && is_its_own {
-        if let Some(rule) = lookups.rule(lookup) {
-            notice_unreadable(Some(metrics), rule);
-        }
+    if meaning.unreadable
+        && is_its_own
+        && let Some(rule) = lookups.rule(lookup)
+    {
+        notice_unreadable(Some(metrics), rule);
     }
     let expires_at = life.map_or(Timestamp::NEVER, |life| now.plus(life));
     let seen = seen(*at, now);
