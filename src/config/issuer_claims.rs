@@ -16,6 +16,16 @@ pub(super) type Mistake = (&'static str, String);
 /// The patterns of `iss`.
 pub(super) fn patterns(raw: &RawIssuer, mistakes: &mut Vec<Mistake>) -> Vec<IssPattern> {
     let mut patterns = Vec::new();
+    if raw
+        .issuer_pattern
+        .as_ref()
+        .is_some_and(|many| many.0.is_empty())
+    {
+        mistakes.push((
+            "issuer_pattern",
+            "empty: name a pattern, or leave the key out".to_owned(),
+        ));
+    }
     for text in raw.issuer_pattern.iter().flat_map(|many| &many.0) {
         match IssPattern::parse(text) {
             Ok(pattern) => patterns.push(pattern),

@@ -111,7 +111,7 @@ impl Reader<'_> {
         let mut fixed = fixed.into_iter().filter(|iss| !iss.is_empty());
         let issuer = fixed.next();
         let more_issuers: Vec<_> = fixed.collect();
-        if issuer.is_none() && issuer_patterns.is_empty() && !raw.allow_missing_iss {
+        if issuer.is_none() && raw.issuer_pattern.is_none() && !raw.allow_missing_iss {
             self.problem(
                 "issuer",
                 "missing: the value of `iss` in the issuer's tokens; if they have none, say `allow_missing_iss: true`",

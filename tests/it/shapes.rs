@@ -1,6 +1,9 @@
 //! Tokens as real applications and providers make them: each taken by a Revoxy that is configured for it, over a real
 //! Redis, and refused once it is revoked in whichever way.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 
 use crate::support::server::{revoxy, run};
@@ -20,9 +23,13 @@ struct Scene {
 
 /// The configuration, with these lines of the issuer `app` and of the section `revocation`, and more sections.
 fn yaml(redis: &str, issuer: &str, revocation: &str, more: &str) -> String {
+    let algorithms = match issuer.contains("algorithms:") {
+        true => "",
+        false => "algorithms: [HS256], ",
+    };
     format!(
         "server: {{ check: \"127.0.0.1:0\", operations: \"127.0.0.1:0\", api: \"127.0.0.1:0\", shutdown: {{ delay: 0s }} }}
-issuers: [{{ name: app, algorithms: [HS256], {issuer} }}]
+issuers: [{{ name: app, {algorithms}{issuer} }}]
 revocation: {{ store: {{ redis: {{ url: {redis:?}, timeout: 10s }} }}, {revocation} }}
 policies: {{ refresh: {{ token_type: refresh }} }}
 {more}"
@@ -64,11 +71,15 @@ impl Scene {
     }
 }
 
-fn signed_with(secret: &[u8], claims: &Value) -> String {
+fn signed_as(algorithm: Algorithm, secret: &[u8], claims: &Value) -> String {
     revoxy::jwt::install_crypto().unwrap();
-    let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
+    let header = jsonwebtoken::Header::new(algorithm);
     let key = jsonwebtoken::EncodingKey::from_secret(secret);
     jsonwebtoken::encode(&header, claims, &key).unwrap()
+}
+
+fn signed_with(secret: &[u8], claims: &Value) -> String {
+    signed_as(Algorithm::HS256, secret, claims)
 }
 
 fn signed(claims: &Value) -> String {
@@ -148,16 +159,17 @@ async fn sessions_and_clients_of_providers_can_be_revoked() {
 #[tokio::test]
 async fn what_revokes_a_token_without_exp_does_not_end() {
     let scratch = Scratch::new();
-    // The stock secret of RuoYi has 26 letters.
-    let stock = b"abcdefghijklmnopqrstuvwxyz";
-    let secret = scratch.write("secret", stock);
+    // The stock secret of RuoYi has 26 letters, which jjwt 0.9 takes for base64, leaving out what does not fill four.
+    let secret = scratch.write("secret", "abcdefghijklmnopqrstuvwx");
+    let stock = STANDARD.decode("abcdefghijklmnopqrstuvwx").unwrap();
     let issuer = format!(
-        "allow_missing_iss: true, allow_missing_exp: true, \
-         keys: {{ secret_file: {secret:?}, allow_short_secret: true }}"
+        "algorithms: [HS512], allow_missing_iss: true, allow_missing_exp: true, \
+         keys: {{ secret_file: {secret:?}, secret_encoding: base64, allow_short_secret: true }}"
     );
     let lookups = "lookups: [{ key: \"login_tokens:{claim:login_user_key}\", match: never, missing: revoked }]";
     let scene = Scene::set(&scratch, &issuer, lookups, "").await;
-    let token = signed_with(stock, &json!({ "sub": "admin", "login_user_key": "8f3c" }));
+    let claims = json!({ "sub": "admin", "login_user_key": "8f3c" });
+    let token = signed_as(Algorithm::HS512, &stock, &claims);
     scene.is(&token, "revoked").await;
     let _: redis::Value = scene
         .redis

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::authz::TokenPlace;
+use crate::jwt::Algorithm;
 use crate::keys::{KeySource, Location};
 
 fn parse(issuer: &str, more: &str) -> Result<Config, Problems> {
@@ -227,6 +228,10 @@ fn a_relaxation_that_makes_no_sense_is_refused_at_its_place() {
             "issuers.0.issuer_pattern: \"https://{tenant}\": no placeholder",
         ),
         (
+            format!("{secret}, issuer_pattern: []"),
+            "issuers.0.issuer_pattern: empty",
+        ),
+        (
             format!("issuer: [a, a], {secret}"),
             "issuers.0.issuer: another issuer has the same",
         ),
@@ -286,6 +291,15 @@ fn a_relaxation_that_makes_no_sense_is_refused_at_its_place() {
             .to_string()
             .contains("notes of tokens that never expire")
     );
+}
+
+#[test]
+fn an_algorithm_may_be_called_by_its_name_of_rfc_9864() {
+    let text =
+        "issuers: [{ name: a, issuer: a, algorithms: [Ed25519, ES512], keys: { pem_file: p } }]";
+    let config = Config::parse("revoxy.yaml", text, []).unwrap();
+    let expected = [Algorithm::EdDSA, Algorithm::ES512];
+    assert_eq!(config.issuers[0].profile.algorithms, expected);
 }
 
 #[test]

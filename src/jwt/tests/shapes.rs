@@ -93,6 +93,31 @@ fn a_number_that_two_programs_could_write_in_two_ways_is_refused() {
 }
 
 #[test]
+fn a_number_that_has_gone_through_the_proxy_is_what_it_was() {
+    let rules = IdentifierRules {
+        numeric: true,
+        ..IdentifierRules::default()
+    };
+    let subject = |number: f64| {
+        let claims = json!({ "sub": number });
+        let read = rules.read(claims.as_object().unwrap(), true);
+        read.map(|found| found.subject.unwrap_or_default())
+    };
+    for (number, expected) in [
+        (1.0, Ok("1")),
+        (-7.0, Ok("-7")),
+        (0.0, Ok("0")),
+        (-0.0, Ok("0")),
+        (9_007_199_254_740_991.0, Ok("9007199254740991")),
+        (9_007_199_254_740_992.0, Err(Rejection::InvalidClaim)),
+        (1.5, Err(Rejection::InvalidClaim)),
+    ] {
+        let expected = expected.map(str::to_owned);
+        assert_eq!(subject(number), expected, "{number}");
+    }
+}
+
+#[test]
 fn clients_and_sessions_are_found_where_providers_put_them() {
     let rules = |client: &[&str], session: &[&str]| IdentifierRules {
         client: paths(client),
