@@ -32,7 +32,7 @@ pub(super) fn load(config: &Config, problems: &mut Problems) -> Issuers {
             Err(why) => {
                 let path = issuer.keys_path.replace(".keys", ".refresh_keys");
                 problems.push(config.document.problem(&path, why));
-                continue;
+                None
             }
         };
         match load_keys(issuer.profile.clone(), &issuer.keys, refresh.as_ref()) {

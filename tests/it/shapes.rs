@@ -6,6 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 
+use crate::config::mistakes;
 use crate::support::server::{revoxy, run};
 use crate::support::tokens::now;
 use crate::support::{Admin, Ask, Checks, Redis, Revoxy, Scratch, admin, eventually};
@@ -339,4 +340,19 @@ async fn check_config_names_every_relaxation() {
     }
     let said = says(&strict).await;
     assert!(!said.contains("relaxed"), "{said}");
+}
+
+#[tokio::test]
+async fn files_that_are_missing_are_named_for_both_kinds_of_keys_at_once() {
+    let scratch = Scratch::new();
+    let issuer = "issuer: a, keys: { secret_file: /nowhere/access }, refresh_keys: { secret_file: /nowhere/refresh }";
+    let yaml = yaml("redis://127.0.0.1:1/0", issuer, "", "");
+    let found = mistakes(&scratch, &yaml).await;
+    for (key, file) in [
+        ("issuers.0.keys: ", "/nowhere/access"),
+        ("issuers.0.refresh_keys: ", "/nowhere/refresh"),
+    ] {
+        let named = |line: &&String| line.contains(key) && line.contains(file);
+        assert_eq!(found.iter().filter(named).count(), 1, "{key}{found:?}");
+    }
 }

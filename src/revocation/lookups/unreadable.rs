@@ -22,7 +22,7 @@ pub(in super::super) fn notice(metrics: Option<&FeedMetrics>, rule: &KeyRule) {
     if is_due(*said, Instant::now()) {
         *said = Some(Instant::now());
         tracing::warn!(
-            key = rule.key.as_str(),
+            template = rule.key.as_str(),
             "a value under a key of revocation.lookups cannot be read: every token that has this key is refused; \
              revoxy_revocation_lookup_unreadable_total counts such values"
         );
