@@ -40,7 +40,7 @@ interleavings: ## the view under loom (every order of its atomics) and shuttle (
 	cd verification/interleavings && RUSTFLAGS="--cfg shuttle" CARGO_TARGET_DIR=target/shuttle SHUTTLE_SILENCE_WARNINGS=1 \
 		cargo test --release --locked --test shuttle
 
-simulate: ## the real feed over a simulated network and a model of Redis: SEEDS=1..10000 OVER=redis
+simulate: ## the real feed over a simulated network and a model of Redis: SEEDS=1..10000 OVER=redis, sentinel or cluster
 	@scripts/setup simulation
 	cd verification/simulation && cargo test --release --locked
 	cd verification/simulation && cargo run --release --locked --quiet -- run --seeds $(SEEDS) --over $(OVER)

@@ -49,6 +49,8 @@ pub use memory::MemoryStore;
 pub use noter::{Noter, NoterTask};
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use record::{NotAPlace, Place, TokenPage, TokenRecord};
+#[cfg(feature = "simulation")]
+pub use redis::script_text;
 pub use redis::{
     Credentials, Deletions, Endpoint, FeedSettings, OptionsError, RedisClusterStore, RedisOptions,
     RedisStore, SentinelOptions,

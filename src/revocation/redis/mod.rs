@@ -67,6 +67,8 @@ use stored::StoredKey;
 pub use cluster::RedisClusterStore;
 pub use feed::FeedSettings;
 pub use options::{Credentials, Deletions, Endpoint, OptionsError, RedisOptions, SentinelOptions};
+#[cfg(feature = "simulation")]
+pub use script::text as script_text;
 
 /// The longest expiry to give a key, in ms: what a Lua number holds exactly.
 const LONGEST_LIFE: u64 = 1 << 53;

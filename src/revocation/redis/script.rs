@@ -271,3 +271,18 @@ pub(super) const REGISTER: &str = r"
     end
     return 1
 ";
+
+/// The text of a script by its name here: what holds a model of Redis to the real one runs it on both.
+#[cfg(feature = "simulation")]
+pub fn text(name: &str) -> Option<&'static str> {
+    Some(match name {
+        "REVOKE" => REVOKE,
+        "UNREVOKE" => UNREVOKE,
+        "RESTORE" => RESTORE,
+        "DROP" => DROP,
+        "READ" => READ,
+        "KEEP" => KEEP,
+        "REGISTER" => REGISTER,
+        _ => return None,
+    })
+}

@@ -1,4 +1,4 @@
-//! One script of commands, and what a server makes of it: the model and real servers must answer alike.
+//! Scripts of commands, and what servers make of them: the model and real ones must answer alike.
 
 use std::io;
 
@@ -8,10 +8,19 @@ use crate::hand::Session;
 use crate::redis::sha1;
 use crate::resp::Reply;
 
-/// The commands.
+/// The commands for one server.
 pub const SCRIPT: &str = include_str!("conformance.txt");
-/// The file that holds the scripts that Revoxy runs on the server.
-const SOURCE: &str = include_str!("../../../src/revocation/redis/script.rs");
+/// The commands for two nodes of a cluster.
+pub const IN_CLUSTER: &str = include_str!("conformance-cluster.txt");
+
+/// One of two servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum At {
+    /// The one that most lines are for.
+    This,
+    /// The other node of the cluster.
+    Other,
+}
 
 /// A command of the script.
 struct Line {
@@ -20,23 +29,18 @@ struct Line {
     text: String,
 }
 
-/// The text of a script of Revoxy's.
-pub fn script_of(name: &str) -> Option<&'static str> {
-    let (_, rest) = SOURCE.split_once(&format!("const {name}: &str = r\""))?;
-    rest.split_once("\";").map(|(text, _)| text)
-}
-
-fn lines() -> impl Iterator<Item = Line> {
-    let lines = SCRIPT.lines().map(str::trim);
+fn lines(script: &str, ids: &[String]) -> Vec<Line> {
+    let lines = script.lines().map(str::trim);
     let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
-    lines.map(|line| Line {
+    let line = |line: &str| Line {
         speaker: line.chars().next().unwrap_or(' '),
-        words: words(&line[1..]),
+        words: words(&line[1..], ids),
         text: line.to_owned(),
-    })
+    };
+    lines.map(line).collect()
 }
 
-fn words(line: &str) -> Vec<Vec<u8>> {
+fn words(line: &str, ids: &[String]) -> Vec<Vec<u8>> {
     let (mut words, mut letters) = (Vec::new(), line.trim().chars().peekable());
     while let Some(first) = letters.next() {
         let mut word = String::new();
@@ -53,16 +57,7 @@ fn words(line: &str) -> Vec<Vec<u8>> {
             }
             '<' => {
                 word.extend(letters.by_ref().take_while(|letter| *letter != '>'));
-                let (is_sha, name) = match word.strip_prefix("sha ") {
-                    Some(name) => (true, name),
-                    None => (false, word.as_str()),
-                };
-                let text = script_of(name).unwrap_or_default();
-                word = if is_sha {
-                    sha1(text.as_bytes())
-                } else {
-                    text.to_owned()
-                };
+                word = named(&word, ids);
             }
             other => {
                 word.push(other);
@@ -76,21 +71,43 @@ fn words(line: &str) -> Vec<Vec<u8>> {
     words
 }
 
-/// What a server answers, line by line, and what it tells whoever tracks.
-pub async fn play<S, O>(mut open: impl FnMut() -> O) -> io::Result<Vec<String>>
+/// What a word in angle brackets stands for: a script of Revoxy's, its hash, or the id of a node.
+fn named(name: &str, ids: &[String]) -> String {
+    let script = |name: &str| {
+        let text = revoxy::revocation::script_text(name);
+        text.unwrap_or_else(|| panic!("no script {name}"))
+    };
+    match name.split_once(' ') {
+        Some(("sha", of)) => sha1(script(of).as_bytes()),
+        Some(("id", "A")) => ids[0].clone(),
+        Some(("id", _)) => ids[1].clone(),
+        _ => script(name).to_owned(),
+    }
+}
+
+/// What servers answer, line by line, and what one tells whoever tracks.
+pub async fn play<S, O>(script: &str, mut open: impl FnMut(At) -> O) -> io::Result<Vec<String>>
 where
     S: AsyncRead + AsyncWrite + Unpin,
     O: Future<Output = io::Result<S>>,
 {
-    let mut tracker = Session::over(open().await?);
-    let mut writer = Session::over(open().await?);
-    let mut reader = Session::over(open().await?);
+    let mut tracker = Session::over(open(At::This).await?);
+    let mut writer = Session::over(open(At::This).await?);
+    let mut reader = Session::over(open(At::This).await?);
+    let mut other = Session::over(open(At::Other).await?);
+    let mut ids = Vec::new();
+    for node in [&mut writer, &mut other] {
+        if let Reply::Bulk(id) = node.ask(&["CLUSTER", "MYID"]).await? {
+            ids.push(String::from_utf8_lossy(&id).into_owned());
+        }
+    }
     let mut transcript = Vec::new();
-    for line in lines() {
+    for line in lines(script, &ids) {
         let mut pushed = Vec::new();
         let reply = match line.speaker {
             'w' => writer.ask(&line.words).await?,
             'r' => reader.ask(&line.words).await?,
+            'o' => other.ask(&line.words).await?,
             _ => {
                 tracker.send(&line.words).await?;
                 answer(&mut tracker, &mut pushed).await?
@@ -99,13 +116,64 @@ where
         tracker.send(&["PING"]).await?;
         answer(&mut tracker, &mut pushed).await?;
         let name = String::from_utf8_lossy(&line.words[0]).to_uppercase();
-        let mut said = format!("{}\n    {}", line.text, shown(&name, &reply));
+        let of = line.words.get(1).map(|word| String::from_utf8_lossy(word));
+        let shown = match (name.as_str(), of.as_deref(), &reply) {
+            ("CLUSTER", Some(of), reply) => about_cluster(of, reply, &ids),
+            (name, _, reply) => shown(name, reply),
+        };
+        let mut said = format!("{}\n    {shown}", line.text);
         for push in pushed {
-            said.push_str(&format!("\n    told: {}", shown("", &push)));
+            said.push_str(&format!("\n    told: {}", self::shown("", &push)));
         }
         transcript.push(said);
     }
     Ok(transcript)
+}
+
+/// What a node says of its cluster, with the names of the script for its nodes, and without those that own nothing.
+fn about_cluster(of: &str, reply: &Reply, ids: &[String]) -> String {
+    let text = match reply {
+        Reply::Bulk(text) => String::from_utf8_lossy(text).into_owned(),
+        Reply::Verbatim(text) => text.clone(),
+        other if of == "SLOTS" => return ranges(other),
+        other => return shown("", other),
+    };
+    match of {
+        "INFO" => {
+            let known = ["cluster_state", "cluster_size"];
+            let lines = text.lines();
+            let lines = lines.filter(|l| known.iter().any(|known| l.starts_with(known)));
+            lines.collect::<Vec<_>>().join(", ")
+        }
+        "NODES" => {
+            let named = text.replace(&ids[0], "A").replace(&ids[1], "B");
+            let owners = named.lines().filter(|line| line.contains("master"));
+            let line = |line: &str| {
+                let words: Vec<&str> = line.split(' ').collect();
+                let slots = words.get(8..).unwrap_or_default().join(" ");
+                format!("{} {} {slots}", words[0], words[2])
+            };
+            let mut lines: Vec<String> = owners.map(line).collect();
+            lines.sort();
+            lines.join("; ")
+        }
+        _ => format!("{text:?}"),
+    }
+}
+
+fn ranges(slots: &Reply) -> String {
+    let Reply::Array(ranges) = slots else {
+        return shown("", slots);
+    };
+    let first_and_last = |range: &Reply| match range {
+        Reply::Array(range) => format!("{:?}", &range[..2]),
+        other => format!("{other:?}"),
+    };
+    ranges
+        .iter()
+        .map(first_and_last)
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// The next that is no push.
@@ -137,7 +205,7 @@ fn shown(command: &str, reply: &Reply) -> String {
         ("INFO", Reply::Verbatim(text)) => fields(text),
         // To the second: it goes on.
         ("PTTL", Reply::Int(left)) if *left > 0 => format!("about {} s", (left + 500) / 1000),
-        ("EVAL" | "TTL" | "EXEC", Reply::Int(left)) if *left > 1000 => {
+        ("EVAL" | "EVALSHA" | "TTL" | "EXEC", Reply::Int(left)) if *left > 1000 => {
             format!("about {} s", (left + 500) / 1000)
         }
         ("SCAN", Reply::Array(items)) => match items.as_slice() {
@@ -153,7 +221,23 @@ fn shown(command: &str, reply: &Reply) -> String {
             format!("[{}]", items.join(", "))
         }
         (_, Reply::Error(text)) => {
-            format!("error {}", text.split(' ').next().unwrap_or_default())
+            let mut words = text.split(' ');
+            let code = words.next().unwrap_or_default();
+            match code {
+                "MOVED" | "ASK" => format!("error {code} {}", words.next().unwrap_or_default()),
+                _ => format!("error {code}"),
+            }
+        }
+        ("GET" | "HGET", Reply::Bulk(text)) if text.starts_with(b"{") => {
+            // The order of the members says nothing.
+            match serde_json::from_slice::<serde_json::Value>(text) {
+                Ok(value) => value.to_string(),
+                Err(_) => format!("{:?}", String::from_utf8_lossy(text)),
+            }
+        }
+        // The time in microseconds.
+        ("EXEC", Reply::Bulk(text)) if text.len() > 15 && text.iter().all(u8::is_ascii_digit) => {
+            "a time".to_owned()
         }
         (_, Reply::Bulk(text)) => format!("{:?}", String::from_utf8_lossy(text)),
         (_, Reply::Push(items)) => match items.as_slice() {

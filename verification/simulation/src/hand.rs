@@ -54,6 +54,47 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 }
 
+/// How often somebody is sent on to another node of a cluster.
+const MOST_HOPS: usize = 5;
+
+/// The answer to a command that somebody gives to a cluster, beginning at a machine, and the machine that gave it: `redis-cli -c`.
+pub async fn give_on(
+    net: &Net,
+    from: &str,
+    first: &str,
+    command: &[String],
+) -> Option<(Reply, String)> {
+    let asked = async {
+        let (mut to, mut asking) = (first.to_owned(), false);
+        for _ in 0..MOST_HOPS {
+            let socket = net
+                .clone()
+                .connect(from.to_owned(), to.clone())
+                .await
+                .ok()?;
+            let mut session = Session::over(socket);
+            if asking {
+                session.ask(&["ASKING"]).await.ok()?;
+            }
+            let reply = session.ask(command).await.ok()?;
+            let Reply::Error(text) = &reply else {
+                return Some((reply, to));
+            };
+            // A host is named by who connects and to whom.
+            let mut words = text.split(' ');
+            let (code, at) = (words.next()?, words.nth(1)?);
+            asking = code == "ASK";
+            if !asking && code != "MOVED" {
+                return None;
+            }
+            let (host, _) = at.rsplit_once(':')?;
+            host.split_once('.')?.1.clone_into(&mut to);
+        }
+        None
+    };
+    timeout(PATIENCE, asked).await.ok().flatten()
+}
+
 /// The answer to a command that somebody gives to a machine; `None` where there was none in time, or an error.
 pub async fn give(net: &Net, from: &str, to: &str, command: &[String]) -> Option<Reply> {
     let asked = async {

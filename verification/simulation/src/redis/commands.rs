@@ -45,6 +45,12 @@ pub fn is_write(name: &str) -> bool {
     WRITES.contains(&name)
 }
 
+/// Whether a command may change something.
+pub fn may_write(command: &Command) -> bool {
+    let name = name(command);
+    is_write(&name) || ["EVAL", "EVALSHA"].contains(&name.as_str())
+}
+
 /// Carries out a command; `None` where there is none of this name.
 pub fn run(run: &mut Run<'_>, name: &str, arguments: &[Vec<u8>]) -> Option<Reply> {
     if is_write(name) && run.process.role != Role::Primary {

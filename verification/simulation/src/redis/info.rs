@@ -16,7 +16,7 @@ pub(super) fn info(process: &Process, now: i64, replicas: usize) -> String {
     };
     let fields = [
         ("redis_version", "7.0.15".to_owned()),
-        ("redis_mode", "standalone".to_owned()),
+        ("redis_mode", mode(process).to_owned()),
         ("run_id", process.run_id.clone()),
         ("server_time_usec", (now * 1000).to_string()),
         (
@@ -33,11 +33,21 @@ pub(super) fn info(process: &Process, now: i64, replicas: usize) -> String {
         ("master_replid2", former.to_owned()),
         ("master_repl_offset", (process.offset - 1).to_string()),
         ("second_repl_offset", until),
-        ("cluster_enabled", "0".to_owned()),
+        (
+            "cluster_enabled",
+            u8::from(process.cluster.is_some()).to_string(),
+        ),
     ];
     fields
         .map(|(name, value)| format!("{name}:{value}\r\n"))
         .concat()
+}
+
+fn mode(process: &Process) -> &'static str {
+    match process.cluster {
+        Some(_) => "cluster",
+        None => "standalone",
+    }
 }
 
 /// What `HELLO` answers.
@@ -55,7 +65,7 @@ pub(super) fn hello(process: &Process, version: Version, client: u64) -> Reply {
         ("version", Reply::bulk("7.0.15")),
         ("proto", Reply::Int(protocol)),
         ("id", Reply::Int(i64::try_from(client).unwrap_or_default())),
-        ("mode", Reply::bulk("standalone")),
+        ("mode", Reply::bulk(mode(process))),
         ("role", Reply::bulk(role)),
         ("modules", Reply::Array(Vec::new())),
     ];

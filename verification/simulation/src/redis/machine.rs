@@ -15,7 +15,9 @@ use crate::rng::Rng;
 use crate::world::Wall;
 
 use super::client::{Around, Client};
-use super::process::{Data, Process, Touch};
+use super::commands;
+use super::node::Node;
+use super::process::{Data, Process, Role, Touch};
 
 /// For how long at most a key that has ended stays there.
 const LATE_EXPIRY: u64 = 100;
@@ -41,6 +43,8 @@ struct State {
     paused: bool,
     /// The last snapshot that was written to disk.
     snapshot: Data,
+    /// What the process that ended knew of its cluster.
+    config: Option<Node>,
     /// Up to where each replica has everything, by its name.
     replicas: Vec<(String, u64)>,
     waker: Option<Waker>,
@@ -62,6 +66,7 @@ impl Machine {
                 next_client: 1,
                 paused: false,
                 snapshot: Data::default(),
+                config: None,
                 replicas: Vec::new(),
                 waker: None,
                 alarm: None,
@@ -87,6 +92,12 @@ impl Machine {
         let rng = state.rng.fork();
         let mut process = Process::started(data, now, rng);
         process.loads_until = now + i64::try_from(loading.as_millis()).unwrap_or_default();
+        process.cluster = state.config.take().map(|node| node.restarted(now));
+        if let Some(node) = &process.cluster
+            && let Some(of) = node.peers[node.me].replicates
+        {
+            process.role = Role::ReplicaOf(node.peers[of].machine.clone());
+        }
         change(&mut process);
         state.process = Some(process);
         state.paused = false;
@@ -105,8 +116,11 @@ impl Machine {
                 client.socket.vanish();
             }
         }
-        let process = state.process.take();
-        process.map(|process| process.data).unwrap_or_default()
+        let Some(process) = state.process.take() else {
+            return Data::default();
+        };
+        state.config = process.cluster;
+        process.data
     }
 
     /// Stops the process, or lets it go on.
@@ -114,6 +128,11 @@ impl Machine {
         let mut state = self.lock();
         state.paused = paused;
         state.wake();
+    }
+
+    /// Whether there is a server, going on or not.
+    pub fn has_process(&self) -> bool {
+        self.lock().process.is_some()
     }
 
     /// Whether there is a server, and it goes on.
@@ -235,14 +254,22 @@ impl State {
     fn carry_out(&mut self, at: usize) -> bool {
         let now = self.wall.millis();
         while self.clients[at].waits.is_none() {
-            let command = match self.clients[at].buffer.command() {
-                Ok(Some(command)) => command,
-                Ok(None) => break,
-                Err(_) => return false,
+            let client = &mut self.clients[at];
+            let command = match client.held_up.take() {
+                Some(command) => command,
+                None => match client.buffer.command() {
+                    Ok(Some(command)) => command,
+                    Ok(None) => break,
+                    Err(_) => return false,
+                },
             };
             let Some(process) = &mut self.process else {
                 return false;
             };
+            if process.holds_up_writes && commands::may_write(&command) {
+                client.held_up = Some(command);
+                break;
+            }
             process.make_room();
             let mut around = Around {
                 process,

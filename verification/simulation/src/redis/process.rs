@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use crate::rng::Rng;
 
 use super::keyspace::{Entry, Keyspace, Value};
+use super::node::Node;
+use super::slots::slot_of;
 
 /// How many databases there are.
 pub const DATABASES: usize = 2;
@@ -81,6 +83,10 @@ pub struct Process {
     pub scripts: BTreeMap<String, String>,
     /// What has changed since tracking connections were told.
     pub touched: Vec<Touch>,
+    /// What it knows of its cluster, where it is in one.
+    pub cluster: Option<Node>,
+    /// Writes wait, as with `CLIENT PAUSE … WRITE`.
+    pub holds_up_writes: bool,
     /// How old the program is.
     pub age: Age,
     /// How many keys a step of `SCAN` looks at, whatever is asked for.
@@ -115,6 +121,8 @@ impl Process {
             victims: Vec::new(),
             scripts: BTreeMap::new(),
             touched: Vec::new(),
+            cluster: None,
+            holds_up_writes: false,
             age: Age::default(),
             scan_at_most: usize::MAX,
             rng,
@@ -168,6 +176,13 @@ impl Process {
             self.touched.push(Touch::Key(key.to_vec()));
         }
         was_there
+    }
+
+    /// The keys of these slots.
+    pub fn keys_in(&self, slots: &[u16]) -> Vec<Vec<u8>> {
+        let keys = self.data.0[0].iter().map(|(key, _)| key);
+        let keys = keys.filter(|key| slots.contains(&slot_of(key)));
+        keys.cloned().collect()
     }
 
     /// Empties databases.

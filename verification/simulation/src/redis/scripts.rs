@@ -13,6 +13,7 @@ use crate::resp::{Command, Reply};
 use super::cjson;
 use super::commands::{self, Run};
 use super::process::Age;
+use super::slots::{keys_of, slot_of};
 
 thread_local! {
     static LUA: Lua = interpreter().unwrap_or_else(|error| panic!("Lua does not start: {error}"));
@@ -67,18 +68,22 @@ fn compiled(sha: &str, text: &str) -> mlua::Result<Function> {
 pub fn run(run: &mut Run<'_>, text: &str, keys: &[Vec<u8>], arguments: &[Vec<u8>]) -> Reply {
     let sha = sha1(text.as_bytes());
     let age = run.process.age;
+    let in_cluster = run.process.cluster.is_some();
+    let slot = keys.first().map(|key| slot_of(key)).filter(|_| in_cluster);
     let answer = LUA.with(|lua| {
         let function = compiled(&sha, text)?;
         let run = RefCell::new(run);
         lua.scope(|scope| {
-            let call =
-                |lua: &Lua, words: Variadic<Value>| match carry_out(&mut run.borrow_mut(), &words)?
-                {
-                    Reply::Error(text) => Err(mlua::Error::RuntimeError(text)),
-                    reply => to_lua(lua, reply),
-                };
+            let call = |lua: &Lua, words: Variadic<Value>| match carry_out(
+                &mut run.borrow_mut(),
+                slot,
+                &words,
+            )? {
+                Reply::Error(text) => Err(mlua::Error::RuntimeError(text)),
+                reply => to_lua(lua, reply),
+            };
             let pcall = |lua: &Lua, words: Variadic<Value>| {
-                to_lua(lua, carry_out(&mut run.borrow_mut(), &words)?)
+                to_lua(lua, carry_out(&mut run.borrow_mut(), slot, &words)?)
             };
             let redis: Table = lua.globals().get("redis")?;
             redis.set("call", scope.create_function(call)?)?;
@@ -127,7 +132,7 @@ fn strings(lua: &Lua, texts: &[Vec<u8>]) -> mlua::Result<Table> {
     Ok(table)
 }
 
-fn carry_out(run: &mut Run<'_>, words: &[Value]) -> mlua::Result<Reply> {
+fn carry_out(run: &mut Run<'_>, slot: Option<u16>, words: &[Value]) -> mlua::Result<Reply> {
     let wrong = || {
         let text = "Lua redis lib command arguments must be strings or integers";
         mlua::Error::RuntimeError(text.to_owned())
@@ -135,6 +140,12 @@ fn carry_out(run: &mut Run<'_>, words: &[Value]) -> mlua::Result<Reply> {
     let command: Option<Command> = words.iter().map(argument).collect();
     let command = command.filter(|c| !c.is_empty()).ok_or_else(wrong)?;
     let name = commands::name(&command);
+    let is_elsewhere = |key: &Vec<u8>| Some(slot_of(key)) != slot;
+    if run.process.cluster.is_some() && keys_of(&name, &command[1..]).iter().any(is_elsewhere) {
+        return Ok(Reply::error(
+            "ERR Script attempted to access a non local key in a cluster node",
+        ));
+    }
     let reply = commands::run(run, &name, &command[1..]);
     Ok(reply.unwrap_or_else(|| Reply::error("ERR Unknown Redis command called from script")))
 }

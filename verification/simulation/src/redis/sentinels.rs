@@ -4,7 +4,6 @@
 //! the Sentinel that led the failover names it from that moment on; the others hear of it a little later; the old primary is
 //! made a replica when it can be reached, and takes writes until then.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::Poll;
@@ -17,7 +16,8 @@ use crate::net::{Net, Socket};
 use crate::resp::{Buffer, Reply, Version};
 
 use super::machine::Machine;
-use super::process::{Effect, Role};
+use super::process::Role;
+use super::replication::{SENT_EVERY, Stream, copy};
 
 /// What the servers are called on the network.
 pub const SERVERS: [&str; 2] = ["redis", "redis2"];
@@ -25,8 +25,6 @@ pub const SERVERS: [&str; 2] = ["redis", "redis2"];
 pub const SENTINELS: [&str; 3] = ["sentinel0", "sentinel1", "sentinel2"];
 /// What the Sentinels call the primary.
 pub const MASTER: &str = "revocations";
-/// How often what the primary has changed is sent to its replica.
-const SENT_EVERY: Duration = Duration::from_millis(10);
 
 /// What a Sentinel says: which server is the primary, since the failover of which epoch.
 type Word = Arc<Mutex<(usize, u64)>>;
@@ -102,32 +100,9 @@ impl Ensemble {
     /// The old primary becomes a replica: its data is the new one's at once.
     pub fn demote(&self, old: usize) {
         copy(&self.servers[1 - old], &self.servers[old]);
+        self.servers[old].disconnect();
         self.fails_over.store(false, Ordering::Relaxed);
     }
-}
-
-/// Has one server hold what the other holds, as a replica after it has connected anew.
-fn copy(from: &Machine, to: &Machine) {
-    let copied = from.with(|process, _| (process.data.clone(), process.replication_id.clone()));
-    let Some((data, history)) = copied else {
-        return;
-    };
-    to.with(|process, _| {
-        process.flush(0..2);
-        process.data = data;
-        process.replication_id = history;
-        process.role = Role::ReplicaOf(from.name.clone());
-    });
-    to.disconnect();
-}
-
-/// What is under way from the primary to its replica.
-#[derive(Default)]
-struct Stream {
-    /// The process that it comes from, and how many of its changes were sent.
-    source: Option<String>,
-    sent: usize,
-    under_way: VecDeque<(Instant, Effect)>,
 }
 
 /// Sends what changes on the primary to the replica, for ever.
@@ -139,49 +114,9 @@ async fn replicate(ensemble: Arc<Ensemble>) {
         let (from, to) = (&ensemble.servers[primary], &ensemble.servers[1 - primary]);
         if from.is_running() {
             let due = Instant::now() + Duration::from_millis(ensemble.lag.load(Ordering::Relaxed));
-            stream.read(from, to, due);
+            stream.read(from, to, due, || to.disconnect());
         }
         stream.apply(to);
-    }
-}
-
-impl Stream {
-    fn read(&mut self, from: &Machine, to: &Machine, due: Instant) {
-        let is_replica = to.with(|process, _| process.role != Role::Primary);
-        if is_replica != Some(true) {
-            *self = Self::default();
-            return;
-        }
-        let sent = self.sent;
-        let source = self.source.clone();
-        let read = from.with(|process, _| {
-            let is_same = source.as_ref() == Some(&process.run_id);
-            let rest = process.effects.get(sent..).unwrap_or_default();
-            let rest = is_same.then(|| rest.to_vec());
-            (process.run_id.clone(), process.effects.len(), rest)
-        });
-        let Some((source, sent, effects)) = read else {
-            return;
-        };
-        (self.source, self.sent) = (Some(source), sent);
-        match effects {
-            Some(effects) => self
-                .under_way
-                .extend(effects.into_iter().map(|effect| (due, effect))),
-            None => {
-                self.under_way.clear();
-                copy(from, to);
-            }
-        }
-    }
-
-    fn apply(&mut self, to: &Machine) {
-        let now = Instant::now();
-        while self.under_way.front().is_some_and(|(due, _)| *due <= now) {
-            if let Some((_, effect)) = self.under_way.pop_front() {
-                to.with(|process, _| process.replay(&effect));
-            }
-        }
     }
 }
 

@@ -10,13 +10,13 @@ use tokio::time::sleep;
 use crate::hand;
 use crate::history::{By, Says};
 use crate::net::Direction;
-use crate::redis::{Data, SENTINELS, SERVERS};
+use crate::redis::{Data, Machine, NODES, SENTINELS, SERVERS};
 use crate::rng::Rng;
 use crate::tokens::cast;
 
-use super::failover;
-use super::plan::Fault;
+use super::plan::{Fault, Over, Plan};
 use super::stage::{REPLICAS, Seen, Stage};
+use super::{failover, migration, takeover, writer};
 
 /// For how long a fault that destroys data waits for the replicas to have seen everything.
 const REST: Duration = Duration::from_millis(2_500);
@@ -36,17 +36,34 @@ pub(super) async fn strike(stage: &Arc<Stage>, fault: Fault, rng: &mut Rng) {
     }
     match fault {
         Fault::Stall | Fault::Cut | Fault::Slow | Fault::Reset => {
-            let end = stage.primary().name.clone();
+            let end = stage.some_primary(rng).name.clone();
             on_the_way(stage, fault, (replica, &end), lasts, rng);
         }
         Fault::Mute => {
             let end = *rng.pick(&SENTINELS);
             on_the_way(stage, Fault::Stall, (replica, end), lasts, rng);
         }
-        Fault::Failover | Fault::Hang | Fault::Crash => {
-            failover::strike(stage, fault, lasts, rng).await;
+        Fault::Failover | Fault::Hang | Fault::Crash | Fault::Isolate | Fault::TakeOver => {
+            match &stage.cluster {
+                Some(cluster) => takeover::strike(stage, cluster, fault, lasts, rng).await,
+                None => failover::strike(stage, fault, lasts, rng).await,
+            }
+        }
+        Fault::Move | Fault::GiveAway => {
+            if let Some(cluster) = &stage.cluster {
+                migration::strike(stage, cluster, fault, rng).await;
+            }
         }
         Fault::Lag => {
+            if let Some(cluster) = &stage.cluster {
+                cluster.set_lag(lasts);
+                later(stage, lasts, |stage| {
+                    stage
+                        .cluster
+                        .iter()
+                        .for_each(|cluster| cluster.set_lag(Duration::ZERO));
+                });
+            }
             if let Some(ensemble) = &stage.ensemble {
                 ensemble.set_lag(lasts);
                 later(stage, lasts, |stage| {
@@ -58,17 +75,24 @@ pub(super) async fn strike(stage: &Arc<Stage>, fault: Fault, rng: &mut Rng) {
             }
         }
         Fault::Pause => {
-            let machine = stage.primary().clone();
+            let machine = stage.some_primary(rng);
             machine.pause(true);
             later(stage, lasts, move |_| machine.pause(false));
         }
         Fault::Restart => {
             // It loses nothing, which nobody but the server knows: another process may have.
             stage.lose();
-            let data = stage.primary().kill(rng.one_in(3));
-            start(stage, data, lasts, rng);
+            let machine = stage.some_primary(rng);
+            if !machine.has_process() || !takeover::is_calm(stage) {
+                return;
+            }
+            let data = machine.kill(rng.one_in(3));
+            start(stage, machine, data, lasts, rng);
         }
-        Fault::Save => stage.primary().save(),
+        Fault::Save => match &stage.cluster {
+            Some(_) => stage.servers.iter().for_each(Machine::save),
+            None => stage.primary().save(),
+        },
         Fault::Rewind | Fault::Lose | Fault::Evict | Fault::Flush | Fault::Delete => {
             destroy(stage, fault, lasts, rng).await;
         }
@@ -125,16 +149,21 @@ fn on_the_way(
 }
 
 /// Starts the server again with this data after a while.
-fn start(stage: &Arc<Stage>, data: Data, after: Duration, rng: &mut Rng) {
+fn start(stage: &Arc<Stage>, machine: Machine, data: Data, after: Duration, rng: &mut Rng) {
     let loading = Duration::from_millis(*rng.pick(&[0, 0, 50, 300]));
+    if let Some(cluster) = &stage.cluster {
+        takeover::miss(stage, cluster, &machine, after, rng);
+    }
     later(stage, after, move |stage| {
         // Another fault may have started it meanwhile, and it may hold more by now.
-        if stage.primary().with(|_, _| ()).is_none() {
-            stage.trace.event(&[5], || "the server starts".to_owned());
+        if !machine.has_process() {
+            let name = &machine.name;
+            stage.trace.event(&[5], || format!("{name} starts"));
             let plan = &stage.plan;
-            stage
-                .primary()
-                .start(data, loading, |process| plan.apply(process));
+            machine.start(data, loading, |process| plan.apply(process));
+            if let Some(cluster) = &stage.cluster {
+                takeover::meet_again(cluster, &machine);
+            }
         }
     });
 }
@@ -168,7 +197,8 @@ fn needed_before(stage: &Stage, fault: Fault) -> Seen {
 /// Destroys data.
 async fn destroy(stage: &Arc<Stage>, fault: Fault, lasts: Duration, rng: &mut Rng) {
     let seen = needed_before(stage, fault);
-    if !rests(stage, seen).await || !stage.primary().is_running() {
+    let machine = stage.some_primary(rng);
+    if !rests(stage, seen).await || !machine.is_running() || !takeover::is_calm(stage) {
         return;
     }
     // Nothing lies on the ways by now that did not before, because faults come one after the other.
@@ -178,20 +208,19 @@ async fn destroy(stage: &Arc<Stage>, fault: Fault, lasts: Duration, rng: &mut Rn
     match fault {
         Fault::Rewind => {
             stage.lose_some(all_know);
-            stage.primary().kill(silently);
-            start(stage, stage.primary().snapshot(), lasts, rng);
+            machine.kill(silently);
+            let snapshot = machine.snapshot();
+            start(stage, machine, snapshot, lasts, rng);
         }
         Fault::Lose => {
             stage.lose_some(all_know);
-            stage.primary().kill(silently);
-            start(stage, Data::default(), lasts, rng);
+            machine.kill(silently);
+            start(stage, machine, Data::default(), lasts, rng);
         }
         Fault::Evict => {
             stage.lose();
             let count = rng.between(1, 4);
-            stage
-                .primary()
-                .with(|process, _| process.run_out_of_memory(count));
+            machine.with(|process, _| process.run_out_of_memory(count));
         }
         Fault::Flush => flush(stage).await,
         _ => {
@@ -199,8 +228,7 @@ async fn destroy(stage: &Arc<Stage>, fault: Fault, lasts: Duration, rng: &mut Rn
             stage.lose();
             let key = cast().keys[*rng.pick(&stage.plan.keys)].rendered();
             let command = ["DEL", key].map(str::to_owned);
-            let server = stage.primary().name.clone();
-            hand::give(&stage.net, "hand", &server, &command).await;
+            writer::give(stage, &command).await;
         }
     }
 }
@@ -208,9 +236,9 @@ async fn destroy(stage: &Arc<Stage>, fault: Fault, lasts: Duration, rng: &mut Rn
 /// Deletes all keys: a statement about each of them where deletions count, and otherwise a loss.
 async fn flush(stage: &Arc<Stage>) {
     let command = ["FLUSHDB".to_owned()];
-    let counts = stage.plan.deletions == Deletions::Honour;
+    let is_statement = stage.plan.deletions == Deletions::Honour;
     let mut statements = Vec::new();
-    match counts {
+    match is_statement {
         true => {
             let keys = 0..cast().keys.len();
             let taken_back = |key| stage.invoke(key, By::Hand, Says::TakenBack);
@@ -218,18 +246,38 @@ async fn flush(stage: &Arc<Stage>) {
         }
         false => stage.lose(),
     }
-    let server = stage.primary().name.clone();
-    let reply = hand::give(&stage.net, "hand", &server, &command).await;
-    let counts = reply.is_some() && stage.primary().name == server;
+    let mut counts = true;
+    for server in primaries(stage) {
+        let reply = hand::give(&stage.net, "hand", &server, &command).await;
+        counts &= reply.is_some() && primaries(stage).contains(&server);
+    }
     for statement in statements {
         stage.answer(statement, counts, || "flushed".to_owned());
+    }
+}
+
+/// The names of the servers that count.
+fn primaries(stage: &Stage) -> Vec<String> {
+    match &stage.cluster {
+        Some(cluster) => (0..cluster.shards())
+            .map(|shard| cluster.machine(cluster.primary(shard)).name.clone())
+            .collect(),
+        None => vec![stage.primary().name.clone()],
+    }
+}
+
+/// Where replicas of Revoxy connect to.
+pub(super) fn ends(plan: &Plan) -> Vec<&'static str> {
+    match plan.over {
+        Over::Redis | Over::Sentinel => SERVERS.into_iter().chain(SENTINELS).collect(),
+        Over::Cluster => NODES[..2 * plan.cluster.shards].to_vec(),
     }
 }
 
 /// Ends all faults.
 pub(super) fn heal(stage: &Stage) {
     stage.trace.event(&[8], || "all faults end".to_owned());
-    let ends = SERVERS.iter().chain(&SENTINELS);
+    let ends = ends(&stage.plan).into_iter();
     for path in ends.flat_map(|end| stage.net.paths_to(end)) {
         path.set_passes(Direction::ToServer, true);
         path.set_passes(Direction::ToClient, true);

@@ -2,9 +2,11 @@
 
 mod failover;
 mod faults;
+mod migration;
 mod plan;
 mod replica;
 mod stage;
+mod takeover;
 mod writer;
 
 use std::sync::Arc;
@@ -15,7 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::judge::{Check, Violation};
 use crate::net::Net;
-use crate::redis::{Data, Ensemble, Machine, SENTINELS, SERVERS};
+use crate::redis::{Cluster, Data, Ensemble, Machine, NODES, SENTINELS, SERVERS};
 use crate::rng::Rng;
 use crate::tokens::cast;
 use crate::trace::{Keep, Trace};
@@ -69,16 +71,25 @@ async fn play(net: Net, wishes: Wishes, mut rng: Rng, trace: Trace) -> Outcome {
     trace.event(&[0], || format!("{plan:?}"));
     let servers = start_servers(&net, &plan, &mut rng);
     let ensemble = (plan.over == Over::Sentinel).then(|| Ensemble::start(&net, servers.clone()));
+    let cluster = (plan.over == Over::Cluster)
+        .then(|| Cluster::start(servers.clone(), (0, plan.cluster.bus), rng.fork()));
     let replica = |at| Arc::new(Replica::new(format!("r{at}"), plan.ahead[at]));
     let replicas: Vec<_> = (0..REPLICAS).map(replica).collect();
     for replica in &replicas {
-        for end in SERVERS.iter().chain(&SENTINELS) {
+        for end in faults::ends(&plan) {
             let path = net.path(&replica.name, end);
             path.set_latency(plan.latency.0, plan.latency.1);
             path.set_cuts(plan.cuts);
         }
     }
-    let stage = Arc::new(Stage::new(net, servers, ensemble, replicas, plan, trace));
+    let stage = Arc::new(Stage::new(
+        net,
+        servers,
+        (ensemble, cluster),
+        replicas,
+        plan,
+        trace,
+    ));
     for at in 0..REPLICAS {
         stage.start_replica(at);
     }
@@ -101,9 +112,13 @@ async fn play(net: Net, wishes: Wishes, mut rng: Rng, trace: Trace) -> Outcome {
     }
 }
 
-/// One server, or two.
+/// One server, or two, or the nodes of a cluster.
 fn start_servers(net: &Net, plan: &Plan, rng: &mut Rng) -> Vec<Machine> {
-    let count = if plan.over == Over::Sentinel { 2 } else { 1 };
+    let names = match plan.over {
+        Over::Redis => &SERVERS[..1],
+        Over::Sentinel => &SERVERS[..],
+        Over::Cluster => &NODES[..2 * plan.cluster.shards],
+    };
     let start = |name: &&str| {
         let machine = Machine::new(name, net, Wall::new(), rng.fork());
         machine.start(Data::default(), Duration::ZERO, |process| {
@@ -111,7 +126,7 @@ fn start_servers(net: &Net, plan: &Plan, rng: &mut Rng) -> Vec<Machine> {
         });
         machine
     };
-    SERVERS[..count].iter().map(start).collect()
+    names.iter().map(start).collect()
 }
 
 /// States things and has faults come, as planned.

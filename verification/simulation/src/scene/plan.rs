@@ -48,7 +48,41 @@ pub enum Fault {
     Lag,
     /// Nothing passes between a replica of Revoxy and a Sentinel.
     Mute,
+    /// A primary of a cluster is cut off from the other nodes, and its replica takes its place; it takes writes until it notices.
+    Isolate,
+    /// A replica of a cluster takes its primary's place without asking anybody (`CLUSTER FAILOVER TAKEOVER`).
+    TakeOver,
+    /// Slots move from one primary to another, key by key.
+    Move,
+    /// A slot is given to another primary without its keys, which are lost.
+    GiveAway,
 }
+
+/// What can happen in a cluster. What strikes a server strikes one primary.
+const IN_CLUSTER: [Fault; 22] = [
+    Fault::Stall,
+    Fault::Cut,
+    Fault::Reset,
+    Fault::Slow,
+    Fault::Pause,
+    Fault::Restart,
+    Fault::Save,
+    Fault::Rewind,
+    Fault::Lose,
+    Fault::Evict,
+    Fault::Flush,
+    Fault::Delete,
+    Fault::Replace,
+    Fault::Clock,
+    Fault::Failover,
+    Fault::Hang,
+    Fault::Crash,
+    Fault::Lag,
+    Fault::Isolate,
+    Fault::TakeOver,
+    Fault::Move,
+    Fault::GiveAway,
+];
 
 /// What can happen with Sentinel.
 const WITH_SENTINEL: [Fault; 13] = [
@@ -93,6 +127,8 @@ pub enum Over {
     Redis,
     /// Two servers, and Sentinels that watch over them.
     Sentinel,
+    /// A cluster.
+    Cluster,
 }
 
 /// What is asked of the program, beside the seed.
@@ -135,6 +171,35 @@ pub struct Plan {
     pub latency: (u64, u64),
     /// Whether clocks are set meanwhile.
     pub clocks_jump: bool,
+    /// How the cluster is made, where there is one.
+    pub cluster: ClusterPlan,
+}
+
+/// How a cluster is made.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ClusterPlan {
+    /// How many primaries own slots.
+    pub shards: usize,
+    /// How many nodes are configured.
+    pub seeds: usize,
+    /// How many milliseconds a word takes on the bus, at most, when a node takes another's place.
+    pub bus: u64,
+    /// The same, when a slot has another owner.
+    pub gossip: u64,
+}
+
+impl ClusterPlan {
+    fn draw(rng: &mut Rng, max_staleness: Duration) -> Self {
+        let shards = rng.between(2, 3);
+        // Between two heartbeats of the feed, an eighth of `max_staleness`, all others hear of a node that took over.
+        let most = max_staleness.as_millis() as u64 / 10;
+        Self {
+            shards: shards as usize,
+            seeds: rng.between(1, shards) as usize,
+            bus: *rng.pick(&[0, 5, most]),
+            gossip: *rng.pick(&[0, 100, 1_000]),
+        }
+    }
 }
 
 impl Plan {
@@ -148,6 +213,7 @@ impl Plan {
         let mut kinds: Vec<Fault> = match wishes.over {
             Over::Redis => FAULTS.to_vec(),
             Over::Sentinel => WITH_SENTINEL.to_vec(),
+            Over::Cluster => IN_CLUSTER.to_vec(),
         };
         kinds.retain(|_| rng.one_in(2));
         kinds.retain(|fault| *fault != Fault::Delete || deletions == Deletions::Ignore);
@@ -173,7 +239,7 @@ impl Plan {
             true => i64::try_from(rng.below(40_000)).unwrap_or_default() - 20_000,
             false => 0,
         };
-        Self {
+        let plan = Self {
             over: wishes.over,
             ahead: [ahead(), ahead(), ahead()],
             max_staleness: Duration::from_millis(*rng.pick(&[300, 600, 1_000])),
@@ -188,6 +254,14 @@ impl Plan {
             latency: *rng.pick(&[(0, 0), (0, 1), (1, 5), (0, 30)]),
             clocks_jump: faults.iter().any(|(_, fault)| *fault == Fault::Clock),
             faults,
+            cluster: ClusterPlan::default(),
+        };
+        match wishes.over {
+            Over::Cluster => Self {
+                cluster: ClusterPlan::draw(rng, plan.max_staleness),
+                ..plan
+            },
+            Over::Redis | Over::Sentinel => plan,
         }
     }
 

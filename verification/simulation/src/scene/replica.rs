@@ -9,11 +9,12 @@ use revoxy::jwt::TokenType;
 use revoxy::metrics::{CheckLabels, Metrics};
 use revoxy::revocation::{
     CheckedTypes, Checker, CheckerSettings, Credentials, Endpoint, FeedSettings, Lookup, Lookups,
-    RedisOptions, RedisStore, RevocationStore as _, SentinelOptions, StoreError, TokenKeys,
+    RedisClusterStore, RedisOptions, RedisStore, RevocationStore, SentinelOptions, StoreError,
+    TokenKeys,
 };
 
 use crate::judge::Verdict;
-use crate::redis::{MASTER, SENTINELS, SERVERS};
+use crate::redis::{MASTER, NODES, SENTINELS, SERVERS};
 use crate::world::Wall;
 
 use super::plan::{Over, Plan};
@@ -26,9 +27,33 @@ pub struct Running {
     /// Its number for the judge.
     pub number: usize,
     /// The store.
-    pub store: Arc<RedisStore>,
+    pub store: Arc<dyn RevocationStore>,
+    connected: Connected,
     checker: Checker,
     wall: Wall,
+}
+
+/// The store, as what it is.
+#[derive(Clone)]
+enum Connected {
+    Server(Arc<RedisStore>),
+    Cluster(Arc<RedisClusterStore>),
+}
+
+impl Connected {
+    async fn ready(&self, patience: Duration) -> Result<(), StoreError> {
+        match self {
+            Self::Server(store) => store.ready(patience).await,
+            Self::Cluster(store) => store.ready(patience).await,
+        }
+    }
+
+    fn store(&self) -> Arc<dyn RevocationStore> {
+        match self {
+            Self::Server(store) => Arc::clone(store) as _,
+            Self::Cluster(store) => Arc::clone(store) as _,
+        }
+    }
 }
 
 /// A replica, with its clock and its place on the network.
@@ -80,8 +105,16 @@ impl Replica {
         let options = self.options(plan);
         let feed_metrics = metrics().feed.clone();
         let clock = Arc::new(self.wall.clone());
-        let store = RedisStore::with_view(&options, settings, clock, feed_metrics);
-        let store = Arc::new(store.unwrap_or_else(|why| panic!("no store: {why}")));
+        let connected = match plan.over {
+            Over::Redis | Over::Sentinel => {
+                RedisStore::with_view(&options, settings, clock, feed_metrics)
+                    .map(|store| Connected::Server(Arc::new(store)))
+            }
+            Over::Cluster => RedisClusterStore::with_view(&options, settings, clock, feed_metrics)
+                .map(|store| Connected::Cluster(Arc::new(store))),
+        };
+        let connected = connected.unwrap_or_else(|why| panic!("no store: {why}"));
+        let store = connected.store();
         let checks = CheckerSettings {
             types: CheckedTypes {
                 access: true,
@@ -90,16 +123,22 @@ impl Replica {
             deadline: CHECK_DEADLINE,
             max_staleness: plan.max_staleness,
         };
-        let checker = Checker::new(Arc::clone(&store) as _, checks, metrics().store.clone());
+        let checker = Checker::new(Arc::clone(&store), checks, metrics().store.clone());
         let running = Arc::new(Running {
             number,
             store,
+            connected,
             checker,
             wall: self.wall.clone(),
         });
         let replica = Arc::downgrade(self);
         tokio::spawn(async move {
-            while running.store.ready(Duration::from_secs(1)).await.is_err() {
+            while running
+                .connected
+                .ready(Duration::from_secs(1))
+                .await
+                .is_err()
+            {
                 let is_wanted = |r: Arc<Self>| r.starts.load(Ordering::Relaxed) == start;
                 if !replica.upgrade().is_some_and(is_wanted) {
                     return;
@@ -119,6 +158,15 @@ impl Replica {
         let node = |sentinel: &&str| format!("{}.{sentinel}:26379", self.name);
         match plan.over {
             Over::Redis => options,
+            Over::Cluster => {
+                let node = |node: &&str| format!("{}.{node}:6379", self.name);
+                RedisOptions {
+                    endpoint: Endpoint::Cluster(
+                        NODES[..plan.cluster.seeds].iter().map(node).collect(),
+                    ),
+                    ..options
+                }
+            }
             Over::Sentinel => RedisOptions {
                 endpoint: Endpoint::Sentinel(SentinelOptions {
                     master: MASTER.to_owned(),

@@ -8,7 +8,8 @@ use revoxy::revocation::Deletions;
 use crate::history::{By, History, Says, Stamp, StatementId};
 use crate::judge::{Check, Judge, Promise, Verdict, Violation};
 use crate::net::Net;
-use crate::redis::{Ensemble, Machine};
+use crate::redis::{Cluster, Ensemble, Machine};
+use crate::rng::Rng;
 use crate::tokens::cast;
 use crate::trace::Trace;
 
@@ -22,10 +23,12 @@ pub const REPLICAS: usize = 3;
 pub struct Stage {
     /// The network.
     pub net: Net,
-    /// The servers: one, or one and its replica.
+    /// The servers: one, or one and its replica, or the nodes of a cluster.
     pub servers: Vec<Machine>,
     /// Who watches over them, where there are two.
     pub ensemble: Option<Arc<Ensemble>>,
+    /// What the servers are together, where they are a cluster.
+    pub cluster: Option<Arc<Cluster>>,
     /// The replicas.
     pub replicas: Vec<Arc<Replica>>,
     /// What the seed has decided on.
@@ -61,7 +64,7 @@ impl Stage {
     pub(super) fn new(
         net: Net,
         servers: Vec<Machine>,
-        ensemble: Option<Arc<Ensemble>>,
+        (ensemble, cluster): (Option<Arc<Ensemble>>, Option<Arc<Cluster>>),
         replicas: Vec<Arc<Replica>>,
         plan: Plan,
         trace: Trace,
@@ -74,6 +77,7 @@ impl Stage {
             net,
             servers,
             ensemble,
+            cluster,
             replicas,
             plan,
             trace,
@@ -96,6 +100,17 @@ impl Stage {
             .as_ref()
             .map_or(0, |ensemble| ensemble.primary());
         &self.servers[at]
+    }
+
+    /// A server that counts: of a cluster, any primary.
+    pub fn some_primary(&self, rng: &mut Rng) -> Machine {
+        match &self.cluster {
+            None => self.primary().clone(),
+            Some(cluster) => {
+                let shard = rng.below(cluster.shards() as u64) as usize;
+                cluster.machine(cluster.primary(shard)).clone()
+            }
+        }
     }
 
     fn record(&self) -> MutexGuard<'_, Record> {

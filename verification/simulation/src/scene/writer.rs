@@ -131,12 +131,25 @@ fn by_hand(stage: &Arc<Stage>, key: usize, says: Says, command: &[&str]) {
     let statement = stage.invoke(key, By::Hand, says);
     let stage = Arc::clone(stage);
     tokio::spawn(async move {
-        let server = stage.primary().name.clone();
-        let reply: Option<Reply> = hand::give(&stage.net, "hand", &server, &command).await;
-        // What a server acknowledges that no longer counts is lost.
-        let counts = reply.is_some() && stage.primary().name == server;
+        let (reply, counts) = give(&stage, &command).await;
         stage.answer(statement, counts, || {
             format!("by hand: {} -> {reply:?}", command.join(" "))
         });
     });
+}
+
+/// The answer to a command by hand, and whether it counts: what a server acknowledges that no longer counts is lost.
+pub(super) async fn give(stage: &Stage, command: &[String]) -> (Option<Reply>, bool) {
+    let Some(cluster) = &stage.cluster else {
+        let server = stage.primary().name.clone();
+        let reply = hand::give(&stage.net, "hand", &server, command).await;
+        let counts = reply.is_some() && stage.primary().name == server;
+        return (reply, counts);
+    };
+    let key = command[1].as_bytes();
+    let first = cluster.owner(key).name.clone();
+    match hand::give_on(&stage.net, "hand", &first, command).await {
+        Some((reply, by)) => (Some(reply), cluster.counts(&by, key)),
+        None => (None, false),
+    }
 }

@@ -1,0 +1,368 @@
+//! The nodes of a cluster: two or three primaries, each with a replica, and the bus between them.
+//!
+//! The nodes do not elect: what a schedule decides on happens, in the order in which real ones do it. What a node knows of the others it
+//! hears from them, later than it happened, and acts upon: so they disagree for a while about who owns what.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::rng::Rng;
+
+use super::machine::Machine;
+use super::node::{Node, Peer, Word};
+use super::process::{Process, Role};
+use super::replication::{SENT_EVERY, Stream};
+use super::slots::{SLOTS, slot_of};
+
+/// What the nodes are called on the network.
+pub const NODES: [&str; 6] = ["node0", "node1", "node2", "node3", "node4", "node5"];
+/// How often a word is tried to be told to a node that is stopped.
+const TOLD_AGAIN: Duration = Duration::from_millis(5);
+
+/// The nodes.
+pub struct Cluster {
+    machines: Vec<Machine>,
+    /// How many primaries own slots: as many replicas come behind them.
+    shards: usize,
+    /// From and to how many milliseconds a word takes on the bus.
+    bus: (u64, u64),
+    /// By how many milliseconds replicas lag behind.
+    lag: AtomicU64,
+    state: Mutex<State>,
+}
+
+struct State {
+    rng: Rng,
+    /// By shard: which node is the primary that counts.
+    primaries: Vec<usize>,
+    /// By slot: the shard, where it is not the one that it began with.
+    given: BTreeMap<u16, usize>,
+    /// Slots on the way, and to which shard.
+    moving: BTreeMap<u16, usize>,
+    /// By node: no word reaches it on the bus, or comes from it.
+    isolated: Vec<bool>,
+    /// By shard: something is happening to it.
+    busy: Vec<bool>,
+    epoch: u64,
+    words: u64,
+    streams: Vec<Stream>,
+}
+
+impl Cluster {
+    /// Makes running servers a cluster: as many primaries as replicas. A word takes `bus` milliseconds.
+    pub fn start(machines: Vec<Machine>, bus: (u64, u64), mut rng: Rng) -> Arc<Self> {
+        let shards = machines.len() / 2;
+        let peers: Vec<Peer> = machines
+            .iter()
+            .enumerate()
+            .map(|(at, machine)| Peer {
+                id: format!("{:016x}{:016x}{at:08x}", rng.draw(), rng.draw()),
+                machine: machine.name.clone(),
+                replicates: (at >= shards).then(|| at - shards),
+                epoch: (at % shards) as u64 + 1,
+                failed: false,
+            })
+            .collect();
+        for (at, machine) in machines.iter().enumerate() {
+            let node = Node::new(at, peers.clone(), &|slot| original(slot, shards));
+            machine.with(|process, _| {
+                if let Some(of) = peers[at].replicates {
+                    process.role = Role::ReplicaOf(peers[of].machine.clone());
+                }
+                process.cluster = Some(node);
+            });
+        }
+        let cluster = Arc::new(Self {
+            shards,
+            bus,
+            lag: AtomicU64::new(0),
+            state: Mutex::new(State {
+                rng,
+                primaries: (0..shards).collect(),
+                given: BTreeMap::new(),
+                moving: BTreeMap::new(),
+                isolated: vec![false; machines.len()],
+                busy: vec![false; shards],
+                epoch: shards as u64,
+                words: 0,
+                streams: (0..shards).map(|_| Stream::default()).collect(),
+            }),
+            machines,
+        });
+        tokio::spawn(replicate(Arc::clone(&cluster)));
+        cluster
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many primaries own slots.
+    pub fn shards(&self) -> usize {
+        self.shards
+    }
+
+    /// A node's machine.
+    pub fn machine(&self, node: usize) -> &Machine {
+        &self.machines[node]
+    }
+
+    /// The number of a shard's primary: of the one that counts.
+    pub fn primary(&self, shard: usize) -> usize {
+        self.lock().primaries[shard]
+    }
+
+    /// The number of a shard's other node.
+    pub fn replica(&self, shard: usize) -> usize {
+        self.shards + 2 * shard - self.primary(shard)
+    }
+
+    /// Which shard a slot belongs to.
+    pub fn shard_of(&self, slot: u16) -> usize {
+        let given = self.lock().given.get(&slot).copied();
+        given.unwrap_or_else(|| original(slot, self.shards))
+    }
+
+    /// The machine to be asked about a key.
+    pub fn owner(&self, key: &[u8]) -> &Machine {
+        &self.machines[self.primary(self.shard_of(slot_of(key)))]
+    }
+
+    /// Whether a write of a key that a machine has acknowledged is one of a server that counts.
+    pub fn counts(&self, machine: &str, key: &[u8]) -> bool {
+        let slot = slot_of(key);
+        let owner = self.shard_of(slot);
+        let state = self.lock();
+        let shards = [Some(owner), state.moving.get(&slot).copied()];
+        let mut nodes = shards
+            .into_iter()
+            .flatten()
+            .map(|shard| state.primaries[shard]);
+        nodes.any(|node| self.machines[node].name == machine && !state.isolated[node])
+    }
+
+    /// Begins something that happens to a shard, unless something does already.
+    pub fn begin(&self, shard: usize) -> bool {
+        !std::mem::replace(&mut self.lock().busy[shard], true)
+    }
+
+    /// What happened to a shard is over.
+    pub fn end(&self, shard: usize) {
+        self.lock().busy[shard] = false;
+    }
+
+    /// Whether nothing is happening to any shard.
+    pub fn is_calm(&self) -> bool {
+        !self.lock().busy.contains(&true)
+    }
+
+    /// How far replicas lag behind from now on.
+    pub fn set_lag(&self, lag: Duration) {
+        self.lag.store(lag.as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// Cuts a node off from the others, or connects it again.
+    pub fn isolate(&self, node: usize, isolated: bool) {
+        self.lock().isolated[node] = isolated;
+    }
+
+    /// A slot is on the way to a shard from now on.
+    pub fn set_moving(&self, slot: u16, to: usize) {
+        self.lock().moving.insert(slot, to);
+    }
+
+    /// Whether a slot is on the way.
+    pub fn is_moving(&self, slot: u16) -> bool {
+        self.lock().moving.contains_key(&slot)
+    }
+
+    /// Whether a slot is on the way from a shard, or to it.
+    pub fn has_moving(&self, shard: usize) -> bool {
+        let moving: Vec<_> = self.lock().moving.clone().into_iter().collect();
+        let mut moving = moving.into_iter();
+        moving.any(|(slot, to)| to == shard || self.shard_of(slot) == shard)
+    }
+
+    /// A slot belongs to a shard from now on, and is on the way no more.
+    pub fn give(&self, slot: u16, to: usize) {
+        let mut state = self.lock();
+        state.moving.remove(&slot);
+        state.given.insert(slot, to);
+    }
+
+    /// The next epoch.
+    pub fn next_epoch(&self) -> u64 {
+        let mut state = self.lock();
+        state.epoch += 1;
+        state.epoch
+    }
+
+    /// Changes what a node knows, in one step.
+    pub fn with<T>(
+        &self,
+        node: usize,
+        change: impl FnOnce(&mut Node, &mut Process) -> T,
+    ) -> Option<T> {
+        let changed = self.machines[node].with(|process, _| {
+            let mut known = process.cluster.take()?;
+            let result = change(&mut known, process);
+            process.cluster = Some(known);
+            Some(result)
+        });
+        changed.flatten()
+    }
+
+    /// A replica takes its primary's place; with `in_step`, after it has done everything that the primary did.
+    pub fn promote(self: &Arc<Self>, shard: usize, in_step: bool) {
+        let (old, new, epoch) = (self.primary(shard), self.replica(shard), self.next_epoch());
+        if in_step {
+            self.catch_up(shard);
+        }
+        self.with(new, |node, process| {
+            node.take_over(old, epoch);
+            process.role = Role::Primary;
+            process.begin_history();
+        });
+        self.lock().primaries[shard] = new;
+        self.announce(new);
+    }
+
+    /// Has a replica do everything that its primary did.
+    fn catch_up(&self, shard: usize) {
+        let (from, to) = (self.primary(shard), self.replica(shard));
+        let (from, to) = (&self.machines[from], &self.machines[to]);
+        let mut stream = std::mem::take(&mut self.lock().streams[shard]);
+        stream.read(from, to, Instant::now(), || {});
+        stream.apply_all(to);
+    }
+
+    fn bus_delay(&self, most: Option<u64>) -> Duration {
+        let (low, high) = self.bus;
+        let mut state = self.lock();
+        Duration::from_millis(match most {
+            Some(most) => state.rng.between(low, most.max(high)),
+            None => state.rng.between(low, high),
+        })
+    }
+
+    /// A node tells all others what it has to say of itself.
+    pub fn announce(self: &Arc<Self>, node: usize) {
+        self.announce_within(node, None);
+    }
+
+    /// The same; it may take as many milliseconds.
+    pub fn announce_within(self: &Arc<Self>, node: usize, most: Option<u64>) {
+        for to in 0..self.machines.len() {
+            if to != node {
+                self.tell(node, to, most);
+            }
+        }
+    }
+
+    /// A node that was away and the others tell each other what they have to say, within so many milliseconds.
+    pub fn meet_again(self: &Arc<Self>, node: usize, within: u64) {
+        self.announce_within(node, Some(within));
+        for from in 0..self.machines.len() {
+            if from != node {
+                self.tell(from, node, Some(within));
+            }
+        }
+    }
+
+    fn tell(self: &Arc<Self>, from: usize, to: usize, most: Option<u64>) {
+        let number = {
+            let mut state = self.lock();
+            state.words += 1;
+            state.words
+        };
+        if self.lock().isolated[from] || !self.machines[from].is_running() {
+            return;
+        }
+        let Some(word) = self.with(from, |node, _| node.word(number)) else {
+            return;
+        };
+        let delay = self.bus_delay(most);
+        let cluster = Arc::clone(self);
+        tokio::spawn(async move {
+            sleep(delay).await;
+            cluster
+                .reach(to, |cluster| cluster.deliver(to, &word))
+                .await;
+        });
+    }
+
+    /// Does something at a node when it goes on. Nothing where it is down or cut off.
+    async fn reach(&self, node: usize, what: impl FnOnce(&Self)) {
+        loop {
+            if self.lock().isolated[node] || !self.machines[node].has_process() {
+                return;
+            }
+            if self.machines[node].is_running() {
+                return what(self);
+            }
+            sleep(TOLD_AGAIN).await;
+        }
+    }
+
+    fn deliver(&self, to: usize, word: &Word) {
+        let name = &self.machines[word.from].name;
+        self.with(to, |node, process| {
+            let heard = node.hear(word);
+            for key in process.keys_in(&heard.dirty) {
+                process.delete(0, &key);
+            }
+            if heard.replicates.is_some() {
+                process.role = Role::ReplicaOf(name.clone());
+                process.holds_up_writes = false;
+            }
+        });
+    }
+
+    /// Most primaries hold a node for dead: they know at once, the others soon.
+    pub fn fail(self: &Arc<Self>, of: usize) {
+        for node in (0..self.machines.len()).filter(|node| *node != of) {
+            let is_primary = self.lock().primaries.contains(&node);
+            let delay = match is_primary {
+                true => Duration::ZERO,
+                false => self.bus_delay(None),
+            };
+            let cluster = Arc::clone(self);
+            tokio::spawn(async move {
+                sleep(delay).await;
+                let mark = |cluster: &Self| {
+                    cluster.with(node, |node, _| node.peers[of].failed = true);
+                };
+                cluster.reach(node, mark).await;
+            });
+        }
+    }
+}
+
+/// The shard that a slot begins with.
+fn original(slot: u16, shards: usize) -> usize {
+    usize::from(slot) * shards / usize::from(SLOTS)
+}
+
+/// Sends what changes on primaries to their replicas, for ever.
+async fn replicate(cluster: Arc<Cluster>) {
+    loop {
+        sleep(SENT_EVERY).await;
+        for shard in 0..cluster.shards {
+            let (from, to) = (cluster.primary(shard), cluster.replica(shard));
+            let (from, to) = (&cluster.machines[from], &cluster.machines[to]);
+            let mut stream = std::mem::take(&mut cluster.lock().streams[shard]);
+            if from.is_running() {
+                let lag = Duration::from_millis(cluster.lag.load(Ordering::Relaxed));
+                stream.read(from, to, Instant::now() + lag, || {});
+            }
+            if to.is_running() {
+                stream.apply(to);
+            }
+            cluster.lock().streams[shard] = stream;
+        }
+    }
+}
