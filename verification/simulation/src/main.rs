@@ -34,7 +34,7 @@ enum Command {
         #[command(flatten)]
         wishes: Given,
     },
-    /// Runs the schedule of one seed and tells everything.
+    /// Runs the schedule of one seed and tells everything; with `RUST_LOG` set, what the replicas log among it.
     Replay {
         /// Which.
         #[arg(long)]
@@ -103,6 +103,9 @@ fn main() -> std::process::ExitCode {
             wishes,
         } => run(seeds, failures, twice, &wishes.wishes()),
         Command::Replay { seed, wishes } => {
+            if std::env::var_os("RUST_LOG").is_some() {
+                revoxy::logging::init(revoxy::logging::LogFormat::Text);
+            }
             let outcome = scene::run(seed, &wishes.wishes(), Keep::Print);
             println!("{:?}", outcome.violations.first());
             println!(

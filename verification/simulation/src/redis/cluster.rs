@@ -145,6 +145,23 @@ impl Cluster {
         nodes.any(|node| self.machines[node].name == machine && !state.isolated[node])
     }
 
+    /// What every node that goes on says of the cluster.
+    pub fn describe(&self) -> String {
+        let told = self.machines.iter().map(|machine| {
+            let told = machine.with(|process, now| {
+                let node = process.cluster.as_ref()?;
+                Some(format!("{}{}", node.info(now), node.nodes("")))
+            });
+            let running = machine.is_running();
+            let name = &machine.name;
+            format!(
+                "{name} (running: {running}):\n{}",
+                told.flatten().unwrap_or_default()
+            )
+        });
+        told.collect()
+    }
+
     /// Begins something that happens to a shard, unless something does already.
     pub fn begin(&self, shard: usize) -> bool {
         !std::mem::replace(&mut self.lock().busy[shard], true)
@@ -289,28 +306,32 @@ impl Cluster {
         let cluster = Arc::clone(self);
         tokio::spawn(async move {
             sleep(delay).await;
-            cluster
+            let becomes_replica = cluster
                 .reach(to, |cluster| cluster.deliver(to, &word))
                 .await;
+            if becomes_replica == Some(true) {
+                cluster.announce(to);
+            }
         });
     }
 
     /// Does something at a node when it goes on. Nothing where it is down or cut off.
-    async fn reach(&self, node: usize, what: impl FnOnce(&Self)) {
+    async fn reach<T>(&self, node: usize, what: impl FnOnce(&Self) -> T) -> Option<T> {
         loop {
             if self.lock().isolated[node] || !self.machines[node].has_process() {
-                return;
+                return None;
             }
             if self.machines[node].is_running() {
-                return what(self);
+                return Some(what(self));
             }
             sleep(TOLD_AGAIN).await;
         }
     }
 
-    fn deliver(&self, to: usize, word: &Word) {
+    /// Tells whether the node is a replica because of that.
+    fn deliver(&self, to: usize, word: &Word) -> bool {
         let name = &self.machines[word.from].name;
-        self.with(to, |node, process| {
+        let becomes_replica = self.with(to, |node, process| {
             let heard = node.hear(word);
             for key in process.keys_in(&heard.dirty) {
                 process.delete(0, &key);
@@ -319,7 +340,9 @@ impl Cluster {
                 process.role = Role::ReplicaOf(name.clone());
                 process.holds_up_writes = false;
             }
+            heard.replicates.is_some()
         });
+        becomes_replica == Some(true)
     }
 
     /// Most primaries hold a node for dead: they know at once, the others soon.

@@ -17,7 +17,7 @@ use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::judge::{Check, Violation};
 use crate::net::Net;
-use crate::redis::{Cluster, Data, Ensemble, Machine, NODES, SENTINELS, SERVERS};
+use crate::redis::{Cluster, Data, Ensemble, Machine, NODES, SERVERS};
 use crate::rng::Rng;
 use crate::tokens::cast;
 use crate::trace::{Keep, Trace};
@@ -195,6 +195,9 @@ async fn settle(stage: &Arc<Stage>) -> Duration {
             }
             (Some(_), true) => {}
         }
+    }
+    if let Some(cluster) = &stage.cluster {
+        stage.trace.say(|| cluster.describe());
     }
     check_all(stage, true);
     sleep(Duration::from_secs(1)).await;

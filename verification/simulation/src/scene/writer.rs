@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use revoxy::clock::{Clock as _, Timestamp};
-use revoxy::revocation::{Cutoff, Deletions, Revocation, RevocationStore as _};
+use revoxy::revocation::{Cutoff, Deletions, Revocation};
 use tokio::time::timeout;
 
 use crate::hand;
