@@ -121,7 +121,7 @@ fn on_the_way(
     rng: &mut Rng,
 ) {
     let path = stage.net.path(&stage.replicas[replica].name, end);
-    let (low, high) = stage.plan.latency;
+    let (low, high) = stage.plan.latency_of(replica);
     match fault {
         Fault::Stall => {
             let (up, down) = *rng.pick(&[(true, true), (true, false), (false, true)]);
@@ -277,12 +277,17 @@ pub(super) fn ends(plan: &Plan) -> Vec<&'static str> {
 /// Ends all faults.
 pub(super) fn heal(stage: &Stage) {
     stage.trace.event(&[8], || "all faults end".to_owned());
-    let ends = ends(&stage.plan).into_iter();
-    for path in ends.flat_map(|end| stage.net.paths_to(end)) {
-        path.set_passes(Direction::ToServer, true);
-        path.set_passes(Direction::ToClient, true);
-        path.set_refuses(false);
-        path.set_latency(stage.plan.latency.0, stage.plan.latency.1);
+    for end in ends(&stage.plan) {
+        for path in stage.net.paths_to(end) {
+            path.set_passes(Direction::ToServer, true);
+            path.set_passes(Direction::ToClient, true);
+            path.set_refuses(false);
+            path.set_latency(stage.plan.latency.0, stage.plan.latency.1);
+        }
+        for (at, replica) in stage.replicas.iter().enumerate() {
+            let (low, high) = stage.plan.latency_of(at);
+            stage.net.path(&replica.name, end).set_latency(low, high);
+        }
     }
     stage
         .servers

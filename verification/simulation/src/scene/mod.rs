@@ -75,10 +75,11 @@ async fn play(net: Net, wishes: Wishes, mut rng: Rng, trace: Trace) -> Outcome {
         .then(|| Cluster::start(servers.clone(), (0, plan.cluster.bus), rng.fork()));
     let replica = |at| Arc::new(Replica::new(format!("r{at}"), plan.ahead[at]));
     let replicas: Vec<_> = (0..REPLICAS).map(replica).collect();
-    for replica in &replicas {
+    for (at, replica) in replicas.iter().enumerate() {
+        let (low, high) = plan.latency_of(at);
         for end in faults::ends(&plan) {
             let path = net.path(&replica.name, end);
-            path.set_latency(plan.latency.0, plan.latency.1);
+            path.set_latency(low, high);
             path.set_cuts(plan.cuts);
         }
     }

@@ -119,6 +119,9 @@ const FAULTS: [Fault; 14] = [
     Fault::Clock,
 ];
 
+/// From and to how many milliseconds a piece takes on a long way.
+const FAR: (u64, u64) = (20, 150);
+
 /// Over what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Over {
@@ -186,6 +189,8 @@ pub struct ClusterPlan {
     pub bus: u64,
     /// The same, when a slot has another owner.
     pub gossip: u64,
+    /// A replica of Revoxy whose ways are long: what the others have long acknowledged it has yet to hear of.
+    pub far: Option<usize>,
 }
 
 impl ClusterPlan {
@@ -198,6 +203,7 @@ impl ClusterPlan {
             seeds: rng.between(1, shards) as usize,
             bus: *rng.pick(&[0, 5, most]),
             gossip: *rng.pick(&[0, 100, 1_000]),
+            far: *rng.pick(&[None, Some(0), Some(1), Some(2)]),
         }
     }
 }
@@ -262,6 +268,14 @@ impl Plan {
                 ..plan
             },
             Over::Redis | Over::Sentinel => plan,
+        }
+    }
+
+    /// From and to how many milliseconds a piece takes to or from a replica of Revoxy.
+    pub fn latency_of(&self, replica: usize) -> (u64, u64) {
+        match self.cluster.far {
+            Some(far) if far == replica => FAR,
+            _ => self.latency,
         }
     }
 
