@@ -52,6 +52,9 @@ struct Given {
     /// What a deletion by hand means; the seed decides where this is not given.
     #[arg(long)]
     deletions: Option<Means>,
+    /// The one kind of fault that is to come, as `src/scene/plan.rs` names it.
+    #[arg(long, value_parser = fault)]
+    only: Option<scene::Fault>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -84,8 +87,13 @@ impl Given {
                 Means::Honour => Deletions::Honour,
                 Means::Ignore => Deletions::Ignore,
             }),
+            only: self.only,
         }
     }
+}
+
+fn fault(name: &str) -> Result<scene::Fault, String> {
+    scene::Fault::named(name).ok_or_else(|| format!("no fault is called {name}"))
 }
 
 fn seeds(text: &str) -> Result<(u64, u64), String> {

@@ -16,7 +16,7 @@ use crate::tokens::cast;
 
 use super::plan::{Fault, Over, Plan};
 use super::stage::{REPLICAS, Seen, Stage};
-use super::{failover, migration, takeover, writer};
+use super::{failover, lone, migration, takeover, writer};
 
 /// For how long a fault that destroys data waits for the replicas to have seen everything.
 const REST: Duration = Duration::from_millis(2_500);
@@ -54,6 +54,7 @@ pub(super) async fn strike(stage: &Arc<Stage>, fault: Fault, rng: &mut Rng) {
                 migration::strike(stage, cluster, fault, rng).await;
             }
         }
+        Fault::LoseUnheard => lone::strike(stage, replica, lasts, rng).await,
         Fault::Lag => {
             if let Some(cluster) = &stage.cluster {
                 cluster.set_lag(lasts);
@@ -149,7 +150,13 @@ fn on_the_way(
 }
 
 /// Starts the server again with this data after a while.
-fn start(stage: &Arc<Stage>, machine: Machine, data: Data, after: Duration, rng: &mut Rng) {
+pub(super) fn start(
+    stage: &Arc<Stage>,
+    machine: Machine,
+    data: Data,
+    after: Duration,
+    rng: &mut Rng,
+) {
     let loading = Duration::from_millis(*rng.pick(&[0, 0, 50, 300]));
     if let Some(cluster) = &stage.cluster {
         takeover::miss(stage, cluster, &machine, after, rng);

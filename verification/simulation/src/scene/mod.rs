@@ -2,6 +2,7 @@
 
 mod failover;
 mod faults;
+mod lone;
 mod migration;
 mod plan;
 mod replica;

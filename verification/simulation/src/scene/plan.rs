@@ -56,10 +56,12 @@ pub enum Fault {
     Move,
     /// A slot is given to another primary without its keys, which are lost.
     GiveAway,
+    /// A server is killed and started again with less, when one replica has not heard what the others have acknowledged.
+    LoseUnheard,
 }
 
 /// What can happen in a cluster. What strikes a server strikes one primary.
-const IN_CLUSTER: [Fault; 22] = [
+const IN_CLUSTER: [Fault; 23] = [
     Fault::Stall,
     Fault::Cut,
     Fault::Reset,
@@ -82,6 +84,7 @@ const IN_CLUSTER: [Fault; 22] = [
     Fault::TakeOver,
     Fault::Move,
     Fault::GiveAway,
+    Fault::LoseUnheard,
 ];
 
 /// What can happen with Sentinel.
@@ -119,8 +122,13 @@ const FAULTS: [Fault; 14] = [
     Fault::Clock,
 ];
 
-/// From and to how many milliseconds a piece takes on a long way.
-const FAR: (u64, u64) = (20, 150);
+impl Fault {
+    /// The fault of this name, as it is written here.
+    pub fn named(name: &str) -> Option<Self> {
+        let all = IN_CLUSTER.iter().chain(&WITH_SENTINEL).chain(&FAULTS);
+        all.copied().find(|fault| format!("{fault:?}") == name)
+    }
+}
 
 /// Over what.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -141,6 +149,8 @@ pub struct Wishes {
     pub over: Over,
     /// What a deletion by hand means; without, the seed decides.
     pub deletions: Option<Deletions>,
+    /// The one kind of fault that comes; without, the seed decides on some.
+    pub only: Option<Fault>,
 }
 
 /// A schedule, as far as it is decided beforehand.
@@ -222,6 +232,9 @@ impl Plan {
             Over::Cluster => IN_CLUSTER.to_vec(),
         };
         kinds.retain(|_| rng.one_in(2));
+        if let Some(only) = wishes.only {
+            kinds = vec![only];
+        }
         kinds.retain(|fault| *fault != Fault::Delete || deletions == Deletions::Ignore);
         // A replica that starts does not know what has been evicted, as the documents say.
         if kinds.contains(&Fault::Evict) {
@@ -274,7 +287,8 @@ impl Plan {
     /// From and to how many milliseconds a piece takes to or from a replica of Revoxy.
     pub fn latency_of(&self, replica: usize) -> (u64, u64) {
         match self.cluster.far {
-            Some(far) if far == replica => FAR,
+            // So that a view can be fresh nevertheless.
+            Some(far) if far == replica => (10, self.max_staleness.as_millis() as u64 / 8),
             _ => self.latency,
         }
     }

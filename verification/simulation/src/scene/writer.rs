@@ -62,6 +62,16 @@ pub(super) fn state(stage: &Arc<Stage>, key: usize, rng: &mut Rng) {
     }
 }
 
+/// Has any replica but one state something about a key.
+pub(super) fn state_by_api(stage: &Arc<Stage>, key: usize, but: usize, rng: &mut Rng) {
+    let others = rng.between(1, REPLICAS as u64 - 1) as usize;
+    let replica = (but + others) % REPLICAS;
+    match rng.one_in(4) {
+        true => unrevoke(stage, replica, key),
+        false => revoke(stage, replica, Wanted::draw(stage, key, rng)),
+    }
+}
+
 fn revoke(stage: &Arc<Stage>, replica: usize, wanted: Wanted) {
     let Some(running) = stage.replicas[replica].running() else {
         return;
