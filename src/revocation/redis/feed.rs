@@ -62,6 +62,8 @@ use super::session::Session;
 const COMPARISON_PACE: Duration = Duration::from_millis(10);
 /// How soon everything is compared when slots have changed hands.
 const COMPARE_AFTER_MOVES: Duration = Duration::from_secs(5);
+/// The shortest time between two heartbeats.
+const SHORTEST_BEAT: Duration = Duration::from_millis(10);
 /// The longest time between two heartbeats of a cluster.
 const LONGEST_BEAT: Duration = Duration::from_millis(250);
 /// The least that other replicas are given to write back what a server has lost.
@@ -307,6 +309,7 @@ impl Feed {
             true => (self.settings.max_staleness / 8).min(LONGEST_BEAT),
             false => self.settings.max_staleness / 4,
         };
+        let every = every.max(SHORTEST_BEAT);
         let mut session = Session {
             reconciliation: Reconciliation::new(
                 Arc::clone(&self.view),
@@ -326,6 +329,12 @@ impl Feed {
             patience: self.settings.max_staleness.max(LEAST_SETTLING),
             proven: None,
         };
+        // A cluster that is down refuses to take back what one of its primaries has lost, and serves again at a moment that is the same for
+        // all replicas of ours. Who had read before that would write back too late, or give the others no time.
+        while !session.takes_writes().await? {
+            self.still_starting(&session);
+            tokio::time::sleep(every).await;
+        }
         session.read_all().await?;
         if !settling.is_zero() {
             tracing::info!(
@@ -334,7 +343,7 @@ impl Feed {
             );
         }
         let settled = Moment::now() + settling;
-        let mut beats = interval(every.max(Duration::from_millis(10)));
+        let mut beats = interval(every);
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut comparisons = interval(COMPARISON_PACE);
         comparisons.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -349,10 +358,7 @@ impl Feed {
                         session.look_who_it_is().await?;
                     }
                     proved = session.heartbeat().await?;
-                    if *self.state.borrow() != FeedState::Complete {
-                        let why = session.link.why().to_owned();
-                        self.state.send_replace(FeedState::Starting(why));
-                    }
+                    self.still_starting(&session);
                     if session.reconciliation.moving.has_moved() {
                         // Until it has been compared, what is deleted by hand counts as lost.
                         compare_at = compare_at.min(Moment::now() + COMPARE_AFTER_MOVES);
@@ -374,6 +380,14 @@ impl Feed {
                 }
                 () = session.pushes.arrived() => session.act_on_pushes().await?,
             }
+        }
+    }
+
+    /// Says why the view is not complete yet, if it never was.
+    fn still_starting(&self, session: &Session) {
+        if *self.state.borrow() != FeedState::Complete {
+            let why = session.link.why().to_owned();
+            self.state.send_replace(FeedState::Starting(why));
         }
     }
 

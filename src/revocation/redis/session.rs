@@ -36,6 +36,11 @@ enum Step {
 }
 
 impl Session {
+    /// Whether the server takes back what it lacks, as far as it tells: of a cluster, whether all primaries agree that it works.
+    pub(super) async fn takes_writes(&mut self) -> Result<bool, FeedEnd> {
+        Ok(!self.link.is_cluster() || self.beat().await?.proven)
+    }
+
     /// Reads every key, and judges what the view has beyond them.
     pub(super) async fn read_all(&mut self) -> Result<(), FeedEnd> {
         if self.link.is_cluster() {

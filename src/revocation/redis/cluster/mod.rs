@@ -38,6 +38,10 @@
 //! nothing: source and destination push the keys that move. `MOVED` and `ASK` are followed, and where nobody answers,
 //! the key is read again before a heartbeat counts.
 //!
+//! A primary that was started refuses all keys for two seconds, and all of them do while one is held for dead. So nothing is read, and no time is
+//! given to other replicas of ours to write back, before a heartbeat has proved something: what is missing could not be written back, and the
+//! cluster serves again for everybody at the same moment.
+//!
 //! What is gone since slots have moved counts as lost and not as deleted, until everything has been compared: a slot can
 //! be given to a node without its keys.
 
