@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::clock::Clock;
-use crate::config::{Config, Mode, Problems, StoreConfig};
+use crate::config::{Config, IssuerConfig, Mode, Problems, StoreConfig};
 use crate::metrics::FeedMetrics;
 use crate::revocation::{
     Diagnosis, Endpoint, FeedSettings, MemoryStore, PostgresOptions, PostgresStore,
@@ -157,7 +157,13 @@ fn feed_settings(config: &Config) -> FeedSettings {
         deletions: config.revocation.deletions,
         compare_every: config.revocation.compare_every,
         lookups: config.revocation.lookups.clone(),
+        issuers: issuers(config),
     }
+}
+
+fn issuers(config: &Config) -> Vec<String> {
+    let name = |issuer: &IssuerConfig| issuer.profile.name.to_string();
+    config.issuers.iter().map(name).collect()
 }
 
 /// Why the configured store could lose revocations.
@@ -171,7 +177,11 @@ pub(super) async fn diagnose(config: &Config, problems: &mut Problems) -> Diagno
         StoreConfig::Redis(redis) if !is_usable(config, redis, problems) => {
             Ok(Diagnosis::default())
         }
-        StoreConfig::Redis(redis) => redis.diagnose(records_tokens(config)).await,
+        StoreConfig::Redis(redis) => {
+            redis
+                .diagnose(records_tokens(config), &issuers(config))
+                .await
+        }
         StoreConfig::Postgres(postgres) if !is_usable_postgres(config, postgres, problems) => {
             Ok(Diagnosis::default())
         }

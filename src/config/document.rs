@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::problem::{Problem, Problems};
 use super::raw::RawConfig;
+use super::words;
 
 /// What the names of overriding environment variables begin with. The double underscore keeps them apart from
 /// those that Kubernetes makes for a Service called `revoxy` (`REVOXY_SERVICE_HOST`, `REVOXY_PORT`).
@@ -104,7 +105,8 @@ impl Document {
             let error: serde_json::Error = match decoded {
                 Ok(raw) => {
                     for path in unknown {
-                        problems.push(self.problem(&plain(&path), "unknown key"));
+                        let path = plain(&path);
+                        problems.push(self.problem(&path, words::unknown_key(&path)));
                     }
                     return (raw, spoiled);
                 }
@@ -117,7 +119,9 @@ impl Document {
                     .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
             };
             if !spoiled.iter().any(follows) {
-                problems.push(self.problem(&path, error.to_string()));
+                let value = root.pointer(&format!("/{}", path.replace('.', "/")));
+                let message = words::wrong_value(&error.to_string(), value);
+                problems.push(self.problem(&path, message));
             }
             // Without the offending value the rest can be looked at too.
             let removed = remove(&mut root, &path);

@@ -23,6 +23,7 @@ mod server;
 mod tests;
 mod token_sources;
 mod verification;
+mod words;
 
 use std::path::{Path, PathBuf};
 

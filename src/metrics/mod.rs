@@ -126,6 +126,11 @@ impl Metrics {
         self.tokens.registration(result);
     }
 
+    /// Counts a request to take a revocation back.
+    pub fn unrevocation_request(&self, result: &'static str) {
+        self.tokens.unrevocation(result);
+    }
+
     /// Counts a request without the administrator's key.
     pub fn unauthorized(&self) {
         self.tokens.unauthorized();
@@ -335,6 +340,7 @@ pub struct FeedMetrics {
     pub healed: IntCounter,
     /// Values under keys of applications that could not be read, so that they revoke.
     pub unreadable: IntCounter,
+    suspects: IntCounterVec,
     propagation: Histogram,
     following: IntGauge,
     clock_offset: Gauge,
@@ -354,7 +360,22 @@ impl FeedMetrics {
             "1 while the feed follows the store, 0 while it is away; 1 where no feed is needed.",
         )?;
         following.set(1);
+        let suspects = Opts::new(
+            "revoxy_revocation_keys_suspect_total",
+            "Keys under our prefix that must be a mistake, each counted once: unknown_kind or unknown_issuer (revoke nothing), \
+             unreadable_value (revokes every token under the key) or future_cutoff (refuses new logins).",
+        );
+        let suspects = register(registry, IntCounterVec::new(suspects, &["problem"])?)?;
+        for problem in [
+            "unknown_kind",
+            "unknown_issuer",
+            "unreadable_value",
+            "future_cutoff",
+        ] {
+            suspects.with_label_values(&[problem]);
+        }
         Ok(Self {
+            suspects,
             reconnects: counter(
                 "revoxy_revocation_feed_reconnects_total",
                 "Times that the feed lost the store or could not reach it.",
@@ -392,6 +413,11 @@ impl FeedMetrics {
         let before = self.clock_offset.get();
         self.clock_offset.set(seconds);
         before
+    }
+
+    /// A key was met that must be a mistake.
+    pub fn suspect(&self, problem: &'static str) {
+        self.suspects.with_label_values(&[problem]).inc();
     }
 
     /// A revocation was applied this long after it was written.

@@ -19,6 +19,7 @@ pub struct NoteMetrics {
 pub(super) struct TokenMetrics {
     pub notes: NoteMetrics,
     registrations: IntCounterVec,
+    unrevocations: IntCounterVec,
     unauthorized: IntCounter,
     cache_entries: IntGauge,
     cache_bytes: IntGauge,
@@ -40,6 +41,14 @@ impl TokenMetrics {
         for result in ["recorded", "refused", "unknown_key", "failed"] {
             registrations.with_label_values(&[result]);
         }
+        let unrevocations = Opts::new(
+            "revoxy_unrevocation_requests_total",
+            "Requests to take a revocation back by result: recorded, ignored (none stood), refused (the request is wrong) or failed.",
+        );
+        let unrevocations = register(registry, IntCounterVec::new(unrevocations, &["result"])?)?;
+        for result in ["recorded", "ignored", "refused", "failed"] {
+            unrevocations.with_label_values(&[result]);
+        }
         let unauthorized = IntCounter::new(
             "revoxy_api_unauthorized_total",
             "Requests to /v1 without the administrator's key.",
@@ -60,6 +69,7 @@ impl TokenMetrics {
                 oversized: note("oversized"),
             },
             registrations,
+            unrevocations,
             unauthorized: register(registry, unauthorized)?,
             cache_entries: register(registry, cache_entries)?,
             cache_bytes: register(registry, cache_bytes)?,
@@ -68,6 +78,10 @@ impl TokenMetrics {
 
     pub fn registration(&self, result: &'static str) {
         self.registrations.with_label_values(&[result]).inc();
+    }
+
+    pub fn unrevocation(&self, result: &'static str) {
+        self.unrevocations.with_label_values(&[result]).inc();
     }
 
     pub fn cache(&self, entries: usize, bytes: u64) {

@@ -68,13 +68,13 @@ async fn a_mistake_is_named_with_its_line_and_its_path() {
             "audiences: [shop]",
             "audiences: shop",
             "issuers.0.audiences",
-            "expected",
+            "must be a list, such as [shop]",
         ),
         (
             "algorithms: [ES256]",
             "algorithms: [none]",
             "issuers.0.algorithms.0",
-            "variant",
+            "`none` is none of `HS256`",
         ),
         ("name: shop", "name: a:b", "issuers.0.name", "characters"),
         (

@@ -335,6 +335,7 @@ fn store_with_view(options: &RedisOptions) -> RedisStore {
         deletions: Deletions::Honour,
         compare_every: Duration::from_secs(300),
         lookups: Lookups::default(),
+        issuers: Vec::new(),
     };
     let clock = Arc::new(SystemClock);
     RedisStore::with_view(options, settings, clock, metrics.feed.clone()).unwrap()

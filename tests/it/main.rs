@@ -49,6 +49,7 @@ mod slow_keys;
 mod stores;
 mod successor;
 mod support;
+mod suspects;
 mod tokens;
 mod unavailable;
 mod vanishing;

@@ -108,6 +108,7 @@ async fn the_view_is_the_truth(server: &Redis, seed: u64) {
         deletions: Deletions::Honour,
         compare_every: Duration::from_secs(1),
         lookups: Lookups::default(),
+        issuers: Vec::new(),
     };
     let clock = Arc::new(SystemClock);
     let store = RedisStore::with_view(&options, settings, clock, metrics.feed.clone()).unwrap();

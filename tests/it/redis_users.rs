@@ -118,6 +118,7 @@ async fn use_with_view(redis: &Redis, scratch: &Scratch, patience: Duration) -> 
         deletions: Deletions::Ignore,
         compare_every: Duration::from_secs(3600),
         lookups: Lookups::default(),
+        issuers: Vec::new(),
     };
     let (clock, options) = (Arc::new(SystemClock), options(redis, scratch));
     let store = RedisStore::with_view(&options, settings, clock, metrics.feed.clone());

@@ -33,13 +33,20 @@ pub(in super::super) async fn handle(
 ) -> Response {
     let done = async { api.unrevoke(body(request)?).await };
     match done.await {
-        Ok(answer) => Json(answer).into_response(),
-        Err(failure) => failure.into_response(),
+        Ok((result, answer)) => {
+            api.metrics.unrevocation_request(result);
+            Json(answer).into_response()
+        }
+        Err(failure) => {
+            api.metrics.unrevocation_request(failure.result());
+            failure.into_response()
+        }
     }
 }
 
 impl Api {
-    async fn unrevoke(&self, request: Request) -> Result<Value, Failure> {
+    /// What came of it, for metrics and for the caller.
+    async fn unrevoke(&self, request: Request) -> Result<(&'static str, Value), Failure> {
         let issuer = required(request.issuer, "`issuer`")?;
         self.leeway_of(&issuer)?;
         let key = if request.all {
@@ -47,7 +54,7 @@ impl Api {
             unwanted(request.id_kind.as_ref(), "id_kind", "`all`")?;
             RevocationKey::new(KeyKind::Subject, &issuer, &required(request.sub, "`sub`")?)
         } else {
-            unwanted(request.sub.as_ref(), "sub", "a single token: say `all`")?;
+            // `sub` is taken beside a single token, as it is where one is revoked: it says whose token it is.
             let id = required(request.id, "`id` (or `all` with `sub`)")?;
             named::token(&issuer, request.id_kind.unwrap_or_default(), &id)?
         };
@@ -55,9 +62,10 @@ impl Api {
         if unrevoked {
             tracing::info!(kind = key.kind().as_str(), issuer, "taken back");
         }
-        Ok(json!({
+        let answer = json!({
             "unrevoked": unrevoked,
             "enforced_within": self.enforced_within.as_secs_f64(),
-        }))
+        });
+        Ok((if unrevoked { "recorded" } else { "ignored" }, answer))
     }
 }

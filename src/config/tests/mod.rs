@@ -60,7 +60,11 @@ fn a_mistake_about_claims_sources_or_the_cache_is_named_with_its_key() {
             "",
             "issuers.0.required_claims: an empty name",
         ),
-        ("profile: rfc6749", "", "issuers.0.profile: unknown variant"),
+        (
+            "profile: rfc6749",
+            "",
+            "issuers.0.profile: `rfc6749` is none of",
+        ),
         ("", "token_sources: []", "token_sources: empty"),
         (
             "",
@@ -257,7 +261,7 @@ fn a_relaxation_that_makes_no_sense_is_refused_at_its_place() {
         ),
         (
             "issuer: a, keys: { secret_file: p, secret_encoding: base32 }, algorithms: [HS256]".to_owned(),
-            "issuers.0.keys.secret_encoding: unknown variant",
+            "issuers.0.keys.secret_encoding: `base32` is none of",
         ),
         (
             format!("issuer: a, {secret}, refresh_keys: {{ jwks_url: \"https://a.example\" }}"),

@@ -57,6 +57,7 @@ use super::rights;
 use super::sentinel::Standing;
 use super::server::{Identity, Servers};
 use super::session::Session;
+use super::suspect::Suspects;
 
 /// Between two steps of the slow comparison: it must not be felt on the server.
 const COMPARISON_PACE: Duration = Duration::from_millis(10);
@@ -80,6 +81,8 @@ pub struct FeedSettings {
     pub compare_every: Duration,
     /// The keys of applications that are followed beside our own.
     pub lookups: Lookups,
+    /// The names of the issuers that are configured: keys of others are told to be mistakes.
+    pub issuers: Vec<String>,
 }
 
 /// The server, or the primaries, that the view was last complete with. Direct reads from another are not believed: it
@@ -153,6 +156,7 @@ pub(super) struct Feed {
     another_met: bool,
     /// Whether it has been said that the view is complete with this server.
     is_complete: bool,
+    suspects: Suspects,
 }
 
 /// Why following a server ended.
@@ -213,6 +217,7 @@ impl Feed {
         metrics: FeedMetrics,
     ) -> (Self, Heard) {
         let (state, states) = watch::channel(FeedState::Starting(String::new()));
+        let suspects = Suspects::new(settings.issuers.clone(), metrics.clone());
         let trusted = TrustedServers::default();
         let progress = Progress::default();
         let heard = Heard {
@@ -235,6 +240,7 @@ impl Feed {
             first_read: None,
             another_met: false,
             is_complete: false,
+            suspects,
         };
         (feed, heard)
     }
@@ -316,8 +322,8 @@ impl Feed {
                 Arc::clone(&self.clock),
                 Arc::clone(&self.versions),
                 self.metrics.clone(),
-                self.settings.deletions,
-                self.settings.lookups.clone(),
+                &self.settings,
+                self.suspects.clone(),
                 Server {
                     identities: servers.identities(),
                     evictions,

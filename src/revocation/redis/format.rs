@@ -87,6 +87,13 @@ impl Stated {
     }
 }
 
+/// Whether a value is what somebody who knows the format would write: empty, or an object in which `not_before`, if it is there, is a number.
+pub(super) fn is_readable(value: &[u8]) -> bool {
+    let members = serde_json::from_slice::<Map<String, serde_json::Value>>(value);
+    value.is_empty()
+        || members.is_ok_and(|m| m.get("not_before").is_none_or(serde_json::Value::is_number))
+}
+
 /// The cutoff that a native key and its restored name say together; `None` where the key is not revoked.
 pub(super) fn cutoff(native: Option<&[u8]>, restored: Option<&[u8]>) -> Option<Cutoff> {
     let end = Timestamp::NEVER;

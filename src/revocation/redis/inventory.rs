@@ -6,11 +6,14 @@ use redis::aio::MultiplexedConnection;
 use redis::{RedisResult, Value};
 use tokio::time::{Instant, timeout_at};
 
+use crate::clock::{Clock as _, SystemClock, Timestamp};
+
 use super::super::key::PREFIX;
 use super::super::version::Version;
 use super::format::Stated;
 use super::link;
 use super::stored::StoredKey;
+use super::suspect::{self, Suspicion};
 
 /// How long the counting may take. A list that is longer is counted in part.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -25,17 +28,21 @@ pub(super) struct Inventory {
     restored: u64,
     registered: u64,
     tombstones: u64,
-    foreign: u64,
+    /// Those that must be a mistake, by what is wrong with them.
+    suspect: [u64; Suspicion::ALL.len()],
     /// Whether there are more than were counted.
     partial: bool,
 }
 
 impl Inventory {
     /// Counts what stands on one server.
-    pub(super) async fn take(connection: &mut MultiplexedConnection) -> RedisResult<Self> {
+    pub(super) async fn take(
+        connection: &mut MultiplexedConnection,
+        issuers: &[String],
+    ) -> RedisResult<Self> {
         let (mut counted, mut cursor) = (Self::default(), 0);
         let pattern = format!("{PREFIX}*");
-        let deadline = Instant::now() + PATIENCE;
+        let (deadline, now) = (Instant::now() + PATIENCE, SystemClock.now());
         loop {
             let Ok(step) = timeout_at(deadline, step(connection, cursor, &pattern)).await else {
                 counted.partial = true;
@@ -43,7 +50,7 @@ impl Inventory {
             };
             let (next, names, values) = step?;
             for (name, value) in names.iter().zip(&values) {
-                counted.count(name, value);
+                counted.count(name, value, issuers, now);
             }
             cursor = next;
             if cursor == 0 {
@@ -52,15 +59,18 @@ impl Inventory {
         }
     }
 
-    fn count(&mut self, name: &[u8], value: &Value) {
+    fn count(&mut self, name: &[u8], value: &Value, issuers: &[String], now: Timestamp) {
         let value = match value {
             Value::BulkString(value) => Some(&value[..]),
             // Gone meanwhile, or moved.
             Value::Nil => return,
             _ => None,
         };
+        if let Some(found) = suspect::judge(name, value, issuers, now) {
+            self.suspect[found as usize] += 1;
+        }
         match StoredKey::parse(name) {
-            None => self.foreign += 1,
+            None => {}
             Some(StoredKey::Unrevoked(_)) => self.tombstones += 1,
             Some(StoredKey::Registration(_)) => self.registered += 1,
             Some(StoredKey::Restored(_)) => self.restored += 1,
@@ -85,7 +95,7 @@ impl Inventory {
             restored: self.restored + other.restored,
             registered: self.registered + other.registered,
             tombstones: self.tombstones + other.tombstones,
-            foreign: self.foreign + other.foreign,
+            suspect: std::array::from_fn(|at| self.suspect[at] + other.suspect[at]),
             partial: self.partial || other.partial,
         }
     }
@@ -104,11 +114,14 @@ impl Inventory {
                 self.tombstones
             ));
         }
-        if self.foreign > 0 {
-            notes.push(format!(
-                "{} keys begin with `revoxy:` and mean nothing: none of the kinds jti, digest, sub, sid, client, kid, iss",
-                self.foreign
-            ));
+        for (found, count) in Suspicion::ALL.into_iter().zip(self.suspect) {
+            if count > 0 {
+                notes.push(format!(
+                    "{count} keys must be a mistake ({}); of each: {}",
+                    found.label(),
+                    found.meaning()
+                ));
+            }
         }
         notes
     }
@@ -156,7 +169,12 @@ mod tests {
             ("revoxy:registered:jti:shop:1", text("")),
             ("revoxy:jit:shop:1", text("")),
         ] {
-            inventory.count(name.as_bytes(), &value);
+            inventory.count(
+                name.as_bytes(),
+                &value,
+                &["shop".to_owned()],
+                SystemClock.now(),
+            );
         }
         let notes = inventory.with(&Inventory::default()).notes();
         assert_eq!(
@@ -168,6 +186,9 @@ mod tests {
             notes[1].starts_with("1 tombstones of version 0.1.0"),
             "{notes:?}"
         );
-        assert!(notes[2].starts_with("1 keys begin with"), "{notes:?}");
+        assert!(
+            notes[2].contains("1 keys must be a mistake (unknown_kind)"),
+            "{notes:?}"
+        );
     }
 }

@@ -230,11 +230,14 @@ impl Reconciliation {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use prometheus::Registry;
 
     use super::super::super::key::{KeyKind, RevocationKey};
+    use super::super::feed::FeedSettings;
     use super::super::reconcile::Server;
+    use super::super::suspect::Suspects;
     use super::*;
     use crate::clock::SystemClock;
     use crate::metrics::FeedMetrics;
@@ -248,14 +251,21 @@ mod tests {
         };
         let metrics = FeedMetrics::new(&Registry::new()).unwrap();
         let (view, clock) = (Arc::default(), Arc::new(SystemClock));
-        let lookups = crate::revocation::Lookups::default();
+        let settings = FeedSettings {
+            max_staleness: Duration::from_secs(1),
+            deletions: Deletions::Honour,
+            compare_every: Duration::from_secs(300),
+            lookups: crate::revocation::Lookups::default(),
+            issuers: Vec::new(),
+        };
+        let suspects = Suspects::new(Vec::new(), metrics.clone());
         let mut reconciliation = Reconciliation::new(
             view,
             clock,
             Arc::default(),
             metrics,
-            Deletions::Honour,
-            lookups,
+            &settings,
+            suspects,
             server,
         );
         let key = RevocationKey::new(KeyKind::TokenId, "shop", "a");

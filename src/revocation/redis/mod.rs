@@ -35,6 +35,7 @@ mod server;
 mod session;
 mod stored;
 mod stream;
+mod suspect;
 mod tokens;
 mod write;
 mod write_rights;

@@ -117,12 +117,16 @@ impl RedisOptions {
     }
 
     /// Connects and tells why a revocation list would not be safe with this server, and what it holds. `records`: whether tokens are
-    /// recorded.
-    pub async fn diagnose(&self, records: bool) -> Result<Diagnosis, StoreError> {
+    /// recorded. `issuers`: the names that are configured.
+    pub async fn diagnose(
+        &self,
+        records: bool,
+        issuers: &[String],
+    ) -> Result<Diagnosis, StoreError> {
         let connector = Connector::new(self)?;
         let mut diagnosis = match connector.seeds() {
-            Some(_) => cluster::diagnose(&connector).await?,
-            None => self.diagnose_one(&connector).await?,
+            Some(_) => cluster::diagnose(&connector, issuers).await?,
+            None => self.diagnose_one(&connector, issuers).await?,
         };
         let may_not = write_rights::missing(&connector, records).await?;
         diagnosis.warnings.extend(may_not);
@@ -134,7 +138,11 @@ impl RedisOptions {
         write_rights::missing(&Connector::new(self)?, records).await
     }
 
-    async fn diagnose_one(&self, connector: &Connector) -> Result<Diagnosis, StoreError> {
+    async fn diagnose_one(
+        &self,
+        connector: &Connector,
+        issuers: &[String],
+    ) -> Result<Diagnosis, StoreError> {
         let asked = async {
             let mut server = connector
                 .connect(Protocol::Resp2)
@@ -150,7 +158,7 @@ impl RedisOptions {
             return Err(StoreError::Failed(IN_A_CLUSTER.to_owned()));
         }
         let mut diagnosis = Servers(vec![info]).diagnosis();
-        match Inventory::take(&mut server.connection).await {
+        match Inventory::take(&mut server.connection, issuers).await {
             Ok(inventory) => diagnosis.notes.extend(inventory.notes()),
             Err(error) => diagnosis.notes.push(format!(
                 "cannot count the keys: {}",

@@ -16,6 +16,7 @@ use super::super::statement::Cutoff;
 use super::super::version::{Version, VersionClock};
 use super::super::view::{Change, KeyHash, View};
 use super::Deletions;
+use super::feed::FeedSettings;
 use super::link::{Batch, Link, Position};
 use super::merge::says_less;
 use super::moving::Moving;
@@ -23,6 +24,7 @@ use super::pushes::{Pending, Pushes};
 use super::restore::Missing;
 use super::server::Identity;
 use super::stored::{self, Stored, StoredKey};
+use super::suspect::Suspects;
 
 /// How many keys a step reads.
 pub(super) const BATCH: usize = 1000;
@@ -37,6 +39,7 @@ pub(super) struct Reconciliation {
     pub(super) metrics: FeedMetrics,
     pub(super) deletions: Deletions,
     pub(super) lookups: Lookups,
+    suspects: Suspects,
     pub(super) server: Server,
     scan: Option<Scan>,
     /// Whether the server has refused to take back what it lost: what is missing is then lost and not deleted, until
@@ -100,8 +103,8 @@ impl Reconciliation {
         clock: Arc<dyn Clock>,
         versions: Arc<VersionClock>,
         metrics: FeedMetrics,
-        deletions: Deletions,
-        lookups: Lookups,
+        settings: &FeedSettings,
+        suspects: Suspects,
         server: Server,
     ) -> Self {
         Self {
@@ -109,8 +112,9 @@ impl Reconciliation {
             clock,
             versions,
             metrics,
-            deletions,
-            lookups,
+            deletions: settings.deletions,
+            lookups: settings.lookups.clone(),
+            suspects,
             server,
             scan: None,
             owing: false,
@@ -303,9 +307,14 @@ impl Reconciliation {
     /// comes last: it adds to what stands, and does not replace it.
     fn parse(&self, names: impl IntoIterator<Item = Vec<u8>>) -> Vec<(StoredKey, Vec<u8>)> {
         let mut keys = Vec::new();
+        let now = self.clock.now();
         for name in names {
+            let before = keys.len();
             let parsed = StoredKey::all(&name, &self.lookups);
             keys.extend(parsed.map(|parsed| (parsed, name.clone())));
+            if keys.len() == before {
+                self.suspects.look_at_name(&name, now);
+            }
         }
         keys.sort_by_key(|(parsed, _)| match parsed {
             StoredKey::Unrevoked(_) => 0,
@@ -324,6 +333,9 @@ impl Reconciliation {
         let names: Vec<Vec<u8>> = keys.iter().map(|(_, name)| name.clone()).collect();
         let readings = link.read(&names).await?;
         let now = self.clock.now();
+        for ((_, name), reading) in keys.iter().zip(&readings) {
+            self.suspects.look_at(name, reading, now);
+        }
         let read = keys.iter().zip(&readings);
         let read = read.map(|((parsed, _), reading)| match parsed {
             StoredKey::Application(_, lookup) => {

@@ -57,6 +57,7 @@ pub(super) async fn missing(
     connector: &Connector,
     records: bool,
 ) -> Result<Option<String>, StoreError> {
+    let in_cluster = connector.seeds().is_some();
     let servers = match connector.seeds() {
         Some(_) => cluster::primaries(connector).await?,
         None => {
@@ -65,7 +66,7 @@ pub(super) async fn missing(
         }
     };
     let asked = servers.into_iter().map(async |mut server: Connected| {
-        let refused = refused(&mut server.connection, records);
+        let refused = refused(&mut server.connection, records, in_cluster);
         match tokio::time::timeout(connector.connect_timeout(), refused).await {
             Ok(Ok(refused)) => Ok(refused),
             Ok(Err(error)) => Err(StoreError::Unavailable(server.describe(&error))),
@@ -88,18 +89,29 @@ pub(super) async fn missing(
 async fn refused(
     connection: &mut MultiplexedConnection,
     records: bool,
+    in_cluster: bool,
 ) -> RedisResult<Vec<String>> {
     let commands = FOR_REVOCATIONS.iter();
     let commands = commands.chain(if records { &FOR_RECORDS[..] } else { &[] });
-    let script = Script::new(TRY);
-    let mut call = script.prepare_invoke();
-    for word in commands.flat_map(|command| command.iter().chain(&[""])) {
-        call.arg(*word);
-    }
-    match call.invoke_async(connection).await {
-        Err(error) if is_refused(&error) => {
-            Ok(["evalsha", "script|load"].map(str::to_owned).to_vec())
-        }
+    let words: Vec<_> = commands
+        .flat_map(|command| command.iter().chain(&[""]).copied())
+        .collect();
+    // As the store runs its scripts: in a cluster with their text, since a node that has just taken over knows none.
+    let (answer, needed) = if in_cluster {
+        let mut call = redis::cmd("EVAL");
+        call.arg(TRY).arg(0).arg(words);
+        (call.query_async(connection).await, &["eval"][..])
+    } else {
+        let script = Script::new(TRY);
+        let mut call = script.prepare_invoke();
+        call.arg(words);
+        (
+            call.invoke_async(connection).await,
+            &["evalsha", "script|load"][..],
+        )
+    };
+    match answer {
+        Err(error) if is_refused(&error) => Ok(needed.iter().map(|c| (*c).to_owned()).collect()),
         answer => answer,
     }
 }

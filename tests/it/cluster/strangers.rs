@@ -58,8 +58,9 @@ async fn a_node_that_was_removed_and_goes_on_running_is_left_alone() {
         }
         scene.all_become(&newcomer, &names("good", 5), "ok").await;
         let said = newcomer.revoxy.process.output();
-        let once = said.matches("a configured node is left out").count();
-        assert_eq!(once, 1, "{said}");
+        // By the look at the user's rights, and by who follows the cluster: not with every look at its nodes.
+        let times = said.matches("a configured node is left out").count();
+        assert!((1..=2).contains(&times), "{said}");
     }
 }
 

@@ -61,6 +61,7 @@ impl Followed {
             deletions: Deletions::Honour,
             compare_every: every,
             lookups: Lookups::default(),
+            issuers: Vec::new(),
         };
         let (clock, metrics) = (Arc::new(SystemClock), feed.clone());
         let store = PostgresStore::with_view(options, settings, PATIENCE, clock, metrics).await?;

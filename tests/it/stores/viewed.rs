@@ -25,6 +25,7 @@ pub fn settings() -> FeedSettings {
         deletions: Deletions::Honour,
         compare_every: Duration::from_secs(3600),
         lookups: Lookups::default(),
+        issuers: Vec::new(),
     }
 }
 

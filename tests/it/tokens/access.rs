@@ -207,11 +207,6 @@ async fn a_wrong_request_is_refused_with_its_reason() {
             json!({ "issuer": "shop" }),
             "`id` (or `all` with `sub`) is missing",
         ),
-        (
-            "/unrevoke",
-            json!({ "issuer": "shop", "id": "a", "sub": "alice" }),
-            "`sub` has no place",
-        ),
     ] {
         let said = admin.post(&format!("/tokens{path}"), body.clone()).await;
         assert!(matches!(said.status, 400 | 422), "{body}: {said:?}");
@@ -261,6 +256,27 @@ async fn a_token_that_nobody_has_noted_can_be_revoked_too() {
 }
 
 #[tokio::test]
+async fn un_revoking_is_counted_and_takes_the_subject_beside_the_token() {
+    let scene = Scene::set(&[]).await;
+    let replica = scene.replica().await;
+    let token = scene.token("a");
+    let named = json!({ "issuer": "shop", "id": "a", "expires_at": now() + 3600 });
+    assert_eq!(replica.admin.revoke(named).await["revoked"], 1);
+    replica.is(&token, "revoked").await;
+    let named = json!({ "issuer": "shop", "id": "a", "sub": "alice" });
+    assert!(replica.admin.unrevoke(named.clone()).await);
+    replica.is(&token, "ok").await;
+    assert!(!replica.admin.unrevoke(named).await);
+    for result in ["recorded", "ignored"] {
+        let metric = format!("revoxy_unrevocation_requests_total{{result=\"{result}\"}}");
+        assert!(
+            (0.5..1.5).contains(&replica.revoxy.metric(&metric).await),
+            "{result}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_key_file_or_a_mode_without_effect_does_not_start() {
     let scratch = Scratch::new();
     let key = SigningKey::generate(jsonwebtoken::Algorithm::ES256);
@@ -305,7 +321,7 @@ async fn a_wrong_key_file_or_a_mode_without_effect_does_not_start() {
         (
             config.revocation("mode: allowlist"),
             "revocation.mode",
-            "unknown variant",
+            "did you mean `allow_list`?",
         ),
     ] {
         let (status, said) = Revoxy::refused(&scratch, &config.yaml()).await;

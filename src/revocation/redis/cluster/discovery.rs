@@ -204,7 +204,10 @@ fn not_found(why: String) -> StoreError {
 }
 
 /// Why a revocation list could be lost by one of the primaries.
-pub(in super::super) async fn diagnose(connector: &Connector) -> Result<Diagnosis, StoreError> {
+pub(in super::super) async fn diagnose(
+    connector: &Connector,
+    issuers: &[String],
+) -> Result<Diagnosis, StoreError> {
     let topology = discover(connector).await.map_err(not_found)?;
     let asked = topology.primaries.iter().map(async |primary| {
         let made = connector.to(primary.at.clone(), Protocol::Resp2).await;
@@ -215,7 +218,7 @@ pub(in super::super) async fn diagnose(connector: &Connector) -> Result<Diagnosi
             Ok(Err(error)) => return Err(StoreError::Unavailable(made.describe(&error))),
             Err(_) => return Err(StoreError::Timeout),
         };
-        let counted = Inventory::take(&mut made.connection).await;
+        let counted = Inventory::take(&mut made.connection, issuers).await;
         let counted = counted.map_err(|error| StoreError::Unavailable(made.describe(&error)))?;
         Ok((info, counted))
     });

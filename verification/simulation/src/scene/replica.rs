@@ -101,6 +101,7 @@ impl Replica {
             deletions: plan.deletions,
             compare_every: plan.compare_every,
             lookups: Lookups::default(),
+            issuers: Vec::new(),
         };
         let options = self.options(plan);
         let feed_metrics = metrics().feed.clone();

@@ -1,0 +1,52 @@
+//! Keys that somebody wrote by hand and that do not say what was meant: told and counted, and named by `doctor`.
+
+use jsonwebtoken::Algorithm;
+
+use crate::support::server::{revoxy as revoxy_command, run};
+use crate::support::{Config, Redis, Revoxy, Scratch, SigningKey, eventually};
+
+const KEYS: [(&str, &str, &str); 4] = [
+    ("revoxy:jit:shop:1f0e-secret", "", "unknown_kind"),
+    ("revoxy:jti:shopp:1f0e-secret", "", "unknown_issuer"),
+    ("revoxy:jti:shop:1f0e-secret", "yes", "unreadable_value"),
+    (
+        "revoxy:sub:shop:1f0e-secret",
+        r#"{"not_before":99999999999}"#,
+        "future_cutoff",
+    ),
+];
+
+#[tokio::test]
+async fn a_key_that_must_be_a_mistake_is_told_and_counted_once_and_named_by_doctor() {
+    let scratch = Scratch::new();
+    let (redis, key) = (
+        Redis::durable(&scratch).await,
+        SigningKey::generate(Algorithm::ES256),
+    );
+    let config = Config::trusting(&key, &scratch).store(redis.store());
+    let revoxy = Revoxy::start(&scratch, &config).await;
+    for _ in 0..2 {
+        for (name, value, problem) in KEYS {
+            let () = redis.run(&["SET", name, value]);
+            let metric = format!("revoxy_revocation_keys_suspect_total{{problem=\"{problem}\"}}");
+            eventually(problem, async || {
+                (revoxy.metric(&metric).await > 0.5).then_some(())
+            })
+            .await;
+            assert!(revoxy.metric(&metric).await < 1.5, "{problem}");
+        }
+    }
+    let said = revoxy.process.output();
+    for (_, _, problem) in KEYS {
+        assert_eq!(said.matches(problem).count(), 1, "{problem}: {said}");
+    }
+    assert!(!said.contains("1f0e-secret"), "{said}");
+    let path = scratch.write("doctor.yaml", config.yaml());
+    let arguments = ["doctor", "--config", path.to_str().unwrap()];
+    let (_, said) = run(&scratch, &mut revoxy_command(&arguments)).await;
+    for (_, _, problem) in KEYS {
+        let part = format!("1 keys must be a mistake ({problem})");
+        assert!(said.contains(&part), "{part}: {said}");
+    }
+    assert!(!said.contains("1f0e-secret"), "{said}");
+}
