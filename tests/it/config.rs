@@ -119,7 +119,7 @@ async fn a_mistake_is_named_with_its_line_and_its_path() {
             "revocation.token_types",
             "empty",
         ),
-        (store, "  enabled: 5", "revocation.enabled", "boolean"),
+        (store, "  enabled: 5", "revocation.enabled", "true or false"),
         (
             store,
             "  on_unavailable: hope",

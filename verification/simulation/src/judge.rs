@@ -176,7 +176,13 @@ impl Judge {
         // A value without a version takes the place of the un-revocation. Where deletions are ignored, a replica that had not heard of
         // it joins what it holds with that value, as if no version could tell them apart.
         let overwrites = |s: &Statement| s.by == By::Hand && !s.is_before(last);
-        if !self.promise.hand_takes_back && all.iter().any(overwrites) {
+        // The same of an earlier un-revocation, by a clock that is ahead: what was set over it counts as right after it, and so as later than
+        // the last, until the clocks have come that far (docs/promise.md).
+        let overwrote = |s: &Statement| {
+            let earlier = |e: &Statement| e.says == Says::TakenBack && e.by != By::Hand;
+            s.by == By::Hand && all.iter().any(|e| earlier(e) && !s.is_before(e))
+        };
+        if !self.promise.hand_takes_back && all.iter().any(|s| overwrites(s) || overwrote(s)) {
             return None;
         }
         let by_hand = last.by == By::Hand || revoking().any(|s| s.by == By::Hand);
