@@ -38,7 +38,7 @@ pub struct CheckServer {
 
 impl CheckServer {
     /// Serves `service`, with messages of at most `max_message` bytes, and as long as there is `room` for requests. The
-    /// extensions of a request have the [`ConnectionLoad`] of its connection.
+    /// extensions of a request have the [`ConnectionLoad`](super::room::ConnectionLoad) of its connection.
     pub fn new(service: ExtAuthz, max_message: usize, room: Room) -> Self {
         Self {
             service: Arc::new(service),

@@ -31,7 +31,7 @@ pub(super) enum Suspicion {
 }
 
 impl Suspicion {
-    /// In the order of [`Self::index`].
+    /// In the order of their declaration.
     pub(super) const ALL: [Self; 4] = [
         Self::UnknownKind,
         Self::UnknownIssuer,
@@ -130,7 +130,7 @@ impl Suspects {
         }
     }
 
-    /// Looks at the name of a key that nobody reads.
+    /// Looks at the name of a key that is not read, because it means nothing.
     pub(super) fn look_at_name(&self, name: &[u8], now: Timestamp) {
         if let Some(found) = judge(name, None, &self.issuers, now) {
             self.tell(name, found);
