@@ -30,6 +30,8 @@ pub struct KeyDemand {
 struct State {
     /// A fetch has been asked for or is under way.
     running: bool,
+    /// It is under way.
+    begun: bool,
     /// What may be asked for.
     budget: Budget,
 }
@@ -95,6 +97,17 @@ impl KeyDemand {
         Some(*self.finished.borrow() + 1)
     }
 
+    /// Asks for a fetch that begins after this, whatever the budget says: for those to whom a fetch costs next to nothing.
+    pub(super) fn ask_anew(&self) -> Attempt {
+        let mut state = self.state();
+        let ahead = if state.begun { 2 } else { 1 };
+        if state.begun || !state.running {
+            state.running = true;
+            self.asked.notify_one();
+        }
+        *self.finished.borrow() + ahead
+    }
+
     /// Waits until that fetch has finished. False if it has not by then.
     pub(super) async fn finished(&self, attempt: Attempt, by: Instant) -> bool {
         let mut finished = self.finished.subscribe();
@@ -109,7 +122,8 @@ impl KeyDemand {
 
     /// For the one who fetches: a fetch begins. It ends when the guard is dropped.
     pub fn begin(&self) -> Fetching<'_> {
-        self.state().running = true;
+        let mut state = self.state();
+        (state.running, state.begun) = (true, true);
         Fetching(self)
     }
 
@@ -125,7 +139,7 @@ pub struct Fetching<'d>(&'d KeyDemand);
 impl Drop for Fetching<'_> {
     fn drop(&mut self) {
         let mut state = self.0.state();
-        state.running = false;
+        (state.running, state.begun) = (false, false);
         self.0.finished.send_modify(|f| *f += 1);
     }
 }
@@ -166,6 +180,25 @@ mod tests {
         assert!(asks(&demand).await);
         tokio::time::advance(Duration::from_secs(3)).await;
         assert!(asks(&demand).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_anew_is_not_served_by_a_fetch_that_had_begun() {
+        let demand = demand();
+        let by = Instant::now() + Duration::from_secs(1);
+        let under_way = demand.begin();
+        let attempt = demand.ask_anew();
+        assert_eq!(demand.ask_anew(), attempt);
+        drop(under_way);
+        assert!(!demand.finished(attempt, by).await);
+        demand.asked().await;
+        drop(demand.begin());
+        assert!(demand.finished(attempt, Instant::now()).await);
+        // And of one that was asked for and has not begun.
+        let attempt = demand.ask_anew();
+        assert_eq!(demand.ask_anew(), attempt);
+        drop(demand.begin());
+        assert!(demand.finished(attempt, Instant::now()).await);
     }
 
     #[tokio::test(start_paused = true)]

@@ -138,10 +138,7 @@ impl Verifier {
             return false;
         };
         match (issuer.file_demand(), issuer.demand()) {
-            (Some(look), _) => match look.ask() {
-                Some(attempt) => look.finished(attempt, until).await,
-                None => false,
-            },
+            (Some(look), _) => look.finished(look.ask_anew(), until).await,
             // Keys that do not change.
             (None, None) => true,
             (None, Some(_)) => false,
