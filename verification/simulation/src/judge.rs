@@ -104,7 +104,12 @@ impl Judge {
                 }
                 let seen = self.allowed[check.replica][check.token]?;
                 let taken_back = self.taken_back(check, statements, issued_at, history)?;
-                let calm = taken_back.millis + self.promise.max_staleness + TURBULENCE;
+                // While the server is down, nobody hears that the token was taken back.
+                let heard = history
+                    .losses
+                    .last()
+                    .map_or(taken_back, |lost| taken_back.max(*lost));
+                let calm = heard.millis + self.promise.max_staleness + TURBULENCE;
                 let refused_again = taken_back < seen && check.started.millis > calm;
                 refused_again.then_some(Violation::RefusedAgain)
             }

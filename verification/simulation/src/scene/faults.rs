@@ -166,6 +166,8 @@ pub(super) fn start(
         if !machine.has_process() {
             let name = &machine.name;
             stage.trace.event(&[5], || format!("{name} starts"));
+            // Nobody could hear of anything before this.
+            stage.lose();
             let plan = &stage.plan;
             machine.start(data, loading, |process| plan.apply(process));
             if let Some(cluster) = &stage.cluster {
