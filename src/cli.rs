@@ -124,7 +124,7 @@ impl Cli {
                 };
                 #[expect(clippy::print_stdout, reason = "the command's result")]
                 {
-                    for warning in config.misfits() {
+                    for warning in config.time_limit_warnings() {
                         println!("{}", warning.as_warning());
                     }
                     let relaxed = app::relaxations(&config);

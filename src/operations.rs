@@ -1,6 +1,6 @@
 //! The operations port: `/metrics`, `/livez`, `/readyz`.
 //!
-//! Liveness says only that the process answers: it must not be restarted because a store is away. Readiness says that
+//! Liveness says only that the process answers: it must not be restarted because a store is down. Readiness says that
 //! it is started and not ending, and does not depend on the store either: with every replica unready a proxy would
 //! find nobody to ask, and what was decided for that case in the configuration would never be heard.
 

@@ -1,6 +1,6 @@
-//! A connection that ends by itself when its peer says nothing, does not read, or has to make room.
+//! A connection that ends by itself when its peer says nothing, does not read, or is evicted.
 //!
-//! Without it, a client that sends requests and does not read the answers would hold its place for ever, and so would one
+//! Without it, a client that sends requests and does not read the answers would hold its connection for ever, and so would one
 //! that connects and sends nothing.
 
 use std::io::{self, ErrorKind, IoSlice};
@@ -14,11 +14,11 @@ use tonic::transport::server::Connected;
 
 use crate::ext_authz::ConnectionLoad;
 
-use super::places::Place;
+use super::connection_limit::ConnectionPermit;
 
-/// How long a connection may keep us waiting.
+/// How long a peer may take.
 #[derive(Clone, Copy)]
-pub(super) struct Patience {
+pub(super) struct Timeouts {
     /// From the first byte that cannot be sent until all have been.
     pub writing: Duration,
     /// Until so many bytes have been received.
@@ -30,8 +30,8 @@ pub(super) struct Patience {
 /// A connection with these limits.
 pub(super) struct Guarded<IO> {
     io: IO,
-    place: Place,
-    patience: Patience,
+    permit: ConnectionPermit,
+    timeouts: Timeouts,
     accepted: Instant,
     received: usize,
     last: Instant,
@@ -40,13 +40,13 @@ pub(super) struct Guarded<IO> {
 }
 
 impl<IO> Guarded<IO> {
-    /// `io`, as long as it has a `place` and does not try our `patience`.
-    pub fn new(io: IO, place: Place, patience: Patience) -> Self {
+    /// `io`, until its `permit` is taken away or one of the `timeouts` is over.
+    pub fn new(io: IO, permit: ConnectionPermit, timeouts: Timeouts) -> Self {
         let now = Instant::now();
         Self {
             io,
-            place,
-            patience,
+            permit,
+            timeouts,
             accepted: now,
             received: 0,
             last: now,
@@ -57,14 +57,14 @@ impl<IO> Guarded<IO> {
 
     /// When the next byte has to be here.
     fn read_by(&self) -> Option<Instant> {
-        match self.patience.greeting {
+        match self.timeouts.greeting {
             Some((bytes, within)) if self.received < bytes => Some(self.accepted + within),
-            _ => self.patience.silence.map(|silence| self.last + silence),
+            _ => self.timeouts.silence.map(|silence| self.last + silence),
         }
     }
 
     fn still_ours(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        let evicted = self.place.evicted();
+        let evicted = self.permit.evicted();
         if evicted.is_terminated() || Pin::new(evicted).poll(context).is_ready() {
             return Err(ErrorKind::ConnectionAborted.into());
         }
@@ -91,7 +91,7 @@ impl<IO> Guarded<IO> {
 
     /// Something could not be sent.
     fn unsent(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        let by = Instant::now() + self.patience.writing;
+        let by = Instant::now() + self.timeouts.writing;
         let sleep = self
             .writing
             .get_or_insert_with(|| Box::pin(sleep_until(by)));
@@ -117,7 +117,7 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Guarded<IO> {
                 if more > 0 {
                     self.received = self.received.saturating_add(more);
                     self.last = Instant::now();
-                    self.place.touch();
+                    self.permit.touch();
                 }
                 Poll::Ready(result)
             }
@@ -181,7 +181,7 @@ impl<IO> Connected for Guarded<IO> {
     type ConnectInfo = ConnectionLoad;
 
     fn connect_info(&self) -> Self::ConnectInfo {
-        self.place.load()
+        self.permit.load()
     }
 }
 
@@ -189,16 +189,16 @@ impl<IO> Connected for Guarded<IO> {
 mod tests {
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 
-    use super::super::places::Places;
+    use super::super::connection_limit::ConnectionLimit;
     use super::*;
 
-    fn guarded(patience: Patience) -> (Guarded<DuplexStream>, DuplexStream) {
+    fn guarded(timeouts: Timeouts) -> (Guarded<DuplexStream>, DuplexStream) {
         let (ours, theirs) = duplex(64);
-        let place = Places::new("test", 1).take();
-        (Guarded::new(ours, place, patience), theirs)
+        let permit = ConnectionLimit::new("test", 1).take();
+        (Guarded::new(ours, permit, timeouts), theirs)
     }
 
-    const PATIENCE: Patience = Patience {
+    const TIMEOUTS: Timeouts = Timeouts {
         writing: Duration::from_secs(10),
         greeting: Some((8, Duration::from_secs(3))),
         silence: Some(Duration::from_secs(60)),
@@ -206,7 +206,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_does_not_read_is_cut_off_however_slowly_it_reads() {
-        let (mut ours, mut theirs) = guarded(PATIENCE);
+        let (mut ours, mut theirs) = guarded(TIMEOUTS);
         let start = Instant::now();
         let drip = async {
             loop {
@@ -219,15 +219,15 @@ mod tests {
             () = drip => unreachable!(),
         };
         assert_eq!(written.unwrap_err().kind(), ErrorKind::TimedOut);
-        assert!(start.elapsed() >= PATIENCE.writing && start.elapsed() < PATIENCE.writing * 2);
+        assert!(start.elapsed() >= TIMEOUTS.writing && start.elapsed() < TIMEOUTS.writing * 2);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_reads_may_take_any_number_of_answers() {
-        let (mut ours, mut theirs) = guarded(PATIENCE);
+        let (mut ours, mut theirs) = guarded(TIMEOUTS);
         for _ in 0..5 {
             let slowly = async {
-                tokio::time::sleep(PATIENCE.writing * 9 / 10).await;
+                tokio::time::sleep(TIMEOUTS.writing * 9 / 10).await;
                 theirs.read_exact(&mut [0; 100]).await
             };
             let answer = async {
@@ -241,7 +241,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_peer_that_says_nothing_is_cut_off() {
         let start = Instant::now();
-        let (mut ours, mut theirs) = guarded(PATIENCE);
+        let (mut ours, mut theirs) = guarded(TIMEOUTS);
         theirs.write_all(&[0; 7]).await.unwrap();
         ours.read_exact(&mut [0; 7]).await.unwrap();
         assert_eq!(
@@ -250,7 +250,7 @@ mod tests {
         );
         assert_eq!(start.elapsed().as_secs(), 3);
 
-        let (mut ours, mut theirs) = guarded(PATIENCE);
+        let (mut ours, mut theirs) = guarded(TIMEOUTS);
         theirs.write_all(&[0; 8]).await.unwrap();
         ours.read_exact(&mut [0; 8]).await.unwrap();
         let start = Instant::now();
@@ -268,11 +268,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_peer_that_has_to_make_room_is_cut_off() {
+    async fn a_peer_that_is_evicted_is_cut_off() {
         let (ours, _theirs) = duplex(64);
-        let places = Places::new("test", 1);
-        let mut ours = Guarded::new(ours, places.take(), PATIENCE);
-        let _newcomer = places.take();
+        let limit = ConnectionLimit::new("test", 1);
+        let mut ours = Guarded::new(ours, limit.take(), TIMEOUTS);
+        let _newcomer = limit.take();
         let read = ours.read_u8().await;
         assert_eq!(read.unwrap_err().kind(), ErrorKind::ConnectionAborted);
         let written = ours.write_all(b"x").await;

@@ -2,7 +2,7 @@
 //! for the client to read the answer.
 //!
 //! `axum::serve` has none of these: a client that sends a byte a minute, or reads none, would hold a descriptor for ever.
-//! Each port has a budget of its own, and a newcomer always gets a place: a probe is answered whatever others do.
+//! Each port has a budget of its own, and a new connection always gets in: a probe is answered whatever others do.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -19,8 +19,8 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::guarded::{Guarded, Patience};
-use super::places::Places;
+use super::connection_limit::ConnectionLimit;
+use super::guarded::{Guarded, Timeouts};
 
 const MAX_CONNECTIONS: usize = 256;
 /// For requests and answers, besides what the kernel buffers.
@@ -29,7 +29,7 @@ const HEADERS_WITHIN: Duration = Duration::from_secs(10);
 /// Longer than the slowest store is waited for.
 const REQUEST_WITHIN: Duration = Duration::from_secs(15);
 /// A scrape, the longest answer, has a hundred kilobytes. Prometheus gives up after 10 s.
-const PATIENCE: Patience = Patience {
+const TIMEOUTS: Timeouts = Timeouts {
     writing: Duration::from_secs(10),
     // `HEADERS_WITHIN` says how long requests may be waited for.
     greeting: None,
@@ -46,7 +46,10 @@ pub(super) async fn serve(
     ending: impl Future<Output = ()> + Send,
 ) -> Result<(), Infallible> {
     let router = router.layer(from_fn(within_time));
-    let (graceful, places) = (GracefulShutdown::new(), Places::new(name, MAX_CONNECTIONS));
+    let (graceful, limit) = (
+        GracefulShutdown::new(),
+        ConnectionLimit::new(name, MAX_CONNECTIONS),
+    );
     tokio::pin!(ending);
     loop {
         let accepted = tokio::select! {
@@ -56,13 +59,13 @@ pub(super) async fn serve(
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                places.make_room(&error);
+                limit.make_room(&error);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
         let _ = stream.set_nodelay(true);
-        let stream = Guarded::new(stream, places.take(), PATIENCE);
+        let stream = Guarded::new(stream, limit.take(), TIMEOUTS);
         let connection = graceful.watch(connection(stream, router.clone()));
         tokio::spawn(async move {
             // What a client does wrong is told to the client.

@@ -14,11 +14,11 @@ use tonic::transport::server::Router as GrpcRouter;
 
 use crate::api::Api;
 use crate::config::{Config, Listen, Problems};
-use crate::ext_authz::{CheckServer, ExtAuthz, Room};
+use crate::ext_authz::{CheckServer, ExtAuthz, MemoryBudget};
 use crate::operations::Operations;
 
+use super::connection_limit::ConnectionLimit;
 use super::http;
-use super::places::Places;
 use super::shutdown::{Stage, reached};
 use super::workers;
 
@@ -119,15 +119,15 @@ impl Listeners {
         servers: &mut JoinSet<()>,
     ) {
         let ending = || reached(stages, Stage::Ending);
-        let places = Places::new("check", self.max_connections);
-        let room = Room::new(REQUESTS, places.relief());
-        let router = grpc(CheckServer::new(check, self.max_message, room), stages);
+        let limit = ConnectionLimit::new("check", self.max_connections);
+        let budget = MemoryBudget::new(REQUESTS, limit.evict_heaviest());
+        let router = grpc(CheckServer::new(check, self.max_message, budget), stages);
         match self.check {
             CheckListener::Tcp(listener) => {
-                servers.spawn(workers::serve(listener, router, places, stages.clone()));
+                servers.spawn(workers::serve(listener, router, limit, stages.clone()));
             }
             CheckListener::Unix(listener) => {
-                servers.spawn(workers::serve(listener, router, places, stages.clone()));
+                servers.spawn(workers::serve(listener, router, limit, stages.clone()));
             }
         }
         if let Some(listener) = self.api {

@@ -3,12 +3,12 @@
 //! The only room that names concrete stores and listeners. Nothing imports it but the command line.
 
 mod admin;
+mod connection_limit;
 mod guarded;
 mod http;
 mod issuers;
 mod listeners;
 mod maintenance;
-mod places;
 mod shutdown;
 mod store;
 mod tokens;
@@ -160,7 +160,7 @@ pub async fn serve_with(config: Config, store: Arc<dyn RevocationStore>) -> Resu
 
 async fn serve_from(config: Config, own: Option<Store>) -> Result<(), StartError> {
     install_crypto().map_err(|e| other(anyhow::Error::msg(e)))?;
-    shutdown::take_hangups();
+    shutdown::report_sighup();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let mut problems = Problems::default();
     let issuers = issuers::load(&config, &mut problems);
@@ -192,8 +192,8 @@ async fn serve_from(config: Config, own: Option<Store>) -> Result<(), StartError
     for note in notes(&config) {
         tracing::warn!("{note}");
     }
-    for misfit in config.misfits() {
-        tracing::warn!("{misfit}");
+    for warning in config.time_limit_warnings() {
+        tracing::warn!("{warning}");
     }
     for relaxed in relaxations(&config) {
         tracing::info!("{relaxed}");

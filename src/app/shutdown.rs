@@ -73,7 +73,7 @@ async fn next_signal() -> &'static str {
 }
 
 /// Takes SIGHUP from now on, which otherwise ends the process at once.
-pub(super) fn take_hangups() {
+pub(super) fn report_sighup() {
     let Ok(mut hangups) = signal(SignalKind::hangup()) else {
         return;
     };

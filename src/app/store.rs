@@ -104,7 +104,6 @@ async fn open_redis(
     metrics: &FeedMetrics,
 ) -> Result<Store, StoreError> {
     let settings = config.revocation.view.then(|| feed_settings(config));
-    warn_of_missing_rights(config, options).await;
     if matches!(options.endpoint, Endpoint::Cluster(_)) {
         let store = match settings {
             Some(settings) => {
@@ -113,6 +112,7 @@ async fn open_redis(
             None => RedisClusterStore::new(options, clock)?.counting(metrics.clone()),
         };
         store.ready(PATIENCE).await?;
+        warn_of_missing_rights(config, options).await;
         return Ok(Arc::new(store));
     }
     let store = match settings {
@@ -120,13 +120,14 @@ async fn open_redis(
         None => RedisStore::new(options, clock)?.counting(metrics.clone()),
     };
     store.ready(PATIENCE).await?;
+    warn_of_missing_rights(config, options).await;
     Ok(Arc::new(store))
 }
 
 /// A user that may only read is no mistake where applications write the revocations.
 async fn warn_of_missing_rights(config: &Config, options: &RedisOptions) {
     let asked = options.missing_rights(records_tokens(config));
-    // Whether the store can be reached at all is told when it is opened.
+    // The store has been opened: what fails now is told when it is asked.
     if let Ok(Ok(Some(warning))) = tokio::time::timeout(PATIENCE, asked).await {
         tracing::warn!(warning, "revocations cannot be written to this Redis");
     }

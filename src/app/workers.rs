@@ -18,8 +18,8 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Router;
 
-use super::guarded::{Guarded, Patience};
-use super::places::{Place, Places};
+use super::connection_limit::{ConnectionLimit, ConnectionPermit};
+use super::guarded::{Guarded, Timeouts};
 use super::shutdown::{Stage, reached};
 
 /// After a failure that the next attempt may well meet too: no file descriptors left.
@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Connections accepted and not yet taken up by their worker.
 const WAITING: usize = 64;
 
-const PATIENCE: Patience = Patience {
+const TIMEOUTS: Timeouts = Timeouts {
     writing: Duration::from_secs(10),
     // The preface of HTTP/2 and an empty SETTINGS frame (RFC 9113 §3.4).
     greeting: Some((24 + 9, Duration::from_secs(10))),
@@ -83,7 +83,7 @@ impl Listener for UnixListener {
 pub(super) async fn serve<L: Listener>(
     listener: L,
     router: Router,
-    places: Arc<Places>,
+    limit: Arc<ConnectionLimit>,
     stages: watch::Receiver<Stage>,
 ) {
     let cores = thread::available_parallelism().map_or(1, usize::from);
@@ -105,7 +105,7 @@ pub(super) async fn serve<L: Listener>(
         biased;
         () = reached(&stages, Stage::Ending) => {}
         _ = select_all(&mut ended) => return,
-        () = deal(&listener, &connections, &places) => return,
+        () = deal(&listener, &connections, &limit) => return,
     }
     drop((listener, connections));
     join_all(ended).await;
@@ -114,8 +114,8 @@ pub(super) async fn serve<L: Listener>(
 /// Gives each worker a connection in turn, until a worker is gone.
 async fn deal<L: Listener>(
     listener: &L,
-    workers: &[mpsc::Sender<(L::Detached, Place)>],
-    places: &Arc<Places>,
+    workers: &[mpsc::Sender<(L::Detached, ConnectionPermit)>],
+    limit: &Arc<ConnectionLimit>,
 ) {
     for worker in workers.iter().cycle() {
         let connection = loop {
@@ -123,12 +123,12 @@ async fn deal<L: Listener>(
                 Ok(connection) => break connection,
                 Err(error) => {
                     tracing::warn!(listener = "check", %error, "cannot accept a connection");
-                    places.make_room(&error);
+                    limit.make_room(&error);
                     tokio::time::sleep(PAUSE).await;
                 }
             }
         };
-        if worker.send((connection, places.take())).await.is_err() {
+        if worker.send((connection, limit.take())).await.is_err() {
             return;
         }
     }
@@ -136,7 +136,7 @@ async fn deal<L: Listener>(
 
 /// A thread that serves connections.
 struct Worker<L: Listener> {
-    connections: mpsc::Sender<(L::Detached, Place)>,
+    connections: mpsc::Sender<(L::Detached, ConnectionPermit)>,
     /// Resolves when everything is served to its end.
     ended: oneshot::Receiver<()>,
 }
@@ -149,8 +149,8 @@ fn start<L: Listener>(router: Router, stages: watch::Receiver<Stage>) -> io::Res
     let (mut ending, ended) = oneshot::channel();
     let run = move || {
         runtime.block_on(async {
-            let attach = |(connection, place)| {
-                L::attach(connection).map(|stream| Guarded::new(stream, place, PATIENCE))
+            let attach = |(connection, permit)| {
+                L::attach(connection).map(|stream| Guarded::new(stream, permit, TIMEOUTS))
             };
             let incoming = ReceiverStream::new(incoming).map(attach);
             let end = reached(&stages, Stage::Ending);

@@ -17,15 +17,15 @@ const ELSEWHERE: Duration = Duration::from_millis(20);
 
 impl Config {
     /// The time limits that do not fit, each with its place, both values, and what to change.
-    pub fn misfits(&self) -> Vec<Problem> {
-        let mut misfits = Vec::new();
+    pub fn time_limit_warnings(&self) -> Vec<Problem> {
+        let mut time_limit_warnings = Vec::new();
         let room = ONE_TRY.saturating_sub(ELSEWHERE);
         let (lookup, key) = self.lookup();
         if lookup > room {
             let waits = format!("{lookup:?} for the store");
-            misfits.push(self.document.problem(&key, beyond(&waits, room)));
+            time_limit_warnings.push(self.document.problem(&key, beyond(&waits, room)));
             // Nothing else is worth saying.
-            return misfits;
+            return time_limit_warnings;
         }
         let (room, then) = match lookup {
             Duration::ZERO => (room, String::new()),
@@ -40,10 +40,10 @@ impl Config {
             {
                 let path = format!("issuers.{index}.keys.wait");
                 let waits = format!("{:?} for keys{then}", keys.timing.patience);
-                misfits.push(self.document.problem(&path, beyond(&waits, room)));
+                time_limit_warnings.push(self.document.problem(&path, beyond(&waits, room)));
             }
         }
-        misfits
+        time_limit_warnings
     }
 
     /// How long a check waits for the store, and where that is configured. Nothing where all is in this process.

@@ -13,11 +13,12 @@ use http_body_util::BodyExt as _;
 use prost::bytes::{Buf as _, Bytes};
 use tonic::codegen::Body;
 
-use super::room::{ConnectionLoad, Room, Share};
+use super::memory_budget::{ConnectionLoad, MemoryBudget, Reservation};
 
 const PREFIX: usize = 5;
 /// Envoy waits a fraction of it for the whole check.
 const ARRIVES_WITHIN: Duration = Duration::from_secs(5);
+
 /// Why there is no message.
 #[derive(Debug)]
 pub(super) enum Unreadable {
@@ -25,8 +26,8 @@ pub(super) enum Unreadable {
     TooLarge(usize),
     /// It did not arrive in time.
     Late,
-    /// There is no room for it.
-    NoRoom,
+    /// There is no memory for it.
+    NoMemory,
     /// It is not one message, uncompressed.
     Malformed,
     /// It is no `CheckRequest`.
@@ -42,7 +43,7 @@ impl fmt::Display for Unreadable {
                 write!(f, "larger than {max} bytes (server.max_message_bytes)")
             }
             Self::Late => write!(f, "not complete within {ARRIVES_WITHIN:?}"),
-            Self::NoRoom => f.write_str("too many requests at once"),
+            Self::NoMemory => f.write_str("too many requests at once"),
             Self::Malformed => f.write_str("not one uncompressed gRPC message"),
             Self::Undecodable(error) => write!(f, "{error}"),
             Self::Gone => f.write_str("the caller has gone"),
@@ -50,18 +51,18 @@ impl fmt::Display for Unreadable {
     }
 }
 
-/// Reads the message of `body`: at most `max` bytes, and what has to be kept only as long as there is room for it.
+/// Reads the message of `body`: at most `max` bytes, and what has to be kept only as long as there is memory for it.
 pub(super) async fn read<B: Body>(
     body: B,
     max: usize,
-    room: &Room,
+    budget: &MemoryBudget,
     load: &ConnectionLoad,
 ) -> Result<Bytes, Unreadable> {
     let received = Received {
         first: Bytes::new(),
         kept: Vec::new(),
-        shares: Vec::new(),
-        room,
+        reservations: Vec::new(),
+        budget,
         load,
     };
     let mut reading = pin!(collect(body, PREFIX + max, received));
@@ -121,8 +122,8 @@ struct Received<'r> {
     /// Everything, as soon as there is more than one frame or it has to be waited for: a short frame would keep all of a
     /// large buffer alive.
     kept: Vec<u8>,
-    shares: Vec<Share>,
-    room: &'r Room,
+    reservations: Vec<Reservation>,
+    budget: &'r MemoryBudget,
     load: &'r ConnectionLoad,
 }
 
@@ -150,8 +151,9 @@ impl Received<'_> {
         self.kept.reserve(data.len());
         let grown = self.kept.capacity() - before;
         if grown > 0 {
-            let share = self.room.take(grown, self.load).await;
-            self.shares.push(share.ok_or(Unreadable::NoRoom)?);
+            let reservation = self.budget.reserve(grown, self.load).await;
+            self.reservations
+                .push(reservation.ok_or(Unreadable::NoMemory)?);
         }
         self.kept.extend_from_slice(data);
         Ok(())

@@ -4,18 +4,18 @@
 //! [`AuthzRequest`](crate::authz::AuthzRequest), `response.rs` a [`Verdict`](crate::authz::Verdict) to a
 //! `CheckResponse`; nothing is decided here.
 
+mod memory_budget;
 mod message;
 mod metadata;
 mod request;
 mod response;
-mod room;
 mod server;
 mod service;
 #[cfg(test)]
 mod tests;
 mod wire;
 
+pub use memory_budget::{ConnectionLoad, MemoryBudget};
 pub use response::{Answers, BodyFormat};
-pub use room::{ConnectionLoad, Room};
 pub use server::CheckServer;
 pub use service::ExtAuthz;

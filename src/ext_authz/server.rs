@@ -16,8 +16,8 @@ use tonic::codegen::{Body, BoxFuture, Service};
 use tonic::server::NamedService;
 use tonic::{Code, Status, body};
 
+use super::memory_budget::{MemoryBudget, Reservation};
 use super::message::{self, Unreadable};
-use super::room::{Room, Share};
 use super::service::ExtAuthz;
 use super::wire::{CheckRequest, CheckResponse};
 
@@ -33,35 +33,38 @@ const REQUEST_BYTES: usize = 8 << 10;
 pub struct CheckServer {
     service: Arc<ExtAuthz>,
     max_message: usize,
-    room: Room,
+    budget: MemoryBudget,
 }
 
 impl CheckServer {
-    /// Serves `service`, with messages of at most `max_message` bytes, and as long as there is `room` for requests. The
-    /// extensions of a request have the [`ConnectionLoad`](super::room::ConnectionLoad) of its connection.
-    pub fn new(service: ExtAuthz, max_message: usize, room: Room) -> Self {
+    /// Serves `service`, with messages of at most `max_message` bytes, as long as the `budget` has memory for requests. The
+    /// extensions of a request have the [`ConnectionLoad`](super::memory_budget::ConnectionLoad) of its connection.
+    pub fn new(service: ExtAuthz, max_message: usize, budget: MemoryBudget) -> Self {
         Self {
             service: Arc::new(service),
             max_message,
-            room,
+            budget,
         }
     }
 
-    async fn check<B: Body>(self, request: Request<B>) -> Result<(CheckResponse, Share), Status> {
+    async fn check<B: Body>(
+        self,
+        request: Request<B>,
+    ) -> Result<(CheckResponse, Reservation), Status> {
         let load = request.extensions().get().cloned().unwrap_or_default();
-        let Some(share) = self.room.take(REQUEST_BYTES, &load).await else {
+        let Some(reservation) = self.budget.reserve(REQUEST_BYTES, &load).await else {
             return Err(self.service.overloaded());
         };
         let body = request.into_body();
-        let message = message::read(body, self.max_message, &self.room, &load).await;
+        let message = message::read(body, self.max_message, &self.budget, &load).await;
         let decode = |m| CheckRequest::decode(m).map_err(Unreadable::Undecodable);
         let answer = match message.and_then(decode) {
             Ok(request) => self.service.check(&request).await?,
-            Err(Unreadable::NoRoom) => return Err(self.service.overloaded()),
+            Err(Unreadable::NoMemory) => return Err(self.service.overloaded()),
             Err(Unreadable::Gone) => return Err(Status::cancelled("")),
             Err(why) => self.service.unreadable(&why),
         };
-        Ok((answer, share))
+        Ok((answer, reservation))
     }
 }
 
@@ -91,7 +94,7 @@ where
         let server = self.clone();
         Box::pin(async move {
             Ok(match server.check(request).await {
-                Ok((answer, share)) => respond(&answer, share),
+                Ok((answer, reservation)) => respond(&answer, reservation),
                 // Headers only, which no window of the caller's can hold back.
                 Err(status) => status.into_http(),
             })
@@ -99,19 +102,21 @@ where
     }
 }
 
-/// One message and the status `OK`. The request's share of the memory is held until all of it has been sent.
-fn respond(answer: &CheckResponse, share: Share) -> Response<body::Body> {
-    let mut message = BytesMut::with_capacity(5 + answer.encoded_len());
+/// One message and the status `OK`. The reservation of the request is held until all of it has been sent.
+fn respond(answer: &CheckResponse, reservation: Reservation) -> Response<body::Body> {
+    let length = answer.encoded_len();
+    let mut message = BytesMut::with_capacity(5 + length);
     message.put_u8(0);
     // An answer is a few hundred bytes.
-    message.put_u32(u32::try_from(answer.encoded_len()).unwrap_or(u32::MAX));
-    message.put_slice(&answer.encode_to_vec());
+    message.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
+    // It fails only where the buffer is full, and the buffer grows.
+    let _ = answer.encode(&mut message);
     let mut trailers = HeaderMap::with_capacity(1);
     trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));
     let body = Full::<Bytes>::from(message.freeze())
         .with_trailers(ready(Some(Ok(trailers))))
         .map_frame(move |frame| {
-            let _held = &share;
+            let _held = &reservation;
             frame
         });
     let mut response = Response::new(body::Body::new(body));

@@ -68,9 +68,9 @@ impl ExtAuthz {
         self.answers.encode(&verdict, Stripped::default)
     }
 
-    /// There is no room for the check, nor for an answer to it.
+    /// There is no memory for the check, nor for an answer to it.
     pub(super) fn overloaded(&self) -> Status {
-        self.failed(ErrorReason::Overloaded, &Unreadable::NoRoom);
+        self.failed(ErrorReason::Overloaded, &Unreadable::NoMemory);
         Status::unavailable("too many checks at once")
     }
 

@@ -195,29 +195,21 @@ impl Issuer {
     /// An issuer whose keys are fetched by somebody who answers the `demand`; at first it has none.
     pub fn fetched(profile: IssuerProfile, demand: KeyDemand) -> Self {
         Self {
-            profile,
-            keys: ArcSwap::default(),
             demand: Some(demand),
-            file_demand: None,
-            proxied: None,
-            refresh: None,
+            ..Self::new(profile, KeySet::default())
         }
     }
 
     /// An issuer whose tokens the proxy has verified; their claims stand in its metadata under this key.
     pub fn proxied(profile: IssuerProfile, key: String) -> Self {
         Self {
-            profile,
-            keys: ArcSwap::default(),
-            demand: None,
-            file_demand: None,
             proxied: Some(key),
-            refresh: None,
+            ..Self::new(profile, KeySet::default())
         }
     }
 
-    /// The same issuer, whose refresh tokens are signed with the keys of `refresh` and no others, and whose other tokens are
-    /// not: the same issuer with its other keys.
+    /// The same issuer, whose refresh tokens are signed with the keys of `refresh` alone. `refresh` has the same profile; its keys sign
+    /// no other tokens.
     #[must_use]
     pub fn with_refresh_keys(self, refresh: Arc<Self>) -> Self {
         Self {

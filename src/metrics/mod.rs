@@ -357,7 +357,7 @@ impl FeedMetrics {
         .buckets(PROPAGATION_BUCKETS.to_vec());
         let following = IntGauge::new(
             "revoxy_revocation_feed_up",
-            "1 while the feed follows the store, 0 while it is away; 1 where no feed is needed.",
+            "1 while the feed follows the store, 0 while it is not connected; 1 where no feed is needed.",
         )?;
         following.set(1);
         let suspects = Opts::new(

@@ -1,7 +1,7 @@
 //! The noter: writes down which tokens were seen, off the path of a check.
 //!
 //! A check leaves a record in a bounded queue and never waits: where there is no room, the record is dropped and counted.
-//! One task writes the queue to the store in batches. While the store is away it keeps the batch that it has, and tries
+//! One task writes the queue to the store in batches. While the store is down it keeps the batch that it has, and tries
 //! again; what comes meanwhile waits in the queue until that is full.
 
 use std::sync::Arc;
@@ -186,7 +186,7 @@ impl Writer {
         true
     }
 
-    /// Writes the batch, however long the store is away.
+    /// Writes the batch, however long the store is down.
     async fn write_patiently(&mut self, batch: &mut Vec<TokenRecord>) {
         let mut pause = FIRST_PAUSE;
         let mut at_once = BATCH;

@@ -110,9 +110,17 @@ async fn checks_do_not_wait_behind_a_write_that_waits_for_replicas() {
     let checks = revoxy.checks().await;
     let mut waiting = std::pin::pin!(revoxy.post_revoke(format!("token={}", scene.token("a"))));
     let good = scene.token("good");
-    let answered = eventually("a check that is answered", async || {
-        (checks.bearer(&good).await.reason() == "ok").then_some(())
-    });
+    let answered = async {
+        eventually("a write that waits for replicas", async || {
+            let info: String = scene.primary.run(&["INFO", "clients"]);
+            info.contains("blocked_clients:1").then_some(())
+        })
+        .await;
+        eventually("a check that is answered", async || {
+            (checks.bearer(&good).await.reason() == "ok").then_some(())
+        })
+        .await;
+    };
     tokio::select! {
         biased;
         () = answered => {}

@@ -27,7 +27,7 @@ impl Read {
         format!("read: {self:?}").to_lowercase()
     }
 
-    /// What becomes of a revoked token while Redis is away: a view remembers, and only Redis takes it back.
+    /// What becomes of a revoked token while Redis is down: a view remembers, and only Redis takes it back.
     fn of_the_revoked(self) -> (i32, &'static str) {
         match self {
             Self::Store => (503, "revocation_unavailable"),
@@ -75,7 +75,7 @@ impl Scene {
         assert_eq!(self.checks.bearer(&self.revoked).await.reason(), "revoked");
     }
 
-    /// Redis is away since now: a view may be believed for a while, and not longer.
+    /// Redis has just gone down: a view may be believed for a while, and not longer.
     async fn refused(&self) {
         let away = Instant::now();
         eventually("a check that is refused", async || {

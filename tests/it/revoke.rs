@@ -59,12 +59,11 @@ async fn a_token_that_is_no_good_anyway_is_accepted_and_ignored() {
     let (scratch, key) = (Scratch::new(), es256());
     let revoxy = Revoxy::start(&scratch, &Config::trusting(&key, &scratch)).await;
     let forged = Token::access("victim").sign(&es256());
-    let forged_too = Token::access("victim").sign(&es256());
     let expired = Token::access("old").with("exp", now() - 3600).sign(&key);
     let foreign = Token::access("a")
         .with("iss", "https://evil.example")
         .sign(&key);
-    for token in ["garbage", "..", &forged, &forged_too, &expired, &foreign] {
+    for token in ["garbage", "..", &forged, &expired, &foreign] {
         let (status, _) = revoxy.post_revoke(format!("token={token}")).await;
         assert_eq!(status, 200, "{token}");
     }

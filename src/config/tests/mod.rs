@@ -394,10 +394,14 @@ fn a_mistake_about_postgres_is_named_with_its_key() {
 
 #[test]
 fn waits_of_a_check_that_do_not_fit_into_one_try_of_envoy_are_warned_about() {
-    let misfits = |wait: &str, more: &str| -> Vec<String> {
+    let time_limit_warnings = |wait: &str, more: &str| -> Vec<String> {
         let keys = format!("keys: {{ jwks_url: https://auth.example/jwks{wait} }}");
         let config = parse(&keys, more).unwrap();
-        config.misfits().iter().map(Problem::as_warning).collect()
+        config
+            .time_limit_warnings()
+            .iter()
+            .map(Problem::as_warning)
+            .collect()
     };
     let redis = |timeout: &str| {
         format!("revocation: {{ store: {{ redis: {{ url: redis://redis:6379/0{timeout} }} }} }}")
@@ -409,17 +413,17 @@ fn waits_of_a_check_that_do_not_fit_into_one_try_of_envoy_are_warned_about() {
         (", wait: 30ms", redis(", timeout: 50ms")),
         (", wait: 0ms", redis(", timeout: 80ms")),
     ] {
-        assert_eq!(misfits(wait, &more), [""; 0], "{wait} {more}");
+        assert_eq!(time_limit_warnings(wait, &more), [""; 0], "{wait} {more}");
     }
     let keys = "revoxy.yaml:6: warning: issuers.0.keys.wait: a check waits 81ms for keys, and one try of Envoy lasts 100ms ";
-    let found = misfits(", wait: 81ms", "");
+    let found = time_limit_warnings(", wait: 81ms", "");
     assert!(found.len() == 1 && found[0].starts_with(keys), "{found:?}");
     assert!(found[0].contains("at most 80ms"), "{found:?}");
-    let found = misfits(", wait: 31ms", &redis(""));
+    let found = time_limit_warnings(", wait: 31ms", &redis(""));
     let both = "waits 31ms for keys and then 50ms for the store (revocation.store.redis.timeout)";
     assert!(found.len() == 1 && found[0].contains(both), "{found:?}");
     assert!(found[0].contains("at most 30ms"), "{found:?}");
-    let found = misfits(", wait: 31ms", &redis(", timeout: 81ms"));
+    let found = time_limit_warnings(", wait: 31ms", &redis(", timeout: 81ms"));
     let store = "revocation.store.redis.timeout: a check waits 81ms for the store, ";
     assert!(found.len() == 1 && found[0].contains(store), "{found:?}");
 }

@@ -1,7 +1,7 @@
 //! Bringing the view in line with the table: what was told and what was read.
 //!
 //! Only what makes the view stronger, or is new to it, is taken over at once. What would weaken it is put down as
-//! doubtful and read again, so that a late message, or one that somebody else has sent (PostgreSQL lets every user of
+//! must_reread and read again, so that a late message, or one that somebody else has sent (PostgreSQL lets every user of
 //! the database notify), never takes a revocation back.
 
 use std::collections::HashSet;
@@ -24,7 +24,7 @@ pub(super) struct Mirror {
     pub view: Arc<View>,
     clock: Arc<dyn Clock>,
     metrics: FeedMetrics,
-    doubtful: HashSet<KeyHash>,
+    must_reread: HashSet<KeyHash>,
     /// Whether everything is gone, so that everything has to be read again.
     emptied: bool,
 }
@@ -35,7 +35,7 @@ impl Mirror {
             view,
             clock,
             metrics,
-            doubtful: HashSet::new(),
+            must_reread: HashSet::new(),
             emptied: false,
         }
     }
@@ -53,14 +53,14 @@ impl Mirror {
                 self.metrics.propagation(self.clock.now().since(revoked_at));
                 // Of an allow-list it is the entry that weakens: nobody is let in on the word of a message.
                 if is_registration(entry.hash) {
-                    self.doubtful.insert(entry.hash);
+                    self.must_reread.insert(entry.hash);
                 } else {
                     self.take(entry);
                 }
             }
             Told::Gone(hash) => {
                 if self.view.entry(hash).is_some() {
-                    self.doubtful.insert(hash);
+                    self.must_reread.insert(hash);
                 }
             }
             Told::All => self.emptied = true,
@@ -76,7 +76,7 @@ impl Mirror {
         } = entry;
         match self.view.entry(hash) {
             Some(held) if held.cutoff > cutoff || held.expires_at > expires_at => {
-                self.doubtful.insert(hash);
+                self.must_reread.insert(hash);
             }
             // Late, and swept already.
             None if !self.is_live(&entry) => {}
@@ -91,7 +91,7 @@ impl Mirror {
         if self.view.entry(entry.hash) == Some(entry.held()) {
             self.view.put(entry.hash, entry.held());
         } else {
-            self.doubtful.insert(entry.hash);
+            self.must_reread.insert(entry.hash);
         }
     }
 
@@ -117,12 +117,12 @@ impl Mirror {
 
     /// How many keys are to be read again.
     pub(super) fn doubts(&self) -> usize {
-        self.doubtful.len()
+        self.must_reread.len()
     }
 
     /// The keys that are to be read again.
     pub(super) fn take_doubtful(&mut self) -> Vec<KeyHash> {
-        self.doubtful.drain().collect()
+        self.must_reread.drain().collect()
     }
 
     /// Whether everything has to be read again, asked once.
@@ -137,7 +137,7 @@ impl Mirror {
         let soon = now.plus(EXPIRY_SLACK);
         for (hash, held) in self.view.unseen(now) {
             if soon < held.expires_at || is_registration(hash) {
-                self.doubtful.insert(hash);
+                self.must_reread.insert(hash);
             }
         }
     }

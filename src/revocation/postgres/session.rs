@@ -233,10 +233,10 @@ impl Session {
         }
     }
 
-    /// Reads again what is doubtful, and everything if all is said to be gone.
+    /// Reads again what is must_reread, and everything if all is said to be gone.
     async fn settle(&mut self, comparing: bool) -> Result<(), FeedEnd> {
-        let doubtful = self.mirror.take_doubtful();
-        for keys in doubtful.chunks(DOUBTS) {
+        let must_reread = self.mirror.take_doubtful();
+        for keys in must_reread.chunks(DOUBTS) {
             let rows = self.rows_of(keys).await?;
             let found: Vec<_> = rows
                 .iter()

@@ -337,8 +337,8 @@ impl Feed {
         };
         // A cluster that is down refuses to take back what one of its primaries has lost, and serves again at a moment that is the same for
         // all replicas of ours. Who had read before that would write back too late, or give the others no time.
-        while !session.takes_writes().await? {
-            self.still_starting(&session);
+        while !session.accepts_writes().await? {
+            self.report_starting(&session);
             tokio::time::sleep(every).await;
         }
         session.read_all().await?;
@@ -364,7 +364,7 @@ impl Feed {
                         session.look_who_it_is().await?;
                     }
                     proved = session.heartbeat().await?;
-                    self.still_starting(&session);
+                    self.report_starting(&session);
                     if session.reconciliation.moving.has_moved() {
                         // Until it has been compared, what is deleted by hand counts as lost.
                         compare_at = compare_at.min(Moment::now() + COMPARE_AFTER_MOVES);
@@ -390,7 +390,7 @@ impl Feed {
     }
 
     /// Says why the view is not complete yet, if it never was.
-    fn still_starting(&self, session: &Session) {
+    fn report_starting(&self, session: &Session) {
         if *self.state.borrow() != FeedState::Complete {
             let why = session.link.why().to_owned();
             self.state.send_replace(FeedState::Starting(why));

@@ -38,6 +38,9 @@ pub(super) struct Stated {
     pub unrevoked: Version,
     /// When it was written, where the value says so.
     pub written_at: Option<Timestamp>,
+    /// Whether the value is not what somebody who knows the format would write: neither empty nor an object in which `not_before`, if
+    /// there is one, is a number.
+    pub is_unreadable: bool,
 }
 
 impl Stated {
@@ -47,8 +50,11 @@ impl Stated {
         if value.is_empty() {
             return Self::revoking(Cutoff::All);
         }
-        let members: Map<String, serde_json::Value> =
-            serde_json::from_slice(value).unwrap_or_default();
+        let members = serde_json::from_slice::<Map<String, serde_json::Value>>(value);
+        let is_object = members.is_ok();
+        let members = members.unwrap_or_default();
+        let not_before = members.get("not_before");
+        let is_cutoff = not_before.is_none_or(serde_json::Value::is_number);
         let version = |name: &str| members.get(name)?.as_str()?.parse::<Version>().ok();
         let unrevoked = version("unrevoked").unwrap_or_default();
         let is_taken_back = unrevoked != Version::NONE && !members.contains_key("version");
@@ -58,6 +64,7 @@ impl Stated {
             revoked: (!is_taken_back).then_some(revoked),
             unrevoked,
             written_at: value.at.map(from_seconds),
+            is_unreadable: !(is_object && is_cutoff),
         }
     }
 
@@ -67,6 +74,7 @@ impl Stated {
             revoked: Some((cutoff, Version::NONE)),
             unrevoked: Version::NONE,
             written_at: None,
+            is_unreadable: false,
         }
     }
 
@@ -85,13 +93,6 @@ impl Stated {
             }
         }
     }
-}
-
-/// Whether a value is what somebody who knows the format would write: empty, or an object in which `not_before`, if it is there, is a number.
-pub(super) fn is_readable(value: &[u8]) -> bool {
-    let members = serde_json::from_slice::<Map<String, serde_json::Value>>(value);
-    value.is_empty()
-        || members.is_ok_and(|m| m.get("not_before").is_none_or(serde_json::Value::is_number))
 }
 
 /// The cutoff that a native key and its restored name say together; `None` where the key is not revoked.

@@ -66,10 +66,16 @@ impl Inventory {
             Value::Nil => return,
             _ => None,
         };
-        if let Some(found) = suspect::judge(name, value, issuers, now) {
+        let parsed = StoredKey::parse(name);
+        let found = match parsed {
+            None => suspect::judge_name(name),
+            Some(StoredKey::Native(_)) => suspect::judge(name, &Stated::read(value), issuers, now),
+            Some(_) => None,
+        };
+        if let Some(found) = found {
             self.suspect[found as usize] += 1;
         }
-        match StoredKey::parse(name) {
+        match parsed {
             None => {}
             Some(StoredKey::Unrevoked(_)) => self.tombstones += 1,
             Some(StoredKey::Registration(_)) => self.registered += 1,
@@ -110,14 +116,14 @@ impl Inventory {
         )];
         if self.tombstones > 0 {
             notes.push(format!(
-                "{} tombstones of version 0.1.0 (`revoxy:unrevoked:…`): they are understood, and expire by themselves",
+                "un-revocations in the format of version 0.1.0 (`revoxy:unrevoked:…`), which are understood and expire by themselves: {}",
                 self.tombstones
             ));
         }
         for (found, count) in Suspicion::ALL.into_iter().zip(self.suspect) {
             if count > 0 {
                 notes.push(format!(
-                    "{count} keys must be a mistake ({}); of each: {}",
+                    "keys that must be a mistake ({}): {count}; of each: {}",
                     found.label(),
                     found.meaning()
                 ));
@@ -182,12 +188,9 @@ mod tests {
             "Redis holds 3 revocations (2 without a version: set by hand, or by version 0.1.0), 1 un-revocations, 1 restored keys, \
              1 registered tokens"
         );
+        assert!(notes[1].ends_with("expire by themselves: 1"), "{notes:?}");
         assert!(
-            notes[1].starts_with("1 tombstones of version 0.1.0"),
-            "{notes:?}"
-        );
-        assert!(
-            notes[2].contains("1 keys must be a mistake (unknown_kind)"),
+            notes[2].contains("keys that must be a mistake (unknown_kind): 1"),
             "{notes:?}"
         );
     }

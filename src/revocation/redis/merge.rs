@@ -129,8 +129,8 @@ impl Reconciliation {
         self.hear_of_versions(standing);
         let restored = standing.state(Version::NONE);
         let (unrevoked, until) = (restored.unrevoked, standing.expires_at);
-        if self.view.unrevoke_beside(hash, unrevoked, until) {
-            self.doubtful = true;
+        if self.view.unrevoke_restored(hash, unrevoked, until) {
+            self.must_reread = true;
             return Change::None;
         }
         let now = self.clock.now();

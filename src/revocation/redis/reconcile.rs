@@ -57,7 +57,7 @@ pub(super) struct Reconciliation {
     pub(super) ends: HashMap<KeyHash, Timestamp>,
     /// Whether an un-revocation was met under a restored name after the key that it is about: what stands there without a version counts,
     /// and only whoever reads the key knows. Its name is not known here, so everything is read again.
-    pub(super) doubtful: bool,
+    pub(super) must_reread: bool,
     /// The server holds another's data since a moment ago: the connection must be made anew, as with a new server.
     pub(super) another_history: bool,
     /// What can move between servers.
@@ -123,7 +123,7 @@ impl Reconciliation {
             lost: Vec::new(),
             lost_unrevocations: Vec::new(),
             ends: HashMap::new(),
-            doubtful: false,
+            must_reread: false,
             another_history: false,
             moving: Moving::default(),
         }
@@ -147,7 +147,7 @@ impl Reconciliation {
 
     fn start(&mut self, why: Why) {
         self.view.begin_round();
-        self.doubtful = false;
+        self.must_reread = false;
         let owed = self.is_owing();
         // What is refused from now on is owed beyond the end of this.
         self.owing = false;
@@ -287,7 +287,7 @@ impl Reconciliation {
             self.judge_gone(link, &gone).await?;
             self.write_back_lost(link).await?;
         }
-        Ok(!self.doubtful)
+        Ok(!self.must_reread)
     }
 
     /// A tombstone of an older version of Revoxy was pushed. One that was known before (it is given another end, or moves to
@@ -307,13 +307,12 @@ impl Reconciliation {
     /// comes last: it adds to what stands, and does not replace it.
     fn parse(&self, names: impl IntoIterator<Item = Vec<u8>>) -> Vec<(StoredKey, Vec<u8>)> {
         let mut keys = Vec::new();
-        let now = self.clock.now();
         for name in names {
             let before = keys.len();
             let parsed = StoredKey::all(&name, &self.lookups);
             keys.extend(parsed.map(|parsed| (parsed, name.clone())));
             if keys.len() == before {
-                self.suspects.look_at_name(&name, now);
+                self.suspects.look_at_name(&name);
             }
         }
         keys.sort_by_key(|(parsed, _)| match parsed {
@@ -333,9 +332,6 @@ impl Reconciliation {
         let names: Vec<Vec<u8>> = keys.iter().map(|(_, name)| name.clone()).collect();
         let readings = link.read(&names).await?;
         let now = self.clock.now();
-        for ((_, name), reading) in keys.iter().zip(&readings) {
-            self.suspects.look_at(name, reading, now);
-        }
         let read = keys.iter().zip(&readings);
         let read = read.map(|((parsed, _), reading)| match parsed {
             StoredKey::Application(_, lookup) => {
@@ -344,6 +340,11 @@ impl Reconciliation {
             _ => stored::interpret(reading, now),
         });
         let mut stored: Vec<Stored> = read.collect();
+        for ((parsed, name), stored) in keys.iter().zip(&stored) {
+            if let (StoredKey::Native(_), Stored::Something(standing)) = (parsed, stored) {
+                self.suspects.look_at(name, &standing.stated, now);
+            }
+        }
         self.join_restored(link, keys, &mut stored).await?;
         if !self.may_have_lost() && self.find_weaker(keys, &stored).next().is_some() {
             // Before anything is made weaker: was that written, or is it what is left after a loss?

@@ -37,7 +37,7 @@ enum Step {
 
 impl Session {
     /// Whether the server takes back what it lacks, as far as it tells: of a cluster, whether all primaries agree that it works.
-    pub(super) async fn takes_writes(&mut self) -> Result<bool, FeedEnd> {
+    pub(super) async fn accepts_writes(&mut self) -> Result<bool, FeedEnd> {
         Ok(!self.link.is_cluster() || self.beat().await?.proven)
     }
 
@@ -80,7 +80,7 @@ impl Session {
         if !alive.during(answered(patience, step)).await? {
             return Ok(Step::More);
         }
-        if self.reconciliation.doubtful {
+        if self.reconciliation.must_reread {
             return Ok(Step::Again);
         }
         if self.link.is_cluster() {

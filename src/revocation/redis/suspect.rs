@@ -10,11 +10,9 @@ use std::time::Duration;
 use crate::clock::Timestamp;
 use crate::metrics::FeedMetrics;
 
-use super::super::key::{PREFIX, RevocationKey};
+use super::super::key::PREFIX;
 use super::super::statement::Cutoff;
-use super::format::{self, Stated};
-use super::link::Reading;
-use super::stored::StoredKey;
+use super::format::Stated;
 
 /// More keys than this are neither told nor counted.
 const MOST: usize = 10_000;
@@ -69,36 +67,37 @@ impl Suspicion {
     }
 }
 
-/// What to make of a key; `None` where there is nothing to tell. `issuers`: the names that are configured; none where nobody knows.
+/// What is wrong with a name that is no key of ours; `None` where it does not look like one.
+pub(super) fn judge_name(name: &[u8]) -> Option<Suspicion> {
+    name.starts_with(PREFIX.as_bytes())
+        .then_some(Suspicion::UnknownKind)
+}
+
+/// What is wrong with a revocation; `None` where nothing is. `issuers`: the names that are configured, empty where they are not known.
 pub(super) fn judge(
     name: &[u8],
-    value: Option<&[u8]>,
+    stated: &Stated,
     issuers: &[String],
     now: Timestamp,
 ) -> Option<Suspicion> {
-    let text = str::from_utf8(name).ok();
-    if !name.starts_with(PREFIX.as_bytes()) {
-        return None;
-    }
-    match StoredKey::parse(name) {
-        None => return Some(Suspicion::UnknownKind),
-        Some(StoredKey::Native(_)) => {}
-        Some(_) => return None,
-    }
-    let key = RevocationKey::parse(text?)?;
-    if !issuers.is_empty() && !issuers.iter().any(|issuer| issuer == key.issuer()) {
+    let is_issuer = |issuer: &String| Some(issuer.as_bytes()) == issuer_in(name);
+    if !issuers.is_empty() && !issuers.iter().any(is_issuer) {
         return Some(Suspicion::UnknownIssuer);
     }
-    let value = value?;
-    if !format::is_readable(value) {
+    if stated.is_unreadable {
         return Some(Suspicion::UnreadableValue);
     }
-    match Stated::read(Some(value)).revoked {
+    match stated.revoked {
         Some((Cutoff::IssuedUpTo(cutoff), _)) if cutoff > now.plus(SOON) => {
             Some(Suspicion::FutureCutoff)
         }
         _ => None,
     }
+}
+
+/// The issuer in `revoxy:<kind>:<issuer>:<value>`.
+fn issuer_in(name: &[u8]) -> Option<&[u8]> {
+    name.split(|b| *b == b':').nth(2)
 }
 
 /// The keys that have been told.
@@ -120,19 +119,16 @@ impl Suspects {
         }
     }
 
-    /// Looks at a key as it was read.
-    pub(super) fn look_at(&self, name: &[u8], reading: &Reading, now: Timestamp) {
-        let Reading::Key { value, .. } = reading else {
-            return;
-        };
-        if let Some(found) = judge(name, value.as_deref(), &self.issuers, now) {
+    /// Looks at a revocation as it was read.
+    pub(super) fn look_at(&self, name: &[u8], stated: &Stated, now: Timestamp) {
+        if let Some(found) = judge(name, stated, &self.issuers, now) {
             self.tell(name, found);
         }
     }
 
     /// Looks at the name of a key that is not read, because it means nothing.
-    pub(super) fn look_at_name(&self, name: &[u8], now: Timestamp) {
-        if let Some(found) = judge(name, None, &self.issuers, now) {
+    pub(super) fn look_at_name(&self, name: &[u8]) {
+        if let Some(found) = judge_name(name) {
             self.tell(name, found);
         }
     }
@@ -166,12 +162,18 @@ fn kind(name: &[u8]) -> &str {
 
 #[cfg(test)]
 mod tests {
+    use super::super::stored::StoredKey;
     use super::*;
 
     fn judged(name: &str, value: &str) -> Option<Suspicion> {
         let issuers = ["shop".to_owned()];
         let now = Timestamp::from_secs(1_800_000_000);
-        judge(name.as_bytes(), Some(value.as_bytes()), &issuers, now)
+        let stated = Stated::read(Some(value.as_bytes()));
+        match StoredKey::parse(name.as_bytes()) {
+            None => judge_name(name.as_bytes()),
+            Some(StoredKey::Native(_)) => judge(name.as_bytes(), &stated, &issuers, now),
+            Some(_) => None,
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::{LONGEST_LIFE, RedisStore, TOMBSTONE_LIFE, format};
 
 /// By how many ms what stands may end before what is stated, and need not be written again: lives are told in whole milliseconds, at an
 /// unknown instant of the round trip. Less than by how much views let two lives differ.
-pub(super) const AS_LONG: &str = "1000";
+pub(super) const LIFE_TOLERANCE: &str = "1000";
 
 /// How often a write is written before it is given up.
 pub(super) const MOST_WRITES: usize = 4;
@@ -86,7 +86,7 @@ impl RedisStore {
         // `WAIT` tells of what the same connection has written. And what stands, but by the first try does not count, has to be
         // stated anew.
         let mut slack = match self.durable {
-            None => AS_LONG,
+            None => LIFE_TOLERANCE,
             Some(_) => "",
         };
         let call = |version: Version| {

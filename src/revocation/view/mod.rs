@@ -237,7 +237,12 @@ impl View {
     /// Hears of an un-revocation that stands beside the key, under a restored name. It takes out what was stated before it, unless that
     /// was seen in this round: then it may stand without a version, and so count after the un-revocation. Tells whether that is
     /// so, and the key itself has to be read again.
-    pub(super) fn unrevoke_beside(&self, key: KeyHash, version: Version, until: Timestamp) -> bool {
+    pub(super) fn unrevoke_restored(
+        &self,
+        key: KeyHash,
+        version: Version,
+        until: Timestamp,
+    ) -> bool {
         let shard = &self.shards[key.shard()];
         let mut ledger = shard.lock();
         let round = self.round.load(Ordering::Acquire);

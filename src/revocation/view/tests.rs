@@ -229,14 +229,14 @@ fn an_un_revocation_beside_a_key_takes_out_what_was_not_seen_in_this_round() {
     view.put(key(1), stated(Cutoff::All, 6));
     view.put(key(2), stated(Cutoff::All, 8));
     // Seen in this round: what stands there may have been set by hand since.
-    assert!(view.unrevoke_beside(key(1), unrevoked, LATER));
+    assert!(view.unrevoke_restored(key(1), unrevoked, LATER));
     assert_eq!(view.find(key(1), NOW), Some(Cutoff::All));
-    assert!(!view.unrevoke_beside(key(2), unrevoked, LATER));
-    assert!(!view.unrevoke_beside(key(3), unrevoked, LATER));
+    assert!(!view.unrevoke_restored(key(2), unrevoked, LATER));
+    assert!(!view.unrevoke_restored(key(3), unrevoked, LATER));
     assert_eq!(view.unrevoked(key(3)), unrevoked);
     view.begin_round();
-    assert!(!view.unrevoke_beside(key(1), unrevoked, LATER));
-    assert!(!view.unrevoke_beside(key(2), unrevoked, LATER));
+    assert!(!view.unrevoke_restored(key(1), unrevoked, LATER));
+    assert!(!view.unrevoke_restored(key(2), unrevoked, LATER));
     assert_eq!(view.find(key(1), NOW), None);
     assert_eq!(view.find(key(2), NOW), Some(Cutoff::All));
 }

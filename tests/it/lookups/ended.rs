@@ -4,7 +4,7 @@ use super::{STORE, Scene, VIEW};
 use crate::support::{Token, eventually, tokens};
 
 /// Long enough for the revocations to be seen before they end.
-const LIFE: i64 = 4;
+const LIFE: i64 = 10;
 
 #[tokio::test]
 async fn a_revoked_token_is_not_accepted_again_when_its_key_ends_with_it() {

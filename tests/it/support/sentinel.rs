@@ -16,9 +16,9 @@ pub const MASTER: &str = "shop";
 const CONFIG: &str = "sentinel.conf";
 /// The user that the Sentinels are to the servers.
 const WATCHER: [&str; 6] = ["--user", "watcher", "on", ">watching", "&*", "~*"];
-/// How long a server must be silent to be down: on a busy machine even one that is well is silent for a while.
-/// A Sentinel that was kept from running for two seconds takes no part in failovers for 30 s (TILT), on a busy machine again and again.
+/// A Sentinel that was kept from running for two seconds takes no part in failovers for 30 s (TILT); on a busy machine this may repeat.
 const TILTED: Duration = Duration::from_secs(90);
+/// How long a server must be silent to count as down: on a busy machine even a healthy one is silent for a while.
 const DOWN_AFTER: Duration = Duration::from_secs(2);
 
 pub struct Trio {

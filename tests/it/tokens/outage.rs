@@ -1,4 +1,4 @@
-//! An allow-list whose Redis is away: what the view holds is good while it is young, and what it does not hold never is.
+//! An allow-list whose Redis is down: what the view holds is good while it is young, and what it does not hold never is.
 
 use jsonwebtoken::Algorithm;
 

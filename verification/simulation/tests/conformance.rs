@@ -29,15 +29,18 @@ impl Drop for Server {
     }
 }
 
+fn free_port() -> u16 {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    free.local_addr().unwrap().port()
+}
+
 impl Server {
     async fn start(binary: &Path) -> Self {
         Self::start_with(binary, &[]).await
     }
 
     async fn start_with(binary: &Path, more: &[&str]) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = free.local_addr().unwrap().port();
-        drop(free);
+        let port = free_port();
         let process = Command::new(binary)
             .args([
                 "--port",
@@ -52,13 +55,14 @@ impl Server {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
+        let server = Self { process, port };
         for _ in 0..200 {
             if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
-                break;
+                return server;
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
-        Self { process, port }
+        panic!("{} does not listen after five seconds", binary.display());
     }
 }
 
@@ -101,13 +105,18 @@ fn below(directory: &Path, package: &str, name: &str) -> Option<PathBuf> {
     None
 }
 
-fn of_the_model(age: Age) -> Vec<String> {
+/// Runs on simulated time.
+fn simulated<T>(work: impl Future<Output = T>) -> T {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
         .build()
         .unwrap();
-    runtime.block_on(async {
+    runtime.block_on(work)
+}
+
+fn of_the_model(age: Age) -> Vec<String> {
+    simulated(async {
         let net = Net::new(Rng::new(1));
         let machine = Machine::new("redis", &net, Wall::new(), Rng::new(2));
         machine.start(Data::default(), Duration::ZERO, |process| process.age = age);
@@ -166,25 +175,22 @@ async fn the_model_answers_as_redis_8_does() {
 
 /// Two nodes of a real cluster, of which each owns half of the slots and knows the other.
 async fn start_cluster(binary: &Path) -> [Server; 2] {
-    let mut nodes = Vec::new();
+    let (mut nodes, mut buses) = (Vec::new(), Vec::new());
     for _ in 0..2 {
-        let config = std::env::temp_dir().join(format!(
-            "revoxy-conformance-{}-{}.conf",
-            std::process::id(),
-            TcpListener::bind("127.0.0.1:0")
-                .unwrap()
-                .local_addr()
-                .unwrap()
-                .port()
-        ));
+        // A bus port of its own: by default it is the port and 10000, which may be no port.
+        let bus = free_port().to_string();
+        let config = std::env::temp_dir().join(format!("revoxy-conformance-{bus}.conf"));
         let config_text = config.display().to_string();
         let arguments = [
             "--cluster-enabled",
             "yes",
+            "--cluster-port",
+            &bus,
             "--cluster-config-file",
             &config_text,
         ];
         nodes.push(Server::start_with(binary, &arguments).await);
+        buses.push(bus);
         // It is open by now, and needed no more.
         let _ = std::fs::remove_file(&config);
     }
@@ -194,7 +200,8 @@ async fn start_cluster(binary: &Path) -> [Server; 2] {
         words.extend((first..first + 8192).map(|slot| slot.to_string()));
         node.ask(&words).await;
     }
-    let met = ["CLUSTER", "MEET", "127.0.0.1", &nodes[1].port.to_string()].map(str::to_owned);
+    let (port, bus) = (nodes[1].port.to_string(), buses[1].clone());
+    let met = ["CLUSTER", "MEET", "127.0.0.1", &port, &bus].map(str::to_owned);
     nodes[0].ask(&met).await;
     for _ in 0..400 {
         let mut ready = true;
@@ -220,12 +227,7 @@ impl Server {
 }
 
 fn of_the_model_cluster() -> Vec<String> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    simulated(async {
         let net = Net::new(Rng::new(1));
         let start = |name: &&str| {
             let machine = Machine::new(name, &net, Wall::new(), Rng::new(2));

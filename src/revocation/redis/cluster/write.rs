@@ -16,7 +16,7 @@ use super::super::super::view::View;
 use super::super::script;
 use super::super::stored::StoredKey;
 use super::super::write::{
-    AS_LONG, MOST_WRITES, Said, knows_unrevoked, life_argument, parse_version, refuses,
+    LIFE_TOLERANCE, MOST_WRITES, Said, knows_unrevoked, life_argument, parse_version, refuses,
     tombstone_life, unconfirmed,
 };
 use super::super::{format, format::Stated};
@@ -30,7 +30,7 @@ impl RedisClusterStore {
         life: u128,
     ) -> Result<(), StoreError> {
         let key = &revocation.key;
-        let (mut least, mut slack) = (Version::NONE, AS_LONG);
+        let (mut least, mut slack) = (Version::NONE, LIFE_TOLERANCE);
         for _ in 0..MOST_WRITES {
             let (restored, _) = self.restored(key).await?;
             let version = self.later_than(&restored).max(least);

@@ -159,8 +159,7 @@ impl Node {
         self.assign(slots, Some(self.me));
     }
 
-    /// Hears what another says of itself. Tells which slots were lost to it with keys in them, whether they were the last, and whose
-    /// replica this node is now because of that.
+    /// Hears what another node says of itself. Tells which of its own slots this node lost by that, and whose replica it has become.
     pub fn hear(&mut self, word: &Word) -> Heard {
         let mut heard = Heard::default();
         if word.number <= self.heard[word.from] {

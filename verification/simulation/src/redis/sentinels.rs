@@ -68,7 +68,7 @@ impl Ensemble {
         self.lag.store(lag.as_millis() as u64, Ordering::Relaxed);
     }
 
-    /// Whether a server has been promoted, and the other has not been made its replica yet. Otherwise one is from now on.
+    /// Begins a failover. False if one is under way: a server has been promoted and the other is not its replica yet.
     pub fn begin_failover(&self) -> bool {
         !self.fails_over.swap(true, Ordering::Relaxed)
     }

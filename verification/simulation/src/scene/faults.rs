@@ -56,24 +56,8 @@ pub(super) async fn strike(stage: &Arc<Stage>, fault: Fault, rng: &mut Rng) {
         }
         Fault::LoseUnheard => lone::strike(stage, replica, lasts, rng).await,
         Fault::Lag => {
-            if let Some(cluster) = &stage.cluster {
-                cluster.set_lag(lasts);
-                later(stage, lasts, |stage| {
-                    stage
-                        .cluster
-                        .iter()
-                        .for_each(|cluster| cluster.set_lag(Duration::ZERO));
-                });
-            }
-            if let Some(ensemble) = &stage.ensemble {
-                ensemble.set_lag(lasts);
-                later(stage, lasts, |stage| {
-                    stage
-                        .ensemble
-                        .iter()
-                        .for_each(|e| e.set_lag(Duration::ZERO));
-                });
-            }
+            stage.set_lag(lasts);
+            later(stage, lasts, |stage| stage.set_lag(Duration::ZERO));
         }
         Fault::Pause => {
             let machine = stage.some_primary(rng);

@@ -60,22 +60,8 @@ pub enum Fault {
     LoseUnheard,
 }
 
-/// What can happen in a cluster. What strikes a server strikes one primary.
-const IN_CLUSTER: [Fault; 23] = [
-    Fault::Stall,
-    Fault::Cut,
-    Fault::Reset,
-    Fault::Slow,
-    Fault::Pause,
-    Fault::Restart,
-    Fault::Save,
-    Fault::Rewind,
-    Fault::Lose,
-    Fault::Evict,
-    Fault::Flush,
-    Fault::Delete,
-    Fault::Replace,
-    Fault::Clock,
+/// What can happen in a cluster and not to one server.
+const CLUSTER_ONLY: [Fault; 9] = [
     Fault::Failover,
     Fault::Hang,
     Fault::Crash,
@@ -104,7 +90,7 @@ const WITH_SENTINEL: [Fault; 13] = [
     Fault::Mute,
 ];
 
-/// What can happen to one server.
+/// What can happen to one server; what strikes a server strikes one primary of a cluster.
 const FAULTS: [Fault; 14] = [
     Fault::Stall,
     Fault::Cut,
@@ -125,7 +111,7 @@ const FAULTS: [Fault; 14] = [
 impl Fault {
     /// The fault of this name, as it is written here.
     pub fn named(name: &str) -> Option<Self> {
-        let all = IN_CLUSTER.iter().chain(&WITH_SENTINEL).chain(&FAULTS);
+        let all = CLUSTER_ONLY.iter().chain(&WITH_SENTINEL).chain(&FAULTS);
         all.copied().find(|fault| format!("{fault:?}") == name)
     }
 }
@@ -229,7 +215,7 @@ impl Plan {
         let mut kinds: Vec<Fault> = match wishes.over {
             Over::Redis => FAULTS.to_vec(),
             Over::Sentinel => WITH_SENTINEL.to_vec(),
-            Over::Cluster => IN_CLUSTER.to_vec(),
+            Over::Cluster => [&FAULTS[..], &CLUSTER_ONLY].concat(),
         };
         kinds.retain(|_| rng.one_in(2));
         if let Some(only) = wishes.only {

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use revoxy::revocation::Deletions;
 
@@ -90,6 +91,16 @@ impl Stage {
                 under_way: Vec::new(),
                 recovering: false,
             }),
+        }
+    }
+
+    /// By how much replicas of Redis lag behind from now on.
+    pub fn set_lag(&self, lag: Duration) {
+        if let Some(cluster) = &self.cluster {
+            cluster.set_lag(lag);
+        }
+        if let Some(ensemble) = &self.ensemble {
+            ensemble.set_lag(lag);
         }
     }
 

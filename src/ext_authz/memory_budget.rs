@@ -1,7 +1,7 @@
 //! The memory that all requests under way may take together, on all connections.
 //!
 //! HTTP/2 lets one connection have thousands of requests under way, and keep each of them unfinished: it does not send all of
-//! the message, or grants no window for the answer. So each request takes a share, and when there is none left, the
+//! the message, or grants no window for the answer. So each request reserves some, and when there is none left, the
 //! connection that holds most is closed.
 
 use std::fmt;
@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// How long a request waits for the room that another connection is made to leave.
-const ROOM_WITHIN: Duration = Duration::from_millis(50);
+/// How long a request waits for the memory of a connection that is being closed.
+const FREE_WITHIN: Duration = Duration::from_millis(50);
 
 /// The bytes that the requests of one connection hold. The server finds it among the extensions of each of them.
 #[derive(Clone, Debug, Default)]
@@ -25,28 +25,28 @@ impl ConnectionLoad {
     }
 }
 
-/// Room for requests.
+/// MemoryBudget for requests.
 #[derive(Clone)]
-pub struct Room {
+pub struct MemoryBudget {
     free: Arc<Semaphore>,
     relieve: Arc<dyn Fn() + Send + Sync>,
 }
 
-impl fmt::Debug for Room {
+impl fmt::Debug for MemoryBudget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Room").field(&self.free).finish()
+        f.debug_tuple("MemoryBudget").field(&self.free).finish()
     }
 }
 
-/// What one request takes, given back when dropped.
+/// What one request has reserved, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Share {
+pub(super) struct Reservation {
     permit: OwnedSemaphorePermit,
     load: ConnectionLoad,
 }
 
-impl Room {
-    /// Room for so many bytes. Where none is left, `relieve` is called: it closes the connection with the greatest load.
+impl MemoryBudget {
+    /// A budget of so many bytes. Where none is left, `relieve` is called: it closes the connection with the greatest load.
     pub fn new(bytes: usize, relieve: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
             free: Arc::new(Semaphore::new(bytes)),
@@ -55,28 +55,28 @@ impl Room {
     }
 
     /// So many bytes for a request of the connection with this load; `None` where there are none, even after a while.
-    pub(super) async fn take(&self, bytes: usize, load: &ConnectionLoad) -> Option<Share> {
+    pub(super) async fn reserve(&self, bytes: usize, load: &ConnectionLoad) -> Option<Reservation> {
         let number = u32::try_from(bytes).ok()?;
         let permit = match Arc::clone(&self.free).try_acquire_many_owned(number) {
             Ok(permit) => permit,
             Err(_) => {
                 (self.relieve)();
                 let waiting = Arc::clone(&self.free).acquire_many_owned(number);
-                tokio::time::timeout(ROOM_WITHIN, waiting)
+                tokio::time::timeout(FREE_WITHIN, waiting)
                     .await
                     .ok()?
                     .ok()?
             }
         };
         load.0.fetch_add(bytes, Ordering::Relaxed);
-        Some(Share {
+        Some(Reservation {
             permit,
             load: load.clone(),
         })
     }
 }
 
-impl Drop for Share {
+impl Drop for Reservation {
     fn drop(&mut self) {
         self.load
             .0

@@ -1,4 +1,4 @@
-//! The connections that a listener has room for. Where there is none left, the idlest makes room.
+//! The limit on the connections of a listener. When it is reached, the idlest connection is evicted for a new one.
 //!
 //! Turning newcomers away instead would let whoever came first, and stays, lock out probes and proxies.
 
@@ -8,17 +8,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use tokio::sync::oneshot;
 
 use crate::ext_authz::ConnectionLoad;
 
 /// It takes a moment until a connection that has to leave has left, in which no other has to.
-const RELIEVE_EVERY: Duration = Duration::from_millis(40);
-/// The log says at most so often that connections had to make room.
+const EVICT_EVERY: Duration = Duration::from_millis(40);
+/// The log says at most so often that connections were evicted.
 const SAY_EVERY: Duration = Duration::from_secs(60);
 
-/// The places of one listener.
-pub(super) struct Places {
+/// The limit of one listener.
+pub(super) struct ConnectionLimit {
     listener: &'static str,
     max: usize,
     start: Instant,
@@ -30,7 +31,7 @@ struct Table {
     held: HashMap<u64, Held>,
     next: u64,
     said: Option<Instant>,
-    relieved: Option<Instant>,
+    evicted_at: Option<Instant>,
 }
 
 struct Held {
@@ -39,16 +40,16 @@ struct Held {
     evict: oneshot::Sender<()>,
 }
 
-/// The place of one connection, given back when dropped.
-pub(super) struct Place {
+/// The permit of one connection, given back when dropped.
+pub(super) struct ConnectionPermit {
     number: u64,
     active: Arc<AtomicU64>,
     load: ConnectionLoad,
     evicted: oneshot::Receiver<()>,
-    places: Arc<Places>,
+    limit: Arc<ConnectionLimit>,
 }
 
-impl Places {
+impl ConnectionLimit {
     /// So many for connections to `listener`.
     pub fn new(listener: &'static str, max: usize) -> Arc<Self> {
         Arc::new(Self {
@@ -59,8 +60,8 @@ impl Places {
         })
     }
 
-    /// A place, which the connection has to give up that has been idle for longest if all are taken.
-    pub fn take(self: &Arc<Self>) -> Place {
+    /// A permit for a new connection. If all are taken, the connection that has been idle for longest is evicted.
+    pub fn take(self: &Arc<Self>) -> ConnectionPermit {
         let mut table = self.table();
         while table.held.len() >= self.max.max(1) {
             let idlest = idlest(&table);
@@ -81,19 +82,22 @@ impl Places {
             evict,
         };
         table.held.insert(number, held);
-        Place {
+        ConnectionPermit {
             number,
             active,
             load,
             evicted,
-            places: Arc::clone(self),
+            limit: Arc::clone(self),
         }
     }
 
     /// Closes the connection that has been idle for longest, if that helps against this error of `accept`.
     pub fn make_room(&self, error: &io::Error) {
-        // Of the process, of the system (EMFILE, ENFILE).
-        if !matches!(error.raw_os_error(), Some(24 | 23)) {
+        // Of the process, or of the system.
+        if !matches!(
+            Errno::from_io_error(error),
+            Some(Errno::MFILE | Errno::NFILE)
+        ) {
             return;
         }
         let mut table = self.table();
@@ -106,21 +110,21 @@ impl Places {
     }
 
     /// Closes the connection whose requests hold most memory.
-    pub fn relief(self: &Arc<Self>) -> impl Fn() + Send + Sync + 'static {
-        let places = Arc::clone(self);
+    pub fn evict_heaviest(self: &Arc<Self>) -> impl Fn() + Send + Sync + 'static {
+        let limit = Arc::clone(self);
         move || {
-            let mut table = places.table();
+            let mut table = limit.table();
             if table
-                .relieved
-                .is_some_and(|at| at.elapsed() < RELIEVE_EVERY)
+                .evicted_at
+                .is_some_and(|at| at.elapsed() < EVICT_EVERY)
             {
                 return;
             }
-            table.relieved = Some(Instant::now());
+            table.evicted_at = Some(Instant::now());
             let heaviest = table.held.iter().max_by_key(|(_, held)| held.load.bytes());
             let heaviest = heaviest.map(|(number, _)| *number);
             let why = "requests take too much memory; closing the connection that takes most";
-            places.evict(&mut table, heaviest, why);
+            limit.evict(&mut table, heaviest, why);
         }
     }
 
@@ -157,7 +161,7 @@ fn idlest(table: &Table) -> Option<u64> {
     idlest.map(|(number, _)| *number)
 }
 
-impl Place {
+impl ConnectionPermit {
     /// What the requests of the connection hold.
     pub fn load(&self) -> ConnectionLoad {
         self.load.clone()
@@ -165,18 +169,18 @@ impl Place {
 
     /// The connection is in use now.
     pub fn touch(&self) {
-        self.active.store(self.places.now(), Ordering::Relaxed);
+        self.active.store(self.limit.now(), Ordering::Relaxed);
     }
 
-    /// Resolves when the connection has to make room.
+    /// Resolves when the connection is evicted.
     pub fn evicted(&mut self) -> &mut oneshot::Receiver<()> {
         &mut self.evicted
     }
 }
 
-impl Drop for Place {
+impl Drop for ConnectionPermit {
     fn drop(&mut self) {
-        self.places.table().held.remove(&self.number);
+        self.limit.table().held.remove(&self.number);
     }
 }
 
@@ -184,21 +188,24 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    fn evicted(place: &mut Place) -> bool {
-        place.evicted().try_recv().is_ok()
+    fn evicted(permit: &mut ConnectionPermit) -> bool {
+        permit.evicted().try_recv().is_ok()
     }
 
     #[test]
     fn the_connection_that_is_idle_for_longest_makes_room() {
-        let places = Places::new("check", 2);
-        let (mut one, mut two) = (places.take(), places.take());
-        std::thread::sleep(Duration::from_millis(1));
+        let limit = ConnectionLimit::new("check", 2);
+        let (mut one, mut two) = (limit.take(), limit.take());
+        let before = limit.now();
+        while limit.now() == before {
+            std::thread::yield_now();
+        }
         one.touch();
-        let mut three = places.take();
+        let mut three = limit.take();
         assert!(evicted(&mut two) && !evicted(&mut one) && !evicted(&mut three));
         drop(two);
-        assert_eq!(places.table().held.len(), 2);
+        assert_eq!(limit.table().held.len(), 2);
         drop((one, three));
-        assert_eq!(places.table().held.len(), 0);
+        assert_eq!(limit.table().held.len(), 0);
     }
 }
