@@ -21,7 +21,9 @@ demo: ## Envoy, Revoxy and a Flask application: log in, log out, be refused (DEM
 	cargo build --locked
 	@exec .venv/bin/python examples/demo.py
 
-test: ## unit, integration and documentation tests, against a real Envoy and a real Redis
+# Integration tests mostly wait for servers: two at a time for each processor.
+test: export RUST_TEST_THREADS ?= $(shell expr 2 \* $$(nproc))
+test: ## unit, integration and documentation tests, against a real Envoy, Redis and PostgreSQL
 	@scripts/setup test
 	cargo test --locked
 
@@ -63,6 +65,7 @@ lint: ## formatting, clippy, rustdoc, licences, banned and unused dependencies
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
 	for crate in model simulation interleavings; do (cd verification/$$crate && cargo fmt --check) || exit 1; done
+	cd verification/interleavings && RUSTFLAGS="--cfg loom -Dwarnings" CARGO_TARGET_DIR=target/loom cargo check --release --locked --tests
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --document-private-items --locked
 	cargo deny check bans licenses sources
 	cargo machete
@@ -86,6 +89,7 @@ release: ## optimised build: target/release/revoxy
 
 fmt: ## format the code
 	cargo fmt
+	for crate in model simulation interleavings; do (cd verification/$$crate && cargo fmt) || exit 1; done
 
 advisories: ## known vulnerabilities among the dependencies; needs a network that reaches GitHub
 	@scripts/setup lint
@@ -93,5 +97,5 @@ advisories: ## known vulnerabilities among the dependencies; needs a network tha
 
 clean: ## remove what was built and what the demo left behind; .venv, .tools and node_modules stay
 	cargo clean
-	rm -rf fuzz/target fuzz/corpus fuzz/artifacts
+	rm -rf fuzz/target fuzz/corpus fuzz/artifacts verification/*/target
 	rm -rf .demo

@@ -351,7 +351,7 @@ def start_everything(processes: Processes, ports: dict[str, int], store: str, re
     processes.wait_until_ready("revoxy", answers(ports["operations"], "/readyz", 200))
     processes.wait_until_ready("app", answers(ports["app"], "/protected", 401))
 
-    processes.start("envoy", envoy, "-c", str(envoy_yaml), "--use-dynamic-base-id", "--log-level", "warning")
+    processes.start("envoy", envoy, "-c", str(envoy_yaml), "--disable-hot-restart", "--log-level", "warning")
     processes.wait_until_ready("envoy", lambda: envoy_is_ready(ports))
 
 

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::app::{self, StartError};
+use crate::authz::Outcome;
 use crate::clock::{Clock as _, SystemClock, Timestamp};
-use crate::config::{Config, Mode, Problems};
+use crate::config::{Config, ENV_PREFIX, Mode, Problem, Problems};
 use crate::explain::{Explanation, Terms};
 use crate::jwt::MAX_TOKEN_BYTES;
 use crate::logging::{self, LogFormat};
@@ -28,25 +29,27 @@ enum Command {
     Serve {
         #[command(flatten)]
         config: ConfigFile,
-        /// The form of the log on standard output.
+        /// The format of the log on standard output.
         #[arg(long, env = "LOG_FORMAT", value_enum, default_value_t)]
         log_format: LogFormat,
     },
-    /// Report every mistake in a configuration. Exit status 2 if there is one.
+    /// Report every mistake in a configuration. The exit status is 2 if there is one.
     CheckConfig {
         #[command(flatten)]
         config: ConfigFile,
-        /// Also try to open the revocation store and to fetch keys.
+        /// Also open the revocation store and fetch keys, and report what was reached.
         #[arg(long)]
         connect: bool,
     },
-    /// Ask the revocation store whether revocations are safe with it. Exit status 1 if they are not.
+    /// Check whether revocations are safe in the configured revocation store. The exit status is 1 if they
+    /// are not.
     Doctor {
         #[command(flatten)]
         config: ConfigFile,
     },
-    /// Read a token from standard input and show every step of the verdict on it, offline. Exit status 1 if it would
-    /// be refused.
+    /// Read a token, or an `Authorization` header line, from standard input, and show every step of the
+    /// verdict on it. Contacts no server, unless an option says so. The exit status is 0 for allow, 3 for
+    /// deny, 4 for error.
     Explain(Explain),
 }
 
@@ -54,20 +57,25 @@ enum Command {
 struct Explain {
     #[command(flatten)]
     config: ConfigFile,
-    /// When: RFC 3339 (`2026-11-23T22:00:00Z`) or seconds since 1970. Now, if not given.
+    /// The time to judge the token at: RFC 3339 (`2026-11-23T22:00:00Z`) or seconds since 1970. The default
+    /// is now.
     #[arg(long, value_parser = instant)]
     at: Option<Timestamp>,
-    /// The policy to judge under.
+    /// The policy to judge the token under.
     #[arg(long)]
     policy: Option<String>,
     /// Fetch the keys of issuers that have a URL.
     #[arg(long)]
     fetch: bool,
+    /// Fetch keys, and look up in the revocation store whether the token is revoked: by what, why, by
+    /// whom and until when.
+    #[arg(long)]
+    connect: bool,
 }
 
 #[derive(Args, Debug)]
 struct ConfigFile {
-    /// The configuration file. Environment variables REVOXY__SECTION__KEY override what it says.
+    /// The configuration file. Environment variables REVOXY__SECTION__KEY override its values.
     #[arg(long, short, env = "REVOXY_CONFIG", default_value = "revoxy.yaml")]
     config: PathBuf,
 }
@@ -77,10 +85,12 @@ struct ConfigFile {
 pub enum Failure {
     /// The configuration is wrong.
     Config(Problems),
-    /// Something else.
+    /// Any other error.
     Other(anyhow::Error),
-    /// The token would be refused.
-    Refused,
+    /// The verdict on the token is deny.
+    Denied,
+    /// The verdict on the token is error: it could not be decided.
+    Undecided,
 }
 
 impl fmt::Display for Failure {
@@ -88,7 +98,8 @@ impl fmt::Display for Failure {
         match self {
             Self::Config(problems) => problems.fmt(f),
             Self::Other(error) => write!(f, "revoxy: {error:#}"),
-            Self::Refused => f.write_str("revoxy: the token would be refused"),
+            Self::Denied => f.write_str("revoxy: the token would be refused"),
+            Self::Undecided => f.write_str("revoxy: no verdict on the token"),
         }
     }
 }
@@ -103,7 +114,7 @@ impl From<StartError> for Failure {
 }
 
 impl Cli {
-    /// Runs the command to its end.
+    /// Runs the command until it has finished.
     pub fn run(self) -> Result<(), Failure> {
         match self.command {
             Command::Serve { config, log_format } => {
@@ -116,8 +127,9 @@ impl Cli {
             Command::CheckConfig { config, connect } => {
                 let path = config.config.clone();
                 let config = config.load()?;
+                print_variable_warnings(&config);
                 let runtime = runtime()?;
-                runtime.block_on(app::check(&config, connect))?;
+                let opened = runtime.block_on(app::check(&config, connect))?;
                 let found = match connect {
                     true => runtime.block_on(app::diagnose(&config))?,
                     false => Diagnosis::default(),
@@ -127,9 +139,9 @@ impl Cli {
                     for warning in config.time_limit_warnings() {
                         println!("{}", warning.as_warning());
                     }
-                    let relaxed = app::relaxations(&config);
-                    let notes = app::notes(&config).into_iter().chain(relaxed);
-                    for note in notes.chain(found.notes) {
+                    let reached = found.notes.into_iter().chain(opened);
+                    let notes = reached.chain(app::notes(&config));
+                    for note in notes.chain(app::relaxations(&config)) {
                         println!("{}: note: {note}", path.display());
                     }
                     for warning in found.warnings {
@@ -141,10 +153,22 @@ impl Cli {
             }
             Command::Doctor { config } => {
                 let config = config.load()?;
-                let Diagnosis { warnings, notes } = runtime()?.block_on(app::diagnose(&config))?;
+                print_variable_warnings(&config);
+                let found = runtime()?.block_on(app::diagnose(&config))?;
+                let Diagnosis {
+                    warnings,
+                    notes,
+                    mistaken_keys,
+                } = found;
                 #[expect(clippy::print_stdout, reason = "the command's result")]
-                for note in app::notes(&config).into_iter().chain(notes) {
-                    println!("note: {note}");
+                {
+                    let unopened = app::unopened(&config);
+                    for note in app::notes(&config).into_iter().chain(unopened).chain(notes) {
+                        println!("note: {note}");
+                    }
+                    for key in mistaken_keys {
+                        println!("key: {key}");
+                    }
                 }
                 if warnings.is_empty() {
                     #[expect(clippy::print_stdout, reason = "the command's result")]
@@ -163,42 +187,69 @@ impl Cli {
 impl Explain {
     fn run(self) -> Result<(), Failure> {
         let config = self.config.load()?;
-        let token = token_from(std::io::stdin().lock()).map_err(Failure::Other)?;
+        let (header, token) = token_from(std::io::stdin().lock()).map_err(Failure::Other)?;
         let now = self.at.unwrap_or_else(|| SystemClock.now());
-        let verifier = runtime()?.block_on(app::verifier(&config, self.fetch))?;
+        let runtime = runtime()?;
+        let fetch = self.fetch || self.connect;
+        let (verifier, unfetched) = runtime.block_on(app::verifier(&config, fetch))?;
+        if !unfetched.is_empty() {
+            #[expect(clippy::print_stderr, reason = "beside the command's result")]
+            {
+                eprintln!("{unfetched}");
+            }
+        }
         let terms = Terms {
-            policies: config.policies,
+            policies: config.policies.clone(),
             policy: self.policy.as_deref(),
             types: config.revocation.types,
             lookups: &config.revocation.lookups,
             allow_list: config.revocation.mode == Mode::AllowList,
         };
-        let explanation = Explanation::of(&token, verifier, terms, now);
+        let mut explanation = match token {
+            Some(token) => Explanation::of(&token, verifier, terms, now),
+            None => Explanation::without_token(header, verifier, &terms, now),
+        };
+        if self.connect {
+            runtime.block_on(app::look_up(config, &mut explanation))?;
+        }
         #[expect(clippy::print_stdout, reason = "the command's result")]
         {
             println!("{explanation}");
         }
-        if explanation.allows() {
-            Ok(())
-        } else {
-            Err(Failure::Refused)
+        match explanation.outcome() {
+            Outcome::Allow(_) => Ok(()),
+            Outcome::Deny(_) => Err(Failure::Denied),
+            Outcome::Error(_) => Err(Failure::Undecided),
         }
     }
 }
 
-/// The token, alone or behind `Bearer`. Of what is too long for one, enough is read to be refused.
-fn token_from(input: impl Read) -> anyhow::Result<String> {
+/// Parses the value of the `Authorization` header, and the token in it, if there is one. The input is the
+/// token alone, the value of the header, or the whole line. Of an input that is too long for a token, just
+/// enough is read for it to be refused.
+fn token_from(input: impl Read) -> anyhow::Result<(String, Option<String>)> {
     let mut text = String::new();
     input
         .take(2 * MAX_TOKEN_BYTES as u64)
         .read_to_string(&mut text)?;
     let text = text.trim();
-    let token = match text.split_once(' ') {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim_start(),
-        _ => text,
+    anyhow::ensure!(!text.is_empty(), "no token on standard input");
+    anyhow::ensure!(
+        !text.contains('\n'),
+        "more than one line on standard input: give one token, or one `Authorization` line"
+    );
+    let (is_line, value) = match text.split_once(':') {
+        Some((name, value)) if name.trim().eq_ignore_ascii_case("authorization") => {
+            (true, value.trim())
+        }
+        _ => (false, text),
     };
-    anyhow::ensure!(!token.is_empty(), "no token on standard input");
-    Ok(token.to_owned())
+    let token = match value.split_once([' ', '\t']) {
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => Some(token.trim_start()),
+        _ if is_line => None,
+        _ => Some(value),
+    };
+    Ok((value.to_owned(), token.map(str::to_owned)))
 }
 
 fn instant(text: &str) -> Result<Timestamp, String> {
@@ -214,11 +265,34 @@ fn instant(text: &str) -> Result<Timestamp, String> {
 
 impl ConfigFile {
     fn load(&self) -> Result<Config, Failure> {
-        // What is not Unicode cannot name a key of ours.
-        let variables = std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.into_string().ok()?))
-        });
-        Config::load(&self.config, variables).map_err(Failure::Config)
+        let (mut variables, mut problems) = (Vec::new(), Problems::default());
+        for (name, value) in std::env::vars_os() {
+            // A name that is not Unicode is not the name of a key.
+            let Ok(name) = name.into_string() else {
+                continue;
+            };
+            match value.into_string() {
+                Ok(value) => variables.push((name, value)),
+                Err(_) if name.starts_with(ENV_PREFIX) => problems.push(Problem {
+                    place: name,
+                    path: String::new(),
+                    message: "the value is not Unicode".to_owned(),
+                }),
+                Err(_) => {}
+            }
+        }
+        match problems.is_empty() {
+            true => Config::load(&self.config, variables).map_err(Failure::Config),
+            false => Err(Failure::Config(problems)),
+        }
+    }
+}
+
+/// Printed before anything is opened: such a variable may be the reason for a failure.
+fn print_variable_warnings(config: &Config) {
+    #[expect(clippy::print_stdout, reason = "the command's result")]
+    for warning in config.variable_warnings() {
+        println!("{}", warning.as_warning());
     }
 }
 

@@ -16,7 +16,9 @@ fn main() -> ExitCode {
             }
             match failure {
                 Failure::Config(_) => ExitCode::from(2),
-                Failure::Other(_) | Failure::Refused => ExitCode::FAILURE,
+                Failure::Other(_) => ExitCode::FAILURE,
+                Failure::Denied => ExitCode::from(3),
+                Failure::Undecided => ExitCode::from(4),
             }
         }
     }

@@ -1,8 +1,9 @@
 //! The operations port: `/metrics`, `/livez`, `/readyz`.
 //!
-//! Liveness says only that the process answers: it must not be restarted because a store is down. Readiness says that
-//! it is started and not ending, and does not depend on the store either: with every replica unready a proxy would
-//! find nobody to ask, and what was decided for that case in the configuration would never be heard.
+//! Liveness only says that the process answers: it must not be restarted because a store is down. Readiness
+//! says that the service has started and is not shutting down. It does not depend on the store either: if
+//! every replica were unready, a proxy would find nobody to query, and the configured behaviour for that case
+//! would never take effect.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -20,12 +21,12 @@ use crate::clock::Moment;
 use crate::metrics::{Metrics, MetricsError};
 use crate::revocation::RevocationStore;
 
-/// Whether the service wants to be asked.
+/// Whether the service is ready for requests.
 #[derive(Clone, Debug, Default)]
 pub struct Readiness(Arc<AtomicBool>);
 
 impl Readiness {
-    /// Says so or takes it back.
+    /// Sets whether the service is ready.
     pub fn set(&self, ready: bool) {
         self.0.store(ready, Ordering::SeqCst);
     }
@@ -35,10 +36,10 @@ impl Readiness {
     }
 }
 
-/// Brings metrics up to date that are read off something.
+/// Updates metrics from the current state of a component.
 type Reading = Box<dyn Fn(&Metrics) + Send + Sync>;
 
-/// What the operations port shows.
+/// The state that the operations port shows.
 #[derive(Clone)]
 pub struct Operations {
     metrics: Arc<Metrics>,
@@ -49,7 +50,7 @@ pub struct Operations {
 }
 
 impl Operations {
-    /// Over these. The store comes later: see [`Operations::opened`].
+    /// Creates the port's state. The store is added later: see [`Operations::opened`].
     pub fn new(metrics: Arc<Metrics>, readiness: Readiness) -> Self {
         Self {
             metrics,
@@ -60,16 +61,16 @@ impl Operations {
         }
     }
 
-    /// The store is open, its view complete. Until then probes are answered already: reading a large list takes time,
-    /// in which nobody should take the process for dead.
+    /// Adds the store, once it is open and its view complete. Probes are answered before that: reading a
+    /// large list takes time, during which nobody should take the process for dead.
     pub fn opened(&self, store: Arc<dyn RevocationStore>) {
-        // It is opened once.
+        // A store is opened only once.
         let _ = self.store.set(store);
     }
 
-    /// Tokens are cached from now on; before each scrape, `read` notes how many.
+    /// Registers the cache of tokens: before each scrape, `read` updates its metrics.
     pub fn caching(&self, read: impl Fn(&Metrics) + Send + Sync + 'static) {
-        // There is one cache.
+        // There is only one cache.
         let _ = self.cache.set(Box::new(read));
     }
 
@@ -88,7 +89,7 @@ impl Operations {
         self.metrics.render().map(Bytes::from)
     }
 
-    /// The routes.
+    /// Returns the routes.
     pub fn router(self) -> Router {
         Router::new()
             .route("/metrics", get(scrape))
@@ -98,8 +99,8 @@ impl Operations {
     }
 }
 
-/// One scrape at a time: it takes milliseconds, and many at once would keep the threads from answering probes. Those that
-/// have been asked for before it began share its answer.
+/// Serializes scrapes: a scrape takes milliseconds, and many at once would keep the threads from answering
+/// probes. Scrapes that were requested before one began share its answer.
 #[derive(Default)]
 struct Scrapes {
     begun: AtomicU64,

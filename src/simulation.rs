@@ -1,7 +1,8 @@
-//! Hooks for deterministic simulation: what the process takes from the machine, replaced for the present thread.
+//! Hooks for deterministic simulation: they replace what the process takes from the machine, on the current
+//! thread.
 //!
-//! Only with the feature `simulation`, which no build for production has. The code that is simulated is the real one: it reads
-//! [`Moment`](crate::clock::Moment)s and opens streams as ever, and gets simulated ones.
+//! Only with the feature `simulation`, which no production build has. The simulated code is the real code: it
+//! reads [`Moment`](crate::clock::Moment)s and opens streams as always, and gets simulated ones.
 
 use std::cell::RefCell;
 use std::future::Future;
@@ -12,22 +13,22 @@ use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
 
-/// What a connection reads and writes.
+/// A byte stream of a connection.
 pub trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<S: AsyncRead + AsyncWrite + Unpin + Send> Stream for S {}
 
 /// A stream that is being opened.
 pub type Opening = Pin<Box<dyn Future<Output = io::Result<Box<dyn Stream>>> + Send>>;
 
-/// What a simulation provides.
+/// The simulated environment.
 pub trait World {
-    /// How long the simulated machine has been running.
+    /// Returns how long the simulated machine has been running.
     fn now(&self) -> Duration;
 
     /// Connects to a host and port.
     fn connect(&self, host: &str, port: u16) -> Opening;
 
-    /// A number below `bound`, for what is spread at random.
+    /// Returns a random number below `bound`, for jitter.
     fn random(&self, bound: u64) -> u64;
 }
 
@@ -35,14 +36,14 @@ thread_local! {
     static WORLD: RefCell<Option<Rc<dyn World>>> = const { RefCell::new(None) };
 }
 
-/// Runs what follows on this thread in this world, until the guard is dropped.
+/// Makes this thread use the given world, until the guard is dropped.
 #[must_use]
 pub fn enter(world: Rc<dyn World>) -> Entered {
     WORLD.with(|slot| *slot.borrow_mut() = Some(world));
     Entered(())
 }
 
-/// While this is there, the thread is in a world.
+/// The guard of [`enter`].
 pub struct Entered(());
 
 impl Drop for Entered {

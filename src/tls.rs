@@ -1,28 +1,29 @@
-//! TLS towards servers: rustls over aws-lc-rs, the system's certificate authorities or those of a file, and a
-//! certificate of our own where the server asks for one.
+//! TLS to servers: rustls with aws-lc-rs, the system's certificate authorities or those in a file, and a
+//! client certificate if the server requests one.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_rustls::rustls::{ClientConfig, Error, InvalidMessage, RootCertStore};
 
-/// The files, all PEM. Each is read anew for each connection that is made.
+/// The files, all in PEM. Each is read anew for every new connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// The certificate authorities to trust; without it, those of the system.
+    /// The certificate authorities to trust; `None` for those of the system.
     pub ca_file: Option<PathBuf>,
-    /// Our certificate, and those that lead to its authority.
+    /// Our certificate, and the intermediate ones up to its authority.
     pub cert_file: Option<PathBuf>,
-    /// The key of our certificate.
+    /// The private key of our certificate.
     pub key_file: Option<PathBuf>,
 }
 
 impl TlsFiles {
-    /// Those of a client that shows no certificate.
+    /// The files of a client without a certificate.
     pub fn trusting(ca_file: Option<PathBuf>) -> Self {
         Self {
             ca_file,
@@ -31,12 +32,12 @@ impl TlsFiles {
     }
 }
 
-/// What is wrong with the files, never with a word of what they hold.
+/// What is wrong with the files. Never contains anything of their content.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsError {
-    /// Which of [`TlsFiles`].
+    /// The field of [`TlsFiles`].
     pub file: &'static str,
-    /// With the path.
+    /// What is wrong, with the path.
     pub why: String,
 }
 
@@ -46,7 +47,7 @@ impl fmt::Display for TlsError {
     }
 }
 
-/// A client that trusts, and is, what the files say.
+/// Makes a client configuration with the authorities and the certificate in the files.
 pub fn client(files: &TlsFiles) -> Result<Arc<ClientConfig>, TlsError> {
     let of_ca = |why| TlsError {
         file: "ca_file",
@@ -91,6 +92,15 @@ pub fn client(files: &TlsFiles) -> Result<Arc<ClientConfig>, TlsError> {
     Ok(Arc::new(config))
 }
 
+/// Returns whether a handshake failed because the peer did not speak TLS.
+pub fn is_not_spoken(error: &io::Error) -> bool {
+    let error = error.get_ref().and_then(|e| e.downcast_ref::<Error>());
+    matches!(
+        error,
+        Some(Error::InvalidMessage(InvalidMessage::InvalidContentType))
+    )
+}
+
 fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
     let mut roots = RootCertStore::empty();
     if let Some(path) = ca_file {
@@ -99,7 +109,7 @@ fn roots(ca_file: Option<&Path>) -> Result<RootCertStore, String> {
             roots.add(certificate).map_err(unusable)?;
         }
     } else {
-        // What the system has and rustls cannot read is left out, as every client does.
+        // System certificates that rustls cannot parse are left out, as every client does.
         let system = rustls_native_certs::load_native_certs();
         let (added, _) = roots.add_parsable_certificates(system.certs);
         if added == 0 {

@@ -24,7 +24,7 @@ use revoxy::authz::{
     TokenPlace, TokenSource, TypeDemand,
 };
 use revoxy::clock::ManualClock;
-use revoxy::ext_authz::{Answers, BodyFormat, CheckServer, ExtAuthz, Room};
+use revoxy::ext_authz::{Answers, BodyFormat, CheckServer, ExtAuthz, MemoryBudget};
 use revoxy::jwt::CachingVerifier;
 use revoxy::metrics::{CheckLabels, Metrics};
 use revoxy::revocation::TokenKeys;
@@ -80,8 +80,8 @@ fn service() -> CheckServer {
         error_response: false,
     };
     let service = ExtAuthz::new(Arc::new(authorizer), answers, metrics.checks);
-    let room = Room::new(16 * MAX_MESSAGE, || {});
-    CheckServer::new(service, MAX_MESSAGE, room)
+    let budget = MemoryBudget::new(16 * MAX_MESSAGE, || {});
+    CheckServer::new(service, MAX_MESSAGE, budget)
 }
 
 fuzz_target!(|data: &[u8]| -> Corpus {

@@ -1,4 +1,4 @@
-//! The administrator's key, which everything under `/v1` demands.
+//! The administrator's key, which everything under `/v1` requires.
 
 use std::fmt;
 
@@ -12,12 +12,13 @@ use axum::response::{IntoResponse as _, Response};
 use super::Api;
 use super::answer::error;
 
-/// What is shorter can be guessed.
+/// The minimum length of the key; a shorter one can be guessed.
 const SHORTEST: usize = 16;
-/// What is longer is no key, but a wrong file.
+/// The maximum length of the key; anything longer is not a key, but a wrong file.
 const LONGEST: usize = 4096;
 
-/// The hash of the key: the key itself is not kept, and the time of a comparison tells nothing, not even its length.
+/// The hash of the key. The key itself is not kept, and the duration of a comparison reveals nothing about
+/// it, not even its length.
 #[derive(Clone, Copy)]
 pub struct AdminKey([u8; 32]);
 
@@ -28,7 +29,7 @@ impl fmt::Debug for AdminKey {
 }
 
 impl AdminKey {
-    /// The key that a file with this content holds. Line ends at its end do not count.
+    /// Reads the key from the content of its file. Line breaks at the end of the file are ignored.
     pub fn from_file(content: &[u8]) -> Result<Self, &'static str> {
         let mut key = content;
         while let Some(rest) = key.strip_suffix(b"\n").or(key.strip_suffix(b"\r")) {
@@ -59,7 +60,7 @@ impl AdminKey {
     }
 }
 
-/// Lets only the administrator pass.
+/// Admits only the administrator.
 pub(super) async fn demand(State(api): State<Api>, request: Request, next: Next) -> Response {
     let Some(key) = api.admin else {
         let why = "this part of the API is switched off: name a file with a key of your choice in `api.admin_key_file` \
@@ -75,7 +76,7 @@ pub(super) async fn demand(State(api): State<Api>, request: Request, next: Next)
     }
 }
 
-/// The key in the one `Authorization` header.
+/// Returns the key in the `Authorization` header, if there is exactly one such header.
 fn offered(headers: &HeaderMap) -> Option<&[u8]> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let (Some(value), None) = (values.next(), values.next()) else {
@@ -85,7 +86,7 @@ fn offered(headers: &HeaderMap) -> Option<&[u8]> {
     scheme.eq_ignore_ascii_case(b"Bearer ").then_some(key)
 }
 
-/// RFC 6750 §3: with the kind of error only where there was a key.
+/// RFC 6750 §3: the error code is only returned if there was a key.
 fn refused(offered: bool) -> Response {
     let challenge = match offered {
         true => HeaderValue::from_static(r#"Bearer realm="revoxy", error="invalid_token""#),

@@ -1,7 +1,7 @@
 //! The revocation API, over HTTP on a port of its own.
 //!
 //! `POST /oauth2/revoke` is RFC 7009: whoever holds a token may revoke it. Everything under `/v1` is for the
-//! administrator: tokens are registered, listed, revoked and taken back there.
+//! administrator: to register, list, revoke and un-revoke tokens.
 
 mod admin;
 mod answer;
@@ -25,13 +25,14 @@ use crate::revocation::{CheckedTypes, RevocationStore};
 
 pub use admin::AdminKey;
 
-/// A token with every byte escaped, and the other parameters.
+/// The maximum size of a body: a token with every byte escaped, and the other parameters.
 const MAX_BODY: usize = 3 * MAX_TOKEN_BYTES + 1024;
-/// How long the store may take to record a revocation.
+/// The timeout for recording a revocation in the store.
 const STORE_DEADLINE: Duration = Duration::from_secs(2);
 /// How long a request waits for an issuer's keys.
 const KEYS_DEADLINE: Duration = Duration::from_secs(2);
-/// By how much a revocation outlives the token, on top of the leeway: the clocks of replicas and of the store differ.
+/// How long a revocation outlives its token, on top of the leeway, because the clocks of replicas and of the
+/// store differ.
 const CLOCK_MARGIN: Duration = Duration::from_secs(60);
 
 /// The revocation API.
@@ -44,12 +45,12 @@ pub struct Api {
     types: CheckedTypes,
     admin: Option<AdminKey>,
     allow_list: bool,
-    /// Within what time every replica knows what was acknowledged.
+    /// The upper bound on the time until every replica knows what was acknowledged.
     enforced_within: Duration,
 }
 
 impl Api {
-    /// Over these; only tokens of these `types` can be revoked, because no others are checked.
+    /// Creates the API. Only tokens of these `types` can be revoked, because no others are checked.
     pub fn new(
         verifier: Arc<Verifier>,
         store: Arc<dyn RevocationStore>,
@@ -69,17 +70,17 @@ impl Api {
         }
     }
 
-    /// The same, with what is under `/v1` for whoever has this key.
+    /// Adds everything under `/v1`, for the administrator with this key.
     pub fn with_admin(self, admin: Option<AdminKey>) -> Self {
         Self { admin, ..self }
     }
 
-    /// The same, where only registered tokens count.
+    /// Sets whether only registered tokens are accepted.
     pub fn on_allow_list(self, allow_list: bool) -> Self {
         Self { allow_list, ..self }
     }
 
-    /// The same, where replicas may know of a revocation so much later.
+    /// Sets the upper bound on the propagation delay: the time until every replica knows of a revocation.
     pub fn enforced_within(self, enforced_within: Duration) -> Self {
         Self {
             enforced_within,
@@ -87,7 +88,7 @@ impl Api {
         }
     }
 
-    /// The routes.
+    /// Returns the routes.
     pub fn router(self) -> Router {
         let administered = Router::new()
             .route("/tokens", get(tokens::list).post(tokens::register))

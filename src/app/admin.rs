@@ -1,11 +1,11 @@
-//! Reads the key of the API's administrator.
+//! Loads the key of the API's administrator.
 
 use std::path::Path;
 
 use crate::api::AdminKey;
 use crate::config::{Config, Problems};
 
-/// The key, if one is configured; what is wrong with its file is reported.
+/// Returns the key, if one is configured. Reports what is wrong with its file.
 pub(super) fn key(config: &Config, problems: &mut Problems) -> Option<AdminKey> {
     let path = config.admin_key_file.as_deref()?;
     match read(path) {

@@ -1,6 +1,7 @@
-//! The limit on the connections of a listener. When it is reached, the idlest connection is evicted for a new one.
+//! The limit on the connections of a listener. When it is reached, the connection that has been idle for
+//! longest is evicted to admit a new one.
 //!
-//! Turning newcomers away instead would let whoever came first, and stays, lock out probes and proxies.
+//! Rejecting new connections instead would let early clients that stay connected lock out probes and proxies.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,12 +12,14 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use tokio::sync::oneshot;
 
+use crate::clock::OncePerMinute;
 use crate::ext_authz::ConnectionLoad;
 
-/// It takes a moment until a connection that has to leave has left, in which no other has to.
+/// The minimum time between two evictions: a closed connection frees its memory only after a moment.
 const EVICT_EVERY: Duration = Duration::from_millis(40);
-/// The log says at most so often that connections were evicted.
-const SAY_EVERY: Duration = Duration::from_secs(60);
+
+/// The pause after an error of `accept`, such as too many open files, which lasts for a while.
+pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// The limit of one listener.
 pub(super) struct ConnectionLimit {
@@ -24,13 +27,16 @@ pub(super) struct ConnectionLimit {
     max: usize,
     start: Instant,
     table: Mutex<Table>,
+    /// Rate limits of log lines. The lines are written without holding the lock on the table: whoever reads
+    /// the log may block the writer.
+    evictions: OncePerMinute,
+    failures: OncePerMinute,
 }
 
 #[derive(Default)]
 struct Table {
     held: HashMap<u64, Held>,
     next: u64,
-    said: Option<Instant>,
     evicted_at: Option<Instant>,
 }
 
@@ -40,7 +46,7 @@ struct Held {
     evict: oneshot::Sender<()>,
 }
 
-/// The permit of one connection, given back when dropped.
+/// The permit of one connection; released when dropped.
 pub(super) struct ConnectionPermit {
     number: u64,
     active: Arc<AtomicU64>,
@@ -50,29 +56,27 @@ pub(super) struct ConnectionPermit {
 }
 
 impl ConnectionLimit {
-    /// So many for connections to `listener`.
+    /// Creates a limit of `max` connections to `listener`.
     pub fn new(listener: &'static str, max: usize) -> Arc<Self> {
         Arc::new(Self {
             listener,
-            max,
+            max: max.max(1),
             start: Instant::now(),
             table: Mutex::default(),
+            evictions: OncePerMinute::new(),
+            failures: OncePerMinute::new(),
         })
     }
 
-    /// A permit for a new connection. If all are taken, the connection that has been idle for longest is evicted.
+    /// Takes a permit for a new connection. If all are taken, evicts the connection that has been idle for
+    /// longest.
     pub fn take(self: &Arc<Self>) -> ConnectionPermit {
         let mut table = self.table();
-        while table.held.len() >= self.max.max(1) {
-            let idlest = idlest(&table);
-            self.evict(
-                &mut table,
-                idlest,
-                "too many connections; closing the idlest",
-            );
-        }
+        let is_full = table.held.len() >= self.max;
+        let idlest = if is_full { idlest(&table) } else { None };
+        let has_evicted = table.evict(idlest);
         let (evict, evicted) = oneshot::channel();
-        let active = Arc::new(AtomicU64::new(self.now()));
+        let active = Arc::new(AtomicU64::new(self.micros(Instant::now())));
         let load = ConnectionLoad::default();
         let number = table.next;
         table.next += 1;
@@ -82,6 +86,10 @@ impl ConnectionLimit {
             evict,
         };
         table.held.insert(number, held);
+        drop(table);
+        if has_evicted {
+            self.log_eviction("too many connections; closing the idlest");
+        }
         ConnectionPermit {
             number,
             active,
@@ -91,9 +99,13 @@ impl ConnectionLimit {
         }
     }
 
-    /// Closes the connection that has been idle for longest, if that helps against this error of `accept`.
-    pub fn make_room(&self, error: &io::Error) {
-        // Of the process, or of the system.
+    /// Reports that no connection could be accepted. Evicts the connection that has been idle for longest, if
+    /// that helps against the error.
+    pub fn accept_failed(&self, error: &io::Error) {
+        if self.failures.is_due() {
+            tracing::warn!(listener = self.listener, %error, "cannot accept a connection");
+        }
+        // The limit on open files, of the process or of the system.
         if !matches!(
             Errno::from_io_error(error),
             Some(Errno::MFILE | Errno::NFILE)
@@ -102,15 +114,15 @@ impl ConnectionLimit {
         }
         let mut table = self.table();
         let idlest = idlest(&table);
-        self.evict(
-            &mut table,
-            idlest,
-            "too many open files; closing the idlest connection",
-        );
+        let has_evicted = table.evict(idlest);
+        drop(table);
+        if has_evicted {
+            self.log_eviction("too many open files; closing the idlest connection");
+        }
     }
 
-    /// Closes the connection whose requests hold most memory.
-    pub fn evict_heaviest(self: &Arc<Self>) -> impl Fn() + Send + Sync + 'static {
+    /// Returns a function that evicts the connection whose requests occupy most memory.
+    pub fn heaviest_evictor(self: &Arc<Self>) -> impl Fn() + Send + Sync + 'static {
         let limit = Arc::clone(self);
         move || {
             let mut table = limit.table();
@@ -123,35 +135,43 @@ impl ConnectionLimit {
             table.evicted_at = Some(Instant::now());
             let heaviest = table.held.iter().max_by_key(|(_, held)| held.load.bytes());
             let heaviest = heaviest.map(|(number, _)| *number);
-            let why = "requests take too much memory; closing the connection that takes most";
-            limit.evict(&mut table, heaviest, why);
+            let has_evicted = table.evict(heaviest);
+            drop(table);
+            if has_evicted {
+                let why = "requests take too much memory; closing the connection that takes most";
+                limit.log_eviction(why);
+            }
         }
     }
 
-    fn evict(&self, table: &mut Table, number: Option<u64>, why: &str) {
-        let Some(held) = number.and_then(|number| table.held.remove(&number)) else {
-            return;
-        };
-        // An error means that it has ended by itself.
-        let _ = held.evict.send(());
-        if table.said.is_none_or(|at| at.elapsed() > SAY_EVERY) {
-            table.said = Some(Instant::now());
-            tracing::warn!(
-                listener = self.listener,
-                connections = table.held.len(),
-                max = self.max,
-                "{why}"
-            );
+    fn log_eviction(&self, why: &str) {
+        if self.evictions.is_due() {
+            let connections = self.table().held.len();
+            let max = self.max;
+            tracing::warn!(listener = self.listener, connections, max, "{why}");
         }
     }
 
-    /// A panic under the lock leaves nothing half done.
+    /// Locks the table. A panic under the lock leaves nothing half done.
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_micros()).unwrap_or(u64::MAX)
+    fn micros(&self, at: Instant) -> u64 {
+        let since_start = at.duration_since(self.start);
+        u64::try_from(since_start.as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+impl Table {
+    /// Evicts this connection, if it still exists.
+    fn evict(&mut self, number: Option<u64>) -> bool {
+        let Some(held) = number.and_then(|number| self.held.remove(&number)) else {
+            return false;
+        };
+        // An error means that the connection has ended by itself.
+        let _ = held.evict.send(());
+        true
     }
 }
 
@@ -162,14 +182,14 @@ fn idlest(table: &Table) -> Option<u64> {
 }
 
 impl ConnectionPermit {
-    /// What the requests of the connection hold.
+    /// Returns the memory that the requests of the connection occupy.
     pub fn load(&self) -> ConnectionLoad {
         self.load.clone()
     }
 
-    /// The connection is in use now.
-    pub fn touch(&self) {
-        self.active.store(self.limit.now(), Ordering::Relaxed);
+    /// Records that the connection was in use at this instant.
+    pub fn touch(&self, at: Instant) {
+        self.active.store(self.limit.micros(at), Ordering::Relaxed);
     }
 
     /// Resolves when the connection is evicted.
@@ -196,11 +216,7 @@ mod tests {
     fn the_connection_that_is_idle_for_longest_makes_room() {
         let limit = ConnectionLimit::new("check", 2);
         let (mut one, mut two) = (limit.take(), limit.take());
-        let before = limit.now();
-        while limit.now() == before {
-            std::thread::yield_now();
-        }
-        one.touch();
+        one.touch(Instant::now() + Duration::from_secs(1));
         let mut three = limit.take();
         assert!(evicted(&mut two) && !evicted(&mut one) && !evicted(&mut three));
         drop(two);

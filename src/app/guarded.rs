@@ -1,7 +1,7 @@
-//! A connection that ends by itself when its peer says nothing, does not read, or is evicted.
+//! A connection that is closed when its peer is silent or does not read, or when it is evicted.
 //!
-//! Without it, a client that sends requests and does not read the answers would hold its connection for ever, and so would one
-//! that connects and sends nothing.
+//! Otherwise, a client that sends requests and does not read the answers would keep its connection for ever,
+//! and so would a client that connects and sends nothing.
 
 use std::io::{self, ErrorKind, IoSlice};
 use std::pin::Pin;
@@ -9,25 +9,25 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep, sleep_until};
 use tonic::transport::server::Connected;
 
 use crate::ext_authz::ConnectionLoad;
 
 use super::connection_limit::ConnectionPermit;
 
-/// How long a peer may take.
+/// The timeouts of a connection.
 #[derive(Clone, Copy)]
 pub(super) struct Timeouts {
-    /// From the first byte that cannot be sent until all have been.
+    /// From the first byte that cannot be sent until all bytes have been sent.
     pub writing: Duration,
-    /// Until so many bytes have been received.
+    /// From accepting the connection until this many bytes have been received.
     pub greeting: Option<(usize, Duration)>,
-    /// Between bytes that are received.
+    /// Between two receptions of bytes.
     pub silence: Option<Duration>,
 }
 
-/// A connection with these limits.
+/// A connection with these timeouts.
 pub(super) struct Guarded<IO> {
     io: IO,
     permit: ConnectionPermit,
@@ -40,7 +40,7 @@ pub(super) struct Guarded<IO> {
 }
 
 impl<IO> Guarded<IO> {
-    /// `io`, until its `permit` is taken away or one of the `timeouts` is over.
+    /// Wraps `io`, which ends when its `permit` is revoked or one of the `timeouts` expires.
     pub fn new(io: IO, permit: ConnectionPermit, timeouts: Timeouts) -> Self {
         let now = Instant::now();
         Self {
@@ -55,7 +55,7 @@ impl<IO> Guarded<IO> {
         }
     }
 
-    /// When the next byte has to be here.
+    /// Returns the deadline for the next byte.
     fn read_by(&self) -> Option<Instant> {
         match self.timeouts.greeting {
             Some((bytes, within)) if self.received < bytes => Some(self.accepted + within),
@@ -71,7 +71,7 @@ impl<IO> Guarded<IO> {
         Ok(())
     }
 
-    /// Nothing could be received.
+    /// Called when nothing could be received.
     fn in_silence(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let Some(by) = self.read_by() else {
             return Poll::Pending;
@@ -79,7 +79,7 @@ impl<IO> Guarded<IO> {
         let sleep = self
             .reading
             .get_or_insert_with(|| Box::pin(sleep_until(by)));
-        // Moving the alarm at every byte would cost more than looking at the clock when it goes off.
+        // Resetting the timer at every byte would cost more than reading the clock when it fires.
         while sleep.as_mut().poll(context).is_ready() {
             if Instant::now() >= by {
                 return Poll::Ready(Err(ErrorKind::TimedOut.into()));
@@ -89,12 +89,10 @@ impl<IO> Guarded<IO> {
         Poll::Pending
     }
 
-    /// Something could not be sent.
+    /// Called when something could not be sent.
     fn unsent(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        let by = Instant::now() + self.timeouts.writing;
-        let sleep = self
-            .writing
-            .get_or_insert_with(|| Box::pin(sleep_until(by)));
+        let within = self.timeouts.writing;
+        let sleep = self.writing.get_or_insert_with(|| Box::pin(sleep(within)));
         if sleep.as_mut().poll(context).is_ready() {
             return Err(ErrorKind::TimedOut.into());
         }
@@ -116,8 +114,9 @@ impl<IO: AsyncRead + Unpin> AsyncRead for Guarded<IO> {
                 let more = buffer.filled().len() - before;
                 if more > 0 {
                     self.received = self.received.saturating_add(more);
-                    self.last = Instant::now();
-                    self.permit.touch();
+                    let now = Instant::now();
+                    self.last = now;
+                    self.permit.touch(now.into_std());
                 }
                 Poll::Ready(result)
             }

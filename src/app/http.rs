@@ -1,10 +1,10 @@
-//! Serves HTTP within bounds: so many connections, so long for the headers of a request, so long for all of it, so long
-//! for the client to read the answer.
+//! Serves HTTP within limits: on the number of connections, on the time for the headers of a request and for
+//! the whole request, and on the time for the client to read the answer.
 //!
-//! `axum::serve` has none of these: a client that sends a byte a minute, or reads none, would hold a descriptor for ever.
-//! Each port has a budget of its own, and a new connection always gets in: a probe is answered whatever others do.
+//! `axum::serve` has none of these: a client that sends a byte a minute, or reads none, would occupy a file
+//! descriptor for ever. Each port has a limit of its own, and a new connection is always admitted, so probes
+//! are answered whatever other clients do.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::time::Duration;
 
@@ -19,32 +19,30 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 
-use super::connection_limit::ConnectionLimit;
+use super::connection_limit::{ACCEPT_PAUSE, ConnectionLimit};
 use super::guarded::{Guarded, Timeouts};
 
 const MAX_CONNECTIONS: usize = 256;
-/// For requests and answers, besides what the kernel buffers.
+/// The maximum buffer for requests and answers, in addition to what the kernel buffers.
 const BUFFER: usize = 64 << 10;
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
-/// Longer than the slowest store is waited for.
+/// Longer than the longest timeout of a store.
 const REQUEST_WITHIN: Duration = Duration::from_secs(15);
-/// A scrape, the longest answer, has a hundred kilobytes. Prometheus gives up after 10 s.
+/// The longest answer is a scrape, with a hundred kilobytes. Prometheus gives up after 10 s.
 const TIMEOUTS: Timeouts = Timeouts {
     writing: Duration::from_secs(10),
-    // `HEADERS_WITHIN` says how long requests may be waited for.
+    // `HEADERS_WITHIN` limits the wait for requests.
     greeting: None,
     silence: None,
 };
-/// After an error of `accept`, such as too many open files, which does not pass by itself at once.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `router` until `ending` resolves, then lets the requests under way end.
+/// Serves `router` until `ending` resolves, then lets the requests in flight finish.
 pub(super) async fn serve(
     name: &'static str,
     listener: TcpListener,
     router: Router,
     ending: impl Future<Output = ()> + Send,
-) -> Result<(), Infallible> {
+) {
     let router = router.layer(from_fn(within_time));
     let (graceful, limit) = (
         GracefulShutdown::new(),
@@ -59,7 +57,7 @@ pub(super) async fn serve(
         let stream = match accepted {
             Ok((stream, _)) => stream,
             Err(error) => {
-                limit.make_room(&error);
+                limit.accept_failed(&error);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
@@ -68,13 +66,12 @@ pub(super) async fn serve(
         let stream = Guarded::new(stream, limit.take(), TIMEOUTS);
         let connection = graceful.watch(connection(stream, router.clone()));
         tokio::spawn(async move {
-            // What a client does wrong is told to the client.
+            // The client's errors are reported to the client.
             let _ = connection.await;
         });
     }
     drop(listener);
     graceful.shutdown().await;
-    Ok(())
 }
 
 fn connection(

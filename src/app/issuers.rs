@@ -11,7 +11,9 @@ use crate::jwt::{Issuer, IssuerProfile, KeyDemand, KeyFile, TokenType};
 use crate::keys::{FetchError, Fetcher, KeySource, Refresher, RemoteKeys, watch_file};
 use crate::metrics::Metrics;
 
-/// How often key files are looked at.
+use super::keys_loaded::KeysLoaded;
+
+/// The interval at which key files are polled.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// The issuers, and what keeps their keys current.
@@ -22,7 +24,7 @@ pub(super) struct Issuers {
     remote: Vec<(Arc<Issuer>, RemoteKeys, Fetcher)>,
 }
 
-/// Loads every issuer from files; those whose keys cannot be used are reported. Fetches nothing yet.
+/// Loads every issuer's key files, and reports keys that cannot be used. Fetches nothing yet.
 pub(super) fn load(config: &Config, problems: &mut Problems) -> Issuers {
     let mut loaded = Issuers::default();
     for issuer in &config.issuers {
@@ -30,7 +32,7 @@ pub(super) fn load(config: &Config, problems: &mut Problems) -> Issuers {
         let refresh = match refresh_keys(issuer) {
             Ok(refresh) => refresh,
             Err(why) => {
-                let path = issuer.keys_path.replace(".keys", ".refresh_keys");
+                let path = format!("{}.refresh_keys", issuer.path);
                 problems.push(config.document.problem(&path, why));
                 None
             }
@@ -55,7 +57,11 @@ pub(super) fn load(config: &Config, problems: &mut Problems) -> Issuers {
                 }
             }
             Err(why) => {
-                problems.push(config.document.problem(&issuer.keys_path, why));
+                problems.push(
+                    config
+                        .document
+                        .problem(&format!("{}.keys", issuer.path), why),
+                );
             }
         }
     }
@@ -68,10 +74,10 @@ enum Upkeep {
     Remote(Box<(RemoteKeys, Fetcher)>),
 }
 
-/// The issuer with its keys for refresh tokens, notes on keys that were left out, and where they are from.
+/// The issuer with the keys of its refresh tokens, notes on keys that were left out, and the file.
 type RefreshKeys = (Arc<Issuer>, Vec<String>, KeyFile);
 
-/// Loads the keys for refresh tokens, if those have keys of their own.
+/// Loads the keys of the refresh tokens, if these have keys of their own.
 fn refresh_keys(issuer: &IssuerConfig) -> Result<Option<RefreshKeys>, String> {
     let Some(KeySource::File(file)) = &issuer.refresh_keys else {
         return Ok(None);
@@ -81,17 +87,45 @@ fn refresh_keys(issuer: &IssuerConfig) -> Result<Option<RefreshKeys>, String> {
         ..issuer.profile.clone()
     };
     let (keys, skipped) = file.load(&profile.algorithms).map_err(|e| e.to_string())?;
-    let issuer = Arc::new(Issuer::new(profile, keys));
+    let issuer = Arc::new(Issuer::new(profile, keys).watched(at_once()));
     Ok(Some((issuer, skipped, file.clone())))
 }
 
-/// What metrics and logs call the issuer's keys.
+/// A demand without rate limit, for callers that need the current content of a key file at once. Reading the
+/// file costs no more than a signature, and there is only one read at a time.
+fn at_once() -> KeyDemand {
+    KeyDemand::new(Duration::ZERO, Duration::ZERO)
+}
+
+/// Returns the name of the issuer's keys in metrics and logs.
 fn label(issuer: &Issuer) -> String {
     let profile = issuer.profile();
     match profile.type_of_keys {
         Some(TokenType::Refresh) => format!("{}/refresh", profile.name),
         _ => profile.name.to_string(),
     }
+}
+
+/// Describes how many keys an issuer has, and where they come from.
+fn keys_of(issuer: &Issuer, config: &Config) -> Option<String> {
+    let (name, of_keys) = (&issuer.profile().name, issuer.profile().type_of_keys);
+    let configured = config.issuers.iter().find(|i| i.profile.name == *name)?;
+    let (source, whose) = match of_keys {
+        Some(TokenType::Refresh) => (configured.refresh_keys.as_ref()?, " for refresh tokens"),
+        _ => (&configured.keys, ""),
+    };
+    let from = match source {
+        KeySource::File(file) => file.path().display().to_string(),
+        KeySource::Remote(keys) => keys.location.named(),
+        KeySource::Proxy(_) => {
+            return Some(format!("issuer {name}: Envoy verifies the signatures"));
+        }
+    };
+    let count = match issuer.key_count() {
+        1 => "1 key".to_owned(),
+        count => format!("{count} keys"),
+    };
+    Some(format!("issuer {name}: {count}{whose} from {from}"))
 }
 
 fn load_keys(
@@ -106,10 +140,7 @@ fn load_keys(
     match source {
         KeySource::File(file) => {
             let (keys, skipped) = file.load(&profile.algorithms).map_err(|e| e.to_string())?;
-            // Whoever has to know at once may always have it looked at. That costs no more than a signature, and is done once at
-            // a time.
-            let demand = KeyDemand::new(Duration::ZERO, Duration::ZERO);
-            let issuer = whole(Issuer::new(profile, keys).watched(demand));
+            let issuer = whole(Issuer::new(profile, keys).watched(at_once()));
             Ok((issuer, skipped, Upkeep::File(file.clone())))
         }
         KeySource::Proxy(key) => {
@@ -130,23 +161,24 @@ fn load_keys(
 }
 
 impl Issuers {
-    /// The issuers.
+    /// Returns the issuers.
     pub fn all(&self) -> Vec<Arc<Issuer>> {
         self.issuers.clone()
     }
 
-    /// Fetches the keys of every issuer that has a URL once; what fails is reported.
+    /// Fetches the keys of every issuer with a URL once, and reports failures. Returns how many keys every
+    /// issuer has, and where they come from.
     pub async fn probe(
         self,
         config: &Config,
         clock: &Arc<dyn Clock>,
         metrics: &Metrics,
         problems: &mut Problems,
-    ) {
+    ) -> Vec<String> {
         for (issuer, keys, fetcher) in self.remote {
             let name = &issuer.profile().name;
             let place = config.issuers.iter().find(|i| i.profile.name == *name);
-            let place = place.map_or("issuers", |i| &i.keys_path);
+            let place = place.map_or("issuers".to_owned(), |i| format!("{}.keys", i.path));
             let metrics = metrics.issuer_keys(name, &FetchError::LABELS);
             let refresher = Refresher::new(
                 Arc::clone(&issuer),
@@ -156,19 +188,31 @@ impl Issuers {
                 metrics,
             );
             if let Err(error) = refresher.probe().await {
-                problems.push(config.document.problem(place, error.to_string()));
+                problems.push(config.document.problem(&place, error.to_string()));
             }
         }
+        // The files contain the keys of these issuers, or of their refresh tokens.
+        let of_files = self.files.iter().map(|(issuer, _)| issuer);
+        let others = of_files.filter(|i| i.profile().type_of_keys == Some(TokenType::Refresh));
+        let issuers = self.issuers.iter().chain(others);
+        issuers.filter_map(|i| keys_of(i, config)).collect()
     }
 
-    /// Starts to keep the keys current. The receiver is closed when every issuer has had keys.
-    pub fn keep_current(self, clock: &Arc<dyn Clock>, metrics: &Metrics) -> (JoinSet<()>, Loaded) {
+    /// Starts tasks that keep the keys current and never end by themselves. Returns a handle that reports
+    /// when every issuer has had keys.
+    pub fn keep_current(
+        self,
+        clock: &Arc<dyn Clock>,
+        metrics: &Metrics,
+    ) -> (JoinSet<()>, KeysLoaded) {
         let mut tasks = JoinSet::new();
-        let (waiting, loaded) = tokio::sync::mpsc::channel(1);
+        let (loaded, all_loaded) = KeysLoaded::of(self.remote.len());
         for (issuer, file) in self.files {
-            let metrics = metrics.issuer_keys(&label(&issuer), &["invalid"]);
+            let name = label(&issuer);
+            let metrics = metrics.issuer_keys(&name, &["invalid"]);
             metrics.replaced(issuer.key_count());
             tasks.spawn(watch_file(
+                name,
                 issuer,
                 file,
                 LOOK_EVERY,
@@ -177,25 +221,17 @@ impl Issuers {
             ));
         }
         for (issuer, keys, fetcher) in self.remote {
-            let (name, origin) = (&*issuer.profile().name, keys.location.origin());
-            tracing::info!(issuer = name, origin, "fetching keys");
+            let (name, url) = (&*issuer.profile().name, keys.location.named());
+            tracing::info!(issuer = name, url, "fetching keys");
             let metrics = metrics.issuer_keys(name, &FetchError::LABELS);
             let clock = Arc::clone(clock);
-            let waiting = waiting.clone();
+            let loaded = loaded.clone();
             let refresher = Refresher::new(issuer, &keys, fetcher, clock, metrics);
-            tasks.spawn(refresher.run(|| drop(waiting)));
+            // There is room for each: sending fails only if nobody is waiting any more.
+            tasks.spawn(refresher.run(move || {
+                let _ = loaded.try_send(());
+            }));
         }
-        (tasks, Loaded(loaded))
-    }
-}
-
-/// Tells when every issuer has had keys.
-pub(super) struct Loaded(tokio::sync::mpsc::Receiver<()>);
-
-impl Loaded {
-    /// Resolves then.
-    pub async fn wait(mut self) {
-        // Nothing is ever sent: it ends when the last sender is dropped.
-        self.0.recv().await;
+        (tasks, all_loaded)
     }
 }

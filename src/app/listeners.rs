@@ -1,11 +1,10 @@
-//! The listeners: all are bound before the first is served, so that a port that is taken is found at start.
+//! The listeners: all are bound before the first one is served, so that a port in use is found at start.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use axum::Router;
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -14,7 +13,8 @@ use tonic::transport::server::Router as GrpcRouter;
 
 use crate::api::Api;
 use crate::config::{Config, Listen, Problems};
-use crate::ext_authz::{CheckServer, ExtAuthz, MemoryBudget};
+use crate::ext_authz::{ARRIVES_WITHIN, CheckServer, ExtAuthz, MemoryBudget};
+use crate::keys::KeySource;
 use crate::operations::Operations;
 
 use super::connection_limit::ConnectionLimit;
@@ -22,34 +22,36 @@ use super::http;
 use super::shutdown::{Stage, reached};
 use super::workers;
 
-/// Checks under way on one connection. It must be more than Envoy sends: until it has received this limit, an Envoy goes
-/// by its own, and what is beyond is refused, which is an error to it. By default Envoy has 1024 requests under way to a
-/// cluster, counted without a lock, so sometimes a few more.
+/// The maximum number of checks in flight on one connection. It must be more than Envoy sends: until Envoy
+/// has received this limit, it uses its own, and requests above our limit are refused, which Envoy treats as
+/// errors. By default, Envoy has up to 1024 requests in flight per cluster, counted without a lock, so
+/// sometimes a few more.
 const MAX_STREAMS: u32 = 2048;
 /// A check request is a few kilobytes; one connection carries those of a whole Envoy worker.
 const STREAM_WINDOW: u32 = 64 << 10;
 const CONNECTION_WINDOW: u32 = 1 << 20;
-/// All requests under way on all connections: 8,192 small ones.
+/// The memory of all requests in flight on all connections: 5,461 requests of ordinary size.
 const REQUESTS: usize = 64 << 20;
-/// What the kernel holds for a client that does not read. By itself it would take several megabytes.
+/// What the kernel buffers for a client that does not read. The default would be several megabytes.
 const SEND_BUFFER: u32 = 256 << 10;
-/// Connections that wait to be accepted.
+/// The number of connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 /// Health checks have a message of a few bytes.
 const MAX_HEALTH_MESSAGE: usize = 1024;
-/// Longer than any check takes, and than `keys.wait` can be.
-const REQUEST_WITHIN: Duration = Duration::from_secs(15);
-/// Finds peers that vanished without a word.
+/// How long a check may take, its waits excluded, before it is ended with an error of the call.
+const WORK_WITHIN: Duration = Duration::from_secs(5);
+/// Detects peers that vanished without closing the connection.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Bound, not yet served.
+/// Listeners that are bound, but not yet served.
 pub(super) struct Listeners {
     check: CheckListener,
     operations: Option<TcpListener>,
     api: Option<TcpListener>,
     max_connections: usize,
     max_message: usize,
+    check_within: Duration,
 }
 
 enum CheckListener {
@@ -58,7 +60,7 @@ enum CheckListener {
 }
 
 impl Listeners {
-    /// Binds all; those that cannot be bound are reported.
+    /// Binds all listeners, and reports those that cannot be bound.
     pub async fn bind(config: &Config, problems: &mut Problems) -> Option<Self> {
         let server = &config.server;
         let check = match &server.check {
@@ -88,10 +90,11 @@ impl Listeners {
             api,
             max_connections: server.max_connections,
             max_message: server.max_message_bytes,
+            check_within: check_within(config),
         })
     }
 
-    /// Serves probes and scrapes, which are to be answered before anything else is ready.
+    /// Serves probes and scrapes, which have to be answered before anything else is ready.
     pub fn serve_operations(
         &mut self,
         operations: Operations,
@@ -100,17 +103,13 @@ impl Listeners {
         let mut servers = JoinSet::new();
         if let Some(listener) = self.operations.take() {
             let ending = reached(stages, Stage::Ending);
-            servers.spawn(serve_http(
-                "operations",
-                listener,
-                operations.router(),
-                ending,
-            ));
+            let router = operations.router();
+            servers.spawn(http::serve("operations", listener, router, ending));
         }
         servers
     }
 
-    /// Serves the others, each in a task of its own.
+    /// Serves the other listeners, each in a task of its own.
     pub fn serve(
         self,
         check: ExtAuthz,
@@ -120,8 +119,9 @@ impl Listeners {
     ) {
         let ending = || reached(stages, Stage::Ending);
         let limit = ConnectionLimit::new("check", self.max_connections);
-        let budget = MemoryBudget::new(REQUESTS, limit.evict_heaviest());
-        let router = grpc(CheckServer::new(check, self.max_message, budget), stages);
+        let budget = MemoryBudget::new(REQUESTS, limit.heaviest_evictor());
+        let check = CheckServer::new(check, self.max_message, budget);
+        let router = grpc(check, self.check_within, stages);
         match self.check {
             CheckListener::Tcp(listener) => {
                 servers.spawn(workers::serve(listener, router, limit, stages.clone()));
@@ -131,27 +131,26 @@ impl Listeners {
             }
         }
         if let Some(listener) = self.api {
-            servers.spawn(serve_http("api", listener, api.router(), ending()));
+            servers.spawn(http::serve("api", listener, api.router(), ending()));
         }
     }
 }
 
-async fn serve_http(
-    name: &'static str,
-    listener: TcpListener,
-    router: Router,
-    ending: impl Future<Output = ()> + Send + 'static,
-) {
-    ended(name, http::serve(name, listener, router, ending).await);
+/// Returns a timeout that is longer than any check takes: its waits have timeouts of their own, after which
+/// the check is answered.
+fn check_within(config: &Config) -> Duration {
+    let waits = config.issuers.iter().map(|issuer| match &issuer.keys {
+        KeySource::Remote(keys) => keys.timing.patience,
+        KeySource::File(_) | KeySource::Proxy(_) => Duration::ZERO,
+    });
+    let keys = waits.max().unwrap_or_default();
+    ARRIVES_WITHIN
+        .saturating_add(keys)
+        .saturating_add(config.revocation.timeout)
+        .saturating_add(WORK_WITHIN)
 }
 
-fn ended<E: std::fmt::Display>(listener: &str, result: Result<(), E>) {
-    if let Err(error) = result {
-        tracing::error!(listener, %error, "the server failed");
-    }
-}
-
-fn grpc(check: CheckServer, stages: &watch::Receiver<Stage>) -> GrpcRouter {
+fn grpc(check: CheckServer, within: Duration, stages: &watch::Receiver<Stage>) -> GrpcRouter {
     let (health, health_service) = tonic_health::server::health_reporter();
     let (running, unready) = (
         reached(stages, Stage::Running),
@@ -179,7 +178,7 @@ fn grpc(check: CheckServer, stages: &watch::Receiver<Stage>) -> GrpcRouter {
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .timeout(REQUEST_WITHIN)
+        .timeout(within)
         .add_service(health_service.max_decoding_message_size(MAX_HEALTH_MESSAGE))
         .add_service(check)
 }
@@ -215,7 +214,8 @@ async fn tcp(
     }
 }
 
-/// Binds a Unix socket, in place of one that a former process left behind. Anything else at the path is left alone.
+/// Binds a Unix socket, replacing one that a former process left behind. Anything else at the path is left
+/// alone.
 fn unix(path: &Path) -> std::io::Result<UnixListener> {
     match std::fs::symlink_metadata(path) {
         Ok(there) if there.file_type().is_socket() => {
@@ -228,4 +228,24 @@ fn unix(path: &Path) -> std::io::Result<UnixListener> {
         Err(_) => {}
     }
     UnixListener::bind(path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_check_has_time_for_everything_that_it_may_wait_for() {
+        let config = |wait: &str, timeout: &str| {
+            let keys = format!("{{ jwks_url: \"https://a.example/jwks\", wait: {wait} }}");
+            let yaml = format!(
+                "issuers:\n  - {{ name: a, issuer: a, audiences: [a], algorithms: [ES256], keys: {keys} }}\n\
+                 revocation: {{ store: {{ redis: {{ url: \"redis://127.0.0.1\", timeout: {timeout} }} }} }}\n"
+            );
+            Config::parse("revoxy.yaml", &yaml, []).unwrap()
+        };
+        let seconds = |wait, timeout| check_within(&config(wait, timeout)).as_secs();
+        assert_eq!(seconds("1s", "1s"), 12);
+        assert_eq!(seconds("10s", "30s"), 50);
+    }
 }

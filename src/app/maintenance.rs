@@ -1,4 +1,5 @@
-//! Housekeeping: sweeps expired revocations, so that neither memory nor disk grows with what no longer matters.
+//! Housekeeping: prunes expired revocations, so that neither memory nor disk fills with what no longer
+//! matters.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +11,7 @@ use crate::clock::Clock;
 use super::Store;
 
 const EVERY: Duration = Duration::from_secs(60);
-/// Longer than any sweep that gets anywhere.
+/// Longer than any run that makes progress.
 const DEADLINE: Duration = Duration::from_secs(30);
 
 pub(super) async fn run(store: Store, clock: Arc<dyn Clock>) {

@@ -1,14 +1,18 @@
-//! The composition root: builds every room from the configuration, opens the listeners, and ends in order.
+//! The composition root: builds every module from the configuration, opens the listeners, and shuts down in
+//! order.
 //!
-//! The only room that names concrete stores and listeners. Nothing imports it but the command line.
+//! The only module that names concrete stores and listeners. Only the command line imports it.
 
 mod admin;
 mod connection_limit;
 mod guarded;
 mod http;
 mod issuers;
+mod keys_loaded;
+mod life;
 mod listeners;
 mod maintenance;
+mod services;
 mod shutdown;
 mod store;
 mod tokens;
@@ -19,28 +23,27 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use crate::api::Api;
-use crate::authz::{Authorizer, Outcome};
+use crate::authz::Outcome;
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, IssuerConfig, Mode, Problems};
+use crate::config::{Config, IssuerConfig, Problems};
+use crate::explain::Explanation;
 use crate::ext_authz::ExtAuthz;
-use crate::jwt::{CachingVerifier, Verifier, install_crypto};
+use crate::jwt::{Verifier, install_crypto};
 use crate::metrics::{CheckLabels, Metrics};
 use crate::operations::{Operations, Readiness};
-use crate::revocation::{
-    CheckedTypes, Checker, CheckerSettings, Diagnosis, KeyRule, RevocationStore, StoreError,
-    TokenKeys,
-};
+use crate::revocation::{Diagnosis, KeyRule, RevocationStore, StoreError};
 
+use life::Life;
 use listeners::Listeners;
-use shutdown::Stage;
+use services::Services;
 
 /// Why the service did not start, or ended.
 #[derive(Debug)]
 pub enum StartError {
-    /// The configuration is wrong: a key file, a store, a listener.
+    /// The configuration is wrong, or something that it names (a key file, a store, a listener) cannot be
+    /// used.
     Config(Problems),
-    /// Something else.
+    /// Any other error.
     Other(anyhow::Error),
 }
 
@@ -65,46 +68,68 @@ fn other(error: impl Into<anyhow::Error>) -> StartError {
     StartError::Other(error.into())
 }
 
-/// Reads everything that the configuration names, and with `connect` also opens the store, without serving.
-pub async fn check(config: &Config, connect: bool) -> Result<(), StartError> {
+/// Reads everything that the configuration names; with `connect`, also opens the store and fetches keys. Does
+/// not serve. Returns descriptions of what was opened and fetched.
+pub async fn check(config: &Config, connect: bool) -> Result<Vec<String>, StartError> {
     install_crypto().map_err(|e| other(anyhow::Error::msg(e)))?;
     let mut problems = Problems::default();
     let issuers = issuers::load(config, &mut problems);
     store::check(config, &mut problems);
     admin::key(config, &mut problems);
+    let mut found = Vec::new();
     if connect && problems.is_empty() {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let metrics = metrics(config).map_err(other)?;
-        issuers.probe(config, &clock, &metrics, &mut problems).await;
-        store::open(config, clock, &metrics.feed, &mut problems).await;
+        let keys = issuers.probe(config, &clock, &metrics, &mut problems).await;
+        found = store::try_out(config, clock, &metrics.feed, &mut problems).await;
+        found.extend(keys);
     }
     if problems.is_empty() {
-        Ok(())
+        Ok(found)
     } else {
         Err(problems.into())
     }
 }
 
-/// The issuers of a configuration, to verify tokens with outside of the service; with `fetch` keys are fetched too,
-/// otherwise those that are not in files are not there.
-pub async fn verifier(config: &Config, fetch: bool) -> Result<Verifier, StartError> {
+/// Makes a verifier for the configured issuers, to verify tokens outside of the service. With `fetch`, keys
+/// are fetched, too; otherwise, only keys in files are available.
+///
+/// Also returns which keys could not be fetched. That is not an error, because the token may be another
+/// issuer's.
+pub async fn verifier(config: &Config, fetch: bool) -> Result<(Verifier, Problems), StartError> {
     install_crypto().map_err(|e| other(anyhow::Error::msg(e)))?;
     let mut problems = Problems::default();
     let issuers = issuers::load(config, &mut problems);
+    if !problems.is_empty() {
+        return Err(problems.into());
+    }
     let verifier = Verifier::new(issuers.all());
-    if fetch && problems.is_empty() {
+    if fetch {
         let (clock, metrics): (Arc<dyn Clock>, _) =
             (Arc::new(SystemClock), metrics(config).map_err(other)?);
         issuers.probe(config, &clock, &metrics, &mut problems).await;
     }
-    if problems.is_empty() {
-        Ok(verifier)
-    } else {
-        Err(problems.into())
-    }
+    Ok((verifier, problems))
 }
 
-/// Tells why the configured store could lose revocations, and what it holds.
+/// Queries the configured store about an explained token, without keeping a view.
+pub async fn look_up(config: Config, explanation: &mut Explanation) -> Result<(), StartError> {
+    let mut problems = Problems::default();
+    let metrics = metrics(&config).map_err(other)?;
+    let opened = store::open_to_ask(config, &metrics.feed, &mut problems).await;
+    let Some(store) = opened else {
+        explanation.unanswered(&problems.to_string());
+        return Ok(());
+    };
+    let asked = tokio::time::timeout(store::PATIENCE, explanation.ask(&*store)).await;
+    if asked.is_err() {
+        explanation.unanswered(&StoreError::Timeout.to_string());
+    }
+    Ok(())
+}
+
+/// Diagnoses the configured store: which server was reached, why it could lose revocations, and what it
+/// contains.
 pub async fn diagnose(config: &Config) -> Result<Diagnosis, StartError> {
     let mut problems = Problems::default();
     let diagnosis = store::diagnose(config, &mut problems).await;
@@ -115,7 +140,12 @@ pub async fn diagnose(config: &Config) -> Result<Diagnosis, StartError> {
     }
 }
 
-/// What is no mistake, and yet worth knowing.
+/// Returns why [`diagnose`] cannot examine the configured store, if so.
+pub fn unopened(config: &Config) -> Option<String> {
+    store::unopened(config)
+}
+
+/// Returns notes: not mistakes, but worth knowing.
 pub fn notes(config: &Config) -> Vec<String> {
     let rules = config.revocation.lookups.rules();
     let asking = rules.filter(|rule| config.revocation.view && !rule.fits_in_view());
@@ -137,23 +167,23 @@ pub fn notes(config: &Config) -> Vec<String> {
     asking.chain(evaded).chain(warnings).collect()
 }
 
-/// In what the configuration is less strict than it could be.
+/// Returns where the configuration is less strict than it could be.
 pub fn relaxations(config: &Config) -> Vec<String> {
     let issuers = config.issuers.iter();
     issuers.filter_map(IssuerConfig::relaxations).collect()
 }
 
-/// Serves with the configured store until a signal says to end.
+/// Serves with the configured store until a signal ends the process.
 pub async fn serve(config: Config) -> Result<(), StartError> {
     serve_from(config, None).await
 }
 
-/// Serves with a store of the caller's own until a signal says to end: checks, the API, metrics and probes, as the
-/// program itself does.
+/// Serves with a store of the caller's own until a signal ends the process: checks, the API, metrics and
+/// probes, like the program itself.
 ///
-/// What `revocation.store` says is not looked at; what else the configuration wants of a store, this one must be able to
-/// do. A store whose view follows a feed is to be passed in when the view has been complete once: the service is ready
-/// as soon as it runs.
+/// `revocation.store` is ignored; the store must support everything else that the configuration demands of a
+/// store. A store whose view follows a feed must only be passed in once the view has been complete: the
+/// service is ready as soon as it runs.
 pub async fn serve_with(config: Config, store: Arc<dyn RevocationStore>) -> Result<(), StartError> {
     serve_from(config, Some(store)).await
 }
@@ -161,12 +191,16 @@ pub async fn serve_with(config: Config, store: Arc<dyn RevocationStore>) -> Resu
 async fn serve_from(config: Config, own: Option<Store>) -> Result<(), StartError> {
     install_crypto().map_err(|e| other(anyhow::Error::msg(e)))?;
     shutdown::report_sighup();
+    // Before anything is opened: such a variable may be the reason for a failure.
+    for warning in config.variable_warnings() {
+        tracing::warn!("{warning}");
+    }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let mut problems = Problems::default();
     let issuers = issuers::load(&config, &mut problems);
     let admin = admin::key(&config, &mut problems);
     let metrics = Arc::new(metrics(&config).map_err(other)?);
-    let (stage, mut stages) = shutdown::stages();
+    let (stage, stages) = shutdown::stages();
     let readiness = Readiness::default();
     let operations = Operations::new(Arc::clone(&metrics), readiness.clone());
     let mut listeners = Listeners::bind(&config, &mut problems).await;
@@ -189,42 +223,18 @@ async fn serve_from(config: Config, own: Option<Store>) -> Result<(), StartError
     if !problems.is_empty() {
         return Err(problems.into());
     }
-    for note in notes(&config) {
-        tracing::warn!("{note}");
-    }
-    for warning in config.time_limit_warnings() {
-        tracing::warn!("{warning}");
-    }
-    for relaxed in relaxations(&config) {
-        tracing::info!("{relaxed}");
-    }
+    log_notes(&config);
 
     let verifier = Arc::new(Verifier::new(issuers.all()));
-    let (_upkeep, keys_loaded) = issuers.keep_current(&clock, &metrics);
-    let checker = (config.revocation.types != CheckedTypes::NONE).then(|| {
-        let settings = CheckerSettings {
-            types: config.revocation.types,
-            deadline: config.revocation.timeout,
-            max_staleness: config.revocation.max_staleness,
-        };
-        Checker::new(Arc::clone(&store), settings, metrics.store.clone())
-    });
-    let lookups = config.revocation.lookups.clone();
-    let authorizer = Authorizer::new(
-        config.policies.clone(),
-        CachingVerifier::new(
-            Arc::clone(&verifier),
-            config.verification.cache,
-            move |claims, token| {
-                let keys = tokens.see(claims, TokenKeys::of(claims));
-                lookups.add_to(keys, claims, token)
-            },
-        ),
-        checker,
-        Arc::clone(&clock),
-    )
-    .with_token_sources(config.token_sources.clone());
-    let authorizer = Arc::new(authorizer);
+    let (mut upkeep, keys_loaded) = issuers.keep_current(&clock, &metrics);
+    let services = Services {
+        config: &config,
+        store: &store,
+        verifier: &verifier,
+        clock: &clock,
+        metrics: &metrics,
+    };
+    let authorizer = Arc::new(services.authorizer(tokens));
     operations.caching({
         let authorizer = Arc::clone(&authorizer);
         move |metrics| {
@@ -233,49 +243,33 @@ async fn serve_from(config: Config, own: Option<Store>) -> Result<(), StartError
         }
     });
     let check = ExtAuthz::new(authorizer, config.answers.clone(), metrics.checks.clone());
-    let api = Api::new(
-        verifier,
-        Arc::clone(&store),
-        config.revocation.types,
-        Arc::clone(&clock),
-        metrics,
-    )
-    .with_admin(admin)
-    .on_allow_list(config.revocation.mode == Mode::AllowList)
-    .enforced_within(tokens::enforced_within(&config, &store));
-
+    let api = services.api(admin);
     let maintenance = tokio::spawn(maintenance::run(store, clock));
     listeners.serve(check, api, &stages, &mut servers);
-    let ready = {
-        let (readiness, stage) = (readiness.clone(), stage.clone());
-        async move {
-            keys_loaded.wait().await;
-            readiness.set(true);
-            stage.send_replace(Stage::Running);
-            tracing::info!("ready");
-            std::future::pending::<()>().await;
-        }
+    let life = Life {
+        stage,
+        readiness,
+        shutdown: config.server.shutdown,
     };
-
-    tokio::select! {
-        // Dropped at the signal, so that nothing gets ready after it.
-        () = ready => {}
-        () = shutdown::signalled(stage, config.server.shutdown, readiness) => {}
-        ended = servers.join_next() => {
-            // A server ends by itself only when its listener is broken beyond repair.
-            let reason = ended.map_or_else(|| "no server".to_owned(), |e| format!("{e:?}"));
-            return Err(other(anyhow::anyhow!("a server ended unexpectedly: {reason}")));
-        }
-    }
+    life.until_the_end(keys_loaded, &mut servers, &mut upkeep)
+        .await?;
     shutdown::drained(servers, config.server.shutdown.drain).await;
     noting.finish().await;
     maintenance.abort();
-    stages
-        .wait_for(|s| *s == Stage::Ending)
-        .await
-        .map_err(other)?;
     tracing::info!("ended");
     Ok(())
+}
+
+fn log_notes(config: &Config) {
+    for note in notes(config) {
+        tracing::warn!("{note}");
+    }
+    for warning in config.time_limit_warnings() {
+        tracing::warn!("{warning}");
+    }
+    for relaxed in relaxations(config) {
+        tracing::info!("{relaxed}");
+    }
 }
 
 fn metrics(config: &Config) -> Result<Metrics, crate::metrics::MetricsError> {
@@ -287,5 +281,5 @@ fn metrics(config: &Config) -> Result<Metrics, crate::metrics::MetricsError> {
     Metrics::new(&labels, &StoreError::LABELS)
 }
 
-/// The store, whichever it is.
+/// A store of any kind.
 type Store = Arc<dyn RevocationStore>;

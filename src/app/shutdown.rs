@@ -1,5 +1,5 @@
-//! The end, in order: say that we are not ready, go on serving while proxies turn away, then let what is under way
-//! finish, within a bound.
+//! Orderly shutdown: report "not ready", keep serving until proxies stop sending requests, then let what is
+//! in flight finish, within a time limit.
 
 use std::future::Future;
 use std::time::Duration;
@@ -11,25 +11,25 @@ use tokio::task::JoinSet;
 use crate::config::ShutdownConfig;
 use crate::operations::Readiness;
 
-/// How far the life of the process has come.
+/// The stages in the life of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Stage {
     /// Listening, but not ready yet.
     Starting,
     /// Serving.
     Running,
-    /// Still serving, but health checks say no.
+    /// Still serving, but health checks report "not ready".
     Unready,
-    /// Listeners are closed, connections are told to go away (HTTP/2 GOAWAY).
+    /// Listeners are closed, and connections are told to go away (HTTP/2 GOAWAY).
     Ending,
 }
 
-/// Announces and observes the stages.
+/// Creates the channel that announces the stages.
 pub(super) fn stages() -> (watch::Sender<Stage>, watch::Receiver<Stage>) {
     watch::channel(Stage::Starting)
 }
 
-/// Resolves when the process has come to `stage`.
+/// Resolves when the process has reached `stage`.
 pub(super) fn reached(
     stages: &watch::Receiver<Stage>,
     stage: Stage,
@@ -43,15 +43,16 @@ pub(super) fn reached(
 
 /// Waits for SIGTERM or SIGINT, then announces the stages. A second signal skips the delay.
 pub(super) async fn signalled(
-    stage: watch::Sender<Stage>,
+    stage: &watch::Sender<Stage>,
     config: ShutdownConfig,
-    readiness: Readiness,
+    readiness: &Readiness,
 ) {
     let first = next_signal().await;
     tracing::info!(signal = first, delay = ?config.delay, "ending: not ready any more");
     readiness.set(false);
     stage.send_replace(Stage::Unready);
-    // Ctrl-C comes from a person at a terminal, in front of whom no load balancer has to turn away.
+    // Ctrl-C comes from a person at a terminal; there is no load balancer that needs time to stop sending
+    // requests.
     if first != "SIGINT" {
         let _ = tokio::time::timeout(config.delay, next_signal()).await;
     }
@@ -72,7 +73,7 @@ async fn next_signal() -> &'static str {
     }
 }
 
-/// Takes SIGHUP from now on, which otherwise ends the process at once.
+/// Handles SIGHUP from now on, which by default would end the process at once.
 pub(super) fn report_sighup() {
     let Ok(mut hangups) = signal(SignalKind::hangup()) else {
         return;
@@ -87,7 +88,7 @@ pub(super) fn report_sighup() {
     });
 }
 
-/// Waits until the servers have ended, at most `drain` long.
+/// Waits until the servers have ended, for at most `drain`.
 pub(super) async fn drained(mut servers: JoinSet<()>, drain: Duration) {
     let all = async { while servers.join_next().await.is_some() {} };
     if tokio::time::timeout(drain, all).await.is_err() {

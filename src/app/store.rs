@@ -4,21 +4,25 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::clock::Clock;
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, IssuerConfig, Mode, Problems, StoreConfig};
 use crate::metrics::FeedMetrics;
 use crate::revocation::{
     Diagnosis, Endpoint, FeedSettings, MemoryStore, PostgresOptions, PostgresStore,
-    RedisClusterStore, RedisOptions, RedisStore, SqliteStore, StoreError,
+    RedisClusterStore, RedisOptions, RedisStore, RevocationStore, SqliteStore, StoreError,
 };
 
 use super::Store;
 
-/// How long a store may take to be there at start. A store that is configured and cannot be reached is a mistake, and
-/// never a reason to start with an empty list.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a store may take to become available at start. A configured store that cannot be reached is a
+/// mistake, and never a reason to start with an empty list.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+/// The page size when revocations are only counted.
+const COUNTED_AT_ONCE: usize = 10_000;
 
-/// Opens the store; what prevents it is reported.
+/// Opens the store. Reports what prevents that.
 pub(super) async fn open(
     config: &Config,
     clock: Arc<dyn Clock>,
@@ -51,7 +55,76 @@ pub(super) async fn open(
     }
 }
 
-/// Whether a store that was not opened here can do what is configured.
+/// Opens the store without a view, to query it about one token outside of the service. Reports what prevents
+/// that.
+pub(super) async fn open_to_ask(
+    mut config: Config,
+    metrics: &FeedMetrics,
+    problems: &mut Problems,
+) -> Option<Store> {
+    let refused = match &config.revocation.store {
+        StoreConfig::Memory => {
+            Some("the revocations are in the memory of the serving process; ask its API".to_owned())
+        }
+        // Opening the file would create it.
+        StoreConfig::Sqlite(path) if !path.exists() => {
+            Some(format!("there is no file {}", path.display()))
+        }
+        StoreConfig::Sqlite(_) | StoreConfig::Redis(_) | StoreConfig::Postgres(_) => None,
+    };
+    if let Some(why) = refused {
+        let path = store_path(&config.revocation.store);
+        problems.push(config.document.problem(path, why));
+        return None;
+    }
+    config.revocation.view = false;
+    open(&config, Arc::new(SystemClock), metrics, problems).await
+}
+
+/// Opens the store as the service does at start. Returns what there is to report about it, apart from its
+/// diagnosis.
+pub(super) async fn try_out(
+    config: &Config,
+    clock: Arc<dyn Clock>,
+    metrics: &FeedMetrics,
+    problems: &mut Problems,
+) -> Vec<String> {
+    let Some(store) = open(config, clock, metrics, problems).await else {
+        return Vec::new();
+    };
+    match &config.revocation.store {
+        StoreConfig::Sqlite(path) => {
+            let version = timeout(PATIENCE, SqliteStore::version()).await;
+            let version = version.ok().and_then(Result::ok).unwrap_or_default();
+            let opened = format!("opened the file {} with SQLite {version}", path.display());
+            vec![opened, count(&*store).await]
+        }
+        StoreConfig::Postgres(_) => vec![count(&*store).await],
+        // The contents of Redis are part of its diagnosis; the memory store is empty.
+        StoreConfig::Redis(_) | StoreConfig::Memory => Vec::new(),
+    }
+}
+
+/// Describes how many revocations a store contains, as far as they can be counted within [`PATIENCE`].
+async fn count(store: &dyn RevocationStore) -> String {
+    let deadline = Instant::now() + PATIENCE;
+    let (mut counted, mut after) = (0, None::<String>);
+    loop {
+        match timeout_at(deadline, store.list(after.as_deref(), COUNTED_AT_ONCE)).await {
+            Ok(Ok(page)) => {
+                counted += page.revocations.len();
+                after = page.next;
+                if after.is_none() {
+                    return format!("the store holds {counted} revocations");
+                }
+            }
+            Ok(Err(error)) => return format!("the revocations cannot be counted: {error}"),
+            Err(_) => return format!("the store holds at least {counted} revocations"),
+        }
+    }
+}
+
+/// Checks whether a store that was not opened here supports what is configured.
 pub(super) async fn suffices(store: &Store, config: &Config, problems: &mut Problems) {
     if config.revocation.lookups.is_empty() {
         return;
@@ -64,7 +137,7 @@ pub(super) async fn suffices(store: &Store, config: &Config, problems: &mut Prob
     }
 }
 
-/// Looks at what can be wrong with a store without opening it.
+/// Checks a store for mistakes without opening it.
 pub(super) fn check(config: &Config, problems: &mut Problems) {
     match &config.revocation.store {
         StoreConfig::Redis(redis) => {
@@ -124,11 +197,12 @@ async fn open_redis(
     Ok(Arc::new(store))
 }
 
-/// A user that may only read is no mistake where applications write the revocations.
+/// Warns about missing write permissions. A read-only user is not a mistake if applications write the
+/// revocations.
 async fn warn_of_missing_rights(config: &Config, options: &RedisOptions) {
     let asked = options.missing_rights(records_tokens(config));
-    // The store has been opened: what fails now is told when it is asked.
-    if let Ok(Ok(Some(warning))) = tokio::time::timeout(PATIENCE, asked).await {
+    // The store has been opened; an error now will be reported when the store is queried.
+    if let Ok(Ok(Some(warning))) = timeout(PATIENCE, asked).await {
         tracing::warn!(warning, "revocations cannot be written to this Redis");
     }
 }
@@ -167,12 +241,23 @@ fn issuers(config: &Config) -> Vec<String> {
     config.issuers.iter().map(name).collect()
 }
 
-/// Why the configured store could lose revocations.
+/// Returns why a store that cannot be examined while the service runs is not diagnosed.
+pub(super) fn unopened(config: &Config) -> Option<String> {
+    let StoreConfig::Sqlite(path) = &config.revocation.store else {
+        return None;
+    };
+    Some(format!(
+        "the file {} was not opened: SQLite lets one process in at a time, and that is to be the service",
+        path.display()
+    ))
+}
+
+/// Diagnoses why the configured store could lose revocations.
 pub(super) async fn diagnose(config: &Config, problems: &mut Problems) -> Diagnosis {
     let diagnosed = match &config.revocation.store {
         StoreConfig::Memory => Ok(Diagnosis {
             warnings: vec!["the memory store forgets everything when the process ends".to_owned()],
-            notes: Vec::new(),
+            ..Diagnosis::default()
         }),
         StoreConfig::Sqlite(_) => Ok(Diagnosis::default()),
         StoreConfig::Redis(redis) if !is_usable(config, redis, problems) => {
@@ -195,7 +280,7 @@ pub(super) async fn diagnose(config: &Config, problems: &mut Problems) -> Diagno
     })
 }
 
-/// Whether the URL is right; what is not is reported.
+/// Returns whether the URL is valid. Reports what is not.
 fn is_usable_postgres(config: &Config, options: &PostgresOptions, problems: &mut Problems) -> bool {
     let Err(error) = options.validate() else {
         return true;
@@ -205,7 +290,7 @@ fn is_usable_postgres(config: &Config, options: &PostgresOptions, problems: &mut
     false
 }
 
-/// Whether the options are right, and the files that they name; what is not is reported.
+/// Returns whether the options, and the files that they name, are valid. Reports what is not.
 fn is_usable(config: &Config, redis: &RedisOptions, problems: &mut Problems) -> bool {
     let Err(error) = redis.validate() else {
         return true;
@@ -213,4 +298,34 @@ fn is_usable(config: &Config, redis: &RedisOptions, problems: &mut Problems) -> 
     let at = format!("revocation.store.redis.{}", error.key);
     problems.push(config.document.problem(&at, error.why));
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::revocation::answering::Answering;
+    use crate::revocation::{Cutoff, KeyKind, Page, Revocation, RevocationKey};
+
+    #[tokio::test(start_paused = true)]
+    async fn counting_ends_and_says_what_was_counted() {
+        let revocation = Revocation {
+            key: RevocationKey::new(KeyKind::TokenId, "shop", "a"),
+            cutoff: Cutoff::All,
+            expires_at: Timestamp::NEVER,
+            reason: None,
+            actor: None,
+            revoked_at: Timestamp::from_secs(0),
+        };
+        let store = Answering {
+            page: Page {
+                revocations: vec![revocation],
+                next: Some("more".to_owned()),
+            },
+            ..Answering::with(Ok(None))
+        };
+        let said = timeout(PATIENCE * 2, count(&store)).await;
+        let expected = "the store holds at least 1 revocations";
+        assert_eq!(said.as_deref(), Ok(expected));
+    }
 }

@@ -1,4 +1,4 @@
-//! Whether and how tokens are known by themselves: an allow-list, notes of those that are seen.
+//! Individual tokens: the allow-list, and the recording of tokens that are seen.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,19 +11,19 @@ use crate::revocation::{Noter, NoterTask, RegistrationKey, TokenKeys};
 
 use super::Store;
 
-/// For what is still to be noted when the service ends.
+/// The time limit for writing the remaining records when the service ends.
 const LAST_NOTES: Duration = Duration::from_secs(2);
 
-/// What is done with a token that was verified for the first time.
+/// What is done with a token when it has been verified for the first time.
 pub(super) struct Tokens {
     allow_list: bool,
     noter: Option<Noter>,
 }
 
-/// The task that writes notes, if there is one.
+/// The task that writes records of tokens that were seen, if there is one.
 pub(super) struct Notes(Option<NoterTask>);
 
-/// Begins as the configuration says; what the store cannot do is reported.
+/// Starts what is configured. Reports what the store does not support.
 pub(super) fn start(
     config: &Config,
     store: &Store,
@@ -64,7 +64,8 @@ pub(super) fn start(
 }
 
 impl Tokens {
-    /// Takes note of the token, and says under what it has to be registered, if it has to be.
+    /// Records the token if so configured, and adds the key under which it has to be registered, if it has to
+    /// be.
     pub fn see(&self, claims: &VerifiedClaims, keys: TokenKeys) -> TokenKeys {
         if let Some(noter) = &self.noter {
             noter.see(claims, &keys);
@@ -80,7 +81,7 @@ impl Tokens {
 }
 
 impl Notes {
-    /// Has the last notes written.
+    /// Writes the remaining records.
     pub async fn finish(self) {
         if let Some(task) = self.0 {
             task.finish(LAST_NOTES).await;
@@ -88,7 +89,7 @@ impl Notes {
     }
 }
 
-/// Within what time every replica knows what the store has acknowledged.
+/// Returns the upper bound on the time until every replica knows what the store has acknowledged.
 pub(super) fn enforced_within(config: &Config, store: &Store) -> Duration {
     match store.view() {
         Some(view) if !view.is_always_fresh() => config.revocation.max_staleness,

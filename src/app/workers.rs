@@ -1,9 +1,11 @@
-//! Serves the checks: one thread a core, each with a runtime of its own, and each connection on one of them.
+//! Serves the checks: one thread per core, each with its own single-threaded runtime, and each connection on
+//! one of them.
 //!
-//! A check seldom waits for anything, so there is nothing to be gained from moving it to another core. And on a runtime
-//! of one thread the checks that have arrived together are answered together, with one write to the connection; the
-//! runtime of many threads writes after every single answer, which costs nearly as much as all the rest of a check.
-//! A proxy opens a connection for each of its own threads; they are dealt out in turn.
+//! A check rarely waits, so nothing would be gained by moving it to another core. On a single-threaded
+//! runtime, checks that have arrived together are answered together, with one write to the connection; the
+//! multi-threaded runtime writes after every single answer, which costs nearly as much as the rest of a
+//! check. A proxy opens a connection for each of its own threads; connections are assigned to the workers
+//! round-robin.
 
 use std::io;
 use std::sync::Arc;
@@ -18,34 +20,32 @@ use tokio_stream::StreamExt as _;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::server::Router;
 
-use super::connection_limit::{ConnectionLimit, ConnectionPermit};
+use super::connection_limit::{ACCEPT_PAUSE, ConnectionLimit, ConnectionPermit};
 use super::guarded::{Guarded, Timeouts};
 use super::shutdown::{Stage, reached};
 
-/// After a failure that the next attempt may well meet too: no file descriptors left.
-const PAUSE: Duration = Duration::from_millis(100);
-/// Connections accepted and not yet taken up by their worker.
+/// The number of connections that are accepted and not yet taken by their worker.
 const WAITING: usize = 64;
 
 const TIMEOUTS: Timeouts = Timeouts {
     writing: Duration::from_secs(10),
-    // The preface of HTTP/2 and an empty SETTINGS frame (RFC 9113 §3.4).
+    // The HTTP/2 connection preface and an empty SETTINGS frame (RFC 9113 §3.4).
     greeting: Some((24 + 9, Duration::from_secs(10))),
-    // Longer than until the answer to a keep-alive ping has to be here.
+    // Longer than the time until a keep-alive ping must have been answered.
     silence: Some(Duration::from_secs(60)),
 };
 
-/// Something that connections come from.
+/// A source of connections.
 pub(super) trait Listener: Send + 'static {
-    /// A connection that belongs to no runtime yet.
+    /// A connection that is not bound to a runtime yet.
     type Detached: Send + 'static;
-    /// A connection that belongs to the runtime of a worker.
+    /// A connection that is bound to the runtime of a worker.
     type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
 
     /// Waits for the next connection.
     fn accept(&self) -> impl Future<Output = io::Result<Self::Detached>> + Send;
 
-    /// Gives a connection to the present runtime.
+    /// Binds a connection to the current runtime.
     fn attach(connection: Self::Detached) -> io::Result<Self::Stream>;
 }
 
@@ -55,7 +55,7 @@ impl Listener for TcpListener {
 
     async fn accept(&self) -> io::Result<Self::Detached> {
         let (stream, _) = Self::accept(self).await?;
-        // Without it, an answer waits up to 40 ms for an acknowledgement (Nagle's algorithm).
+        // Otherwise, an answer waits up to 40 ms for an acknowledgement (Nagle's algorithm).
         stream.set_nodelay(true)?;
         stream.into_std()
     }
@@ -79,7 +79,8 @@ impl Listener for UnixListener {
     }
 }
 
-/// Serves the connections to `listener` until the end. Dropped before, it closes them all.
+/// Serves the connections to `listener` until the end. If this future is dropped earlier, all connections are
+/// closed.
 pub(super) async fn serve<L: Listener>(
     listener: L,
     router: Router,
@@ -101,7 +102,7 @@ pub(super) async fn serve<L: Listener>(
         }
     }
     tokio::select! {
-        // First, because workers end then too.
+        // First, because the workers then end, too.
         biased;
         () = reached(&stages, Stage::Ending) => {}
         _ = select_all(&mut ended) => return,
@@ -111,7 +112,7 @@ pub(super) async fn serve<L: Listener>(
     join_all(ended).await;
 }
 
-/// Gives each worker a connection in turn, until a worker is gone.
+/// Assigns connections to the workers in turn, until a worker is gone.
 async fn deal<L: Listener>(
     listener: &L,
     workers: &[mpsc::Sender<(L::Detached, ConnectionPermit)>],
@@ -122,9 +123,8 @@ async fn deal<L: Listener>(
             match listener.accept().await {
                 Ok(connection) => break connection,
                 Err(error) => {
-                    tracing::warn!(listener = "check", %error, "cannot accept a connection");
-                    limit.make_room(&error);
-                    tokio::time::sleep(PAUSE).await;
+                    limit.accept_failed(&error);
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         };
@@ -137,7 +137,7 @@ async fn deal<L: Listener>(
 /// A thread that serves connections.
 struct Worker<L: Listener> {
     connections: mpsc::Sender<(L::Detached, ConnectionPermit)>,
-    /// Resolves when everything is served to its end.
+    /// Resolves when all its connections have been served to the end.
     ended: oneshot::Receiver<()>,
 }
 

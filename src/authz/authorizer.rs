@@ -1,4 +1,4 @@
-//! The [`Authorizer`]: one check, top to bottom.
+//! The [`Authorizer`]: a check from beginning to end.
 
 use std::sync::Arc;
 
@@ -6,16 +6,17 @@ use serde_json::{Map, Value};
 
 use crate::clock::{Clock, Timestamp};
 use crate::jwt::{
-    CacheSize, CachingVerifier, KeyWait, PendingKeys, Proxied, VerifiedToken, VerifyError,
+    CacheSize, CachingVerifier, KeyWait, PendingKeys, Proxied, Refusal, VerifiedToken, VerifyError,
 };
 use crate::revocation::{Checker, Lookup, TokenKeys};
 
 use super::decision::{AllowReason, DenyReason, ErrorReason, Outcome, Verdict};
-use super::policy::{OnUnavailable, Policies, Policy, TokenDemand};
+use super::policies::Policies;
+use super::policy::{OnUnavailable, Policy, TokenDemand};
 use super::request::AuthzRequest;
 use super::token::{self, Stripped, TokenSource};
 
-/// Decides about requests.
+/// Decides whether requests may pass.
 pub struct Authorizer {
     policies: Policies,
     verifier: CachingVerifier<TokenKeys>,
@@ -24,29 +25,29 @@ pub struct Authorizer {
     sources: Vec<TokenSource>,
 }
 
-/// A decision, or what it still needs.
+/// A decision, or what is needed to reach one.
 #[derive(Debug)]
 pub enum Step<'p> {
-    /// Decided.
+    /// The decision.
     Done(Verdict<'p>),
-    /// The token's key is not there, and the issuer's keys are being fetched. Then decide again.
+    /// The token's key is missing, and the issuer's keys are being fetched. Decide again afterwards.
     AwaitKeys {
-        /// What to wait for.
+        /// The keys to wait for.
         keys: PendingKeys,
-        /// The verdict if that is in vain.
+        /// The verdict if the wait fails.
         otherwise: Verdict<'p>,
     },
-    /// Everything is in order, except that only the store can tell whether the token is revoked.
+    /// Everything is valid, but only the store can tell whether the token is revoked.
     AskStore {
-        /// The token, with the keys under which to ask.
+        /// The token, with the keys to look up.
         token: Arc<VerifiedToken<TokenKeys>>,
-        /// The verdict if nothing stands against the token.
+        /// The verdict if the token is not revoked.
         unless_revoked: Verdict<'p>,
     },
 }
 
 impl Authorizer {
-    /// An authorizer; without a `revocation` checker no revocation is looked up.
+    /// Creates an authorizer. Without a `revocation` checker, no revocations are looked up.
     pub fn new(
         policies: Policies,
         verifier: CachingVerifier<TokenKeys>,
@@ -62,22 +63,22 @@ impl Authorizer {
         }
     }
 
-    /// The same, but looks for tokens in these places.
+    /// Replaces the places in which tokens are looked for.
     pub fn with_token_sources(self, sources: Vec<TokenSource>) -> Self {
         Self { sources, ..self }
     }
 
-    /// How many verified tokens are remembered.
+    /// Returns how many verified tokens are cached, and their size.
     pub fn cached_tokens(&self) -> CacheSize {
         self.verifier.size()
     }
 
-    /// What to take away from a request that may pass.
+    /// Returns what to remove from a request that may pass.
     pub fn strip(&self, request: &AuthzRequest<'_>) -> Stripped {
         Stripped::from(&self.sources, request)
     }
 
-    /// Decides about `request`, asking the store or waiting for keys only if it must.
+    /// Decides about `request`. Queries the store or waits for keys only if necessary.
     pub async fn authorize(&self, request: &AuthzRequest<'_>) -> Verdict<'_> {
         let mut step = self.decide(request, self.clock.now());
         let mut wait = KeyWait::default();
@@ -95,7 +96,7 @@ impl Authorizer {
                 unless_revoked,
             } => {
                 let answer = match &self.revocation {
-                    Some(checker) => checker.ask(token.derived()).await,
+                    Some(checker) => checker.ask(token.derived(), self.clock.now()).await,
                     None => Ok(None),
                 };
                 let outcome = match answer {
@@ -114,13 +115,14 @@ impl Authorizer {
         }
     }
 
-    /// The only place where it is decided what the silence of the store means.
+    /// Decides what happens if the store does not answer. No other code decides this.
     fn without_word(&self, keys: &TokenKeys, policy: Option<&Policy>) -> Outcome {
         let Some(checker) = &self.revocation else {
             return ErrorReason::Internal.into();
         };
         let choice = policy.map(|p| p.on_unavailable).unwrap_or_default();
-        // The age first, then another look, as in `Checker::check`: the view may have come back meanwhile.
+        // As in `Checker::check`, the age is read first. Then the view is searched again: it may have
+        // recovered meanwhile.
         let young = match choice {
             OnUnavailable::ServeStale(age) => checker.is_younger_than(age),
             OnUnavailable::Deny | OnUnavailable::Allow | OnUnavailable::Delegate => false,
@@ -141,19 +143,16 @@ impl Authorizer {
         }
     }
 
-    /// Decides as far as can be done without waiting for anything.
+    /// Decides as far as possible without waiting for anything.
     pub fn decide(&self, request: &AuthzRequest<'_>, now: Timestamp) -> Step<'_> {
         match self.policies.select(request) {
             Ok(policy) => self.judge(request, policy, now),
-            Err(outcome) => Step::Done(Verdict {
-                outcome,
-                policy: None,
-                issuer: None,
-            }),
+            Err(outcome) => Step::Done(Verdict::without_policy(outcome)),
         }
     }
 
-    /// The claims that the proxy has verified, of an issuer that is configured so. Two are one too many.
+    /// Finds the claims that the proxy has verified, for an issuer that is configured so. More than one set
+    /// of claims is ambiguous.
     fn proxied(
         &self,
         request: &AuthzRequest<'_>,
@@ -162,18 +161,12 @@ impl Authorizer {
             return Ok(None);
         };
         let verifier = self.verifier.verifier();
-        let mut found: Option<Map<String, Value>> = None;
-        for key in verifier.proxy_keys() {
-            let payload = proxy.payload(key).filter(|p| verifier.is_proxied(p, key));
-            match (&found, payload) {
-                (_, None) => {}
-                (None, payload) => found = payload,
-                // Issuers may share a key.
-                (Some(before), Some(payload)) if *before == payload => {}
-                (Some(_), Some(_)) => return Err(DenyReason::AmbiguousToken),
-            }
+        let payload = |key| proxy.payload(key).filter(|p| verifier.is_proxied(p, key));
+        let mut found = verifier.proxy_keys().filter_map(payload);
+        match (found.next(), found.next()) {
+            (_, Some(_)) => Err(DenyReason::AmbiguousToken),
+            (found, None) => Ok(found),
         }
-        Ok(found)
     }
 
     fn judge<'p>(
@@ -182,12 +175,11 @@ impl Authorizer {
         policy: &'p Policy,
         now: Timestamp,
     ) -> Step<'p> {
-        let verdict = |outcome, issuer| Verdict {
-            outcome,
+        let verdict = |outcome| Verdict {
             policy: Some(policy),
-            issuer,
+            ..Verdict::without_policy(outcome)
         };
-        let done = |outcome: Outcome| Step::Done(verdict(outcome, None));
+        let done = |outcome: Outcome| Step::Done(verdict(outcome));
         if policy.token == TokenDemand::None {
             return done(Outcome::Allow(AllowReason::Public));
         }
@@ -206,14 +198,18 @@ impl Authorizer {
             Ok(token) => token,
             Err(VerifyError::KeysPending(keys)) => {
                 return Step::AwaitKeys {
-                    otherwise: verdict(unverified(keys.otherwise()), None),
+                    otherwise: unverified(keys.otherwise(), policy),
                     keys,
                 };
             }
-            Err(error) => return done(unverified(error)),
+            Err(error) => return Step::Done(unverified(error, policy)),
         };
         let claims = token.claims();
-        let done = |outcome| Step::Done(verdict(outcome, Some(Arc::clone(claims.issuer()))));
+        let verdict = |outcome| Verdict {
+            issuer: Some(Arc::clone(claims.issuer())),
+            ..verdict(outcome)
+        };
+        let done = |outcome| Step::Done(verdict(outcome));
         if !policy.token_type.accepts(claims.token_type()) {
             return done(DenyReason::WrongTokenType.into());
         }
@@ -226,21 +222,25 @@ impl Authorizer {
             Lookup::Revoked(_) => done(DenyReason::Revoked.into()),
             Lookup::Unidentified => done(DenyReason::Unidentified.into()),
             Lookup::Ask => Step::AskStore {
-                unless_revoked: verdict(
-                    Outcome::Allow(AllowReason::Ok),
-                    Some(Arc::clone(claims.issuer())),
-                ),
+                unless_revoked: verdict(Outcome::Allow(AllowReason::Ok)),
                 token,
             },
         }
     }
 }
 
-fn unverified(error: VerifyError) -> Outcome {
-    match error {
-        VerifyError::Rejected(rejection) => DenyReason::Rejected(rejection).into(),
-        VerifyError::KeysUnavailable | VerifyError::KeysPending(_) => {
-            ErrorReason::KeysUnavailable.into()
+fn unverified(error: VerifyError, policy: &Policy) -> Verdict<'_> {
+    let (outcome, claim) = match error {
+        VerifyError::Rejected(Refusal { reason, claim }) => {
+            (DenyReason::Rejected(reason).into(), claim)
         }
+        VerifyError::KeysUnavailable | VerifyError::KeysPending(_) => {
+            (ErrorReason::KeysUnavailable.into(), None)
+        }
+    };
+    Verdict {
+        policy: Some(policy),
+        claim,
+        ..Verdict::without_policy(outcome)
     }
 }

@@ -1,12 +1,12 @@
 //! Tokens in cookies (RFC 6265).
 
+use super::ambiguity::{malformed, same};
 use super::decision::DenyReason;
 use super::lookalike::{SourceName, hidden_names};
 use super::request::RequestHeaders;
-use super::token::{malformed, same};
 
-/// The value of the cookie `name`. A browser may send two of one name (for two paths), and readers differ in which
-/// they take: they must be the same.
+/// Returns the value of the cookie `name`. A browser may send two cookies with the same name (for two paths),
+/// and applications differ in which one they read, so the values must be equal.
 pub(super) fn find<'r>(
     headers: &'r dyn RequestHeaders,
     name: &str,
@@ -25,8 +25,8 @@ pub(super) fn find<'r>(
     found
 }
 
-/// The `Cookie` header without the cookies called so, or so that a framework may read their names as these; `None` where
-/// nothing is taken away.
+/// Returns the `Cookie` header without the cookies that have one of these names, or a name that a framework
+/// may read as one of them. `None` if nothing is removed.
 pub(super) fn without(headers: &dyn RequestHeaders, names: &[&str]) -> Option<String> {
     let names: Vec<_> = names.iter().map(|n| SourceName::new(n)).collect();
     let (mut kept, mut taken) = (Vec::new(), false);
@@ -64,7 +64,7 @@ fn cookies(line: &[u8]) -> impl Iterator<Item = Cookie<'_>> {
 }
 
 impl<'r> Cookie<'r> {
-    /// Empty is none. Quotes around a value belong to neither (RFC 6265 §4.1.1).
+    /// An empty value counts as no value. Quotes around a value are not part of it (RFC 6265 §4.1.1).
     fn value(&self) -> Result<Option<&'r str>, DenyReason> {
         let unquoted = self
             .value
@@ -75,7 +75,7 @@ impl<'r> Cookie<'r> {
         Ok(Some(value).filter(|v| !v.is_empty()))
     }
 
-    /// Whether a framework may find a cookie of this name here that is not simply this one.
+    /// Returns whether a framework may find a cookie of this name in here, other than this cookie itself.
     fn holds_lookalike(&self, name: &SourceName<'_>) -> bool {
         name.resembles(self.name)
             || hidden_names(self.whole).any(|h| name.is(h) || name.resembles(h))

@@ -1,23 +1,38 @@
-//! The three outcomes, never mixed: allow, deny (the token's fault), error (ours).
+//! The three outcomes, which are never mixed: allow, deny (the token's fault), error (ours).
 //!
-//! Each reason is one variant of a closed set, which gives the metric label, the log field, the status and the body of
-//! the answer. The matches below name every variant, so that a new one cannot be forgotten anywhere.
+//! Each reason is one variant of a closed set, which determines the metric label, the log field, the status
+//! and the body of the answer. Every match below names all variants, so that the compiler finds each place
+//! where a new one has to be added.
 
 use std::sync::Arc;
 
-use crate::jwt::Rejection;
+use crate::jwt::{ClaimName, Rejection};
 
 use super::policy::Policy;
 
-/// What was decided about a request, and by which policy.
+/// The decision about a request, and the policy that it is based on.
 #[derive(Clone, Debug)]
 pub struct Verdict<'p> {
-    /// Allow, deny or error, and why.
+    /// Allow, deny or error, with the reason.
     pub outcome: Outcome,
-    /// The policy that applied; `None` where the request named one that does not exist.
+    /// The policy that applied; `None` if the request named one that does not exist.
     pub policy: Option<&'p Policy>,
-    /// The configured name of the issuer, where a token was verified.
+    /// The configured name of the issuer, if a token was verified.
     pub issuer: Option<Arc<str>>,
+    /// The claim that is missing or wrong, if that is why the token was refused.
+    pub claim: Option<ClaimName>,
+}
+
+impl Verdict<'_> {
+    /// A verdict without a policy and without a token.
+    pub const fn without_policy(outcome: Outcome) -> Self {
+        Self {
+            outcome,
+            policy: None,
+            issuer: None,
+            claim: None,
+        }
+    }
 }
 
 /// Allow, deny or error.
@@ -25,24 +40,25 @@ pub struct Verdict<'p> {
 pub enum Outcome {
     /// The request may pass.
     Allow(AllowReason),
-    /// The request is refused, through the fault of its token.
+    /// The request is refused, because of its token.
     Deny(DenyReason),
-    /// No decision could be reached, through our fault.
+    /// No decision was reached, because of an error of ours.
     Error(ErrorReason),
 }
 
 /// Why a request may pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AllowReason {
-    /// The token is good and not revoked.
+    /// The token is valid and not revoked.
     Ok,
-    /// The policy wants a token only if there is one, and there is none.
+    /// There is no token, and the policy does not require one.
     Anonymous,
-    /// The policy looks at no token.
+    /// The policy does not look at tokens.
     Public,
-    /// The token is good, and no revocation was known a while ago; the store gives no newer word (`serve_stale`).
+    /// The token is valid, and not revoked according to a stale view; the store does not answer
+    /// (`serve_stale`).
     Stale,
-    /// The token is good, and nobody knows whether it is revoked (`on_unavailable: allow`).
+    /// The token is valid, and nobody knows whether it is revoked (`on_unavailable: allow`).
     FailOpen,
 }
 
@@ -51,38 +67,38 @@ pub enum AllowReason {
 pub enum DenyReason {
     /// There is no token.
     NoToken,
-    /// There is more than one, and two readers could choose differently.
+    /// There is more than one token, and two readers could choose different ones.
     AmbiguousToken,
     /// The token does not verify.
     Rejected(Rejection),
-    /// An access token where a refresh token is wanted, or the other way round.
+    /// An access token where a refresh token is required, or vice versa.
     WrongTokenType,
     /// The token is revoked.
     Revoked,
-    /// It cannot be looked up whether the token is revoked: it lacks a claim of which an application's key is made.
+    /// The token cannot be looked up: it lacks a claim that the key of a lookup needs.
     Unidentified,
-    /// The path is spelled in a way that routes could be evaded with.
+    /// The path is spelled in a way that could evade routes.
     AmbiguousPath,
-    /// The method is spelled in a way that routes could be evaded with.
+    /// The method is spelled in a way that could evade routes.
     AmbiguousMethod,
 }
 
-/// Why no decision could be reached.
+/// Why no decision was reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorReason {
-    /// The revocation store gave no answer, and the policy is to refuse then.
+    /// The revocation store did not answer, and the policy refuses such requests.
     RevocationUnavailable,
-    /// The revocation store gave no answer, and the policy is to let the proxy decide.
+    /// The revocation store did not answer, and the policy lets the proxy decide.
     RevocationDelegated,
-    /// The keys of the token's issuer are not there.
+    /// The keys of the token's issuer are not available.
     KeysUnavailable,
     /// The request names a policy that is not configured.
     UnknownPolicy,
-    /// The proxy's request cannot be read, or carries no HTTP attributes.
+    /// The proxy's request cannot be read, or has no HTTP attributes.
     BadCheckRequest,
-    /// More checks at once than there is memory for.
+    /// There is no memory for this check, because of other checks in flight.
     Overloaded,
-    /// A defect of ours.
+    /// A bug in Revoxy.
     Internal,
 }
 
@@ -109,7 +125,7 @@ impl Outcome {
         Self::Error(ErrorReason::Internal),
     ];
 
-    /// Every outcome; its place here is its [`Outcome::index`].
+    /// All outcomes; the position of an outcome is its [`Outcome::index`].
     pub fn all() -> impl Iterator<Item = Self> {
         let rejected = Rejection::ALL
             .into_iter()
@@ -117,13 +133,13 @@ impl Outcome {
         Self::OTHERS.into_iter().chain(rejected)
     }
 
-    /// The place in [`Outcome::all`].
+    /// Returns the position in [`Outcome::all`].
     pub fn index(self) -> usize {
-        // The common outcome stands first; the list is short.
+        // The most frequent outcome comes first; the list is short.
         Self::all().position(|o| o == self).unwrap_or_default()
     }
 
-    /// `allow`, `deny` or `error`.
+    /// Returns `allow`, `deny` or `error`.
     pub const fn decision(self) -> &'static str {
         match self {
             Self::Allow(_) => "allow",
@@ -132,7 +148,7 @@ impl Outcome {
         }
     }
 
-    /// The reason's stable name.
+    /// Returns the stable name of the reason.
     pub const fn reason(self) -> &'static str {
         match self {
             Self::Allow(reason) => reason.as_str(),
@@ -168,7 +184,7 @@ impl DenyReason {
         }
     }
 
-    /// What is wrong, for the caller.
+    /// Returns a description of the problem, for the caller.
     pub fn description(self) -> String {
         match self {
             Self::NoToken => "no bearer token in the request".to_owned(),
@@ -222,5 +238,19 @@ mod tests {
         for (place, outcome) in Outcome::all().enumerate() {
             assert_eq!(outcome.index(), place);
         }
+    }
+
+    #[test]
+    fn no_outcome_is_missing_and_each_denial_says_something_of_its_own() {
+        let of = |decision: &str| Outcome::all().filter(|o| o.decision() == decision).count();
+        let counts = ["allow", "deny", "error"].map(of);
+        assert_eq!(counts, [5, 7 + Rejection::ALL.len(), 7]);
+        let described = |outcome| match outcome {
+            Outcome::Deny(reason) => Some(reason.description()),
+            Outcome::Allow(_) | Outcome::Error(_) => None,
+        };
+        let descriptions: HashSet<_> = Outcome::all().filter_map(described).collect();
+        assert_eq!(descriptions.len(), counts[1]);
+        assert!(descriptions.contains("the token has been revoked"));
     }
 }

@@ -1,37 +1,35 @@
-//! Names that a framework may take for the name of a token source.
+//! Lookalikes: names that a framework may take for the name of a token source.
 //!
-//! Frameworks do not agree on what the name of a parameter or cookie is. PHP reads `access.token` as `access_token`,
-//! ASP.NET compares without case, and so on. If Revoxy checked the token in `access_token` while the application read
-//! that in `access.token`, the check would be about the wrong token. So such a name makes the request ambiguous.
+//! Frameworks disagree about the name of a parameter or cookie. PHP reads `access.token` as `access_token`,
+//! ASP.NET ignores case, and so on. If Revoxy checked the token in `access_token` while the application read
+//! the one in `access.token`, the check would be about the wrong token. So such a name makes the request
+//! ambiguous.
 //!
-//! The rules were compared with PHP 8.2.36 (`$_GET`, `$_COOKIE`) and `http.cookies` of Python 3.11: of 11,293 requests with
-//! random names, none passed from which one of them read another token. The other rules are in the sources of
-//! Rack (`normalize_params`), qs for Node.js (`parseKeys`), ASP.NET Core (`QueryCollection`) and nginx (`$arg_`, `$cookie_`).
+//! The rules were compared with PHP 8.2.36 (`$_GET`, `$_COOKIE`) and `http.cookies` of Python 3.11: of 11,293
+//! requests with random names, none passed from which one of these read another token. The other rules come
+//! from the sources of Rack (`normalize_params`), qs for Node.js (`parseKeys`), ASP.NET Core
+//! (`QueryCollection`) and nginx (`$arg_`, `$cookie_`).
 
 use std::borrow::Cow;
 
-/// The name of a token source, to be compared with names in requests.
-pub(super) struct SourceName<'n> {
-    exact: &'n str,
-    plain: Vec<u8>,
-}
+/// The name of a token source, to be compared with the names in requests.
+pub(super) struct SourceName<'n>(&'n str);
 
 impl<'n> SourceName<'n> {
-    /// The name as it is configured.
+    /// Wraps the name as configured.
     pub fn new(exact: &'n str) -> Self {
-        let plain = plain(&exact.to_ascii_lowercase()).collect();
-        Self { exact, plain }
+        Self(exact)
     }
 
-    /// Whether `found`, as it stands in the request, is this name to every reader.
+    /// Returns whether every reader takes `found`, as spelled in the request, for this name.
     pub fn is(&self, found: &[u8]) -> bool {
-        self.exact.as_bytes() == found
+        self.0.as_bytes() == found
     }
 
-    /// Whether `found` is another name that some framework reads as this one.
+    /// Returns whether `found` is another name that some framework reads as this one.
     pub fn resembles(&self, found: &[u8]) -> bool {
-        // No reading is longer than the name that is read.
-        found.len() >= self.exact.len() && !self.is(found) && self.may_be_read_from(found)
+        // No reader makes a name longer than it is.
+        found.len() >= self.0.len() && !self.is(found) && self.may_be_read_from(found)
     }
 
     fn may_be_read_from(&self, found: &[u8]) -> bool {
@@ -39,15 +37,17 @@ impl<'n> SourceName<'n> {
         let before_nul = found.split('\0').next().unwrap_or_default();
         [found.as_str(), before_nul]
             .into_iter()
-            // PHP ignores blanks before a name and keeps those behind it; most others trim both or none.
+            // PHP ignores white space before a name and keeps it after the name; most others trim both or
+            // neither.
             .flat_map(|n| [n.trim_start_matches(blank), n.trim_matches(blank)])
             .flat_map(|n| [n, outside_brackets(n)])
-            .any(|n| plain(n).eq(self.plain.iter().copied()))
+            .any(|n| plain(n).eq(plain(self.0).map(|b| b.to_ascii_lowercase())))
     }
 }
 
-/// The names within a cookie, besides its own, that a reader may take for those of other cookies. Python's `http.cookies`
-/// ends a value at a blank, readers of RFC 2965 and nginx at a comma, and quotes are read in more than one way.
+/// Returns the names inside a cookie, other than its own, that a reader may take for names of other cookies.
+/// Python's `http.cookies` ends a value at a space, readers of RFC 2965 and nginx at a comma, and readers
+/// differ in how they treat quotes.
 pub(super) fn hidden_names(cookie: &[u8]) -> impl Iterator<Item = &[u8]> {
     let separates = |b: &u8| *b <= b' ' || *b >= 0x7f || matches!(*b, b',' | b'"');
     let equals = cookie.iter().enumerate().filter(|(_, b)| **b == b'=');
@@ -60,8 +60,8 @@ pub(super) fn hidden_names(cookie: &[u8]) -> impl Iterator<Item = &[u8]> {
     })
 }
 
-/// In lower case. What is not ASCII is left out, unless it is a letter of ASCII in another case: some readers trim it
-/// (U+00A0), others drop it where it is not UTF-8.
+/// Returns the name in lower case, without characters that are not ASCII, unless they are case variants of
+/// ASCII letters: some readers trim such characters (U+00A0), others drop them if they are not valid UTF-8.
 fn letters(name: &[u8]) -> String {
     let text = String::from_utf8_lossy(name);
     if text.is_ascii() {
@@ -74,7 +74,7 @@ fn letters(name: &[u8]) -> String {
         .collect()
 }
 
-/// PHP turns these into `_`, because its variables cannot have them in their names.
+/// Replaces the characters that PHP turns into `_`, because its variable names cannot contain them.
 fn plain(name: &str) -> impl Iterator<Item = u8> {
     name.bytes().map(|b| match b {
         b' ' | b'.' | b'[' => b'_',
@@ -86,13 +86,13 @@ fn blank(c: char) -> bool {
     c.is_ascii_whitespace() || c.is_ascii_control()
 }
 
-/// `a` of `a[]` and `a[b]`, which are lists and objects to PHP, Rack and qs, and of `[a]`.
+/// Returns `a` for `a[]` and `a[b]`, which are lists and objects to PHP, Rack and qs, and for `[a]`.
 fn outside_brackets(name: &str) -> &str {
     let name = name.trim_start_matches(['[', ']']);
     name.split(['[', ']']).next().unwrap_or_default()
 }
 
-/// With `%xx`, `%uxxxx` (ASP.NET) and `+` replaced. What is no escape stays.
+/// Replaces `%xx`, `%uxxxx` (ASP.NET) and `+`. Anything that is not an escape sequence is kept.
 fn unescaped(text: &[u8]) -> Cow<'_, [u8]> {
     if !text.iter().any(|b| matches!(b, b'%' | b'+')) {
         return Cow::Borrowed(text);
@@ -116,7 +116,7 @@ fn unescaped(text: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
-/// What stands for the escape behind a `%`, and how long it is.
+/// Decodes the escape sequence after a `%`. Returns the bytes that it stands for, and its length.
 fn escape(after: &[u8]) -> Option<(Vec<u8>, usize)> {
     let number = |from: usize, to: usize| {
         let digits = after.get(from..to)?;

@@ -1,13 +1,15 @@
-//! The decision: from a request to allow, deny or error. No network protocol, no store, no HTTP.
+//! The decision: from a request to allow, deny or error. Independent of network protocols, stores and HTTP.
 //!
-//! [`Authorizer::decide`] is plain synchronous code over borrowed data. It answers with a [`Verdict`], or says that the
-//! store must be asked first; only then does [`Authorizer::authorize`] await anything. Every front door translates to
-//! an [`AuthzRequest`] and from a [`Verdict`].
+//! [`Authorizer::decide`] is plain synchronous code over borrowed data. It returns a [`Verdict`], or that the
+//! store must be queried first; only then does [`Authorizer::authorize`] await anything. Every front end
+//! translates its messages to an [`AuthzRequest`], and the [`Verdict`] back.
 
+mod ambiguity;
 mod authorizer;
 mod cookie;
 mod decision;
 mod lookalike;
+mod policies;
 mod policy;
 mod query;
 mod request;
@@ -18,7 +20,8 @@ mod token;
 
 pub use authorizer::{Authorizer, Step};
 pub use decision::{AllowReason, DenyReason, ErrorReason, Outcome, Verdict};
-pub use policy::{DEFAULT_POLICY, OnUnavailable, Policies, Policy, TokenDemand, TypeDemand};
+pub use policies::{DEFAULT_POLICY, Policies};
+pub use policy::{OnUnavailable, Policy, TokenDemand, TypeDemand};
 pub use request::{AuthzRequest, ProxyClaims, RequestHeaders};
 pub use route::{PathMatch, Route};
 pub use token::{Stripped, TokenPlace, TokenSource};

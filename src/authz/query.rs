@@ -1,13 +1,14 @@
 //! Tokens in the query (RFC 6750 §2.3).
 
+use super::ambiguity::{malformed, same};
 use super::decision::DenyReason;
 use super::lookalike::SourceName;
-use super::token::{malformed, same};
 
-/// The value of the parameter `name` in the query of `path`.
+/// Returns the value of the parameter `name` in the query of `path`.
 ///
-/// No character of a token needs to be escaped, nor one of a sensible name: where one is, the application may find
-/// a token that a proxy, which compares names as they stand, does not find and cannot take away.
+/// Neither a token nor a sensible name contains a character that has to be escaped. An escaped one is
+/// refused: the application may find a token that a proxy does not find, and cannot remove, because it
+/// compares names as spelled.
 pub(super) fn find<'r>(path: &'r str, name: &str) -> Result<Option<&'r str>, DenyReason> {
     let (name, mut found) = (SourceName::new(name), None);
     for pair in pairs(path) {
@@ -28,7 +29,7 @@ pub(super) fn find<'r>(path: &'r str, name: &str) -> Result<Option<&'r str>, Den
     Ok(found)
 }
 
-/// The names in the query of `path`, other than `name`, that a framework may read as `name`.
+/// Returns the names in the query of `path`, other than `name`, that a framework may read as `name`.
 pub(super) fn lookalikes<'r>(path: &'r str, name: &'r str) -> impl Iterator<Item = &'r str> {
     let name = SourceName::new(name);
     pairs(path)
@@ -39,7 +40,7 @@ pub(super) fn lookalikes<'r>(path: &'r str, name: &'r str) -> impl Iterator<Item
 struct Pair<'r> {
     name: &'r str,
     value: &'r str,
-    /// A `;` ends the value for some readers only.
+    /// Whether a `;` follows, which ends the value for some readers only.
     goes_on: bool,
 }
 

@@ -1,10 +1,10 @@
-//! A request as the decision sees it, borrowed from whatever the front door received.
+//! A request as the decision sees it, borrowed from whatever the front end has received.
 
 use serde_json::{Map, Value};
 
-/// What is asked about.
+/// The request to decide about.
 pub struct AuthzRequest<'r> {
-    /// The policy that the proxy names for the route, if it does.
+    /// The policy that the proxy names for the route, if any.
     pub policy: Option<&'r str>,
     /// The method, as in the request line.
     pub method: &'r str,
@@ -14,20 +14,20 @@ pub struct AuthzRequest<'r> {
     pub path: &'r str,
     /// The headers.
     pub headers: &'r dyn RequestHeaders,
-    /// Claims that the proxy says it has verified, where it can hand over such.
+    /// Claims that the proxy says it has verified, if the front end supports that.
     pub proxy: Option<&'r dyn ProxyClaims>,
 }
 
-/// Claims that the proxy says it has verified. They are looked at only for issuers that are configured so.
+/// Claims that the proxy says it has verified. They are only used for issuers that are configured so.
 pub trait ProxyClaims: Sync {
-    /// The claims under this key.
+    /// Returns the claims under this key.
     fn payload(&self, key: &str) -> Option<Map<String, Value>>;
 }
 
-/// The headers of a request, however the front door holds them.
+/// The headers of a request, however the front end stores them.
 pub trait RequestHeaders: Sync {
     /// Calls `visit` with every value of the header `name` (in lower case), in order.
     ///
-    /// A proxy may have joined repeated headers to one value with commas before they came here.
+    /// A proxy may have joined repeated headers with commas.
     fn visit<'h>(&'h self, name: &str, visit: &mut dyn FnMut(&'h [u8]));
 }

@@ -1,19 +1,19 @@
-//! Routes: which policy applies where the proxy cannot name one (Istio's CUSTOM provider cannot).
+//! Routes: which policy applies if the proxy cannot name one (Istio's CUSTOM provider cannot).
 
-/// A rule that chooses a policy. Rules are tried in order, the first that matches wins.
+/// A rule that selects a policy. Rules are tried in order; the first match wins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
-    /// The host, without port and trailing dot, in lower case; any where there is none.
+    /// The host, without port and trailing dot, in lower case; `None` matches any host.
     pub host: Option<String>,
-    /// The methods; any where there are none.
+    /// The methods; empty matches any method.
     pub methods: Vec<String>,
-    /// The path; any where there is none.
+    /// The path; `None` matches any path.
     pub path: Option<PathMatch>,
     /// The index of the policy.
     pub policy: usize,
 }
 
-/// How a path is compared. Both compare the path without its query.
+/// How a path is compared. Both variants ignore the query.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PathMatch {
     /// The whole path.
@@ -23,17 +23,16 @@ pub enum PathMatch {
 }
 
 impl Route {
-    /// `path` is in normal form.
+    /// Returns whether the request matches. `host` is a [name](name_of), and `path` is in normal form.
     pub(super) fn matches(&self, method: &str, host: &str, path: &str) -> bool {
-        let host_matches = |h: &String| h.eq_ignore_ascii_case(name_of(host));
+        let host_matches = |h: &String| h.eq_ignore_ascii_case(host);
         self.host.as_ref().is_none_or(host_matches)
             && (self.methods.is_empty() || self.methods.iter().any(|m| m == method))
             && self.path.as_ref().is_none_or(|p| p.matches(path))
     }
-}
 
-impl Route {
-    /// Whether a request may match this route that would match `strict` if paths were compared without case.
+    /// Returns whether some request that matches this route would match `strict` if paths were compared
+    /// without case.
     pub(super) fn overlaps_but_for_case(&self, strict: &Self) -> bool {
         let path = match (&self.path, &strict.path) {
             (None, _) => true,
@@ -46,7 +45,7 @@ impl Route {
         path && host && (any || self.methods.iter().any(|m| strict.methods.contains(m)))
     }
 
-    /// Whether its path could be spelled with other case.
+    /// Returns whether its path could be spelled in another case.
     pub(super) fn has_letters_in_path(&self) -> bool {
         let path = self.path.as_ref().map(PathMatch::text);
         path.is_some_and(|path| path.bytes().any(|b| b.is_ascii_alphabetic()))
@@ -77,9 +76,9 @@ impl PathMatch {
     }
 }
 
-/// Without port, and without the dot that a fully qualified name may end with (RFC 1034 §3.1): `shop.example.` is the
-/// same host as `shop.example`, to applications too.
-fn name_of(host: &str) -> &str {
+/// Removes the port, and the dot that a fully qualified name may end with (RFC 1034 §3.1): `shop.example.` is
+/// the same host as `shop.example`, to applications too.
+pub(super) fn name_of(host: &str) -> &str {
     let name = match host.rsplit_once(':') {
         Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => host,
@@ -87,11 +86,11 @@ fn name_of(host: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
-/// The path without its query, or `None` if it is spelled so that a proxy, we and the application could each
-/// understand another path: a rule for `/admin` must not be evaded by `//admin` or `/%61dmin`.
+/// Returns the path without its query, or `None` if it is spelled such that a proxy, we and the application
+/// could each see a different path: `//admin` or `/%61dmin` must not evade a rule for `/admin`.
 ///
-/// Envoy brings paths to normal form where `normalize_path`, `merge_slashes` and
-/// `path_with_escaped_slashes_action` are set; what still is not in normal form has passed a proxy that does not.
+/// Envoy normalizes paths if `normalize_path`, `merge_slashes` and `path_with_escaped_slashes_action` are
+/// set; a path that is not in normal form has passed a proxy that does not.
 pub(super) fn normal_path(path_and_query: &str) -> Option<&str> {
     let path = path_and_query.split('?').next().unwrap_or_default();
     let rooted = path.starts_with('/') || path == "*";
@@ -106,7 +105,8 @@ pub(super) fn normal_path(path_and_query: &str) -> Option<&str> {
     for (at, _) in escapes {
         let digits = path.get(at + 1..at + 3)?;
         let byte = u8::from_str_radix(digits, 16).ok()?;
-        // An escape that stands for itself, for a separator or for a control character has a twin that says the same.
+        // An escape sequence for a character that needs none, for a separator or for a control character has
+        // another spelling with the same meaning.
         let twin = byte.is_ascii_alphanumeric()
             || b"-._~/\\;%".contains(&byte)
             || byte < b' '
@@ -185,7 +185,7 @@ mod tests {
             "shop.example.",
             "shop.example.:80",
         ] {
-            assert!(route.matches("GET", host, "/"), "{host}");
+            assert!(route.matches("GET", name_of(host), "/"), "{host}");
         }
         assert!(!route.matches("POST", "shop.example", "/"));
         assert!(!route.matches("GET", "other.example", "/"));

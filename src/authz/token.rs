@@ -1,34 +1,35 @@
-//! Where the token stands in a request.
+//! Finds the token in a request.
 //!
-//! Anything that two readers could understand differently is refused, never resolved by a rule of ours: what we
-//! checked must be what the application will read.
+//! Whatever two readers could interpret differently is refused, never resolved by a rule of ours: the token
+//! that we check must be the one that the application reads.
 
+use super::ambiguity::{malformed, same};
 use super::decision::DenyReason;
 use super::request::{AuthzRequest, RequestHeaders};
 use super::{cookie, query};
 
-/// A place in a request where a token may stand.
+/// A place in a request that may contain a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TokenSource {
-    /// Where.
+    /// The place.
     pub place: TokenPlace,
-    /// Whether what stands there is taken away before the request goes on.
+    /// Whether to remove the token before the request is forwarded.
     pub strip: bool,
 }
 
-/// Where a token may stand.
+/// The kind of place that may contain a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TokenPlace {
-    /// In a header, after a scheme if there is one (RFC 9110 §11.4).
+    /// A header, after a scheme if there is one (RFC 9110 §11.4).
     Header {
-        /// In lower case.
+        /// The name, in lower case.
         name: String,
-        /// Compared without case (RFC 9110 §11.1).
+        /// The scheme, compared without case (RFC 9110 §11.1).
         scheme: Option<String>,
     },
-    /// In a cookie (RFC 6265).
+    /// A cookie (RFC 6265).
     Cookie(String),
-    /// In a parameter of the query (RFC 6750 §2.3).
+    /// A parameter of the query (RFC 6750 §2.3).
     Query(String),
 }
 
@@ -53,7 +54,7 @@ impl TokenSource {
     }
 }
 
-/// The one token of a request, if there is one, wherever it stands. Two that differ are one too many.
+/// Returns the token of a request, if there is one in any of the places. Two different tokens are ambiguous.
 pub(super) fn extract<'r>(
     sources: &[TokenSource],
     request: &AuthzRequest<'r>,
@@ -65,25 +66,14 @@ pub(super) fn extract<'r>(
     Ok(token)
 }
 
-/// Either of two, if they do not differ.
-pub(super) fn same<'r>(
-    one: Option<&'r str>,
-    other: Option<&'r str>,
-) -> Result<Option<&'r str>, DenyReason> {
-    match (one, other) {
-        (Some(one), Some(other)) if one != other => Err(DenyReason::AmbiguousToken),
-        _ => Ok(one.or(other)),
-    }
-}
-
-/// What must be taken away before the request goes on, so that its token goes no further.
+/// What to remove before the request is forwarded, so that its token goes no further.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stripped {
-    /// Headers.
+    /// The headers to remove.
     pub headers: Vec<String>,
-    /// Parameters of the query.
+    /// The parameters to remove from the query.
     pub query: Vec<String>,
-    /// The `Cookie` header that remains; empty where none does.
+    /// The `Cookie` header that remains; empty if no cookie remains.
     pub cookie: Option<String>,
 }
 
@@ -93,7 +83,7 @@ impl Stripped {
         let mut cookies = Vec::new();
         for source in sources.iter().filter(|s| s.strip) {
             match &source.place {
-                // Another scheme's credentials are none of ours.
+                // Credentials of another scheme are not ours to remove.
                 TokenPlace::Header { name, scheme } => {
                     let ours = header(request.headers, name, scheme.as_deref());
                     if !matches!(ours, Ok(None)) {
@@ -108,12 +98,15 @@ impl Stripped {
                 }
             }
         }
-        stripped.cookie = cookie::without(request.headers, &cookies);
+        if !cookies.is_empty() {
+            stripped.cookie = cookie::without(request.headers, &cookies);
+        }
         stripped
     }
 }
 
-/// Envoy joins repeated headers with a comma, and no token contains one (RFC 7515 §7.1).
+/// Returns the token in a header. Envoy joins repeated headers with a comma, and no token contains one (RFC
+/// 7515 §7.1).
 fn header<'r>(
     headers: &'r dyn RequestHeaders,
     name: &str,
@@ -128,7 +121,8 @@ fn header<'r>(
     if count > 1 || value.contains(&b',') {
         return Err(DenyReason::AmbiguousToken);
     }
-    // What is not ASCII is neither a scheme nor a token; `from_utf8` suffices because a token is read strictly later.
+    // A value that is not ASCII is neither a scheme nor a token; `from_utf8` suffices because the token
+    // itself is parsed strictly later.
     let value = str::from_utf8(value).map_err(|_| malformed())?;
     let mut words = value.split([' ', '\t']).filter(|w| !w.is_empty());
     if let Some(scheme) = scheme {
@@ -145,15 +139,12 @@ fn header<'r>(
     }
 }
 
-/// Whether some reader finds `scheme` in the first word of a header, although it is not all of it: those that split at
-/// Unicode's blanks (U+00A0, U+0085), or wherever a scheme cannot go on (RFC 9110 §5.6.2).
+/// Returns whether some reader finds `scheme` in the first word of a header although it is not the whole
+/// word: readers that split at Unicode white space (U+00A0, U+0085), or at any character that cannot be part
+/// of a scheme (RFC 9110 §5.6.2).
 fn may_be_read_as(first: &str, scheme: &str) -> bool {
     let goes_on = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     let name = first.split(|c| !goes_on(c)).next().unwrap_or_default();
     let strange = first.chars().any(|c| !c.is_ascii_graphic());
     strange || name.eq_ignore_ascii_case(scheme)
-}
-
-pub(super) fn malformed() -> DenyReason {
-    DenyReason::Rejected(crate::jwt::Rejection::Malformed)
 }

@@ -1,66 +1,83 @@
-//! Time as the rooms see it: an injectable wall [`Clock`] with a millisecond [`Timestamp`], and the [`Moment`] for ages.
+//! Time: an injectable wall [`Clock`] with a millisecond [`Timestamp`], the [`Moment`] for measuring ages,
+//! and [`OncePerMinute`] for the log.
 //!
-//! Expiry, `nbf`, `iat` and cutoffs are judged against the clock that a caller passes in, so that a test
-//! can set the time instead of waiting for it.
+//! Expiry, `nbf`, `iat` and cutoffs are judged by the clock that a caller passes in, so that a test can set
+//! the time instead of waiting for it.
 
 mod moment;
+mod seldom;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use moment::Moment;
+pub use seldom::OncePerMinute;
 
 /// Milliseconds since the Unix epoch, UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// A point in time that no entry outlives: for revocations without an expiry.
+    /// A time that no entry outlives, for revocations without an expiry.
     pub const NEVER: Self = Self(i64::MAX);
 
-    /// From milliseconds since the Unix epoch.
+    /// Makes a timestamp from milliseconds since the Unix epoch.
     pub const fn from_millis(millis: i64) -> Self {
         Self(millis)
     }
 
-    /// From whole seconds since the Unix epoch; out-of-range values saturate.
+    /// Makes a timestamp from whole seconds since the Unix epoch; out-of-range values saturate.
     pub const fn from_secs(secs: i64) -> Self {
         Self(secs.saturating_mul(1000))
     }
 
-    /// Milliseconds since the Unix epoch.
+    /// Returns the milliseconds since the Unix epoch.
     pub const fn millis(self) -> i64 {
         self.0
     }
 
-    /// Whole seconds since the Unix epoch, rounded down.
+    /// Returns the whole seconds since the Unix epoch, rounded down.
     pub const fn secs(self) -> i64 {
         self.0.div_euclid(1000)
     }
 
-    /// This instant moved into the future; saturates.
+    /// Returns a later time; saturates.
     pub fn plus(self, by: Duration) -> Self {
         Self(self.0.saturating_add(clamp_millis(by)))
     }
 
-    /// This instant moved into the past; saturates.
+    /// Returns an earlier time; saturates.
     pub fn minus(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(clamp_millis(by)))
     }
 
-    /// How much later this instant is than `earlier`; zero if it is not later.
+    /// Formats the time in UTC, to the second, as in RFC 3339 §5.6. A time after its last year, 9999, is
+    /// shown as having no end.
+    pub fn rfc3339(self) -> String {
+        match u64::try_from(self.secs()) {
+            Ok(secs) if secs > LAST_SECOND_OF_9999 => "for ever".to_owned(),
+            secs => {
+                let since_epoch = Duration::from_secs(secs.unwrap_or(0));
+                humantime::format_rfc3339_seconds(UNIX_EPOCH + since_epoch).to_string()
+            }
+        }
+    }
+
+    /// Returns how much later this time is than `earlier`; zero if it is not later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 }
 
+const LAST_SECOND_OF_9999: u64 = 253_402_300_799;
+
 fn clamp_millis(by: Duration) -> i64 {
     i64::try_from(by.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Tells the wall-clock time.
+/// A source of the wall-clock time.
 pub trait Clock: Send + Sync + 'static {
-    /// The time now.
+    /// Returns the current time.
     fn now(&self) -> Timestamp;
 }
 
@@ -77,22 +94,22 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is set: for tests and for judging a token at a given time.
+/// A clock that stands still until it is set: for tests, and for judging a token at a given time.
 #[derive(Debug)]
 pub struct ManualClock(AtomicI64);
 
 impl ManualClock {
-    /// A clock that stands at `now`.
+    /// Makes a clock that is set to `now`.
     pub fn at(now: Timestamp) -> Self {
         Self(AtomicI64::new(now.0))
     }
 
-    /// Moves the clock to `now`.
+    /// Sets the clock to `now`.
     pub fn set(&self, now: Timestamp) {
         self.0.store(now.0, Ordering::SeqCst);
     }
 
-    /// Moves the clock forward.
+    /// Advances the clock.
     pub fn advance(&self, by: Duration) {
         self.0.fetch_add(clamp_millis(by), Ordering::SeqCst);
     }

@@ -1,23 +1,25 @@
-//! A point on a clock that nobody sets and that runs on while the machine is suspended.
+//! A point in time on a clock that nobody can set and that keeps running while the machine is suspended.
 
 use std::ops::{Add, AddAssign, Sub};
 use std::time::Duration;
 
 /// Nanoseconds of `CLOCK_BOOTTIME`.
 ///
-/// [`std::time::Instant`] is `CLOCK_MONOTONIC` on Linux, which stands still while the machine is suspended (`clock_gettime(2)`).
-/// A view would then look young that has missed everything since. Signals and a frozen cgroup stop neither clock.
+/// [`std::time::Instant`] is `CLOCK_MONOTONIC` on Linux, which stands still while the machine is suspended
+/// (`clock_gettime(2)`). A view would then look fresh although it has missed everything since. Neither
+/// signals nor a frozen cgroup stop these clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(u64);
 
 impl Moment {
-    /// The moment now.
+    /// Returns the current moment.
     pub fn now() -> Self {
         #[cfg(feature = "simulation")]
         if let Some(now) = crate::simulation::now() {
             return Self(clamp(now));
         }
-        // `CLOCK_BOOTTIME` is Linux's; elsewhere the monotonic clock counts time asleep, or there is nothing better.
+        // `CLOCK_BOOTTIME` exists only on Linux. Elsewhere, the monotonic clock counts the time asleep, or
+        // there is nothing better.
         #[cfg(target_os = "linux")]
         let clock = rustix::time::ClockId::Boottime;
         #[cfg(not(target_os = "linux"))]
@@ -28,7 +30,7 @@ impl Moment {
         Self(secs.saturating_mul(1_000_000_000).saturating_add(nanos))
     }
 
-    /// From nanoseconds, as [`Moment::nanos`] gave them.
+    /// Makes a moment from the nanoseconds that [`Moment::nanos`] has returned.
     pub(crate) const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
@@ -37,12 +39,12 @@ impl Moment {
         self.0
     }
 
-    /// How long ago this was.
+    /// Returns how long ago this moment was.
     pub fn elapsed(self) -> Duration {
         Self::now().since(self)
     }
 
-    /// How much later this is than `earlier`; zero if it is not later.
+    /// Returns how much later this moment is than `earlier`; zero if it is not later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
@@ -55,7 +57,7 @@ fn clamp(by: Duration) -> u64 {
 impl Add<Duration> for Moment {
     type Output = Self;
 
-    /// Saturates.
+    /// Saturates on overflow.
     fn add(self, by: Duration) -> Self {
         Self(self.0.saturating_add(clamp(by)))
     }
@@ -70,7 +72,7 @@ impl AddAssign<Duration> for Moment {
 impl Sub<Duration> for Moment {
     type Output = Self;
 
-    /// Saturates.
+    /// Saturates at zero.
     fn sub(self, by: Duration) -> Self {
         Self(self.0.saturating_sub(clamp(by)))
     }

@@ -1,4 +1,5 @@
-//! A YAML document that knows where each of its values comes from: a line of the file or an environment variable.
+//! A YAML document that knows the source of each of its values: a line of the file or an environment
+//! variable.
 
 use std::collections::HashMap;
 
@@ -7,23 +8,23 @@ use serde_json::{Map, Value};
 
 use super::problem::{Problem, Problems};
 use super::raw::RawConfig;
-use super::words;
+use super::variables::ENV_PREFIX;
+use super::words::plain;
+use super::{variables, words};
 
-/// What the names of overriding environment variables begin with. The double underscore keeps them apart from
-/// those that Kubernetes makes for a Service called `revoxy` (`REVOXY_SERVICE_HOST`, `REVOXY_PORT`).
-pub const ENV_PREFIX: &str = "REVOXY__";
-
-/// A tree of values and their places.
+/// A tree of values and their sources.
 #[derive(Clone, Debug)]
 pub struct Document {
     name: String,
     root: Value,
-    /// By path: `issuers.0.name`.
+    /// The source of each value by its path: `issuers.0.name`.
     places: HashMap<String, String>,
+    /// Warnings about environment variables that look as if they override a value, but do not.
+    stray: Vec<Problem>,
 }
 
 impl Document {
-    /// Parses `text` and lays the environment over it.
+    /// Parses `text`, and applies the overrides in the environment.
     pub fn parse(
         name: &str,
         text: &str,
@@ -33,6 +34,7 @@ impl Document {
             name: name.to_owned(),
             root: Value::Object(Map::new()),
             places: HashMap::new(),
+            stray: Vec::new(),
         };
         let mut problems = Problems::default();
         match MarkedYamlOwned::load_from_str(text) {
@@ -59,22 +61,27 @@ impl Document {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let mut variables: Vec<_> = environment
+        let (mut overriding, others): (Vec<_>, Vec<_>) = environment
             .into_iter()
-            .filter(|(variable, _)| variable.starts_with(ENV_PREFIX))
-            .collect();
-        variables.sort();
-        for (variable, text) in variables {
+            .partition(|(variable, _)| variable.starts_with(ENV_PREFIX));
+        document.stray = variables::warnings(others.iter().map(|(variable, _)| variable.as_str()));
+        overriding.sort();
+        for (variable, text) in overriding {
             document.overlay(&variable, &text, &mut problems);
         }
         if problems.is_empty() {
             Ok(document)
         } else {
-            Err(problems)
+            Err(problems.with_warnings(&document.stray))
         }
     }
 
-    /// A problem with the value at `path`, or with the nearest that is there.
+    /// Returns warnings about environment variables that look as if they override a value, but do not.
+    pub(super) fn stray_variables(&self) -> &[Problem] {
+        &self.stray
+    }
+
+    /// Makes a problem with the value at `path`, or with its nearest existing ancestor.
     pub fn problem(&self, path: &str, message: impl Into<String>) -> Problem {
         let mut at = path;
         let place = loop {
@@ -93,8 +100,9 @@ impl Document {
         }
     }
 
-    /// Turns the tree into plain data. Unknown keys and values of a wrong type are reported, each with its place, and
-    /// left out of the data. Returns the paths of the wrong values, too: what is said of them later is a consequence.
+    /// Turns the tree into plain data. Unknown keys and values of a wrong type are reported, each with its
+    /// place, and left out. Also returns the paths of the wrong values: further problems with these are
+    /// consequences.
     pub(super) fn decode(&self, problems: &mut Problems) -> (RawConfig, Vec<String>) {
         let (mut root, mut spoiled) = (self.root.clone(), Vec::new());
         loop {
@@ -105,15 +113,15 @@ impl Document {
             let error: serde_json::Error = match decoded {
                 Ok(raw) => {
                     for path in unknown {
-                        let path = plain(&path);
-                        problems.push(self.problem(&path, words::unknown_key(&path)));
+                        problems.push(self.unknown_key(&plain(&path)));
                     }
                     return (raw, spoiled);
                 }
                 Err(error) => error,
             };
             let path = plain(&track.path().to_string());
-            // What is wrong with a value only because a part of it has been taken out has been said.
+            // A problem with a value that is only wrong because a part of it was removed has been reported
+            // already.
             let follows = |part: &String| {
                 part.strip_prefix(&path)
                     .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
@@ -123,12 +131,23 @@ impl Document {
                 let message = words::wrong_value(&error.to_string(), value);
                 problems.push(self.problem(&path, message));
             }
-            // Without the offending value the rest can be looked at too.
+            // Without the offending value, the rest can be examined, too.
             let removed = remove(&mut root, &path);
             spoiled.push(path);
             if !removed {
                 return (RawConfig::default(), vec![String::new()]);
             }
+        }
+    }
+
+    fn unknown_key(&self, path: &str) -> Problem {
+        let problem = self.problem(path, words::unknown_key(path));
+        match variables::meant_by(&problem.place) {
+            Some(name) => Problem {
+                message: format!("unknown key; did you mean {name}?"),
+                ..problem
+            },
+            None => problem,
         }
     }
 
@@ -173,14 +192,19 @@ impl Document {
         let path = variable[ENV_PREFIX.len()..]
             .to_ascii_lowercase()
             .replace("__", ".");
-        // YAML, so that numbers, lists and null can be given; what is not YAML is meant as it stands.
+        // Parsed as YAML, so that numbers, lists and null can be given. Text that is not YAML is taken
+        // literally.
         let parsed = MarkedYamlOwned::load_from_str(text).ok();
         let value = match parsed.as_deref() {
             Some([node]) => Self::convert(&mut self.clone(), node, "", &mut Problems::default()),
             _ => Value::String(text.to_owned()),
         };
-        let mut at = &mut self.root;
+        let (mut at, mut made) = (&mut self.root, String::new());
         for step in path.split('.') {
+            made = join(&made, step);
+            // Parents that did not exist come from this variable.
+            let place = self.places.entry(made.clone());
+            place.or_insert_with(|| variable.to_owned());
             let next = match at {
                 Value::Array(items) => step.parse().ok().and_then(|i: usize| items.get_mut(i)),
                 Value::Object(map) => Some(map.entry(step).or_insert(Value::Null)),
@@ -233,17 +257,8 @@ fn join(path: &str, step: &str) -> String {
     }
 }
 
-/// `issuers[0].name` and `issuers.0.?.name` as `issuers.0.name`: the spellings of two crates as one.
-fn plain(path: &str) -> String {
-    let path = path.replace('[', ".").replace([']', '?'], "");
-    path.split('.')
-        .filter(|s| !s.is_empty())
-        .collect::<Vec<_>>()
-        .join(".")
-}
-
-/// Takes out the value at `path`. In a list it leaves a gap, so that the places of the items behind it stay right; where
-/// the list cannot have gaps, the path comes again, and then the list goes as a whole.
+/// Removes the value at `path`. In a list, it leaves a gap, so that the indices of later items remain valid.
+/// If the list cannot have gaps, this is called for the same path again, and then the whole list is removed.
 fn remove(root: &mut Value, path: &str) -> bool {
     let (parent, last) = path.rsplit_once('.').unwrap_or(("", path));
     let pointer = match parent {

@@ -1,4 +1,4 @@
-//! What an issuer's tokens may say otherwise than usual: `iss`, `exp`, and who they belong to.
+//! Settings for issuers whose tokens have unusual claims: `iss`, `exp`, and the identifiers of their owners.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use crate::jwt::{ClaimPath, IdentifierRules, IssPattern, MissingExp, TokenForm};
 use super::raw::RawIssuer;
 use super::raw_claims::OneOrMany;
 
-/// A hundred years: what lives longer never ends.
+/// A hundred years. A longer life counts as unlimited.
 const LONGEST_LIFE: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
 /// A mistake: the key, relative to the issuer, and what is wrong.
 pub(super) type Mistake = (&'static str, String);
 
-/// The patterns of `iss`.
+/// Reads the patterns of `iss`.
 pub(super) fn patterns(raw: &RawIssuer, mistakes: &mut Vec<Mistake>) -> Vec<IssPattern> {
     let mut patterns = Vec::new();
     if raw
@@ -35,7 +35,7 @@ pub(super) fn patterns(raw: &RawIssuer, mistakes: &mut Vec<Mistake>) -> Vec<IssP
     patterns
 }
 
-/// Whether tokens without `exp` are taken, and when they end.
+/// Reads whether tokens without `exp` are accepted, and when they end.
 pub(super) fn missing_exp(raw: &RawIssuer, mistakes: &mut Vec<Mistake>) -> Option<MissingExp> {
     let life = raw.max_lifetime.map(|span| span.0);
     if life.is_some() && !raw.allow_missing_exp {
@@ -53,7 +53,7 @@ pub(super) fn missing_exp(raw: &RawIssuer, mistakes: &mut Vec<Mistake>) -> Optio
     raw.allow_missing_exp.then_some(missing)
 }
 
-/// In which claims it stands who a token belongs to.
+/// Reads which claims contain the identifiers.
 pub(super) fn identifiers(raw: &RawIssuer, mistakes: &mut Vec<Mistake>) -> IdentifierRules {
     let default = IdentifierRules::default();
     let mut claims = |key, given: &Option<OneOrMany<ClaimPath>>, default| match given {

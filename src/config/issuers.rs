@@ -13,21 +13,21 @@ use super::keys;
 use super::problem::Problems;
 use super::raw::{RawIssuer, RawKeys, RawTokenType, RawWho};
 
-/// One issuer as configured.
+/// The configuration of one issuer.
 #[derive(Clone, Debug)]
 pub struct IssuerConfig {
-    /// What its tokens must say.
+    /// What its tokens must contain.
     pub profile: IssuerProfile,
-    /// Where its keys are.
+    /// The source of its keys.
     pub keys: KeySource,
-    /// Where the keys for refresh tokens are, if those have keys of their own.
+    /// The source of the keys of its refresh tokens, if these have keys of their own.
     pub refresh_keys: Option<KeySource>,
-    /// The path of the keys in the configuration, for problems that show when they are read.
-    pub keys_path: String,
+    /// Its path in the configuration, for problems that are found when its keys are read.
+    pub path: String,
 }
 
 const DEFAULT_LEEWAY: Duration = Duration::from_secs(30);
-/// Clocks that are further apart than this are broken, and every token would live that much longer.
+/// The maximum leeway. Clocks that differ by more are broken, and every token would live that much longer.
 const MAX_LEEWAY: Duration = Duration::from_secs(300);
 const MAX_NAME: usize = 63;
 
@@ -214,16 +214,16 @@ impl Reader<'_> {
                 token_type: token_type(raw.token_type),
                 required_claims,
                 form: raw.profile,
-                // The rest is set where it is known what is looked up.
+                // The other fields are set where it is known what is looked up.
                 ..IssuerProfile::default()
             },
             keys: keys?,
             refresh_keys,
-            keys_path: format!("{}.keys", self.path),
+            path: self.path.clone(),
         })
     }
 
-    /// The name stands in store keys and metric labels, so it is kept plain.
+    /// Checks the name, which must be plain because it is part of store keys and metric labels.
     fn name(&mut self, name: Option<String>) -> Option<String> {
         let Some(name) = name else {
             self.problem(

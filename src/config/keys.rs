@@ -15,16 +15,16 @@ const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Enough for an identity provider, and short enough that a rotation without notice is soon over.
+/// Acceptable for an identity provider, and short enough that an unannounced rotation soon takes effect.
 const COOLDOWN: Duration = Duration::from_secs(10);
-/// With a lookup in the store after it, within one try of Envoy: see `limits.rs`.
+/// Together with a lookup in the store afterwards, this fits within one try of Envoy: see `limits.rs`.
 const WAIT: Duration = Duration::from_millis(30);
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Mistakes, each with the key that it is about, relative to the issuer.
+/// Mistakes, each with its key, relative to the issuer.
 pub(super) type Mistakes = Vec<(String, String)>;
 
-/// Reads the section; `issuer` is the value of `iss`, where it is known.
+/// Reads the section. `issuer` is the value of `iss`, if it is known.
 pub(super) fn read(raw: RawKeys, issuer: Option<&str>) -> Result<KeySource, Mistakes> {
     let of_keys = |message: &str| vec![("keys".to_owned(), message.to_owned())];
     let files: Vec<KeyFile> = [
@@ -83,7 +83,7 @@ pub(super) fn read_refresh(raw: RawKeys) -> Result<KeySource, Mistakes> {
     read.map_err(|mistakes| mistakes.into_iter().map(in_section).collect())
 }
 
-/// Whether the section says anything.
+/// Returns whether the section configures anything.
 pub(super) fn is_given(raw: &RawKeys) -> bool {
     let files = [&raw.jwks_file, &raw.pem_file, &raw.secret_file];
     let named = raw.jwks_url.is_some() || files.iter().any(|f| f.is_some());
@@ -135,7 +135,7 @@ fn remote(raw: &RawKeys, issuer: Option<&str>) -> Result<RemoteKeys, Mistakes> {
     }
     let (key, location) = match &raw.jwks_url {
         Some(url) => ("keys.jwks_url", Url::parse(url).ok().map(Location::Jwks)),
-        // Without an `issuer` there is a mistake already.
+        // That `issuer` is missing has already been reported.
         None => match issuer {
             Some(issuer) => ("keys.discovery", Location::discovery(issuer)),
             None => return Err(mistakes),

@@ -1,7 +1,7 @@
-//! Time limits that do not fit into each other. Each by itself is allowed, and so they are no mistakes.
+//! Warnings about timeouts that do not fit together. Each is valid by itself, so these are not mistakes.
 //!
-//! What a check waits for has to be over before its caller gives it up. To a proxy that is told to let requests through upon
-//! errors, a check that takes too long is an error, and a key that nobody knows is enough to make one wait.
+//! A check's waits must end before its caller gives up. For a proxy that lets requests pass upon errors, a
+//! check that takes too long is an error, and a token with an unknown key is enough to make a check wait.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use super::{Config, StoreConfig};
 
 /// How long a proxy waits for one answer: `max_interval` in `envoy.yaml`.
 const ONE_TRY: Duration = Duration::from_millis(100);
-/// What the way there and back, and the work, may take of that on a busy machine.
+/// The part of that time that the network and the processing may take on a busy machine.
 const ELSEWHERE: Duration = Duration::from_millis(20);
 
 impl Config {
-    /// The time limits that do not fit, each with its place, both values, and what to change.
+    /// Returns the timeouts that do not fit, each with its place, both values, and what to change.
     pub fn time_limit_warnings(&self) -> Vec<Problem> {
         let mut time_limit_warnings = Vec::new();
         let room = ONE_TRY.saturating_sub(ELSEWHERE);
@@ -24,7 +24,7 @@ impl Config {
         if lookup > room {
             let waits = format!("{lookup:?} for the store");
             time_limit_warnings.push(self.document.problem(&key, beyond(&waits, room)));
-            // Nothing else is worth saying.
+            // No other warning is worthwhile then.
             return time_limit_warnings;
         }
         let (room, then) = match lookup {
@@ -46,7 +46,8 @@ impl Config {
         time_limit_warnings
     }
 
-    /// How long a check waits for the store, and where that is configured. Nothing where all is in this process.
+    /// Returns how long a check waits for the store, and where that is configured. Zero if the store is in
+    /// this process.
     fn lookup(&self) -> (Duration, String) {
         let store = match self.revocation.store {
             StoreConfig::Memory | StoreConfig::Sqlite(_) => return (Duration::ZERO, String::new()),
@@ -69,7 +70,7 @@ fn beyond(waits: &str, room: Duration) -> String {
 mod tests {
     use super::*;
 
-    /// The value of the one line that begins with this.
+    /// Returns the value of the only line that begins with `key`.
     fn seconds(yaml: &str, key: &str) -> Duration {
         let mut lines = yaml
             .lines()

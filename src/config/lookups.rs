@@ -12,7 +12,7 @@ use super::problem::Problems;
 use super::raw::{RawLookup, RawMatch, RawMissing};
 use super::revocation::StoreConfig;
 
-/// Reads the lookups, and has the issuers' tokens keep the claims that they need.
+/// Reads the lookups, and makes the issuers' profiles keep the claims that the lookups need.
 pub(super) fn read(
     raw: Vec<Option<RawLookup>>,
     store: &StoreConfig,
@@ -251,8 +251,8 @@ impl Reader<'_> {
         Some(named)
     }
 
-    /// A token whose signature can be written in two ways has two texts, and a key made of one does not stand for the
-    /// other.
+    /// If the signature of a token can be rewritten, the token has two texts, and a key made from one does
+    /// not cover the other.
     fn check_signatures(&mut self, rule: &KeyRule, key: &str) {
         if !rule.needs_signature() {
             return;
@@ -283,7 +283,7 @@ impl Reader<'_> {
     }
 }
 
-/// Whether it looks as if something of the token were to stand there.
+/// Returns whether a value looks as if it should be replaced by something of the token.
 fn names_a_variable(value: &str) -> bool {
     Template::parse(value).is_ok_and(|template| !template.is_constant())
 }

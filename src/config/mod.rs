@@ -1,8 +1,8 @@
 //! The configuration: one YAML file, overridden by `REVOXY__SECTION__KEY` environment variables.
 //!
-//! Reading it has two steps. `document.rs` turns text and environment into a tree that knows where each value comes from;
-//! the other files turn that tree into plain data, one file a section. Neither stops at the first mistake: every
-//! [`Problem`] is reported, with its line.
+//! It is read in two steps. `document.rs` turns text and environment into a tree that knows the source of
+//! each value; the other files turn that tree into plain data, one file per section. Neither step stops at
+//! the first mistake: every [`Problem`] is reported, with its line.
 
 mod document;
 mod issuer_claims;
@@ -10,6 +10,7 @@ mod issuers;
 mod keys;
 mod limits;
 mod lookups;
+mod mode;
 mod policies;
 mod postgres;
 mod problem;
@@ -22,16 +23,19 @@ mod server;
 #[cfg(test)]
 mod tests;
 mod token_sources;
+mod variables;
 mod verification;
 mod words;
 
 use std::path::{Path, PathBuf};
 
-pub use document::{Document, ENV_PREFIX};
+pub use document::Document;
 pub use issuers::IssuerConfig;
+pub use mode::Mode;
 pub use problem::{Problem, Problems};
-pub use revocation::{Mode, RevocationConfig, StoreConfig};
+pub use revocation::{RevocationConfig, StoreConfig};
 pub use server::{Listen, ServerConfig, ShutdownConfig};
+pub use variables::ENV_PREFIX;
 pub use verification::VerificationConfig;
 
 use crate::authz::{Policies, TokenSource};
@@ -39,26 +43,26 @@ use crate::ext_authz::Answers;
 use crate::jwt::{MissingExp, TokenType};
 use crate::revocation::CheckedTypes;
 
-/// The whole configuration, free of mistakes as far as it can be told without opening anything it names.
+/// The whole configuration, without any mistakes that can be found without opening what it names.
 #[derive(Debug)]
 pub struct Config {
     /// Listeners and shutdown.
     pub server: ServerConfig,
     /// How denials are worded.
     pub answers: Answers,
-    /// Token issuers; at least one.
+    /// The token issuers; at least one.
     pub issuers: Vec<IssuerConfig>,
-    /// What concerns the tokens of all issuers.
+    /// Settings for the tokens of all issuers.
     pub verification: VerificationConfig,
-    /// Where tokens stand in requests.
+    /// The places of tokens in requests.
     pub token_sources: Vec<TokenSource>,
-    /// The revocation list.
+    /// The settings of the revocation list.
     pub revocation: RevocationConfig,
-    /// A file with the key of the API's administrator.
+    /// The file with the key of the API's administrator.
     pub admin_key_file: Option<PathBuf>,
-    /// Policies and routes.
+    /// The policies and routes.
     pub policies: Policies,
-    /// Where each value stands, for problems that show later.
+    /// The source of each value, for problems that are found later.
     pub document: Document,
 }
 
@@ -127,16 +131,22 @@ impl Config {
                 policies,
                 document,
             }),
-            _ => Err(problems),
+            _ => Err(problems.with_warnings(document.stray_variables())),
         }
+    }
+
+    /// Returns the environment variables that look as if they override a value, but do not, each with what to
+    /// write instead.
+    pub fn variable_warnings(&self) -> &[Problem] {
+        self.document.stray_variables()
     }
 }
 
 const ENDLESS_NOTES: &str = "an issuer has `allow_missing_exp` without `max_lifetime`: notes of tokens that never expire would \
                              never go; say `max_lifetime`, or leave this out";
 
-/// Has the leeway not count for `exp` wherever revocations are looked up: whoever revokes may have the revocation end with
-/// the token, and afterwards nobody can tell.
+/// Excludes `exp` from the leeway wherever revocations are looked up: a revocation may end together with its
+/// token, and afterwards nobody can tell that the token was revoked.
 fn judge_exp_exactly(issuers: &mut [IssuerConfig], looked_up: CheckedTypes) {
     for issuer in issuers {
         let types = TokenType::ALL.into_iter();

@@ -19,7 +19,7 @@ pub(super) fn read(
     problems: &mut Problems,
 ) -> Option<Policies> {
     let mut raw = raw;
-    // Where the configuration has no policy of this name, it wants an access token.
+    // If the configuration has no policy with this name, it requires an access token.
     raw.entry(DEFAULT_POLICY.to_owned()).or_default();
     if raw.contains_key(UNKNOWN) {
         let message = "this name stands for policies that do not exist; choose another";

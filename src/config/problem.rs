@@ -10,12 +10,12 @@ pub struct Problem {
     pub place: String,
     /// `issuers.0.keys.pem_file`; empty for the file as a whole.
     pub path: String,
-    /// What is wrong.
+    /// What is wrong, and what to do about it.
     pub message: String,
 }
 
 impl Problem {
-    /// A mistake of the file as a whole.
+    /// Makes a mistake of the file as a whole.
     pub fn of_file(file: &Path, message: impl Into<String>) -> Self {
         Self {
             place: file.display().to_string(),
@@ -24,7 +24,7 @@ impl Problem {
         }
     }
 
-    /// The text, of what is no mistake and yet should be changed.
+    /// Formats the problem as a warning: not a mistake, but should be changed.
     pub fn as_warning(&self) -> String {
         format!("{}: warning: {}: {}", self.place, self.path, self.message)
     }
@@ -40,33 +40,49 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Every mistake found, in the order of finding.
+/// All mistakes, in the order in which they were found.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Problems(Vec<Problem>);
+pub struct Problems {
+    mistakes: Vec<Problem>,
+    /// Warnings: not mistakes, but possibly the cause of one.
+    warnings: Vec<Problem>,
+}
 
 impl Problems {
-    /// Just this one.
+    /// Makes a list of a single mistake.
     pub fn one(problem: Problem) -> Self {
-        Self(vec![problem])
+        Self {
+            mistakes: vec![problem],
+            warnings: Vec::new(),
+        }
     }
 
-    /// Adds one.
+    /// Adds a mistake.
     pub fn push(&mut self, problem: Problem) {
-        self.0.push(problem);
+        self.mistakes.push(problem);
     }
 
-    /// Whether there is none.
+    /// Adds warnings, which are shown after the mistakes: they may be the cause of one.
+    #[must_use]
+    pub(super) fn with_warnings(self, warnings: &[Problem]) -> Self {
+        Self {
+            warnings: warnings.to_vec(),
+            ..self
+        }
+    }
+
+    /// Returns whether there are no mistakes.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.mistakes.is_empty()
     }
 
-    /// How many there are.
+    /// Returns the number of mistakes.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.mistakes.len()
     }
 
-    /// Drops those after the first `found` that are about values already found wrong, and so left out: of a list with a
-    /// wrong item nobody needs to be told that it is empty.
+    /// Drops the mistakes after the first `found` that are about values already reported as wrong, and
+    /// therefore left out: for a list with an invalid item, nobody needs to be told that it is empty.
     pub(super) fn forget_consequences(&mut self, found: usize, spoiled: &[String]) {
         let below = |path: &str, above: &str| {
             let rest = path.strip_prefix(above);
@@ -81,25 +97,24 @@ impl Problems {
             spoiled.any(|s| below(path, s) || item_of(s, path))
         };
         let mut index = 0;
-        self.0.retain(|problem| {
+        self.mistakes.retain(|problem| {
             index += 1;
             index <= found || !consequence(&problem.path)
         });
     }
 
-    /// All of them.
+    /// Returns all mistakes.
     pub fn iter(&self) -> impl Iterator<Item = &Problem> {
-        self.0.iter()
+        self.mistakes.iter()
     }
 }
 
 impl fmt::Display for Problems {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, problem) in self.0.iter().enumerate() {
-            let separator = if index == 0 { "" } else { "\n" };
-            write!(f, "{separator}{problem}")?;
-        }
-        Ok(())
+        let mistakes = self.mistakes.iter().map(ToString::to_string);
+        let warnings = self.warnings.iter().map(Problem::as_warning);
+        let lines: Vec<_> = mistakes.chain(warnings).collect();
+        f.write_str(&lines.join("\n"))
     }
 }
 

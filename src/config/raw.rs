@@ -1,5 +1,5 @@
-//! The configuration as it is written: every key optional, so that what is missing is found together with all else
-//! that is wrong. What each key means is told in `docs/configuration.md`.
+//! The configuration as written: every key is optional, so that missing values are reported together with all
+//! other mistakes. The meaning of each key is described in `docs/configuration.md`.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -12,8 +12,8 @@ use crate::ext_authz::BodyFormat;
 use crate::jwt::{Algorithm, ClaimPath, SecretEncoding, TokenForm};
 use crate::revocation::{Deletions, KeyEncoding, TimeUnit, WithoutClaim};
 
+use super::mode::Mode;
 use super::raw_claims::{OneOrMany, RawRequired};
-use super::revocation::Mode;
 
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -80,7 +80,7 @@ pub(super) struct RawIssuer {
     pub refresh_keys: Option<RawKeys>,
 }
 
-/// Who verifies an issuer's signatures.
+/// Who verifies the signatures of an issuer.
 #[derive(Clone, Copy, Default, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum RawWho {
@@ -180,7 +180,7 @@ pub(super) enum RawMatch {
     Member(String),
 }
 
-/// What it means that a token has no key.
+/// What a missing key means for a token.
 #[derive(Clone, Copy, Deserialize, PartialEq, Eq)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum RawMissing {
@@ -278,7 +278,7 @@ pub(super) struct RawSentinel {
 #[serde(default)]
 pub(super) struct RawCluster {
     pub nodes: Vec<String>,
-    /// Other ways to reach Redis have one, a cluster has not.
+    /// Exists for other ways to reach Redis, but not for a cluster.
     pub database: Option<serde_json::Value>,
 }
 
@@ -288,7 +288,7 @@ pub(super) struct RawTls {
     pub ca_file: Option<PathBuf>,
     pub cert_file: Option<PathBuf>,
     pub key_file: Option<PathBuf>,
-    /// What many others have, and here is none.
+    /// Common in other programs, but not supported here.
     pub insecure: Option<serde_json::Value>,
 }
 
@@ -320,7 +320,7 @@ pub(super) struct RawRoute {
     pub policy: Option<String>,
 }
 
-/// A length of time: `50ms`, `1s`, `10m`.
+/// A duration: `50ms`, `1s`, `10m`.
 #[derive(Clone, Copy)]
 pub(super) struct Span(pub Duration);
 

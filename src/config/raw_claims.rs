@@ -1,4 +1,4 @@
-//! Forms in which claims are configured: one or several, with or without the values that they must have.
+//! The forms in which claims can be configured: one or several, with or without required values.
 
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer};
@@ -22,7 +22,7 @@ impl<'de, T: DeserializeOwned> Deserialize<'de> for OneOrMany<T> {
     }
 }
 
-/// Claims that must be there: a list of names, or a mapping of names to what the claims must be.
+/// Required claims: a list of names, or a mapping from names to permitted values.
 #[derive(Clone, Debug, Default)]
 pub(super) struct RawRequired(pub Vec<RequiredClaim>);
 

@@ -11,7 +11,7 @@ use super::raw::{RawCluster, RawDurable, RawRedis, RawTls};
 
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Where the section is.
+/// The path of the section.
 const SECTION: &str = "revocation.store.redis";
 
 pub(super) fn read(
@@ -70,7 +70,7 @@ pub(super) fn read(
     }
 }
 
-/// How many replicas have to confirm a write.
+/// Reads how many replicas have to confirm a write.
 fn durable(
     raw: &RawDurable,
     is_cluster: bool,

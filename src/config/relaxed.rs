@@ -1,4 +1,4 @@
-//! In what an issuer's configuration is less strict than it could be, for people to see.
+//! Lists where an issuer's configuration is less strict than it could be, for people to see.
 
 use crate::jwt::{IssuerProfile, KeyFile, MissingExp};
 use crate::keys::KeySource;
@@ -6,7 +6,8 @@ use crate::keys::KeySource;
 use super::issuers::IssuerConfig;
 
 impl IssuerConfig {
-    /// What the issuer's tokens may do that tokens may not by default, each with its key; nothing where that is nothing.
+    /// Returns what the issuer's tokens may do that is not permitted by default, each with its key; `None` if
+    /// there is nothing.
     pub fn relaxations(&self) -> Option<String> {
         let mut relaxed = of_profile(&self.profile);
         relaxed.extend(self.short_secrets().map(str::to_owned));
@@ -15,7 +16,7 @@ impl IssuerConfig {
             .then(|| format!("the issuer {name} is relaxed: {}", relaxed.join("; ")))
     }
 
-    /// What to say at every start of secrets that may be too short.
+    /// Returns the warning that is logged at every start if secrets may be too short.
     pub fn warning(&self) -> Option<String> {
         let name = &self.profile.name;
         self.short_secrets().next().map(|_| {

@@ -3,53 +3,41 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use serde::Deserialize;
-
 use crate::revocation::{CheckedTypes, Deletions, Lookups, PostgresOptions, RedisOptions};
 
 use super::document::Document;
+use super::mode::Mode;
 use super::postgres;
 use super::problem::Problems;
 use super::raw::{RawRead, RawRevocation, RawStore, RawTokenTypeName};
 use super::redis;
 
-/// What a token counts as that nobody has said anything about.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Mode {
-    /// Not revoked.
-    #[default]
-    DenyList,
-    /// Revoked: only registered tokens count.
-    AllowList,
-}
-
-/// The revocation list as configured.
+/// The configuration of the revocation list.
 #[derive(Clone, Debug)]
 pub struct RevocationConfig {
-    /// What an unknown token counts as.
+    /// How an unknown token counts.
     pub mode: Mode,
-    /// Whether tokens that are seen are noted.
+    /// Whether tokens that are seen are recorded.
     pub note_tokens: bool,
-    /// Which token types are checked; none where revocation is switched off.
+    /// Which token types are checked; none if revocation is disabled.
     pub types: CheckedTypes,
-    /// Where revocations are kept.
+    /// The store of the revocations.
     pub store: StoreConfig,
     /// How long a check waits for the store.
     pub timeout: Duration,
-    /// Whether a shared store is followed by a view; otherwise it is asked on every check.
+    /// Whether a view follows a shared store. If not, every check queries the store.
     pub view: bool,
-    /// How old the view may be before checks ask the store themselves.
+    /// How old the view may be before checks query the store themselves.
     pub max_staleness: Duration,
     /// What a deleted key means.
     pub deletions: Deletions,
-    /// How often the view is compared with the store, to find what the store kept silent about.
+    /// How often the view is compared with the store, to find changes that the store did not report.
     pub compare_every: Duration,
-    /// The keys of applications that are looked up beside our own.
+    /// The application keys that are looked up in addition to our own.
     pub lookups: Lookups,
 }
 
-/// Where revocations are kept.
+/// The store of the revocations.
 #[derive(Clone, Debug)]
 pub enum StoreConfig {
     /// In memory, until the process ends.
@@ -65,7 +53,8 @@ pub enum StoreConfig {
 /// Less than Envoy's 200 ms for the whole check, with room for the network.
 const DEFAULT_TIMEOUT: Duration = Duration::from_millis(50);
 const DEFAULT_MAX_STALENESS: Duration = Duration::from_secs(1);
-/// Heartbeats are sent four times in this; shorter ones would be all that the store hears.
+/// Four heartbeats are sent within this time; with a shorter one, heartbeats would be most of the load on the
+/// store.
 const LEAST_MAX_STALENESS: Duration = Duration::from_millis(100);
 const DEFAULT_COMPARE_EVERY: Duration = Duration::from_secs(300);
 const DEFAULT_SQLITE_PATH: &str = "revoxy.db";

@@ -18,26 +18,27 @@ pub struct ServerConfig {
     pub check: Listen,
     /// HTTP: metrics, liveness, readiness.
     pub operations: SocketAddr,
-    /// HTTP: the revocation API; `None` where it is switched off.
+    /// HTTP: the revocation API; `None` if it is disabled.
     pub api: Option<SocketAddr>,
-    /// How many connections the check service has at most.
+    /// The maximum number of connections to the check service.
     pub max_connections: usize,
-    /// The largest request to the check service, in bytes.
+    /// The maximum size of a request to the check service, in bytes.
     pub max_message_bytes: usize,
-    /// How the process ends.
+    /// How the process shuts down.
     pub shutdown: ShutdownConfig,
 }
 
-/// How the process ends after SIGTERM.
+/// How the process shuts down after SIGTERM.
 #[derive(Clone, Copy, Debug)]
 pub struct ShutdownConfig {
-    /// How long it goes on serving while it already says that it is not ready, so that proxies turn away first.
+    /// How long it keeps serving while it already reports "not ready", so that proxies stop sending requests
+    /// first.
     pub delay: Duration,
-    /// How long checks under way, and connections, are then given to end.
+    /// How long checks in flight, and connections, then have to finish.
     pub drain: Duration,
 }
 
-/// Where the check service listens.
+/// The address of the check service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Listen {
     /// A TCP address.
@@ -58,15 +59,15 @@ impl fmt::Display for Listen {
 const CHECK: &str = "127.0.0.1:9001";
 const OPERATIONS: &str = "127.0.0.1:9090";
 const API: &str = "127.0.0.1:9091";
-/// Switches the revocation API off.
+/// The value that disables the revocation API.
 const DISABLED: &str = "disabled";
-/// One for each worker thread of 512 Envoys with two of them.
+/// One for each worker thread of 512 Envoys with two threads.
 const MAX_CONNECTIONS: usize = 1024;
 const MOST_CONNECTIONS: usize = 65_536;
-/// Envoy takes requests with headers of 60 KiB. It may hand them over twice, with names and lengths around them.
+/// Envoy accepts requests with headers of 60 KiB. It may send them twice, with names and lengths around them.
 const MAX_MESSAGE: usize = 256 << 10;
 const LEAST_MESSAGE: usize = 16 << 10;
-/// Envoy takes headers of 8 MiB at most (`max_request_headers_kb`).
+/// Envoy accepts headers of at most 8 MiB (`max_request_headers_kb`).
 const MOST_MESSAGE: usize = 32 << 20;
 const DEFAULT_REALM: &str = "revoxy";
 
@@ -138,7 +139,7 @@ pub(super) fn read(raw: RawServer, document: &Document, problems: &mut Problems)
     }
 }
 
-/// Port 0 means any free port and collides with nothing.
+/// Returns whether two addresses conflict. Port 0 means any free port and conflicts with nothing.
 fn collide(a: SocketAddr, b: SocketAddr) -> bool {
     let same_host = a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified();
     a.port() != 0 && a.port() == b.port() && same_host
@@ -150,7 +151,7 @@ pub(super) fn read_answers(
     problems: &mut Problems,
 ) -> Answers {
     let realm = raw.realm.unwrap_or_else(|| DEFAULT_REALM.to_owned());
-    // It stands in a quoted string of a header (RFC 9110 §5.6.4).
+    // The realm is part of a quoted string in a header (RFC 9110 §5.6.4).
     let plain = |b: u8| (b' '..=b'~').contains(&b) && b != b'"' && b != b'\\';
     if !realm.bytes().all(plain) {
         let message = "must be printable ASCII without quotes and backslashes";

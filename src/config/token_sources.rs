@@ -60,7 +60,8 @@ fn place(raw: RawTokenSource) -> Result<TokenPlace, &'static str> {
     }
 }
 
-/// A header read twice, under two schemes, could be two tokens to us and one to the application.
+/// Returns whether two places conflict: a header that is read twice, with two schemes, could be two tokens to
+/// us and one to the application.
 fn collide(one: &TokenPlace, other: &TokenPlace) -> bool {
     match (one, other) {
         (TokenPlace::Header { name: a, .. }, TokenPlace::Header { name: b, .. }) => a == b,

@@ -1,4 +1,4 @@
-//! The section `verification`: what concerns the tokens of all issuers.
+//! The section `verification`: settings for the tokens of all issuers.
 
 use crate::jwt::CacheLimits;
 
@@ -9,7 +9,7 @@ use super::raw::RawVerification;
 /// How tokens are verified, whoever issued them.
 #[derive(Clone, Debug)]
 pub struct VerificationConfig {
-    /// How many verified tokens are remembered.
+    /// The limits of the cache of verified tokens.
     pub cache: CacheLimits,
 }
 

@@ -1,22 +1,32 @@
-//! What is wrong with a value or a key, in the words of whoever writes a configuration and not of the program.
+//! Messages about wrong values and keys, in the terms of the configuration and not of the program.
 
 use serde_json::Value;
 
-/// All that may stand in a configuration is a field of one of these files.
-const FIELDS: [&str; 2] = [include_str!("raw.rs"), include_str!("raw_claims.rs")];
-/// By how many letters a name may differ from one that was meant.
-const TYPOS: usize = 2;
+use crate::spelling::nearest;
 
-/// What to say of a key that is not known.
+/// Every key of the configuration is a field in one of these files.
+const FIELDS: [&str; 2] = [include_str!("raw.rs"), include_str!("raw_claims.rs")];
+
+/// Converts `issuers[0].name` and `issuers.0.?.name` to `issuers.0.name`, to unify the spellings of two
+/// crates.
+pub(super) fn plain(path: &str) -> String {
+    let path = path.replace('[', ".").replace([']', '?'], "");
+    path.split('.')
+        .filter(|s| !s.is_empty())
+        .collect::<Vec<_>>()
+        .join(".")
+}
+
+/// Makes the message about an unknown key.
 pub(super) fn unknown_key(path: &str) -> String {
     let key = path.rsplit('.').next().unwrap_or(path);
-    match nearest(key, known_keys()) {
+    match nearest(&key.to_ascii_lowercase(), known_keys()) {
         Some(meant) => format!("unknown key; did you mean `{meant}`?"),
         None => "unknown key".to_owned(),
     }
 }
 
-/// What to say of a value that cannot be what its key wants. `said`: what the library said of it.
+/// Makes the message about a value that its key does not permit. `said` is the message of the library.
 pub(super) fn wrong_value(said: &str, value: Option<&Value>) -> String {
     let found = || value.map_or_else(String::new, |value| format!(", not {}", shown(value)));
     let scalar = || match value {
@@ -55,24 +65,15 @@ pub(super) fn wrong_value(said: &str, value: Option<&Value>) -> String {
     }
 }
 
-/// Of "`vieww`, expected `view` or `store`".
+/// Rewords "`vieww`, expected `view` or `store`".
 fn choice(names: &str) -> Option<String> {
     let (given, names) = names.split_once(", expected ")?;
     let names: Vec<&str> = names.split('`').skip(1).step_by(2).collect();
-    let meant = nearest(given.trim_matches('`'), names.iter().copied());
+    let lower = given.trim_matches('`').to_ascii_lowercase();
+    let meant = nearest(&lower, names.iter().copied());
     let meant = meant.map_or_else(String::new, |meant| format!("; did you mean `{meant}`?"));
     let names: Vec<String> = names.iter().map(|name| format!("`{name}`")).collect();
     Some(format!("{given} is none of {}{meant}", names.join(", ")))
-}
-
-fn nearest<'n>(given: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
-    let given = given.to_ascii_lowercase();
-    let distances = names
-        .into_iter()
-        .map(|name| (strsim::damerau_levenshtein(&given, name), name));
-    let (distance, name) = distances.min()?;
-    // Of a short name, two letters are most of it.
-    (distance <= TYPOS && distance * 3 <= name.len()).then_some(name)
 }
 
 fn known_keys() -> impl Iterator<Item = &'static str> {
@@ -90,7 +91,7 @@ fn is_plain(text: &str) -> bool {
         && !text.contains(|c: char| c.is_control() || "[]{},:".contains(c))
 }
 
-/// A value in a message: not what could be a secret.
+/// Describes a value in a message, without showing what could be a secret.
 fn shown(value: &Value) -> &'static str {
     match value {
         Value::Null => "nothing",

@@ -1,10 +1,9 @@
-//! The memory that all requests under way may take together, on all connections.
+//! The limit on the memory that all requests in flight may take together, on all connections.
 //!
-//! HTTP/2 lets one connection have thousands of requests under way, and keep each of them unfinished: it does not send all of
-//! the message, or grants no window for the answer. So each request reserves some, and when there is none left, the
-//! connection that holds most is closed.
+//! HTTP/2 lets one connection have thousands of requests in flight, and keep each of them unfinished: by not
+//! sending the whole message, or by granting no flow-control window for the answer. So each request reserves
+//! memory, and when none is left, the connection that occupies most is closed.
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -14,31 +13,26 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// How long a request waits for the memory of a connection that is being closed.
 const FREE_WITHIN: Duration = Duration::from_millis(50);
 
-/// The bytes that the requests of one connection hold. The server finds it among the extensions of each of them.
+/// The bytes that the requests of one connection occupy. The server finds it in the extensions of each
+/// request.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionLoad(Arc<AtomicUsize>);
 
 impl ConnectionLoad {
-    /// So many bytes.
+    /// Returns the number of bytes.
     pub fn bytes(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-/// MemoryBudget for requests.
+/// The memory that all requests share.
 #[derive(Clone)]
 pub struct MemoryBudget {
     free: Arc<Semaphore>,
     relieve: Arc<dyn Fn() + Send + Sync>,
 }
 
-impl fmt::Debug for MemoryBudget {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("MemoryBudget").field(&self.free).finish()
-    }
-}
-
-/// What one request has reserved, given back when dropped.
+/// The memory that one request has reserved; released when dropped.
 #[derive(Debug)]
 pub(super) struct Reservation {
     permit: OwnedSemaphorePermit,
@@ -46,7 +40,8 @@ pub(super) struct Reservation {
 }
 
 impl MemoryBudget {
-    /// A budget of so many bytes. Where none is left, `relieve` is called: it closes the connection with the greatest load.
+    /// Creates a budget of this many bytes. When none are left, `relieve` is called: it closes the connection
+    /// with the greatest load.
     pub fn new(bytes: usize, relieve: impl Fn() + Send + Sync + 'static) -> Self {
         Self {
             free: Arc::new(Semaphore::new(bytes)),
@@ -54,25 +49,34 @@ impl MemoryBudget {
         }
     }
 
-    /// So many bytes for a request of the connection with this load; `None` where there are none, even after a while.
+    /// Reserves bytes for a request of the connection with this load. Returns `None` if there are none even
+    /// after [`FREE_WITHIN`].
     pub(super) async fn reserve(&self, bytes: usize, load: &ConnectionLoad) -> Option<Reservation> {
+        if let Some(reservation) = self.try_reserve(bytes, load) {
+            return Some(reservation);
+        }
         let number = u32::try_from(bytes).ok()?;
-        let permit = match Arc::clone(&self.free).try_acquire_many_owned(number) {
-            Ok(permit) => permit,
-            Err(_) => {
-                (self.relieve)();
-                let waiting = Arc::clone(&self.free).acquire_many_owned(number);
-                tokio::time::timeout(FREE_WITHIN, waiting)
-                    .await
-                    .ok()?
-                    .ok()?
-            }
-        };
-        load.0.fetch_add(bytes, Ordering::Relaxed);
-        Some(Reservation {
+        (self.relieve)();
+        let waiting = Arc::clone(&self.free).acquire_many_owned(number);
+        let permit = tokio::time::timeout(FREE_WITHIN, waiting).await.ok()?;
+        Some(Reservation::new(permit.ok()?, load))
+    }
+
+    /// Reserves bytes without waiting and without closing a connection.
+    pub(super) fn try_reserve(&self, bytes: usize, load: &ConnectionLoad) -> Option<Reservation> {
+        let number = u32::try_from(bytes).ok()?;
+        let permit = Arc::clone(&self.free).try_acquire_many_owned(number);
+        Some(Reservation::new(permit.ok()?, load))
+    }
+}
+
+impl Reservation {
+    fn new(permit: OwnedSemaphorePermit, load: &ConnectionLoad) -> Self {
+        load.0.fetch_add(permit.num_permits(), Ordering::Relaxed);
+        Self {
             permit,
             load: load.clone(),
-        })
+        }
     }
 }
 

@@ -1,8 +1,8 @@
-//! The one message of a unary gRPC call, read within bounds of size, time and memory.
+//! The single message of a unary gRPC call, read within limits of size, time and memory.
 //!
 //! A message is `flag (1 byte) length (4 bytes) data`, spread over any number of DATA frames
-//! (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>). Envoy sends it at once; who does not is waited for,
-//! not for long, and pays for what it makes us hold.
+//! (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>). Envoy sends it at once. A slower
+//! sender gets 5 s, and what it makes us buffer counts towards the memory budget.
 
 use std::fmt;
 use std::pin::pin;
@@ -15,24 +15,26 @@ use tonic::codegen::Body;
 
 use super::memory_budget::{ConnectionLoad, MemoryBudget, Reservation};
 
-const PREFIX: usize = 5;
-/// Envoy waits a fraction of it for the whole check.
-const ARRIVES_WITHIN: Duration = Duration::from_secs(5);
+pub(super) const PREFIX: usize = 5;
+/// The timeout for the arrival of a message. Envoy waits only a fraction of it for the whole check.
+pub const ARRIVES_WITHIN: Duration = Duration::from_secs(5);
 
 /// Why there is no message.
 #[derive(Debug)]
 pub(super) enum Unreadable {
-    /// It is larger than this.
+    /// The message is larger than this limit.
     TooLarge(usize),
-    /// It did not arrive in time.
+    /// The message did not arrive in time.
     Late,
-    /// There is no memory for it.
+    /// There is no memory for the message.
     NoMemory,
-    /// It is not one message, uncompressed.
+    /// The decoded parts of the message are larger than this limit.
+    TooManyParts(usize),
+    /// The body is not exactly one uncompressed message.
     Malformed,
-    /// It is no `CheckRequest`.
+    /// The message is not a `CheckRequest`.
     Undecodable(prost::DecodeError),
-    /// The caller has gone.
+    /// The caller has disconnected.
     Gone,
 }
 
@@ -44,6 +46,12 @@ impl fmt::Display for Unreadable {
             }
             Self::Late => write!(f, "not complete within {ARRIVES_WITHIN:?}"),
             Self::NoMemory => f.write_str("too many requests at once"),
+            Self::TooManyParts(max) => {
+                write!(
+                    f,
+                    "so many headers or other parts that they take more than {max} bytes"
+                )
+            }
             Self::Malformed => f.write_str("not one uncompressed gRPC message"),
             Self::Undecodable(error) => write!(f, "{error}"),
             Self::Gone => f.write_str("the caller has gone"),
@@ -51,13 +59,23 @@ impl fmt::Display for Unreadable {
     }
 }
 
-/// Reads the message of `body`: at most `max` bytes, and what has to be kept only as long as there is memory for it.
+/// A message, and the memory that is reserved for it until the check has been answered, because what is
+/// decoded from the message references its bytes.
+pub(super) struct Message {
+    pub bytes: Bytes,
+    /// Reservations for the copied bytes of the message. Empty if the message arrived at once: then nothing
+    /// is reserved yet.
+    pub reservations: Vec<Reservation>,
+}
+
+/// Reads the message of `body`: at most `max` bytes. What has to be buffered is kept only as long as there is
+/// memory for it.
 pub(super) async fn read<B: Body>(
     body: B,
     max: usize,
     budget: &MemoryBudget,
     load: &ConnectionLoad,
-) -> Result<Bytes, Unreadable> {
+) -> Result<Message, Unreadable> {
     let received = Received {
         first: Bytes::new(),
         kept: Vec::new(),
@@ -65,24 +83,22 @@ pub(super) async fn read<B: Body>(
         budget,
         load,
     };
-    let mut reading = pin!(collect(body, PREFIX + max, received));
-    // Nearly always it is all there, and no timer is needed.
+    let mut reading = pin!(collect(body, max, received));
+    // Nearly always the whole message is there, and no timer is needed.
     let all = match reading.as_mut().now_or_never() {
         Some(all) => all,
         None => tokio::time::timeout(ARRIVES_WITHIN, reading)
             .await
             .unwrap_or(Err(Unreadable::Late)),
     };
-    let mut all = match all {
-        Err(Unreadable::TooLarge(_)) => return Err(Unreadable::TooLarge(max)),
-        all => all?,
-    };
-    if all.len() < PREFIX || all.get_u8() != 0 {
+    let mut message = all?;
+    let bytes = &mut message.bytes;
+    if bytes.len() < PREFIX || bytes.get_u8() != 0 {
         return Err(Unreadable::Malformed);
     }
-    let length = usize::try_from(all.get_u32()).map_err(|_| Unreadable::Malformed)?;
-    if length == all.len() {
-        Ok(all)
+    let length = usize::try_from(bytes.get_u32()).map_err(|_| Unreadable::Malformed)?;
+    if length == bytes.len() {
+        Ok(message)
     } else {
         Err(Unreadable::Malformed)
     }
@@ -92,7 +108,7 @@ async fn collect<B: Body>(
     body: B,
     max: usize,
     mut received: Received<'_>,
-) -> Result<Bytes, Unreadable> {
+) -> Result<Message, Unreadable> {
     let mut body = pin!(body);
     while !body.is_end_stream() {
         let frame = match body.frame().now_or_never() {
@@ -106,7 +122,7 @@ async fn collect<B: Body>(
         let frame = frame.map_err(|_| Unreadable::Gone)?;
         if let Ok(mut data) = frame.into_data() {
             let data = data.copy_to_bytes(data.remaining());
-            if received.len() + data.len() > max {
+            if received.len() + data.len() > PREFIX + max {
                 return Err(Unreadable::TooLarge(max));
             }
             received.add(data).await?;
@@ -115,12 +131,12 @@ async fn collect<B: Body>(
     Ok(received.all())
 }
 
-/// What has arrived of a message.
+/// The part of a message that has arrived.
 struct Received<'r> {
     /// The first frame, in the buffer that it was read into.
     first: Bytes,
-    /// Everything, as soon as there is more than one frame or it has to be waited for: a short frame would keep all of a
-    /// large buffer alive.
+    /// All data, once there is more than one frame or more has to be waited for: a short frame would keep all
+    /// of a large buffer alive.
     kept: Vec<u8>,
     reservations: Vec<Reservation>,
     budget: &'r MemoryBudget,
@@ -159,11 +175,14 @@ impl Received<'_> {
         Ok(())
     }
 
-    fn all(self) -> Bytes {
-        if self.kept.is_empty() {
-            self.first
-        } else {
-            self.kept.into()
+    fn all(self) -> Message {
+        let bytes = match self.kept.is_empty() {
+            true => self.first,
+            false => self.kept.into(),
+        };
+        Message {
+            bytes,
+            reservations: self.reservations,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The dynamic metadata of a request: what filters before ours have left for us.
+//! The dynamic metadata of a request: what preceding filters have passed on.
 
 use envoy_types::pb::google::protobuf::value::Kind;
 use envoy_types::pb::google::protobuf::{Struct, Value as ProtoValue};
@@ -8,12 +8,12 @@ use crate::authz::ProxyClaims;
 
 use super::request::EnvoyRequest;
 
-/// The namespace of Envoy's filter that verifies JWTs. It comes to us only where `metadata_context_namespaces` of
+/// The namespace of Envoy's filter that verifies JWTs. We receive it only if `metadata_context_namespaces` of
 /// ext_authz names it.
 const JWT_AUTHN: &str = "envoy.filters.http.jwt_authn";
 
 impl ProxyClaims for EnvoyRequest<'_> {
-    /// What `payload_in_metadata` of the filter's provider names.
+    /// Looks up the name in `payload_in_metadata` of the filter's provider.
     fn payload(&self, key: &str) -> Option<Map<String, Value>> {
         let namespace = self.metadata()?.filter_metadata.get(JWT_AUTHN)?;
         match json(namespace.fields.get(key)?)? {
@@ -23,13 +23,13 @@ impl ProxyClaims for EnvoyRequest<'_> {
     }
 }
 
-/// `None` where something has no counterpart in JSON.
+/// Converts an object; `None` if a value has no counterpart in JSON.
 fn object(of: &Struct) -> Option<Map<String, Value>> {
     let members = of.fields.iter();
     members.map(|(k, v)| Some((k.clone(), json(v)?))).collect()
 }
 
-/// How deep it goes is bounded by the decoder of the message.
+/// Converts a value. The recursion depth is bounded by the decoder of the message.
 fn json(value: &ProtoValue) -> Option<Value> {
     Some(match value.kind.as_ref()? {
         Kind::NullValue(_) => Value::Null,

@@ -1,9 +1,10 @@
-//! The front door for Envoy: `envoy.service.auth.v3.Authorization` over gRPC.
+//! The front end for Envoy: `envoy.service.auth.v3.Authorization` over gRPC.
 //!
-//! The only room that knows Envoy's messages: `wire.rs`. `request.rs` translates a `CheckRequest` to an
+//! The only module that knows Envoy's messages: `wire.rs`. `request.rs` translates a `CheckRequest` to an
 //! [`AuthzRequest`](crate::authz::AuthzRequest), `response.rs` a [`Verdict`](crate::authz::Verdict) to a
 //! `CheckResponse`; nothing is decided here.
 
+mod decoded;
 mod memory_budget;
 mod message;
 mod metadata;
@@ -16,6 +17,7 @@ mod tests;
 mod wire;
 
 pub use memory_budget::{ConnectionLoad, MemoryBudget};
+pub use message::ARRIVES_WITHIN;
 pub use response::{Answers, BodyFormat};
 pub use server::CheckServer;
 pub use service::ExtAuthz;

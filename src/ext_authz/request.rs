@@ -1,20 +1,18 @@
-//! From a `CheckRequest` to what the decision looks at, without copying.
+//! From a `CheckRequest` to the input of the decision, without copying.
 
 use std::borrow::Cow;
 
-use envoy_types::pb::envoy::config::core::v3::Metadata;
-
 use crate::authz::{AuthzRequest, RequestHeaders};
 
-use super::wire::{CheckRequest, HttpRequest};
+use super::wire::{CheckRequest, HttpRequest, Metadata};
 
 /// The key in Envoy's `context_extensions` under which a route names its policy.
 const POLICY: &[u8] = b"policy";
 const REQUEST_ID: &str = "x-request-id";
-/// A UUID has 36 characters. What is much longer comes from a client, not from a proxy.
+/// The maximum length. A UUID has 36 characters; a much longer id comes from a client, not from a proxy.
 const MAX_REQUEST_ID: usize = 128;
 
-/// The HTTP request that Envoy asks about.
+/// The HTTP request that Envoy wants to have checked.
 pub(super) struct EnvoyRequest<'r> {
     policy: Option<Cow<'r, str>>,
     method: Cow<'r, str>,
@@ -25,7 +23,7 @@ pub(super) struct EnvoyRequest<'r> {
 }
 
 impl<'r> EnvoyRequest<'r> {
-    /// `None` where the message describes no HTTP request (the network filter asks without one).
+    /// Reads the request; `None` if the message describes no HTTP request (the network filter sends none).
     pub fn read(message: &'r CheckRequest) -> Option<Self> {
         let attributes = message.attributes.as_ref()?;
         let http = attributes.request.as_ref()?.http.as_ref()?;
@@ -52,12 +50,13 @@ impl<'r> EnvoyRequest<'r> {
         }
     }
 
-    /// What filters before ours have left for us.
+    /// Returns what preceding filters have passed on.
     pub fn metadata(&self) -> Option<&Metadata> {
         self.metadata
     }
 
-    /// The request's id, for the log: `x-request-id`, where the proxy sends it along, else Envoy's own number.
+    /// Returns the request's id, for the log: `x-request-id` if the proxy forwards it, else Envoy's own
+    /// number.
     pub fn id(&self) -> &str {
         let mut id = None;
         self.visit(REQUEST_ID, &mut |value| id = str::from_utf8(value).ok());
@@ -67,14 +66,15 @@ impl<'r> EnvoyRequest<'r> {
     }
 }
 
-/// What is not UTF-8 becomes U+FFFD, which stands in no policy, route or token: it matches nothing.
+/// Replaces invalid UTF-8 by U+FFFD, which occurs in no policy, route or token, so it matches nothing.
 fn text(bytes: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(bytes)
 }
 
 impl RequestHeaders for EnvoyRequest<'_> {
-    /// Envoy fills `headers`, or with `encode_raw_headers` only `header_map`, and of that only `raw_value`. An older
-    /// proxy may fill `value`. Both are read: a token must not be overlooked because it came the other way.
+    /// Envoy fills `headers`; with `encode_raw_headers`, it fills only `header_map`, and there only
+    /// `raw_value`. An older proxy may fill `value`. All are read: a token must not be overlooked because it
+    /// came in another field.
     fn visit<'h>(&'h self, name: &str, visit: &mut dyn FnMut(&'h [u8])) {
         let named = |key: &[u8]| key == name.as_bytes();
         for header in self.http.headers.iter().filter(|h| named(&h.key)) {

@@ -1,4 +1,4 @@
-//! From a verdict to a `CheckResponse`: the only place that knows HTTP status codes.
+//! From a verdict to a `CheckResponse`: the only place that knows HTTP status codes of checks.
 //!
 //! | decision | status | client sees |
 //! |---|---|---|
@@ -7,9 +7,10 @@
 //! | deny, through no fault of a token | `PERMISSION_DENIED`, 403 | 403 |
 //! | error | `UNAVAILABLE`, 503, `Retry-After` | 503 |
 //!
-//! Envoy takes any status but `OK` for a denial, so a denial always says its HTTP status: without one, clients see
-//! 403 whatever the reason. An error is a denial to Envoy too, unless `error_response` is switched on: Envoy then
-//! counts it as an error and `failure_mode_allow` applies. Older Envoys do not know that field and answer 403.
+//! Envoy treats any status but `OK` as a denial, so a denial always names its HTTP status: without one,
+//! clients see 403 whatever the reason. An error is a denial to Envoy, too, unless `error_response` is
+//! enabled: Envoy then counts it as an error, and `failure_mode_allow` applies. Older versions of Envoy do
+//! not know that field and answer 403.
 
 use envoy_types::pb::envoy::config::core::v3::header_value_option::HeaderAppendAction;
 use envoy_types::pb::envoy::config::core::v3::{HeaderValue, HeaderValueOption};
@@ -31,13 +32,13 @@ use super::wire::{CheckResponse, Field, Struct, Text};
 pub struct Answers {
     /// `realm` of the `WWW-Authenticate` header (RFC 9110 §11.5).
     pub realm: String,
-    /// The shape of the JSON body.
+    /// The format of the JSON body.
     pub body: BodyFormat,
     /// Whether our own errors are sent as `error_response`.
     pub error_response: bool,
 }
 
-/// The shape of the JSON body of a denial.
+/// The format of the JSON body of a denial.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum BodyFormat {
@@ -48,11 +49,11 @@ pub enum BodyFormat {
     FlaskJwtExtended,
 }
 
-/// How long a client may wait before it tries again after an error of ours, in seconds.
+/// How many seconds a client should wait before it retries after an error of ours.
 const RETRY_AFTER: &str = "1";
 
 impl Answers {
-    /// The answer to Envoy; from a request that may pass `strip` is taken away.
+    /// Encodes the answer to Envoy. For a request that may pass, `strip` is what Envoy has to remove from it.
     pub(super) fn encode(
         &self,
         verdict: &Verdict<'_>,
@@ -60,7 +61,7 @@ impl Answers {
     ) -> CheckResponse {
         let (code, http_response) = match verdict.outcome {
             Outcome::Allow(_) => (Code::Ok, HttpResponse::OkResponse(allowed(strip()))),
-            Outcome::Deny(reason) => self.denied(verdict.outcome, reason),
+            Outcome::Deny(reason) => self.denied(verdict, reason),
             Outcome::Error(_) => self.error(verdict.outcome),
         };
         CheckResponse {
@@ -73,10 +74,11 @@ impl Answers {
         }
     }
 
-    fn denied(&self, outcome: Outcome, reason: DenyReason) -> (Code, HttpResponse) {
-        let description = reason.description();
+    fn denied(&self, verdict: &Verdict<'_>, reason: DenyReason) -> (Code, HttpResponse) {
+        let claim = verdict.claim.as_deref().filter(|claim| is_quotable(claim));
+        let description = described(reason, claim);
         let (code, status, error) = match reason {
-            // RFC 6750 §3.1: a request without credentials is told no error code.
+            // RFC 6750 §3.1: for a request without credentials, no error code is returned.
             DenyReason::NoToken => (Code::Unauthenticated, 401, None),
             DenyReason::AmbiguousToken => (Code::Unauthenticated, 401, Some("invalid_request")),
             DenyReason::Rejected(_)
@@ -99,9 +101,9 @@ impl Answers {
             BodyFormat::Oauth => json!({
                 "error": error.unwrap_or("unauthorized"),
                 "error_description": description,
-                "reason": outcome.reason(),
+                "reason": verdict.outcome.reason(),
             }),
-            BodyFormat::FlaskJwtExtended => json!({ "msg": flask_message(reason) }),
+            BodyFormat::FlaskJwtExtended => json!({ "msg": flask_message(reason, claim) }),
         };
         (
             code,
@@ -131,7 +133,7 @@ impl Answers {
         }
     }
 
-    /// The `WWW-Authenticate` header (RFC 6750 §3). No value contains a quote or a backslash.
+    /// Returns the `WWW-Authenticate` header (RFC 6750 §3). No value contains a quote or a backslash.
     fn challenge(&self, error: Option<&str>, description: &str) -> String {
         let realm = &self.realm;
         match error {
@@ -143,8 +145,8 @@ impl Answers {
     }
 }
 
-/// What flask-jwt-extended 4 says in the same case.
-fn flask_message(reason: DenyReason) -> String {
+/// Returns the message of flask-jwt-extended 4 for the same case.
+fn flask_message(reason: DenyReason, claim: Option<&str>) -> String {
     match reason {
         DenyReason::NoToken => "Missing Authorization Header".to_owned(),
         DenyReason::Revoked => "Token has been revoked".to_owned(),
@@ -154,8 +156,23 @@ fn flask_message(reason: DenyReason) -> String {
         | DenyReason::AmbiguousToken
         | DenyReason::Unidentified
         | DenyReason::AmbiguousPath
-        | DenyReason::AmbiguousMethod => reason.description(),
+        | DenyReason::AmbiguousMethod => described(reason, claim),
     }
+}
+
+/// Describes what is wrong, and names the claim at fault.
+fn described(reason: DenyReason, claim: Option<&str>) -> String {
+    match claim {
+        None => reason.description(),
+        Some(claim) => format!("{}: {claim}", reason.description()),
+    }
+}
+
+/// Returns whether the name of a claim, which may come from the configuration, is permitted in an
+/// `error_description` (RFC 6750 §3).
+fn is_quotable(claim: &str) -> bool {
+    let may_stand = |byte: u8| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+    claim.bytes().all(may_stand)
 }
 
 fn allowed(strip: Stripped) -> OkHttpResponse {
@@ -198,14 +215,15 @@ fn header(key: &str, value: String) -> HeaderValueOption {
     }
 }
 
-/// What the access log of Envoy can show: `%DYNAMIC_METADATA(envoy.filters.http.ext_authz:reason)%`.
+/// Returns the metadata that Envoy's access log can show:
+/// `%DYNAMIC_METADATA(envoy.filters.http.ext_authz:reason)%`.
 fn metadata(verdict: &Verdict<'_>) -> Struct {
     let field = |name: &'static str, text: Bytes| Field {
         key: Bytes::from_static(name.as_bytes()),
         value: Some(Text { string_value: text }),
     };
     let constant = |text: &'static str| Bytes::from_static(text.as_bytes());
-    let mut fields = Vec::with_capacity(4);
+    let mut fields = Vec::with_capacity(5);
     fields.push(field("decision", constant(verdict.outcome.decision())));
     fields.push(field("reason", constant(verdict.outcome.reason())));
     if let Some(policy) = verdict.policy {
@@ -214,6 +232,9 @@ fn metadata(verdict: &Verdict<'_>) -> Struct {
     }
     if let Some(issuer) = &verdict.issuer {
         fields.push(field("issuer", Bytes::copy_from_slice(issuer.as_bytes())));
+    }
+    if let Some(claim) = &verdict.claim {
+        fields.push(field("claim", Bytes::copy_from_slice(claim.as_bytes())));
     }
     Struct { fields }
 }

@@ -1,7 +1,8 @@
-//! `envoy.service.auth.v3.Authorization` over gRPC, by hand.
+//! `envoy.service.auth.v3.Authorization` over gRPC, written by hand.
 //!
-//! What would be generated answers a message that it cannot read, or that is too large, with an error of the call before
-//! we see it: uncounted, unlogged, and for a proxy with `failure_mode_allow` a reason to let the request pass.
+//! Generated code answers a message that it cannot read, or that is too large, with a gRPC error before we
+//! see it: not counted, not logged, and for a proxy with `failure_mode_allow` a reason to let the request
+//! pass.
 
 use std::convert::Infallible;
 use std::future::ready;
@@ -16,17 +17,19 @@ use tonic::codegen::{Body, BoxFuture, Service};
 use tonic::server::NamedService;
 use tonic::{Code, Status, body};
 
-use super::memory_budget::{MemoryBudget, Reservation};
-use super::message::{self, Unreadable};
+use super::decoded::INCLUDED;
+use super::memory_budget::{ConnectionLoad, MemoryBudget, Reservation};
+use super::message::{self, Message, PREFIX, Unreadable};
 use super::service::ExtAuthz;
 use super::wire::{CheckRequest, CheckResponse};
 
 const CHECK: &str = "/envoy.service.auth.v3.Authorization/Check";
 const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
-/// What a request costs by itself: its state in h2 and hyper, its headers, the answer. 24,000 requests without a window for
-/// their answers took 7.5 KiB each.
-const REQUEST_BYTES: usize = 8 << 10;
+/// The memory that every request reserves: 8 KiB for itself (its state in h2 and hyper, its headers, the
+/// answer; 24,000 requests without a window for their answers took 7.5 KiB each), plus what an ordinary
+/// message takes.
+const REQUEST_BYTES: usize = (8 << 10) + INCLUDED;
 
 /// The gRPC service.
 #[derive(Clone)]
@@ -37,8 +40,8 @@ pub struct CheckServer {
 }
 
 impl CheckServer {
-    /// Serves `service`, with messages of at most `max_message` bytes, as long as the `budget` has memory for requests. The
-    /// extensions of a request have the [`ConnectionLoad`](super::memory_budget::ConnectionLoad) of its connection.
+    /// Serves `service`, with messages of at most `max_message` bytes, as long as the `budget` has memory for
+    /// requests. The extensions of a request must contain the [`ConnectionLoad`] of its connection.
     pub fn new(service: ExtAuthz, max_message: usize, budget: MemoryBudget) -> Self {
         Self {
             service: Arc::new(service),
@@ -55,16 +58,25 @@ impl CheckServer {
         let Some(reservation) = self.budget.reserve(REQUEST_BYTES, &load).await else {
             return Err(self.service.overloaded());
         };
-        let body = request.into_body();
-        let message = message::read(body, self.max_message, &self.budget, &load).await;
-        let decode = |m| CheckRequest::decode(m).map_err(Unreadable::Undecodable);
-        let answer = match message.and_then(decode) {
-            Ok(request) => self.service.check(&request).await?,
+        let answer = match self.read(request.into_body(), &load).await {
+            // The message occupies its memory until the check, which may wait for keys and the store, has
+            // finished.
+            Ok((_message, request)) => self.service.check(&request).await?,
             Err(Unreadable::NoMemory) => return Err(self.service.overloaded()),
             Err(Unreadable::Gone) => return Err(Status::cancelled("")),
             Err(why) => self.service.unreadable(&why),
         };
         Ok((answer, reservation))
+    }
+
+    async fn read<B: Body>(
+        &self,
+        body: B,
+        load: &ConnectionLoad,
+    ) -> Result<(Message, CheckRequest), Unreadable> {
+        let mut message = message::read(body, self.max_message, &self.budget, load).await?;
+        let request = message.decode(&self.budget, load).await?;
+        Ok((message, request))
     }
 }
 
@@ -95,21 +107,22 @@ where
         Box::pin(async move {
             Ok(match server.check(request).await {
                 Ok((answer, reservation)) => respond(&answer, reservation),
-                // Headers only, which no window of the caller's can hold back.
+                // Headers only, which the caller's flow-control window cannot hold back.
                 Err(status) => status.into_http(),
             })
         })
     }
 }
 
-/// One message and the status `OK`. The reservation of the request is held until all of it has been sent.
+/// Responds with one message and the status `OK`. The reservation of the request is held until everything has
+/// been sent.
 fn respond(answer: &CheckResponse, reservation: Reservation) -> Response<body::Body> {
     let length = answer.encoded_len();
-    let mut message = BytesMut::with_capacity(5 + length);
+    let mut message = BytesMut::with_capacity(PREFIX + length);
     message.put_u8(0);
     // An answer is a few hundred bytes.
     message.put_u32(u32::try_from(length).unwrap_or(u32::MAX));
-    // It fails only where the buffer is full, and the buffer grows.
+    // Encoding fails only if the buffer is full, and this buffer grows.
     let _ = answer.encode(&mut message);
     let mut trailers = HeaderMap::with_capacity(1);
     trailers.insert(GRPC_STATUS, HeaderValue::from_static("0"));

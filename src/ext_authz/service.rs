@@ -7,6 +7,7 @@ use futures_util::FutureExt as _;
 use tonic::Status;
 
 use crate::authz::{Authorizer, ErrorReason, Outcome, Stripped, Verdict};
+use crate::clock::OncePerMinute;
 use crate::metrics::CheckMetrics;
 
 use super::message::Unreadable;
@@ -14,20 +15,22 @@ use super::request::EnvoyRequest;
 use super::response::Answers;
 use super::wire::{CheckRequest, CheckResponse};
 
-/// `envoy.service.auth.v3.Authorization`.
+/// The gRPC service `envoy.service.auth.v3.Authorization`.
 pub struct ExtAuthz {
     authorizer: Arc<Authorizer>,
     answers: Answers,
     metrics: CheckMetrics,
+    overloaded: OncePerMinute,
 }
 
 impl ExtAuthz {
-    /// The service over an authorizer.
+    /// Creates the service over an authorizer.
     pub fn new(authorizer: Arc<Authorizer>, answers: Answers, metrics: CheckMetrics) -> Self {
         Self {
             authorizer,
             answers,
             metrics,
+            overloaded: OncePerMinute::new(),
         }
     }
 
@@ -36,7 +39,7 @@ impl ExtAuthz {
             return ours(ErrorReason::BadCheckRequest);
         };
         let authz = request.as_authz();
-        // A panic must not allow, nor take down the connection that hundreds of other checks share.
+        // A panic must not allow, and must not take down the connection that hundreds of other checks share.
         let decision = AssertUnwindSafe(self.authorizer.authorize(&authz)).catch_unwind();
         decision
             .await
@@ -51,7 +54,7 @@ impl ExtAuthz {
         timer.finish(verdict.outcome.index(), verdict.policy.map(|p| p.index));
         log(&verdict, || request.as_ref().map_or("", EnvoyRequest::id));
         if verdict.outcome == ErrorReason::RevocationDelegated.into() {
-            // An error of the call itself is what `failure_mode_allow` of Envoy applies to.
+            // `failure_mode_allow` of Envoy applies to an error of the call itself.
             return Err(Status::unavailable("the revocation store is unavailable"));
         }
         let strip = || {
@@ -61,47 +64,60 @@ impl ExtAuthz {
         Ok(self.answers.encode(&verdict, strip))
     }
 
-    /// Answers a check that cannot be read: an error of ours, and an answer all the same. An error of the call would let
-    /// the request pass a proxy with `failure_mode_allow`, and a client might be able to cause it.
+    /// Answers a check that cannot be read: an error of ours, but sent as an answer. With an error of the
+    /// call, a proxy with `failure_mode_allow` would let the request pass, and a client might be able to
+    /// cause it.
     pub(super) fn unreadable(&self, why: &Unreadable) -> CheckResponse {
-        let verdict = self.failed(ErrorReason::BadCheckRequest, why);
+        let verdict = self.failed(ErrorReason::BadCheckRequest);
+        tracing::warn!(reason = verdict.outcome.reason(), %why, "a check request cannot be read");
         self.answers.encode(&verdict, Stripped::default)
     }
 
-    /// There is no memory for the check, nor for an answer to it.
+    /// Refuses a check for which there is no memory. Unlike above, this is deliberately an error of the call:
+    /// it consists of headers only, whereas the caller's window could hold back an answer, together with the
+    /// memory that the answer takes.
     pub(super) fn overloaded(&self) -> Status {
-        self.failed(ErrorReason::Overloaded, &Unreadable::NoMemory);
+        let verdict = self.failed(ErrorReason::Overloaded);
+        if self.overloaded.is_due() {
+            tracing::warn!(
+                reason = verdict.outcome.reason(),
+                "there is no memory for more requests; checks are refused with UNAVAILABLE"
+            );
+        }
         Status::unavailable("too many checks at once")
     }
 
-    fn failed(&self, reason: ErrorReason, why: &Unreadable) -> Verdict<'static> {
+    fn failed(&self, reason: ErrorReason) -> Verdict<'static> {
         let verdict = ours(reason);
         self.metrics.start().finish(verdict.outcome.index(), None);
-        tracing::warn!(reason = verdict.outcome.reason(), %why, "a check request cannot be read");
         verdict
     }
 }
 
 fn ours(reason: ErrorReason) -> Verdict<'static> {
-    Verdict {
-        outcome: reason.into(),
-        policy: None,
-        issuer: None,
-    }
+    Verdict::without_policy(reason.into())
 }
 
-/// The access log: denials and errors; allows only at debug level. Nothing in it comes from the token but what was
-/// verified and is in our configuration; the request id is Envoy's.
+/// Writes the access log: denials and errors; allows only at debug level. From the token, it contains only
+/// what was verified and is in our configuration; the request id is Envoy's.
 fn log<'r>(verdict: &Verdict<'_>, request_id: impl Fn() -> &'r str) {
     let reason = verdict.outcome.reason();
     let policy = verdict.policy.map(|p| p.name.as_str());
     let issuer = verdict.issuer.as_deref();
+    let claim = verdict.claim.as_deref();
     match verdict.outcome {
         Outcome::Allow(_) => {
             tracing::debug!(reason, policy, issuer, request_id = request_id(), "allow")
         }
         Outcome::Deny(_) => {
-            tracing::info!(reason, policy, issuer, request_id = request_id(), "deny")
+            tracing::info!(
+                reason,
+                claim,
+                policy,
+                issuer,
+                request_id = request_id(),
+                "deny"
+            )
         }
         Outcome::Error(_) => {
             tracing::warn!(reason, policy, issuer, request_id = request_id(), "error")

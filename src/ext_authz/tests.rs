@@ -1,4 +1,5 @@
-//! Whatever Envoy, or somebody in its place, sends: it is read without a panic, and the same in both encodings.
+//! Tests that whatever Envoy, or somebody in its place, sends is read without a panic, and alike in both
+//! encodings.
 
 use envoy_types::pb::envoy::config::core::v3::{HeaderMap, HeaderValue};
 use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Request};
@@ -28,7 +29,7 @@ fn message(http: HttpRequest) -> CheckRequest {
     }
 }
 
-/// What Envoy sends, as it comes here.
+/// A message from Envoy, as it is received here.
 fn received(message: &CheckRequest) -> wire::CheckRequest {
     wire::CheckRequest::decode(message.encode_to_vec().as_slice()).unwrap()
 }
@@ -137,9 +138,9 @@ fn an_answer_reads_back_as_envoy_reads_it() {
         error_response: false,
     };
     let verdict = |outcome| Verdict {
-        outcome,
-        policy: None,
         issuer: Some("shop".into()),
+        claim: Some("exp".into()),
+        ..Verdict::without_policy(outcome)
     };
     for outcome in Outcome::all().chain([Outcome::Allow(AllowReason::Ok)]) {
         let sent = answers.encode(&verdict(outcome), Stripped::default);
@@ -156,6 +157,7 @@ fn an_answer_reads_back_as_envoy_reads_it() {
         assert_eq!(text("decision"), outcome.decision());
         assert_eq!(text("reason"), outcome.reason());
         assert_eq!(text("issuer"), "shop");
+        assert_eq!(text("claim"), "exp");
     }
 }
 
@@ -169,7 +171,7 @@ proptest! {
         }
     }
 
-    /// Bytes of a good message with one of them changed come further than bytes at random.
+    /// A valid message with one changed byte is parsed further than random bytes.
     #[test]
     fn a_damaged_message_is_read_or_refused_without_a_panic(
         at in any::<prop::sample::Index>(), byte in any::<u8>(), cut in any::<prop::sample::Index>(),

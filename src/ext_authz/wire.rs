@@ -1,13 +1,15 @@
-//! Envoy's messages, as far as we read and write them, by their field numbers.
+//! The parts of Envoy's messages that we read and write, by field number.
 //!
-//! The generated types would do, but reading all that Envoy tells into them (a map with two strings for each header)
-//! costs more than the whole decision. What is not named here is skipped unread, and headers stay in the buffer that
-//! they came in. On the wire, `string` and `bytes` are the same. What a client may write is read as `bytes`: Envoy before
-//! 1.26.0, 1.25.3, 1.24.4, 1.23.6 and 1.22.9 (CVE-2023-27488) hands over what is not UTF-8, which is no `string`.
+//! The generated types would do, but to decode everything that Envoy sends into them (a map with two strings
+//! for each header) costs more than the whole decision. Fields that are not listed here are skipped, and
+//! headers stay in the buffer that they arrived in. On the wire, `string` and `bytes` are the same. Whatever
+//! a client may write is read as `bytes`: Envoy before 1.26.0, 1.25.3, 1.24.4, 1.23.6 and 1.22.9
+//! (CVE-2023-27488) passes on invalid UTF-8, which is not a `string`.
 
-use envoy_types::pb::envoy::config::core::v3::Metadata;
+use std::collections::HashMap;
+
 use envoy_types::pb::envoy::service::auth::v3::check_response::HttpResponse;
-use envoy_types::pb::google::rpc;
+use envoy_types::pb::google::{protobuf, rpc};
 use prost::bytes::Bytes;
 
 /// `envoy.service.auth.v3.CheckRequest`.
@@ -26,6 +28,13 @@ pub(super) struct Attributes {
     pub context_extensions: Vec<Extension>,
     #[prost(message, optional, tag = "11")]
     pub metadata_context: Option<Metadata>,
+}
+
+/// `envoy.config.core.v3.Metadata`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct Metadata {
+    #[prost(map = "string, message", tag = "1")]
+    pub filter_metadata: HashMap<String, protobuf::Struct>,
 }
 
 /// An entry of a map from string to string.
@@ -106,7 +115,7 @@ pub(super) struct Field {
     pub value: Option<Text>,
 }
 
-/// A `google.protobuf.Value` that is a text, which is not empty.
+/// A `google.protobuf.Value` that is a non-empty string.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(super) struct Text {
     #[prost(bytes = "bytes", tag = "3")]

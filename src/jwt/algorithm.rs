@@ -1,11 +1,11 @@
-//! The signature algorithms that an issuer can be configured with (RFC 7518 §3.1, RFC 8037).
+//! The signature algorithms that can be configured for an issuer (RFC 7518 §3.1, RFC 8037).
 
 use jsonwebtoken as jwt;
 use serde::Deserialize;
 
 /// A JWS signature algorithm, by its registered name.
 ///
-/// Absent on purpose: `none`, and what the cryptographic library does not offer (ES256K, Ed448).
+/// Deliberately absent: `none`, and algorithms that the cryptographic library does not offer (ES256K, Ed448).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Deserialize)]
 #[allow(missing_docs, reason = "the variants are the registered names")]
 pub enum Algorithm {
@@ -21,12 +21,12 @@ pub enum Algorithm {
     ES256,
     ES384,
     ES512,
-    /// RFC 9864 calls it `Ed25519`; of EdDSA's curves there is no other here.
+    /// Called `Ed25519` in RFC 9864. Of EdDSA's curves, only Ed25519 is supported.
     #[serde(alias = "Ed25519")]
     EdDSA,
 }
 
-/// What a key must be to serve an algorithm.
+/// The kind of key that an algorithm needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum KeyType {
     Secret,
@@ -54,7 +54,7 @@ impl Algorithm {
         Self::EdDSA,
     ];
 
-    /// The registered name.
+    /// Returns the registered name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::HS256 => "HS256",
@@ -73,7 +73,8 @@ impl Algorithm {
         }
     }
 
-    /// By its name in a header or a JWK; `Ed25519` is RFC 9864's name for what RFC 8037 calls `EdDSA`.
+    /// Returns the algorithm with this name in a header or a JWK. `Ed25519` is RFC 9864's name for what RFC
+    /// 8037 calls `EdDSA`.
     pub(super) fn from_name(name: &str) -> Option<Self> {
         if name == "Ed25519" {
             return Some(Self::EdDSA);
@@ -94,10 +95,11 @@ impl Algorithm {
         }
     }
 
-    /// Whether anybody who has a token can write its signature in another way that verifies too.
+    /// Returns whether anybody who has a token can rewrite its signature into another valid one.
     ///
-    /// An ECDSA signature (r, s) has the twin (r, n - s). A MAC and an RSA signature are one number, read only at full
-    /// length and below the modulus; the S of EdDSA must be below the order of the group (RFC 8032 §5.1.7).
+    /// An ECDSA signature (r, s) has the twin (r, n - s). A MAC and an RSA signature are a single number,
+    /// accepted only at full length and below the modulus; the S of EdDSA must be below the order of the
+    /// group (RFC 8032 §5.1.7).
     pub const fn is_malleable(self) -> bool {
         match self {
             Self::ES256 | Self::ES384 | Self::ES512 => true,
@@ -114,7 +116,7 @@ impl Algorithm {
         }
     }
 
-    /// The least length of an HMAC secret: that of the hash (RFC 7518 §3.2).
+    /// Returns the minimum length of an HMAC secret: that of the hash (RFC 7518 §3.2).
     pub(super) const fn min_secret_bytes(self) -> usize {
         match self {
             Self::HS384 => 48,
@@ -123,7 +125,7 @@ impl Algorithm {
         }
     }
 
-    /// As `jsonwebtoken` has it; `None` for ES512, which it does not know.
+    /// Returns the algorithm as `jsonwebtoken` defines it; `None` for ES512, which it does not support.
     pub(super) const fn to_library(self) -> Option<jwt::Algorithm> {
         Some(match self {
             Self::HS256 => jwt::Algorithm::HS256,

@@ -1,16 +1,17 @@
-//! The cache of verified tokens: a token that was verified once costs a hash and a probe from then on.
+//! The cache of verified tokens: verifying a token again costs only a hash and a lookup.
 //!
-//! What makes it safe:
+//! Why the cache is safe:
 //!
-//! - The key is the whole SHA-256 of the compact token, signature included: neither a prefix nor a claim, so that no
-//!   other token can find the entry.
-//! - Only tokens that passed every check are put in; a forged one leaves no trace.
-//! - An entry counts only as long as the issuer has the very key set that verified it. It holds on to that set, and a hit compares
-//!   pointers: a set that was replaced while the token was being verified cannot slip in under its successor.
-//! - `exp`, `nbf` and `iat` are judged again on every hit, because time goes on, and clocks are set back.
-//! - Revocation is not in here. It is looked up on every check.
+//! - The key is the full SHA-256 of the compact token, signature included, rather than a prefix or a claim,
+//!   so no other token can find the entry.
+//! - Only tokens that passed every check are inserted; a forged token leaves no trace.
+//! - An entry counts only while the issuer has the very key set that verified the token. The entry keeps a
+//!   reference to that set, and a hit compares pointers: if the set was replaced while the token was being
+//!   verified, the entry does not count under the new set.
+//! - `exp`, `nbf` and `iat` are judged again on every hit, because time passes, and clocks are set back.
+//! - Revocations are not cached. They are looked up on every check.
 //!
-//! What it takes is bounded in bytes: an issuer may sign tokens of 16 KiB as well as of 500 bytes.
+//! Its size is limited in bytes as well: an issuer may sign tokens of 16 KiB as well as of 500 bytes.
 
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
@@ -19,32 +20,34 @@ use quick_cache::Weighter;
 use quick_cache::sync::{Cache, DefaultLifecycle};
 
 use crate::clock::Timestamp;
+use crate::digest::sha256;
 
 use super::claims::{Times, VerifiedClaims};
+use super::compact::MAX_TOKEN_BYTES;
 use super::error::VerifyError;
 use super::issuer::Issuer;
 use super::key::KeySet;
 use super::proxied::Proxied;
-use super::verifier::{MAX_TOKEN_BYTES, Verifier, sha256};
+use super::verifier::Verifier;
 
-/// A verified token and what is derived from its claims once.
+/// A verified token, and what was derived from its claims once.
 #[derive(Debug)]
 pub struct VerifiedToken<D> {
     claims: VerifiedClaims,
     derived: D,
     issuer: Arc<Issuer>,
     keys: Arc<KeySet>,
-    /// The most that it takes while it is remembered.
+    /// The upper bound on its size in the cache.
     bytes: u64,
 }
 
 impl<D> VerifiedToken<D> {
-    /// The claims.
+    /// Returns the claims.
     pub fn claims(&self) -> &VerifiedClaims {
         &self.claims
     }
 
-    /// What was derived from them.
+    /// Returns what was derived from the claims.
     pub fn derived(&self) -> &D {
         &self.derived
     }
@@ -62,17 +65,17 @@ type Entries<D> = Cache<
     DefaultLifecycle<TokenHash, Arc<VerifiedToken<D>>>,
 >;
 
-/// How much is remembered.
+/// The limits of the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheLimits {
-    /// So many tokens; none if it is 0.
+    /// The maximum number of tokens; 0 disables the cache.
     pub entries: usize,
-    /// So many bytes.
+    /// The maximum size in bytes.
     pub bytes: usize,
 }
 
 impl CacheLimits {
-    /// Room for 65,536 tokens of 768 bytes.
+    /// Room for 65,536 tokens of 768 bytes each.
     pub const DEFAULT_BYTES: usize = 160 << 20;
 }
 
@@ -85,16 +88,16 @@ impl From<usize> for CacheLimits {
     }
 }
 
-/// What is remembered at the moment.
+/// The current size of the cache.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CacheSize {
-    /// Tokens.
+    /// The number of tokens.
     pub entries: usize,
-    /// Bytes that they take, estimated from above.
+    /// An upper estimate of their size in bytes.
     pub bytes: u64,
 }
 
-/// The weight of an entry in bytes, and never less than what keeps the number of entries in bounds.
+/// Weighs an entry by its bytes, but by at least as much as keeps the number of entries within its limit.
 #[derive(Clone)]
 struct Bytes {
     least: u64,
@@ -106,16 +109,16 @@ impl<D> Weighter<TokenHash, Arc<VerifiedToken<D>>> for Bytes {
     }
 }
 
-/// The most that a token of this length takes: its claims as texts, and again in the keys under which it is looked up.
-/// Measured with tokens of 16 KiB: 24 KiB.
+/// Returns the maximum size of a token of this length in the cache: its claims as texts, and again in the
+/// keys under which it is looked up. Measured with tokens of 16 KiB: 24 KiB.
 fn bytes_of(token: &str) -> u64 {
     1024 + 2 * token.len() as u64
 }
 
-/// Makes of verified claims, and of the compact token that they came in, what is kept with them.
+/// Derives the data that is cached with verified claims, from the claims and the compact token.
 type Derive<D> = Box<dyn Fn(&VerifiedClaims, Option<&str>) -> D + Send + Sync>;
 
-/// A [`Verifier`] that remembers.
+/// A [`Verifier`] with a cache.
 pub struct CachingVerifier<D> {
     verifier: Arc<Verifier>,
     derive: Derive<D>,
@@ -123,9 +126,10 @@ pub struct CachingVerifier<D> {
 }
 
 impl<D> CachingVerifier<D> {
-    /// Remembers tokens within `limits` (of a number, so many, by default in
-    /// [`CacheLimits::DEFAULT_BYTES`]), each with what `derive` makes of its claims and of the
-    /// compact token. That is not there where the proxy has verified it: its signature may have been spelled anew since.
+    /// Caches tokens within `limits`; a plain number limits the number of tokens, with
+    /// [`CacheLimits::DEFAULT_BYTES`]. With each token, the cache keeps what `derive` makes of its claims and
+    /// of the compact token. The compact token is `None` if the proxy has verified the token, because its
+    /// signature may have been re-encoded since.
     pub fn new(
         verifier: Arc<Verifier>,
         limits: impl Into<CacheLimits>,
@@ -150,13 +154,13 @@ impl<D> CachingVerifier<D> {
         }
     }
 
-    /// Verifies a token as it stands at `now`: like [`Verifier::verify`], only faster the second time.
+    /// Verifies a token at `now`: the same as [`Verifier::verify`], but faster the second time.
     pub fn verify(
         &self,
         token: &str,
         now: Timestamp,
     ) -> Result<Arc<VerifiedToken<D>>, VerifyError> {
-        // What is too long for a token is not hashed either.
+        // A text that is too long for a token is not hashed.
         let Some(entries) = self
             .entries
             .as_ref()
@@ -177,7 +181,8 @@ impl<D> CachingVerifier<D> {
         Ok(verified)
     }
 
-    /// Takes the proxy's word for the signature. Nothing is remembered: there is nothing that could be saved.
+    /// Accepts claims whose signature the proxy has verified. They are not cached, because there is no
+    /// signature check to save.
     pub fn accept(
         &self,
         proxied: Proxied<'_>,
@@ -193,7 +198,7 @@ impl<D> CachingVerifier<D> {
         }))
     }
 
-    /// How much is remembered.
+    /// Returns the current size of the cache.
     pub fn size(&self) -> CacheSize {
         let size = |entries: &Entries<D>| CacheSize {
             entries: entries.len(),
@@ -202,7 +207,7 @@ impl<D> CachingVerifier<D> {
         self.entries.as_ref().map_or_else(CacheSize::default, size)
     }
 
-    /// The verifier without the cache.
+    /// Returns the verifier without the cache.
     pub fn verifier(&self) -> &Verifier {
         &self.verifier
     }
@@ -223,7 +228,7 @@ impl<D> CachingVerifier<D> {
     }
 }
 
-/// SHA-256 of the compact token.
+/// The SHA-256 of the compact token.
 #[derive(Clone, PartialEq, Eq)]
 struct TokenHash([u8; 32]);
 
@@ -233,7 +238,7 @@ impl Hash for TokenHash {
     }
 }
 
-/// The first eight bytes of what is a hash already. Equality is that of all 32.
+/// Hashes a key by its first eight bytes, as it is a digest already. Equality compares all 32 bytes.
 #[derive(Default)]
 struct FirstBytes(u64);
 

@@ -8,15 +8,17 @@ use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
 
-use super::error::Rejection;
-use super::issuer::{ClaimPath, IssuerProfile, MissingExp};
+use super::claim_path::ClaimPath;
+use super::issuer::{IssuerProfile, MissingExp};
 use super::kept::{ClaimText, KeptClaims};
+use super::refusal::Refusal;
+use super::rejection::Rejection;
 use super::token_type::TokenType;
 
-/// Claims whose signature, times, issuer and audience have been checked.
+/// Claims whose signature, times, issuer and audience have been verified.
 ///
-/// Only the [`super::Verifier`] makes them. What looks up a revocation takes this type, so that nothing can ask
-/// the store about claims that anybody could have written.
+/// Only the [`super::Verifier`] makes them. Functions that look up revocations take this type, so that the
+/// store cannot be queried for claims that anybody could have written.
 #[derive(Clone)]
 pub struct VerifiedClaims {
     issuer: Arc<str>,
@@ -32,13 +34,13 @@ pub struct VerifiedClaims {
     not_before: Option<Timestamp>,
     expires_at: Timestamp,
     leeway: Duration,
-    /// By how much `exp` may be passed: the leeway or nothing.
+    /// How long the token is accepted after `exp`: the leeway, or zero.
     grace: Duration,
     kept: KeptClaims,
 }
 
 impl fmt::Debug for VerifiedClaims {
-    /// Shows what may stand in a log: no identifier of a token or a person.
+    /// Shows only what may be logged: nothing that identifies a token or a person.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VerifiedClaims")
             .field("issuer", &self.issuer)
@@ -49,76 +51,78 @@ impl fmt::Debug for VerifiedClaims {
 }
 
 impl VerifiedClaims {
-    /// The configured name of the issuer (not its `iss`).
+    /// Returns the configured name of the issuer (not its `iss`).
     pub fn issuer(&self) -> &Arc<str> {
         &self.issuer
     }
 
-    /// Access, refresh or something else.
+    /// Returns the type: access, refresh or other.
     pub fn token_type(&self) -> TokenType {
         self.token_type
     }
 
-    /// `jti` (RFC 7519 §4.1.7).
+    /// Returns `jti` (RFC 7519 §4.1.7).
     pub fn token_id(&self) -> Option<&str> {
         self.token_id.as_deref()
     }
 
-    /// SHA-256 of the signing input: identifies a token that has no `jti`. Not of the whole token, because
-    /// signatures are malleable: an ECDSA token has a twin with another signature.
+    /// Returns the SHA-256 of the signing input, which identifies a token without `jti`. The whole token
+    /// would not do, because signatures are malleable: an ECDSA token has a twin with another signature.
     pub fn digest(&self) -> &[u8; 32] {
         &self.digest
     }
 
-    /// `sub` (RFC 7519 §4.1.2), or the claim that the issuer's profile has for it.
+    /// Returns `sub` (RFC 7519 §4.1.2), or the claim that the issuer's profile names instead.
     pub fn subject(&self) -> Option<&str> {
         self.subject.as_deref()
     }
 
-    /// `sid`, the session at the identity provider (OpenID Connect Front-Channel Logout 1.0 §3), or the claim that the
-    /// issuer's profile has for it.
+    /// Returns `sid`, the session at the identity provider (OpenID Connect Front-Channel Logout 1.0 §3), or
+    /// the claim that the issuer's profile names instead.
     pub fn session(&self) -> Option<&str> {
         self.session.as_deref()
     }
 
-    /// The OAuth client: `azp`, else `client_id` (RFC 9068 §2.2), or the claim that the issuer's profile has for it.
+    /// Returns the OAuth client: `azp`, else `client_id` (RFC 9068 §2.2), or the claim that the issuer's
+    /// profile names instead.
     pub fn client(&self) -> Option<&str> {
         self.client.as_deref()
     }
 
-    /// The `kid` of the key that verified the signature, as the issuer's key set names it. Where that key has none, as one
-    /// from a PEM file, it is the `kid` that the token's header says.
+    /// Returns the `kid` of the key that verified the signature, as the issuer's key set names it. If that
+    /// key has none (for example, one from a PEM file), returns the `kid` in the token's header.
     pub fn kid(&self) -> Option<&str> {
         self.kid.as_deref()
     }
 
-    /// The SHA-256 thumbprint (RFC 7638) of the key that verified the signature, base64url. A secret has none, and neither has
-    /// a key that the proxy verified with.
+    /// Returns the SHA-256 thumbprint (RFC 7638) of the key that verified the signature, in base64url. `None`
+    /// for a secret, and if the proxy has verified the signature.
     pub fn key_thumbprint(&self) -> Option<&str> {
         self.key_thumbprint.as_deref()
     }
 
-    /// `iat` (RFC 7519 §4.1.6).
+    /// Returns `iat` (RFC 7519 §4.1.6).
     pub fn issued_at(&self) -> Option<Timestamp> {
         self.issued_at
     }
 
-    /// `exp` (RFC 7519 §4.1.4), or when a token without it ends.
+    /// Returns `exp` (RFC 7519 §4.1.4); for a token without `exp`, the configured end of its life.
     pub fn expires_at(&self) -> Timestamp {
         self.expires_at
     }
 
-    /// A claim beyond these, where the token has it and the issuer's profile keeps it.
+    /// Returns another claim, if the token has it and the issuer's profile keeps it.
     pub fn claim(&self, name: &ClaimPath) -> Option<&ClaimText> {
         self.kept.find(name)
     }
 
-    /// Judges the times. What was in order once may not be later, or when the clock was set back.
+    /// Judges the times. A token that was valid may have expired since, or may not be valid yet after the
+    /// clock was set back.
     pub(super) fn judge_times(&self, now: Timestamp, times: Times) -> Result<(), Rejection> {
         if times == Times::Ignored {
             return Ok(());
         }
-        // RFC 7519 §4.1.4: "on or after" the expiration time the token is refused.
+        // RFC 7519 §4.1.4: "on or after" the expiration time, the token must be refused.
         if now >= self.expires_at.plus(self.grace) {
             return Err(Rejection::Expired);
         }
@@ -132,7 +136,7 @@ impl VerifiedClaims {
         Ok(())
     }
 
-    /// Type and times, for people. No identifier.
+    /// Describes type and times for people. Contains no identifier.
     pub(super) fn describe(&self, now: Timestamp) -> String {
         let name = match self.token_type {
             TokenType::Access => "an access token",
@@ -158,61 +162,64 @@ impl VerifiedClaims {
         )
     }
 
-    /// From when on no configuration of the issuer's leeway has the token accepted: `exp` plus the leeway. A revocation must
-    /// last as long.
+    /// Returns `exp` plus the configured leeway: from then on, no check accepts the token, whatever
+    /// `exact_exp` says. A revocation must last as long.
     pub fn dies_at(&self) -> Timestamp {
         self.expires_at.plus(self.leeway)
     }
 }
 
-/// Claims of a token whose signature may be anybody's.
+/// Claims of a token whose signature may be forged.
 pub(super) struct UnverifiedClaims<'t>(pub &'t Map<String, Value>);
 
-/// What the verifier knows about a token beside its claims.
+/// What the verifier knows about a token in addition to its claims.
 pub(super) struct Provenance<'t> {
     pub digest: [u8; 32],
     pub kid: Option<&'t str>,
     pub key_thumbprint: Option<Arc<str>>,
-    /// `typ` of the header, in lower case and without `application/`.
+    /// The header's `typ`, in lower case and without `application/`.
     pub typ: Option<&'t str>,
-    /// Whether the claims come from the proxy, which makes a double of every number.
+    /// Whether the claims come from the proxy, which turns every number into a double.
     pub proxied: bool,
 }
 
-/// When a token without `exp` ends, where nothing else is configured: with the year 9999. Later than anybody cares, and
-/// within what every store can hold.
+/// When a token without `exp` ends, unless something else is configured: at the end of the year 9999. Later
+/// than matters to anybody, and within the range of every store.
 pub const NO_EXP: Timestamp = Timestamp::from_secs(253_402_300_799);
 
-/// Seconds that no honest clock shows: far beyond it a NumericDate loses precision and arithmetic its meaning.
+/// A date that no correct clock shows: far beyond it, a NumericDate loses precision and arithmetic its
+/// meaning.
 const MAX_NUMERIC_DATE: f64 = 253_402_300_800.0; // the year 10000
 
 impl UnverifiedClaims<'_> {
-    /// The claimed issuer, to choose whose keys to verify with. Nothing else may be read before the signature.
-    pub fn issuer(&self) -> Result<Option<&str>, Rejection> {
+    /// Returns the claimed issuer, which selects the keys to verify with. Before the signature is verified,
+    /// no other claim may be used.
+    pub fn issuer(&self) -> Result<Option<&str>, Refusal> {
         self.text("iss")
     }
 
-    /// The claimed `exp`. Before the signature is verified it may only speak against the token.
-    pub fn expiry(&self) -> Result<Option<Timestamp>, Rejection> {
+    /// Returns the claimed `exp`. Before the signature is verified, it may only be used against the token.
+    pub fn expiry(&self) -> Result<Option<Timestamp>, Refusal> {
         self.date("exp")
     }
 
-    /// Judges the claims against the issuer's profile. To be called only when the signature has been verified.
+    /// Judges the claims against the issuer's profile. Only to be called after the signature has been
+    /// verified.
     pub fn judge(
         self,
         profile: &IssuerProfile,
         provenance: &Provenance<'_>,
         now: Timestamp,
         times: Times,
-    ) -> Result<VerifiedClaims, Rejection> {
+    ) -> Result<VerifiedClaims, Refusal> {
         let (issued_at, exp) = (self.date("iat")?, self.date("exp")?);
         let expires_at = match (exp, profile.missing_exp) {
             (Some(exp), _) => exp,
             (None, Some(MissingExp::Never)) => NO_EXP,
-            (None, Some(MissingExp::AfterIssue(life))) => {
-                issued_at.ok_or(Rejection::MissingClaim)?.plus(life)
-            }
-            (None, None) => return Err(Rejection::MissingClaim),
+            (None, Some(MissingExp::AfterIssue(life))) => issued_at
+                .ok_or_else(|| Rejection::MissingClaim.because_of("iat"))?
+                .plus(life),
+            (None, None) => return Err(Rejection::MissingClaim.because_of("exp")),
         };
         let identifiers = profile.identifiers.read(self.0, provenance.proxied)?;
         let token_type = profile
@@ -237,10 +244,9 @@ impl UnverifiedClaims<'_> {
         };
         claims.judge_times(now, times)?;
         self.check_audience(&profile.audiences)?;
-        let by_form = profile.form.required_claims().iter();
-        let mut by_form = by_form.into_iter();
-        if !by_form.all(|claim| self.0.contains_key(*claim)) {
-            return Err(Rejection::MissingClaim);
+        let mut by_form = profile.form.required_claims().iter();
+        if let Some(absent) = by_form.find(|claim| !self.0.contains_key(**claim)) {
+            return Err(Rejection::MissingClaim.because_of(*absent));
         }
         for required in &profile.required_claims {
             required.check(self.0)?;
@@ -248,42 +254,44 @@ impl UnverifiedClaims<'_> {
         Ok(claims)
     }
 
-    fn check_audience(&self, accepted: &[String]) -> Result<(), Rejection> {
+    fn check_audience(&self, accepted: &[String]) -> Result<(), Refusal> {
+        let invalid = || Rejection::InvalidClaim.because_of("aud");
         let audiences: Vec<&str> = match self.0.get("aud") {
             None => Vec::new(),
             Some(Value::String(one)) => vec![one],
             Some(Value::Array(many)) => many
                 .iter()
-                .map(|a| a.as_str().ok_or(Rejection::InvalidClaim))
+                .map(|a| a.as_str().ok_or_else(invalid))
                 .collect::<Result<_, _>>()?,
-            Some(_) => return Err(Rejection::InvalidClaim),
+            Some(_) => return Err(invalid()),
         };
         match (accepted, audiences.as_slice()) {
             ([], _) => Ok(()),
-            (_, []) => Err(Rejection::MissingClaim),
+            (_, []) => Err(Rejection::MissingClaim.because_of("aud")),
             _ if audiences.iter().any(|a| accepted.iter().any(|x| x == a)) => Ok(()),
-            _ => Err(Rejection::WrongAudience),
+            _ => Err(Rejection::WrongAudience.into()),
         }
     }
 
-    fn text(&self, claim: &str) -> Result<Option<&str>, Rejection> {
+    fn text(&self, claim: &'static str) -> Result<Option<&str>, Refusal> {
         match self.0.get(claim) {
             None => Ok(None),
             Some(Value::String(text)) => Ok(Some(text)),
-            Some(_) => Err(Rejection::InvalidClaim),
+            Some(_) => Err(Rejection::InvalidClaim.because_of(claim)),
         }
     }
 
-    /// A NumericDate (RFC 7519 §2): seconds, possibly with a fraction.
-    fn date(&self, claim: &str) -> Result<Option<Timestamp>, Rejection> {
+    /// Returns a NumericDate (RFC 7519 §2): seconds, possibly with a fraction.
+    pub fn date(&self, claim: &'static str) -> Result<Option<Timestamp>, Refusal> {
+        let invalid = || Rejection::InvalidClaim.because_of(claim);
         let number = match self.0.get(claim) {
             None => return Ok(None),
             Some(Value::Number(number)) => number,
-            Some(_) => return Err(Rejection::InvalidClaim),
+            Some(_) => return Err(invalid()),
         };
-        let seconds = number.as_f64().ok_or(Rejection::InvalidClaim)?;
+        let seconds = number.as_f64().ok_or_else(invalid)?;
         if !(0.0..MAX_NUMERIC_DATE).contains(&seconds) {
-            return Err(Rejection::InvalidClaim);
+            return Err(invalid());
         }
         #[expect(
             clippy::cast_possible_truncation,
@@ -299,7 +307,7 @@ impl UnverifiedClaims<'_> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Times {
     Judged,
-    /// For revoking: an expired token is still possessed (RFC 7009 §2.2), and one that becomes valid later must be
-    /// revocable now.
+    /// For revocation: an expired token still proves possession (RFC 7009 §2.2), and one that becomes valid
+    /// later must be revocable now.
     Ignored,
 }

@@ -1,18 +1,20 @@
-//! The compact serialization of a JWS (RFC 7515 §7.1), taken apart and decoded, nothing believed yet.
+//! The compact serialization of a JWS (RFC 7515 §7.1), split and decoded, but not yet trusted.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 
-use super::error::Rejection;
+use super::rejection::Rejection;
 use super::strict_json;
-use super::verifier::MAX_TOKEN_BYTES;
 
-/// A token in its three decoded parts.
+/// The maximum size of a token. Envoy's own limit on all headers together is 60 KiB.
+pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
+
+/// A token, split into three parts and decoded.
 pub(super) struct CompactToken<'t> {
-    /// `base64url(header) || '.' || base64url(payload)`: what is signed.
+    /// `base64url(header) || '.' || base64url(payload)`: the text that is signed.
     pub signing_input: &'t str,
-    /// The signature as it stands in the token; its base64url is canonical.
+    /// The signature as spelled in the token, which is canonical base64url.
     pub signature: &'t str,
     pub header: Map<String, Value>,
     pub payload: Map<String, Value>,
@@ -27,7 +29,7 @@ impl<'t> CompactToken<'t> {
         let (header, payload) = signing_input.split_once('.').ok_or(Rejection::Malformed)?;
         let header = object(header)?;
         if payload.contains('.') {
-            // Five parts are a JWE (RFC 7516 §7.1); any other number is nothing at all.
+            // Five parts are a JWE (RFC 7516 §7.1); any other number is not a token.
             return Err(match payload.matches('.').count() {
                 2 => Rejection::Unsupported,
                 _ => Rejection::Malformed,
@@ -38,7 +40,7 @@ impl<'t> CompactToken<'t> {
             return Err(Rejection::Unsupported);
         }
         let payload = object(payload)?;
-        // A canonical signature has one spelling only: two spellings would be two tokens to a cache or a log.
+        // A canonical signature has a single spelling: two spellings would be two tokens to a cache or a log.
         decode(signature)?;
         Ok(Self {
             signing_input,
@@ -92,7 +94,7 @@ mod tests {
             (format!("{h}=.{p}.c2ln"), Rejection::Malformed),
             (format!("{h}.{p}.c2l+"), Rejection::Malformed),
             (format!("{h}.{p}.c2ln\n"), Rejection::Malformed),
-            // The same bytes as `c2g`, with trailing bits that mean nothing.
+            // The same bytes as `c2g`, but with meaningless trailing bits.
             (format!("{h}.{p}.c2h"), Rejection::Malformed),
             (format!("{h}.{}.c2ln", b64("[]")), Rejection::Malformed),
             (

@@ -1,8 +1,9 @@
-//! Asking for an issuer's keys when a token names one that we do not have.
+//! Requests a fetch of an issuer's keys when a token names a key that we do not have.
 //!
-//! The key may be new, so the set is fetched again; the token may be forged, so that is done only a few times in a row and
-//! then once per cooldown, however many such tokens come and whether or not the fetch succeeds. When nothing may be fetched
-//! an unknown key is refused at once. Who asks while a fetch is under way waits for that one: there is never more than one.
+//! The key may be new, so the key set is fetched again. The token may also be forged, so fetches are
+//! rate-limited: a few in a row, then one per cooldown, however many such tokens arrive and whether or not
+//! the fetch succeeds. While no fetch is permitted, an unknown key is refused at once. Checks that need keys
+//! while a fetch is in flight wait for that fetch: there is never more than one.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -10,34 +11,42 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-/// How many fetches may be asked for in a row: keys that are replaced twice within a cooldown must not be unknown for the
-/// rest of it.
+/// The number of fetches that may be requested in a row: if keys are replaced twice within a cooldown, they
+/// must not be unknown for the rest of it.
 const BURST: u32 = 3;
-/// The longest pause between two of them. One that was asked for just now has brought what there is to bring.
+/// The longest minimum pause between two requested fetches. A fetch that was requested a moment ago has
+/// already returned whatever there is.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// Joins those who need keys with the one who fetches them.
+/// Connects checks that need keys with the task that fetches them.
 #[derive(Debug)]
 pub struct KeyDemand {
     cooldown: Duration,
     patience: Duration,
     state: Mutex<State>,
     asked: Notify,
-    finished: watch::Sender<u64>,
+    ended: watch::Sender<Ended>,
+}
+
+/// The numbers of the last fetch that has ended, and of the last one that was not ended by [`Fetching::fail`].
+#[derive(Debug, Default)]
+struct Ended {
+    last: Attempt,
+    counts: Attempt,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    /// A fetch has been asked for or is under way.
+    /// Whether a fetch was requested or is in flight.
     running: bool,
-    /// It is under way.
+    /// Whether it is in flight.
     begun: bool,
-    /// What may be asked for.
+    /// How many fetches may still be requested.
     budget: Budget,
 }
 
-/// A token bucket: full with [`BURST`] fetches, and one more for each cooldown. Fetches that happen by themselves do not
-/// count: keys that are replaced just after one of them would otherwise be unknown for a while.
+/// A token bucket: [`BURST`] fetches when full, refilled by one per cooldown. Scheduled fetches do not count:
+/// otherwise, keys that are replaced just after one would be unknown for a while.
 #[derive(Debug, Default)]
 struct Budget {
     last_asked: Option<Instant>,
@@ -46,7 +55,7 @@ struct Budget {
 }
 
 impl Budget {
-    /// Takes one fetch, if there is one left.
+    /// Takes a fetch from the bucket. Returns `false` if there is none left.
     fn take(&mut self, now: Instant, cooldown: Duration) -> bool {
         let pause = (cooldown / 10).min(LONGEST_PAUSE);
         if self.last_asked.is_some_and(|last| now < last + pause) {
@@ -62,28 +71,29 @@ impl Budget {
     }
 }
 
-/// The number of the fetch that must have finished.
+/// The number of a fetch to wait for.
 pub(super) type Attempt = u64;
 
 impl KeyDemand {
-    /// Fetches are asked for once per `cooldown`, after a few in a row; a check waits for keys no longer than `patience`, for
-    /// all its fetches together.
+    /// Creates a rate limit of one fetch per `cooldown`, after a few in a row. A check waits for keys for at
+    /// most `patience`, over all fetches together.
     pub fn new(cooldown: Duration, patience: Duration) -> Self {
         Self {
             cooldown,
             patience,
             state: Mutex::default(),
             asked: Notify::new(),
-            finished: watch::Sender::new(0),
+            ended: watch::Sender::default(),
         }
     }
 
-    /// How long a check waits for keys, all its fetches together.
+    /// Returns how long a check waits for keys, over all fetches together.
     pub(super) fn patience(&self) -> Duration {
         self.patience
     }
 
-    /// Asks for a fetch or joins the one under way. `None` while nothing may be fetched: there is nothing to wait for.
+    /// Requests a fetch, or joins the one in flight. Returns `None` if no fetch is permitted now, so that
+    /// there is nothing to wait for.
     pub(super) fn ask(&self) -> Option<Attempt> {
         let mut state = self.state();
         if !state.running {
@@ -93,11 +103,12 @@ impl KeyDemand {
             state.running = true;
             self.asked.notify_one();
         }
-        // The counter moves under the same lock.
-        Some(*self.finished.borrow() + 1)
+        // The counter changes under the same lock.
+        Some(self.ended.borrow().last + 1)
     }
 
-    /// Asks for a fetch that begins after this, whatever the budget says: for those to whom a fetch costs next to nothing.
+    /// Requests a fetch that begins after this call, regardless of the rate limit: for fetches that cost next
+    /// to nothing.
     pub(super) fn ask_anew(&self) -> Attempt {
         let mut state = self.state();
         let ahead = if state.begun { 2 } else { 1 };
@@ -105,42 +116,62 @@ impl KeyDemand {
             state.running = true;
             self.asked.notify_one();
         }
-        *self.finished.borrow() + ahead
+        self.ended.borrow().last + ahead
     }
 
-    /// Waits until that fetch has finished. False if it has not by then.
+    /// Waits until that fetch has finished. Returns `false` if it has not finished by then, or has
+    /// [failed](Fetching::fail).
     pub(super) async fn finished(&self, attempt: Attempt, by: Instant) -> bool {
-        let mut finished = self.finished.subscribe();
-        let reached = finished.wait_for(|f| *f >= attempt);
-        matches!(tokio::time::timeout_at(by, reached).await, Ok(Ok(_)))
+        let mut ended = self.ended.subscribe();
+        let reached = ended.wait_for(|ended| ended.last >= attempt);
+        let reached = tokio::time::timeout_at(by, reached).await;
+        matches!(reached, Ok(Ok(ended)) if ended.counts >= attempt)
     }
 
-    /// For the one who fetches: resolves when somebody asks.
+    /// For the fetching task: waits until a fetch is requested.
     pub async fn asked(&self) {
         self.asked.notified().await;
     }
 
-    /// For the one who fetches: a fetch begins. It ends when the guard is dropped.
+    /// For the fetching task: begins a fetch, which ends when the guard is dropped.
     pub fn begin(&self) -> Fetching<'_> {
         let mut state = self.state();
         (state.running, state.begun) = (true, true);
-        Fetching(self)
+        Fetching {
+            demand: self,
+            failed: false,
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
-        // Two plain fields: there is no half-done change that a panic could leave behind.
+        // The state is consistent even after a panic: nothing between two related changes can panic.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A fetch under way.
-pub struct Fetching<'d>(&'d KeyDemand);
+/// A fetch in flight.
+pub struct Fetching<'d> {
+    demand: &'d KeyDemand,
+    failed: bool,
+}
+
+impl Fetching<'_> {
+    /// Ends the fetch as failed: callers that wait for it are told so.
+    pub fn fail(mut self) {
+        self.failed = true;
+    }
+}
 
 impl Drop for Fetching<'_> {
     fn drop(&mut self) {
-        let mut state = self.0.state();
+        let mut state = self.demand.state();
         (state.running, state.begun) = (false, false);
-        self.0.finished.send_modify(|f| *f += 1);
+        self.demand.ended.send_modify(|ended| {
+            ended.last += 1;
+            if !self.failed {
+                ended.counts = ended.last;
+            }
+        });
     }
 }
 
@@ -152,7 +183,7 @@ mod tests {
         KeyDemand::new(Duration::from_secs(10), Duration::from_millis(150))
     }
 
-    /// Asks, and fetches if that may be done.
+    /// Requests a fetch, and fetches if that is permitted.
     async fn asks(demand: &KeyDemand) -> bool {
         let asked = demand.ask().is_some();
         if asked {
@@ -170,7 +201,7 @@ mod tests {
             fetches += u32::from(asks(&demand).await);
             tokio::time::advance(Duration::from_micros(160)).await;
         }
-        // 30.4 seconds: what was there, and three cooldowns.
+        // After 30.4 seconds: the initial burst, and three cooldowns.
         assert_eq!(fetches, BURST + 3);
     }
 
@@ -194,7 +225,7 @@ mod tests {
         demand.asked().await;
         drop(demand.begin());
         assert!(demand.finished(attempt, Instant::now()).await);
-        // And of one that was asked for and has not begun.
+        // A fetch that was requested and has not begun is joined, too.
         let attempt = demand.ask_anew();
         assert_eq!(demand.ask_anew(), attempt);
         drop(demand.begin());
@@ -233,6 +264,19 @@ mod tests {
         assert!(!demand.finished(first, by()).await);
         drop(fetching);
         assert!(demand.finished(first, by()).await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_for_a_fetch_that_fails_hears_so_at_once_and_asks_for_another() {
+        let demand = demand();
+        let by = Instant::now() + demand.patience();
+        let attempt = demand.ask_anew();
+        demand.begin().fail();
+        assert!(!demand.finished(attempt, by).await);
+        assert!(Instant::now() < by);
+        let again = demand.ask_anew();
+        drop(demand.begin());
+        assert!(demand.finished(again, by).await);
     }
 
     #[tokio::test(start_paused = true)]

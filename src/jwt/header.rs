@@ -1,15 +1,15 @@
-//! The JOSE header (RFC 7515 §4): what it may ask for, and what it may not.
+//! The JOSE header (RFC 7515 §4): what it may contain, and what it may not.
 
 use std::fmt;
 
 use serde_json::{Map, Value};
 
 use super::algorithm::Algorithm;
-use super::error::Rejection;
+use super::rejection::Rejection;
 
-/// The members of a header that are acted upon.
+/// The header members that are used.
 ///
-/// `jwk`, `jku`, `x5u` and `x5c` are not among them: a token does not bring its own key.
+/// `jwk`, `jku`, `x5u` and `x5c` are not among them: a token must not supply its own key.
 pub(super) struct Header<'t> {
     pub algorithm: Algorithm,
     pub kid: Option<&'t str>,
@@ -17,13 +17,13 @@ pub(super) struct Header<'t> {
     pub typ: Option<String>,
 }
 
-/// A `kid` longer than this is no key identifier but an attack on whatever stores it.
+/// The maximum length of a `kid`. A longer one is not a key identifier, but an attack on whatever stores it.
 const MAX_KID_BYTES: usize = 512;
 
 impl<'t> Header<'t> {
     pub fn read(header: &'t Map<String, Value>) -> Result<Self, Rejection> {
-        // We understand no extension, so every critical one is unknown (RFC 7515 §4.1.11); `b64` (RFC 7797)
-        // changes what is signed, `enc` and `zip` belong to encrypted tokens.
+        // We support no extensions, so every critical one is unknown (RFC 7515 §4.1.11). `b64` (RFC 7797)
+        // changes what is signed; `enc` and `zip` belong to encrypted tokens.
         if ["crit", "b64", "enc", "zip"]
             .iter()
             .any(|m| header.contains_key(*m))
@@ -44,7 +44,7 @@ impl<'t> Header<'t> {
 impl fmt::Display for Header<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "alg {}", self.algorithm.as_str())?;
-        // What the token says is quoted and escaped.
+        // The values come from the token, so they are quoted and escaped.
         if let Some(kid) = self.kid {
             write!(f, ", kid {kid:?}")?;
         }

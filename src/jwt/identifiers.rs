@@ -1,26 +1,27 @@
-//! By what a token, its user, session and client are known: in which claims that stands, and how it may be written.
+//! The identifiers of a token, its user, session and client: which claims contain them, and in which form.
 
 use serde_json::{Map, Number, Value};
 
-use super::error::Rejection;
-use super::issuer::ClaimPath;
+use super::claim_path::ClaimPath;
+use super::refusal::Refusal;
+use super::rejection::Rejection;
 
-/// Which claims of an issuer's tokens identify something.
+/// The claims of an issuer's tokens that contain identifiers.
 #[derive(Clone, Debug)]
 pub struct IdentifierRules {
-    /// Whether `jti`, subject, session and client may be whole numbers; they count as their decimal text then. RFC 7519
-    /// §4.1.2 and §4.1.7 want texts.
+    /// Whether `jti`, subject, session and client may be whole numbers, which count as their decimal text.
+    /// RFC 7519 §4.1.2 and §4.1.7 require strings.
     pub numeric: bool,
-    /// The subject: of these claims the first that is there.
+    /// The claims for the subject; the first that is present counts.
     pub subject: Vec<ClaimPath>,
-    /// The session: of these claims the first that is there.
+    /// The claims for the session; the first that is present counts.
     pub session: Vec<ClaimPath>,
-    /// The OAuth client: of these claims the first that is there.
+    /// The claims for the OAuth client; the first that is present counts.
     pub client: Vec<ClaimPath>,
 }
 
 impl Default for IdentifierRules {
-    /// As RFC 7519, OpenID Connect and RFC 9068 have it.
+    /// The claims of RFC 7519, OpenID Connect and RFC 9068.
     fn default() -> Self {
         let claims = |names: &[&str]| names.iter().map(|n| ClaimPath((*n).to_owned())).collect();
         Self {
@@ -32,7 +33,7 @@ impl Default for IdentifierRules {
     }
 }
 
-/// What identifies a token, and what it belongs to.
+/// The identifiers of one token.
 pub(super) struct Identifiers {
     pub token_id: Option<String>,
     pub subject: Option<String>,
@@ -40,51 +41,60 @@ pub(super) struct Identifiers {
     pub client: Option<String>,
 }
 
-/// The first whole number whose neighbours are not told apart any more by those who read numbers as doubles, JavaScript
-/// first among them (RFC 7493 §2.2): they would write another key for such a token than is looked up here.
+/// The first whole number that cannot be told from its neighbours by readers that use doubles, such as
+/// JavaScript (RFC 7493 §2.2): they would write another key for such a token than we look up.
 const FIRST_INEXACT: u64 = 1 << 53;
 
 impl IdentifierRules {
-    /// Reads the identifiers. `doubles` says that every number has gone through a double on its way.
+    /// Reads the identifiers. `doubles` says that every number has been converted to a double on its way.
     pub(super) fn read(
         &self,
         claims: &Map<String, Value>,
         doubles: bool,
-    ) -> Result<Identifiers, Rejection> {
-        let text = |value: &Value| match value {
+    ) -> Result<Identifiers, Refusal> {
+        let text = |name: &str, value: &Value| match value {
             Value::String(text) => Ok(text.clone()),
             Value::Number(number) if self.numeric => {
-                decimal(number, doubles).ok_or(Rejection::InvalidClaim)
+                decimal(number, doubles).ok_or_else(|| invalid(name))
             }
-            _ => Err(Rejection::InvalidClaim),
+            _ => Err(invalid(name)),
         };
-        let first = |paths: &[ClaimPath]| {
+        let first = |paths: &[ClaimPath], may_be_empty: bool| -> Result<_, Refusal> {
             let mut found = None;
-            // All of them, so that none is of a wrong type.
+            // All claims are read, so that a wrong type is found in each of them.
             for path in paths {
-                let value = path.value(claims).map(text).transpose()?;
-                found = found.or(value);
+                let value = path.value(claims).map(|value| text(&path.0, value));
+                found = match (found, value.transpose()?) {
+                    (None, Some(text)) => Some(usable(&path.0, text, may_be_empty)?),
+                    (found, _) => found,
+                };
             }
             Ok(found)
         };
+        let jti = claims.get("jti").map(|value| text("jti", value));
+        let jti = jti.transpose()?.map(|jti| usable("jti", jti, false));
         Ok(Identifiers {
-            token_id: not_empty(claims.get("jti").map(text).transpose()?)?,
-            subject: first(&self.subject)?,
-            session: not_empty(first(&self.session)?)?,
-            client: first(&self.client)?,
+            token_id: jti.transpose()?,
+            subject: first(&self.subject, true)?,
+            session: first(&self.session, false)?,
+            client: first(&self.client, true)?,
         })
     }
 }
 
-/// An empty one would be everybody's.
-fn not_empty(text: Option<String>) -> Result<Option<String>, Rejection> {
-    match text.as_deref() {
-        Some("") => Err(Rejection::InvalidClaim),
-        _ => Ok(text),
+/// Refuses an empty text if all tokens would share it.
+fn usable(claim: &str, text: String, may_be_empty: bool) -> Result<String, Refusal> {
+    match text.is_empty() && !may_be_empty {
+        true => Err(invalid(claim)),
+        false => Ok(text),
     }
 }
 
-/// The decimal text of a whole number that everybody reads alike.
+fn invalid(claim: &str) -> Refusal {
+    Rejection::InvalidClaim.because_of(claim.to_owned())
+}
+
+/// Returns the decimal text of a whole number that all readers read alike.
 fn decimal(number: &Number, doubles: bool) -> Option<String> {
     let magnitude = number
         .as_u64()
@@ -92,13 +102,17 @@ fn decimal(number: &Number, doubles: bool) -> Option<String> {
     if let Some(magnitude) = magnitude {
         return (magnitude < FIRST_INEXACT).then(|| number.to_string());
     }
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "a power of two is a double of its own"
-    )]
-    let is_whole = |n: &f64| n.fract() == 0.0 && n.abs() < FIRST_INEXACT as f64;
-    // A double is a whole number's only way through the proxy; elsewhere it was written as 1.0, or 1e0.
-    let double = number.as_f64().filter(|_| doubles).filter(is_whole)?;
-    // Zero may have a sign.
-    Some(format!("{:.0}", double + 0.0))
+    // From the proxy, every whole number is a double; elsewhere, a double was written as 1.0 or 1e0.
+    number.as_f64().filter(|_| doubles).and_then(whole)
+}
+
+/// Returns the decimal text of a double, if it is a whole number and the double of no other one.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a power of two is a double of its own"
+)]
+pub(super) fn whole(double: f64) -> Option<String> {
+    let is_whole = double.fract() == 0.0 && double.abs() < FIRST_INEXACT as f64;
+    // Zero may be negative.
+    is_whole.then(|| format!("{:.0}", double + 0.0))
 }

@@ -1,4 +1,5 @@
-//! Values of `iss` that differ from token to token: a pattern, in which places of bounded length stand for what differs.
+//! Values of `iss` that differ from token to token: a pattern with placeholders of bounded length for the
+//! parts that differ.
 
 /// A pattern for `iss`: text with the placeholders `{uuid}`, `{digits}` and `{segment}`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,15 +15,17 @@ enum Part {
     Uuid,
     /// Decimal digits.
     Digits,
-    /// Letters, digits and `-._~` (RFC 3986 §2.3): a host, or one segment of a path. Nothing that ends either.
+    /// Letters, digits and `-._~` (RFC 3986 §2.3): a host, or one segment of a path. Contains no character
+    /// that ends either of them.
     Segment,
 }
 
-/// No name, number or host is longer.
+/// The maximum length of a name, number or host.
 const LONGEST: usize = 128;
+const UUID: usize = 36;
 
 impl IssPattern {
-    /// Reads a pattern; the error says what is wrong with it.
+    /// Parses a pattern. The error says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
         let (mut parts, mut rest) = (Vec::new(), text);
         while let Some((literal, behind)) = rest.split_once('{') {
@@ -38,7 +41,7 @@ impl IssPattern {
                 }
             };
             match literal {
-                // What stands for the first and what for the second could not be told.
+                // Nobody could tell where the first ends and the second begins.
                 "" if !parts.is_empty() => {
                     return Err("two placeholders with nothing in between".to_owned());
                 }
@@ -62,48 +65,84 @@ impl IssPattern {
         })
     }
 
-    /// As it is written.
+    /// Returns the pattern as configured.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// Whether this is such a value.
+    /// Returns whether `iss` matches the pattern.
     pub(super) fn matches(&self, iss: &str) -> bool {
         matches(&self.parts, iss)
     }
 }
 
+/// Follows all possible matches at the same time, part by part: the time is the number of parts times the
+/// length of the text, whatever the text contains. `iss` is matched before the signature is verified, so
+/// anybody may have chosen it.
 fn matches(parts: &[Part], text: &str) -> bool {
-    let Some((part, rest)) = parts.split_first() else {
-        return text.is_empty();
-    };
-    let longest = text.len().min(LONGEST);
-    let up_to = |allowed: fn(u8) -> bool| {
-        let bytes = text.as_bytes()[..longest].iter();
-        bytes.take_while(|b| allowed(**b)).count()
-    };
-    let most = match part {
-        Part::Literal(literal) => {
-            let behind = text.strip_prefix(literal.as_str());
-            return behind.is_some_and(|behind| matches(rest, behind));
-        }
-        Part::Uuid => {
-            let uuid = text.split_at_checked(36);
-            return uuid.is_some_and(|(uuid, behind)| is_uuid(uuid) && matches(rest, behind));
-        }
-        Part::Digits => up_to(|b| b.is_ascii_digit()),
-        Part::Segment => up_to(|b| b.is_ascii_alphanumeric() || b"-._~".contains(&b)),
-    };
-    // A literal that follows may begin with what may stand in here.
-    (1..=most).rev().any(|end| matches(rest, &text[end..]))
+    let mut reached = vec![false; text.len() + 1];
+    reached[0] = true;
+    for part in parts {
+        reached = part.ends(text, &reached);
+    }
+    reached[text.len()]
 }
 
-fn is_uuid(text: &str) -> bool {
+impl Part {
+    /// Returns where this part may end in `text` if it begins at one of `starts`.
+    fn ends(&self, text: &str, starts: &[bool]) -> Vec<bool> {
+        match self {
+            Self::Literal(literal) => {
+                let matches = |at: usize| text.as_bytes()[at..].starts_with(literal.as_bytes());
+                fixed(starts, literal.len(), matches)
+            }
+            Self::Uuid => {
+                let matches = |at: usize| text.as_bytes().get(at..at + UUID).is_some_and(is_uuid);
+                fixed(starts, UUID, matches)
+            }
+            Self::Digits => run(text, starts, |b| b.is_ascii_digit()),
+            Self::Segment => run(text, starts, |b| {
+                b.is_ascii_alphanumeric() || b"-._~".contains(&b)
+            }),
+        }
+    }
+}
+
+/// Returns the ends of a part of fixed length.
+fn fixed(starts: &[bool], length: usize, matches: impl Fn(usize) -> bool) -> Vec<bool> {
+    let mut ends = vec![false; starts.len()];
+    for (at, _) in starts.iter().enumerate().filter(|(_, start)| **start) {
+        if matches(at) {
+            ends[at + length] = true;
+        }
+    }
+    ends
+}
+
+/// Returns the ends of 1 to [`LONGEST`] of the allowed characters.
+fn run(text: &str, starts: &[bool], allowed: impl Fn(u8) -> bool) -> Vec<bool> {
+    let mut ends = vec![false; starts.len()];
+    // The last start since which every character is allowed: a run from an earlier start would only be
+    // longer.
+    let mut start = None;
+    for (at, byte) in text.bytes().enumerate() {
+        if starts[at] {
+            start = Some(at);
+        }
+        if !allowed(byte) {
+            start = None;
+        }
+        ends[at + 1] = start.is_some_and(|start| at + 1 - start <= LONGEST);
+    }
+    ends
+}
+
+fn is_uuid(text: &[u8]) -> bool {
     let fits = |(at, byte): (usize, u8)| match at {
         8 | 13 | 18 | 23 => byte == b'-',
         _ => byte.is_ascii_hexdigit(),
     };
-    text.bytes().enumerate().all(fits)
+    text.iter().copied().enumerate().all(fits)
 }
 
 #[cfg(test)]
@@ -215,6 +254,16 @@ mod tests {
                 pattern.as_str()
             );
         }
+    }
+
+    #[test]
+    fn a_text_that_can_be_divided_in_many_ways_is_matched_in_no_time() {
+        let pattern = ["{segment}"; 12].join(".") + ".x";
+        let pattern = IssPattern::parse(&pattern).unwrap();
+        assert!(!pattern.matches(&"a.".repeat(8 << 10)));
+        assert!(!pattern.matches(&".".repeat(600)));
+        assert!(pattern.matches(&format!("{}.x", ["a.b"; 12].join("."))));
+        assert!(pattern.matches(&format!("{}x", "a.".repeat(200))));
     }
 
     #[test]

@@ -1,12 +1,12 @@
-//! One configured token issuer: what its tokens must say, and the keys that they are verified with.
+//! One configured token issuer: what its tokens must contain, and the keys that verify them.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use serde_json::{Map, Value};
 
 use super::algorithm::Algorithm;
+use super::claim_path::ClaimPath;
 use super::demand::KeyDemand;
 use super::identifiers::IdentifierRules;
 use super::iss::IssPattern;
@@ -14,48 +14,48 @@ use super::key::KeySet;
 use super::required::RequiredClaim;
 use super::token_type::{TokenType, TokenTypeRule};
 
-/// What the tokens of an issuer must say.
+/// What the tokens of an issuer must contain.
 #[derive(Clone, Debug)]
 pub struct IssuerProfile {
-    /// Our alias for the issuer: metric label and part of store keys.
+    /// Our alias for the issuer, which is a metric label and part of store keys.
     pub name: Arc<str>,
-    /// The value of `iss`, compared as it stands (RFC 7519 §4.1.1); `None` where none of its tokens has one.
+    /// The value of `iss`, compared exactly (RFC 7519 §4.1.1); `None` if none of its tokens has one.
     pub issuer: Option<String>,
-    /// More values of `iss`, for the same keys.
+    /// Further values of `iss`, for the same keys.
     pub more_issuers: Vec<String>,
-    /// Patterns of values of `iss`. A value that patterns of two issuers match is nobody's.
+    /// Patterns for values of `iss`. A value that matches patterns of two issuers belongs to neither.
     pub issuer_patterns: Vec<IssPattern>,
-    /// Whether a token without `iss` is one of its own. Such a token names nobody whose keys to try, so of all issuers
-    /// of a verifier one at most may say so.
+    /// Whether tokens without `iss` belong to this issuer. Such a token names nobody whose keys to try, so at
+    /// most one issuer of a verifier may set this.
     pub missing_iss: bool,
-    /// One of these must be in `aud`; where there are none, `aud` is not looked at.
+    /// One of these must be in `aud`. If empty, any `aud` of the right form is accepted.
     pub audiences: Vec<String>,
     /// The algorithms that the issuer signs with.
     pub algorithms: Vec<Algorithm>,
-    /// How far the clocks of issuer and verifier may be apart.
+    /// The tolerated difference between the clocks of issuer and verifier.
     pub leeway: Duration,
-    /// The types whose `exp` is judged without the leeway. Those whose revocation is looked up belong here: whoever
-    /// revokes a token may have the revocation end with `exp`, and what comes after would be accepted again.
+    /// The token types whose `exp` is judged without leeway. Types whose revocations are looked up belong
+    /// here: a revocation may end with `exp`, and the token would be accepted again during the leeway.
     pub exact_exp: Vec<TokenType>,
-    /// Where a token says of which type it is.
+    /// Where a token names its type.
     pub token_type: TokenTypeRule,
-    /// The type of the tokens that the keys sign, where other types have keys of their own. A token that says that it is of
-    /// another type is of none.
+    /// The type of the tokens that these keys sign, if other types have keys of their own. A token that
+    /// claims another type has neither type.
     pub type_of_keys: Option<TokenType>,
-    /// By which claims a token, its user, session and client are known.
+    /// The claims that identify a token, its user, session and client.
     pub identifiers: IdentifierRules,
-    /// Whether a token may do without `exp`, and when it ends then.
+    /// Whether a token may lack `exp`, and when it ends then.
     pub missing_exp: Option<MissingExp>,
-    /// Which claims must be there beside `exp`, and what they must say.
+    /// The claims that are required in addition to `exp`, and their permitted values.
     pub required_claims: Vec<RequiredClaim>,
-    /// What else the form of its tokens follows.
+    /// Further requirements on the form of its tokens.
     pub form: TokenForm,
-    /// Which claims verified tokens keep, see [`VerifiedClaims::claim`](super::VerifiedClaims::claim).
+    /// The claims that verified tokens keep, see [`VerifiedClaims::claim`](super::VerifiedClaims::claim).
     pub kept_claims: Arc<[ClaimPath]>,
 }
 
 impl Default for IssuerProfile {
-    /// The strictest profile. It has no name, and neither `iss` nor algorithms: no token is its own.
+    /// The strictest profile. It has no name, and neither `iss` nor algorithms, so no token matches it.
     fn default() -> Self {
         Self {
             name: Arc::from(""),
@@ -79,12 +79,12 @@ impl Default for IssuerProfile {
 }
 
 impl IssuerProfile {
-    /// The values of `iss` that are no patterns.
+    /// Returns the values of `iss` that are not patterns.
     pub fn fixed_issuers(&self) -> impl Iterator<Item = &String> {
         self.issuer.iter().chain(&self.more_issuers)
     }
 
-    /// By how much a token of this type may outlive its `exp`.
+    /// Returns how long a token of this type is accepted after its `exp`.
     pub(super) fn grace_of(&self, token_type: TokenType) -> Duration {
         match self.exact_exp.contains(&token_type) {
             true => Duration::ZERO,
@@ -96,29 +96,30 @@ impl IssuerProfile {
 /// When a token without `exp` ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MissingExp {
-    /// Never: see [`NO_EXP`](super::NO_EXP).
+    /// It does not end: see [`NO_EXP`](super::NO_EXP).
     Never,
-    /// So long after `iat`, which it must have.
+    /// This long after `iat`, which is then required.
     AfterIssue(Duration),
 }
 
-/// What a token looks like.
+/// The form of a token.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenForm {
     /// Any JWT.
     #[default]
     Jwt,
-    /// A JWT access token of RFC 9068: `typ` says so, and `iss`, `exp`, `aud`, `sub`, `client_id`, `iat` and `jti` are
-    /// there.
+    /// A JWT access token as in RFC 9068: `typ` says so, and `iss`, `exp`, `aud`, `sub`, `client_id`, `iat`
+    /// and `jti` are present.
     Rfc9068,
 }
 
 impl TokenForm {
-    /// Whether a token may have this `typ`, in lower case and without `application/`.
+    /// Returns whether a token may have this `typ`, in lower case and without `application/`.
     ///
-    /// Others than these, such as `logout+jwt`, are made by the same keys for another purpose (RFC 8725 §3.11). Those of
-    /// refresh tokens are in no standard; where they stand, the token is no access token.
+    /// Tokens with another `typ`, such as `logout+jwt`, are signed with the same keys for another purpose
+    /// (RFC 8725 §3.11). The values for refresh tokens are in no standard; a token that has one is not an
+    /// access token.
     pub(super) fn accepts(self, typ: Option<&str>) -> bool {
         match (self, typ) {
             (_, Some("at+jwt")) => true,
@@ -137,50 +138,22 @@ impl TokenForm {
     }
 }
 
-/// A claim by its name, or one further down by a JSON pointer (RFC 6901): `email`, `/realm_access/roles`.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Deserialize)]
-#[serde(transparent)]
-pub struct ClaimPath(pub String);
-
-impl ClaimPath {
-    /// The value there, unless it is null.
-    pub(super) fn find<'c>(&self, claims: &'c Map<String, Value>) -> Option<&'c Value> {
-        self.value(claims).filter(|value| !value.is_null())
-    }
-
-    /// The value there, whatever it is.
-    pub(super) fn value<'c>(&self, claims: &'c Map<String, Value>) -> Option<&'c Value> {
-        Some(match self.0.strip_prefix('/') {
-            None => claims.get(&self.0)?,
-            Some(path) => {
-                let (first, rest) = path.split_once('/').unwrap_or((path, ""));
-                let top = claims.get(&first.replace("~1", "/").replace("~0", "~"))?;
-                if rest.is_empty() && !path.ends_with('/') {
-                    top
-                } else {
-                    top.pointer(&format!("/{rest}"))?
-                }
-            }
-        })
-    }
-}
-
-/// An issuer and its present keys.
+/// An issuer with its current keys.
 #[derive(Debug)]
 pub struct Issuer {
     profile: IssuerProfile,
     keys: ArcSwap<KeySet>,
     demand: Option<KeyDemand>,
-    /// Where it is asked to read a key file again.
+    /// Requests that a key file be read again.
     file_demand: Option<KeyDemand>,
-    /// Under which key the proxy puts the claims that it has verified.
+    /// The metadata key under which the proxy puts the claims that it has verified.
     proxied: Option<String>,
-    /// The keys that refresh tokens are signed with, where they have their own.
+    /// The keys that sign refresh tokens, if these have keys of their own.
     refresh: Option<Arc<Issuer>>,
 }
 
 impl Issuer {
-    /// An issuer with the keys that it starts with.
+    /// Makes an issuer with its initial keys.
     pub fn new(profile: IssuerProfile, keys: KeySet) -> Self {
         Self {
             profile,
@@ -192,7 +165,7 @@ impl Issuer {
         }
     }
 
-    /// An issuer whose keys are fetched by somebody who answers the `demand`; at first it has none.
+    /// Makes an issuer whose keys are fetched by the task that serves `demand`; it has none at first.
     pub fn fetched(profile: IssuerProfile, demand: KeyDemand) -> Self {
         Self {
             demand: Some(demand),
@@ -200,7 +173,8 @@ impl Issuer {
         }
     }
 
-    /// An issuer whose tokens the proxy has verified; their claims stand in its metadata under this key.
+    /// Makes an issuer whose tokens the proxy verifies. The proxy puts their claims in its metadata under
+    /// this key.
     pub fn proxied(profile: IssuerProfile, key: String) -> Self {
         Self {
             proxied: Some(key),
@@ -208,8 +182,8 @@ impl Issuer {
         }
     }
 
-    /// The same issuer, whose refresh tokens are signed with the keys of `refresh` alone. `refresh` has the same profile; its keys sign
-    /// no other tokens.
+    /// Makes the issuer's refresh tokens verify with the keys of `refresh` only. `refresh` has the same
+    /// profile; its keys sign no other tokens.
     #[must_use]
     pub fn with_refresh_keys(self, refresh: Arc<Self>) -> Self {
         Self {
@@ -226,7 +200,8 @@ impl Issuer {
         self.proxied.as_deref()
     }
 
-    /// The same, with keys from a file that somebody reads again when it changes, and at once when the `demand` is made.
+    /// Adds the demand of a key file that is read again when it changes, and at once when the `demand` is
+    /// made.
     pub fn watched(self, demand: KeyDemand) -> Self {
         Self {
             file_demand: Some(demand),
@@ -234,27 +209,28 @@ impl Issuer {
         }
     }
 
-    /// Where it is asked to read the key file again, if there is one. For whoever has to know at once; checks do without.
+    /// Returns the demand of the key file, if there is one. For callers that need the current content at
+    /// once; checks do not use it.
     pub fn file_demand(&self) -> Option<&KeyDemand> {
         self.file_demand.as_ref()
     }
 
-    /// Where its keys are asked for, if they are fetched.
+    /// Returns the demand for its keys, if they are fetched.
     pub fn demand(&self) -> Option<&KeyDemand> {
         self.demand.as_ref()
     }
 
-    /// What its tokens must say.
+    /// Returns what its tokens must contain.
     pub fn profile(&self) -> &IssuerProfile {
         &self.profile
     }
 
-    /// Takes these keys from now on. What was verified with the former ones does not count any more.
+    /// Replaces the keys. Tokens that were verified with the former ones have to be verified again.
     pub fn replace_keys(&self, keys: KeySet) {
         self.keys.store(Arc::new(keys));
     }
 
-    /// How many keys it has at present.
+    /// Returns the current number of keys.
     pub fn key_count(&self) -> usize {
         self.keys.load().len()
     }

@@ -1,7 +1,7 @@
 //! JSON Web Key Sets (RFC 7517, RFC 8037), read key by key.
 //!
-//! A set may hold keys that we cannot use (another algorithm, a curve we do not know, encryption keys): they are
-//! skipped with a note, and the others stay usable.
+//! A set may contain keys that we cannot use (another algorithm, an unknown curve, encryption keys): they are
+//! skipped with a note, and the others remain usable.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -11,10 +11,10 @@ use serde_json::{Map, Value};
 use super::algorithm::{Algorithm, KeyType};
 use super::key::{KeySet, VerificationKey};
 
-/// More keys than this are no issuer's.
+/// The maximum number of keys in a set. No real issuer has more.
 const MAX_KEYS: usize = 1000;
 
-/// Reads a key set. Returns the usable keys and, for each key that is left out, why.
+/// Parses a key set. Returns the usable keys and, for each key that is left out, the reason.
 pub fn parse_set(json: &[u8], allowed: &[Algorithm]) -> Result<(KeySet, Vec<String>), String> {
     let set: Value = serde_json::from_slice(json).map_err(|e| format!("not JSON: {e}"))?;
     let members = set
@@ -108,7 +108,7 @@ fn material(jwk: &Map<String, Value>) -> Result<(KeyType, DecodingKey), String> 
                 _ => KeyType::P521,
             };
             let (x, y) = (bytes(jwk, "x")?, bytes(jwk, "y")?);
-            // An uncompressed point (SEC 1 §2.3.3), which is what the library verifies with.
+            // An uncompressed point (SEC 1 §2.3.3), the form that the library verifies with.
             Ok((
                 key_type,
                 DecodingKey::from_ec_der(&[&[4][..], &x, &y].concat()),

@@ -1,15 +1,15 @@
-//! Claims that are kept beyond the judging of a token, because keys of applications are made of them.
+//! Claims that are kept after a token has been judged, because application keys are made from them.
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::issuer::ClaimPath;
+use super::claim_path::ClaimPath;
+use super::identifiers::whole;
 
-/// The longest claim that is kept as a text. Nobody names a key by more, and every remembered token holds it.
+/// The maximum length of a claim that is kept as a text. Nobody puts more into a key, and every cached token
+/// contains it.
 const MAX_BYTES: usize = 1024;
-/// Beyond it neighbouring whole numbers are one double.
-const MAX_EXACT: f64 = 9_007_199_254_740_992.0; // 2^53
 
 /// The kept claims of one token.
 #[derive(Clone)]
@@ -18,17 +18,19 @@ pub(super) struct KeptClaims {
     values: Box<[Option<ClaimText>]>,
 }
 
-/// What a claim says, where it can stand in a text.
+/// The value of a claim that may become part of a key.
 #[derive(Clone, PartialEq, Eq)]
 pub enum ClaimText {
-    /// A text, or a whole number in decimal.
+    /// A string, or a whole number in decimal.
     Text(String),
-    /// Something that two programs would not spell alike (a fraction, a truth value, a list), or that is too long.
+    /// A value that two programs would spell differently (a fraction, a boolean, a list), or that is too
+    /// long.
     Unspellable,
 }
 
 impl KeptClaims {
-    /// Keeps the claims of these names. `doubles` says that every number has gone through a double on its way.
+    /// Keeps the claims with these names. `doubles` says that every number has been converted to a double on
+    /// its way.
     pub(super) fn of(claims: &Map<String, Value>, names: &Arc<[ClaimPath]>, doubles: bool) -> Self {
         let keep = |name: &ClaimPath| name.find(claims).map(|v| ClaimText::of(v, doubles));
         Self {
@@ -37,7 +39,7 @@ impl KeptClaims {
         }
     }
 
-    /// The claim of this name; `None` where the token does not have it, or where it is not among those kept.
+    /// Returns the claim with this name; `None` if the token lacks it, or if it is not among those kept.
     pub(super) fn find(&self, name: &ClaimPath) -> Option<&ClaimText> {
         let at = self.names.iter().position(|kept| kept == name)?;
         self.values[at].as_ref()
@@ -51,10 +53,10 @@ impl ClaimText {
             Value::Number(number) if number.is_i64() || number.is_u64() => {
                 Self::Text(number.to_string())
             }
-            Value::Number(number) if doubles => match number.as_f64() {
-                Some(n) if n.fract() == 0.0 && n.abs() < MAX_EXACT => Self::Text(format!("{n:.0}")),
-                _ => Self::Unspellable,
-            },
+            Value::Number(number) if doubles => {
+                let whole = number.as_f64().and_then(whole);
+                whole.map_or(Self::Unspellable, Self::Text)
+            }
             _ => Self::Unspellable,
         }
     }
@@ -101,7 +103,7 @@ mod tests {
     fn a_whole_number_that_has_been_a_double_is_taken_for_what_it_was() {
         let text = ClaimText::Text("1700000000".to_owned());
         assert!(kept(json!({"a": 1_700_000_000.0}), "a", true) == Some(text));
-        for value in [json!(1.5), json!(1e300), json!(MAX_EXACT)] {
+        for value in [json!(1.5), json!(1e300), json!(9_007_199_254_740_992.0)] {
             let kept = kept(json!({"a": value}), "a", true);
             assert!(kept == Some(ClaimText::Unspellable), "{value}");
         }

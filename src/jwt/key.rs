@@ -1,4 +1,4 @@
-//! Verification keys: each bound to the algorithms that it may serve, never to what a token asks for.
+//! Verification keys: each is bound to the algorithms that it may serve, never to what a token asks for.
 
 use std::fmt;
 use std::sync::Arc;
@@ -9,19 +9,19 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
 
 use super::algorithm::{Algorithm, KeyType};
-use super::error::Rejection;
+use super::rejection::Rejection;
 use super::thumbprint::{rsa_components, thumbprint};
 
-/// The least RSA modulus in bits (RFC 7518 §3.3).
+/// The minimum size of an RSA modulus in bits (RFC 7518 §3.3).
 const MIN_RSA_BITS: usize = 2048;
-/// The greatest RSA modulus that the cryptographic library verifies with.
+/// The maximum size of an RSA modulus that the cryptographic library verifies with.
 const MAX_RSA_BITS: usize = 8192;
 
-/// One key and what it may be used for.
+/// One key, and the algorithms that it may be used for.
 #[derive(Clone)]
 pub struct VerificationKey {
     kid: Option<String>,
-    /// Made once, when the key is loaded.
+    /// Computed once, when the key is loaded.
     thumbprint: Option<Arc<str>>,
     algorithms: Vec<Algorithm>,
     key: DecodingKey,
@@ -38,7 +38,7 @@ impl fmt::Debug for VerificationKey {
 }
 
 impl VerificationKey {
-    /// Binds `key` to those of the `allowed` algorithms that it can serve; the error says why there are none.
+    /// Binds `key` to those of the `allowed` algorithms that it can serve. The error says why there are none.
     pub(super) fn new(
         kid: Option<String>,
         key_type: KeyType,
@@ -65,7 +65,7 @@ impl VerificationKey {
         })
     }
 
-    /// Binds a secret that may be too short for some of the `allowed` algorithms to the others.
+    /// Binds a secret to those of the `allowed` algorithms for which it is long enough.
     pub(super) fn of_secret(
         kid: Option<String>,
         secret: &[u8],
@@ -74,14 +74,14 @@ impl VerificationKey {
         let long_enough = |a: &&Algorithm| secret.len() >= a.min_secret_bytes();
         let hmac = || allowed.iter().filter(|a| a.key_type() == KeyType::Secret);
         let served: Vec<_> = hmac().filter(long_enough).copied().collect();
-        // Where it serves none, the error says why.
+        // If it serves none, the error says why.
         let algorithms = if served.is_empty() { allowed } else { &served };
         let key = DecodingKey::from_secret(secret);
         Self::new(kid, KeyType::Secret, key, algorithms)
     }
 
-    /// Binds a secret that may be too short for any algorithm (RFC 7518 §3.2): whoever has one token can try such secrets at
-    /// home. An empty one is none.
+    /// Binds a secret that may be too short for every algorithm (RFC 7518 §3.2): anybody who has a token can
+    /// try to guess such a secret offline. An empty secret is refused.
     pub(super) fn of_any_secret(secret: &[u8], allowed: &[Algorithm]) -> Result<Self, String> {
         let hmac = |a: &&Algorithm| a.key_type() == KeyType::Secret;
         let algorithms: Vec<_> = allowed.iter().filter(hmac).copied().collect();
@@ -100,16 +100,22 @@ impl VerificationKey {
         self.kid.as_deref()
     }
 
-    /// The RFC 7638 thumbprint of a public key; a secret has none.
+    /// Returns the RFC 7638 thumbprint of a public key; `None` for a secret.
     pub(super) fn thumbprint(&self) -> Option<&Arc<str>> {
         self.thumbprint.as_ref()
+    }
+
+    /// Returns the names of the algorithms that it serves.
+    pub(super) fn algorithms(&self) -> String {
+        names(&self.algorithms)
     }
 
     pub(super) fn serves(&self, algorithm: Algorithm) -> bool {
         self.algorithms.contains(&algorithm)
     }
 
-    /// Whether `signature` (base64url, as it stands in the token) is this key's over `signing_input`.
+    /// Returns whether `signature` (base64url, as spelled in the token) is this key's signature of
+    /// `signing_input`.
     pub(super) fn verifies(
         &self,
         signing_input: &str,
@@ -127,7 +133,7 @@ impl VerificationKey {
         verified.unwrap_or(false)
     }
 
-    /// ES512 (RFC 7518 §3.4), which `jsonwebtoken` does not offer.
+    /// Verifies ES512 (RFC 7518 §3.4), which `jsonwebtoken` does not offer.
     fn verifies_es512(&self, message: &[u8], signature: &str) -> bool {
         let (Ok(point), Ok(signature)) = (
             self.key.try_get_as_bytes(),
@@ -141,7 +147,7 @@ impl VerificationKey {
     }
 }
 
-/// Refuses keys that are too short to be safe, by the rules of RFC 7518.
+/// Refuses keys that are too short to be safe, according to RFC 7518.
 fn check_strength(
     key_type: KeyType,
     key: &DecodingKey,
@@ -192,7 +198,7 @@ fn expect_length(have: usize, need: usize, curve: &str) -> Result<(), String> {
     }
 }
 
-/// Bits that count: zeros in front make a key no stronger.
+/// Returns the significant bits: leading zeros do not make a key stronger.
 fn rsa_modulus_bits(key: &DecodingKey) -> Result<usize, String> {
     let (modulus, _) = rsa_components(key).ok_or("not an RSA public key")?;
     let zeros = modulus.iter().take_while(|b| **b == 0).count();
@@ -212,25 +218,32 @@ pub struct KeySet {
 }
 
 impl KeySet {
-    /// A set of `keys`. Of two keys that a token could not tell apart the first is kept.
+    /// Makes a set of `keys`. If a token could not tell two keys apart, the caller has already left out the
+    /// second.
     pub(super) fn new(keys: Vec<VerificationKey>) -> Self {
         Self { keys }
     }
 
-    /// How many keys there are.
+    /// Returns the number of keys.
     pub fn len(&self) -> usize {
         self.keys.len()
     }
 
-    /// Whether there is no key at all.
+    /// Returns all keys.
+    pub(super) fn all(&self) -> impl Iterator<Item = &VerificationKey> {
+        self.keys.iter()
+    }
+
+    /// Returns whether there are no keys.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// The one key for a token with this `kid` and `algorithm`.
+    /// Returns the key for a token with this `kid` and `algorithm`.
     ///
-    /// A key without a `kid` (a PEM file, a secret) serves tokens with any. A token without a `kid` is verified
-    /// only where exactly one key can be meant: trying them all would let a token choose how much work it makes.
+    /// A key without a `kid` (a PEM file, a secret) serves tokens with any `kid`. A token without a `kid` is
+    /// verified only if exactly one key can be meant: trying all keys would let a token choose how much work
+    /// it causes.
     pub(super) fn select(
         &self,
         kid: Option<&str>,

@@ -9,16 +9,18 @@ use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use jsonwebtoken::DecodingKey;
 
+use crate::digest::sha256;
+
 use super::algorithm::{Algorithm, KeyType};
-use super::error::KeyError;
 use super::jwk;
 use super::key::{KeySet, VerificationKey};
-use super::verifier::sha256;
+use super::key_error::KeyError;
 
-/// No key file is larger; a path that names something else (a log, a device) is refused, not read to its end.
+/// The maximum size of a key file; a path to something else (a log, a device) is refused, rather than read to
+/// its end.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
-/// A file that holds an issuer's keys.
+/// A file that contains an issuer's keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum KeyFile {
     /// A JWK set (RFC 7517 §5).
@@ -32,16 +34,16 @@ pub enum KeyFile {
 /// A file with an HMAC secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SecretFile {
-    /// The file. One line end at its end is not part of the secret.
+    /// The file. One line break at its end is not part of the secret.
     pub path: PathBuf,
-    /// How the secret is written there.
+    /// How the secret is encoded.
     pub encoding: SecretEncoding,
-    /// Whether it may be shorter than the hash (RFC 7518 §3.2).
+    /// Whether the secret may be shorter than the hash (RFC 7518 §3.2).
     pub allow_short: bool,
 }
 
 impl From<PathBuf> for SecretFile {
-    /// The secret as it stands in the file, long enough.
+    /// An unencoded secret of sufficient length.
     fn from(path: PathBuf) -> Self {
         Self {
             path,
@@ -51,18 +53,18 @@ impl From<PathBuf> for SecretFile {
     }
 }
 
-/// How a secret is written.
+/// How a secret is encoded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum SecretEncoding {
-    /// As it is.
+    /// Not encoded.
     #[default]
     Raw,
-    /// In base64 (RFC 4648 §4), with or without padding.
+    /// base64 (RFC 4648 §4), with or without padding.
     Base64,
-    /// In base64url (RFC 4648 §5), with or without padding.
+    /// base64url (RFC 4648 §5), with or without padding.
     Base64url,
-    /// In hexadecimal digits.
+    /// Hexadecimal digits.
     Hex,
 }
 
@@ -86,7 +88,7 @@ impl SecretEncoding {
     }
 }
 
-/// Libraries read secrets with or without padding, and whatever the last bits say.
+/// Libraries accept secrets with or without padding, and ignore trailing bits.
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_padding_mode(DecodePaddingMode::Indifferent)
     .with_decode_allow_trailing_bits(true);
@@ -100,16 +102,18 @@ fn hex(text: &[u8]) -> Option<Vec<u8>> {
     text.chunks(2).map(byte).collect()
 }
 
-/// Keys, and notes on those that were left out.
+/// Keys, and notes on the keys that were left out.
 pub type LoadedKeys = (KeySet, Vec<String>);
 
 impl KeyFile {
-    /// Reads the file. Returns the keys that can serve the `allowed` algorithms and notes on those left out.
+    /// Reads the file. Returns the keys that can serve the `allowed` algorithms, and notes on the keys that
+    /// were left out.
     pub fn load(&self, allowed: &[Algorithm]) -> Result<LoadedKeys, KeyError> {
         self.parse(&read(self.path())?, allowed)
     }
 
-    /// Reads the file, and its keys unless its content has the digest `known`. Returns the new digest first.
+    /// Reads the file, and parses its keys unless the digest of its content is `known`. Returns the new
+    /// digest first.
     pub fn load_if_changed(
         &self,
         allowed: &[Algorithm],
@@ -135,7 +139,7 @@ impl KeyFile {
         })
     }
 
-    /// The file's path.
+    /// Returns the path of the file.
     pub fn path(&self) -> &Path {
         match self {
             Self::Jwks(path) | Self::Pem(path) => path,

@@ -1,41 +1,39 @@
-//! How long whoever needs keys that are being fetched waits for them.
-
-use std::time::Duration;
+//! How long a caller waits for keys that are being fetched.
 
 use tokio::time::Instant;
 
 use super::error::PendingKeys;
 
-/// How many fetches are waited for: one may have been under way already when the keys changed.
+/// The maximum number of fetches to wait for: the first may already have been in flight when the keys
+/// changed.
 const MOST_FETCHES: usize = 2;
 
-/// The time that there is for one token, whatever number of fetches it waits for.
+/// The time for waiting on behalf of one token, over all fetches: the issuer's `keys.wait`, unless set
+/// otherwise.
 #[derive(Debug, Default)]
 pub struct KeyWait {
-    patience: Option<Duration>,
     until: Option<Instant>,
     fetches: usize,
 }
 
 impl KeyWait {
-    /// So much time. The default is as much as the issuer is configured with for a check.
-    pub fn of(patience: Duration) -> Self {
+    /// Waits until this moment at most.
+    pub fn until(until: Instant) -> Self {
         Self {
-            patience: Some(patience),
+            until: Some(until),
             ..Self::default()
         }
     }
 
-    /// Waits for these keys, in what is left of the time. True if they were fetched, or an attempt was made, so that verifying
-    /// again may have another result.
+    /// Waits for these keys in the time that is left. Returns `true` if they were fetched, or an
+    /// attempt was made, so that verifying again may have another result.
     pub async fn on(&mut self, keys: &PendingKeys) -> bool {
         if self.fetches == MOST_FETCHES {
             return false;
         }
         self.fetches += 1;
-        let patience = self.patience.unwrap_or_else(|| keys.patience());
-        let until = self.until.get_or_insert_with(|| Instant::now() + patience);
-        let until = *until;
+        let by_issuer = || Instant::now() + keys.patience();
+        let until = *self.until.get_or_insert_with(by_issuer);
         keys.fetched(until).await
     }
 }
@@ -43,6 +41,7 @@ impl KeyWait {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use super::super::testing;
     use super::*;
@@ -58,7 +57,7 @@ mod tests {
         issuer.replace_keys(testing::all_keys());
         let verifier = Verifier::new([Arc::clone(&issuer)]);
         let token = testing::unsigned("ES256", "unheard-of");
-        // One fetch is under way, and the next, which the check asks for, never ends.
+        // One fetch is in flight, and the next, which the check requests, never ends.
         let fetching = issuer.demand().unwrap().begin();
         let first = async {
             tokio::time::sleep(PATIENCE / 2).await;

@@ -1,7 +1,8 @@
-//! Verifying a token for whoever wants to revoke it (RFC 7009): possession is the authorization.
+//! Verifies a token for a caller who wants to revoke it (RFC 7009): possession is the authorization.
 //!
-//! What is told apart here is whether a token that does not verify is no good for ever, or only not known here and now: with
-//! other keys, which this replica may have in a moment and another may have already, it may be accepted.
+//! For a token that does not verify, this module distinguishes between one that is invalid for good and one
+//! that is only unknown here and now: it may be accepted with other keys, which this replica may have in a
+//! moment and another replica may have already.
 
 use std::time::Duration;
 
@@ -11,23 +12,25 @@ use crate::clock::Timestamp;
 
 use super::claims::{Times, UnverifiedClaims, VerifiedClaims};
 use super::compact::CompactToken;
-use super::error::{Rejection, VerifyError};
+use super::error::VerifyError;
 use super::header::Header;
+use super::issuer::Issuer;
 use super::key_wait::KeyWait;
+use super::rejection::Rejection;
 use super::verifier::Verifier;
 
 /// Why a token cannot be revoked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unrevocable {
-    /// No replica with this configuration will accept it, whatever keys it has.
+    /// No replica with this configuration will accept it, whatever keys the replica has.
     Invalid(Rejection),
-    /// Nobody here can tell: the key that it was signed with is not known, or its issuer's keys are not there.
+    /// Nobody here can tell: the key that signed it is unknown, or its issuer's keys are not available.
     Unknown,
 }
 
 impl Verifier {
-    /// Verifies a token, but takes an expired one too. Waits for keys that are being fetched, or read again from their file, for
-    /// so long at most.
+    /// Verifies a token, and accepts an expired one, too. Waits for at most `patience` for keys that are
+    /// being fetched, or read again from their file.
     pub async fn verify_possession(
         &self,
         token: &str,
@@ -35,31 +38,37 @@ impl Verifier {
         patience: Duration,
     ) -> Result<VerifiedClaims, Unrevocable> {
         let until = Instant::now() + patience;
-        let verified = self.await_keys(token, now, KeyWait::of(patience)).await;
-        let (verified, looked) = match verified {
-            Err(VerifyError::Rejected(rejection)) if self.depends_on_keys(token, rejection) => {
-                match self.look_again(token, until).await {
-                    true => (self.await_keys(token, now, KeyWait::default()).await, true),
-                    false => (Err(rejection.into()), false),
+        let mut current = false;
+        loop {
+            // Evaluated with the keys before and after the signature is judged, as they may be replaced
+            // meanwhile.
+            let was_final = self.is_final(token, current);
+            match self.await_keys(token, now, KeyWait::until(until)).await {
+                Ok(claims) => return Ok(claims),
+                Err(VerifyError::Rejected(refusal)) if !depends_on_keys(refusal.reason) => {
+                    return Err(Unrevocable::Invalid(refusal.reason));
                 }
+                Err(VerifyError::Rejected(refusal))
+                    if refusal.reason == Rejection::BadSignature
+                        && was_final
+                        && self.is_final(token, current) =>
+                {
+                    return Err(Unrevocable::Invalid(Rejection::BadSignature));
+                }
+                Err(VerifyError::Rejected(_)) if !current => {
+                    let files = self.look_again(token, until).await;
+                    current = true;
+                    // If there are no key files, only fetched keys can settle it.
+                    if files.ok_or(Unrevocable::Unknown)? == 0 && !self.is_final(token, current) {
+                        return Err(Unrevocable::Unknown);
+                    }
+                }
+                Err(_) => return Err(Unrevocable::Unknown),
             }
-            other => (other, false),
-        };
-        verified.map_err(|error| match error {
-            VerifyError::Rejected(rejection) if !self.depends_on_keys(token, rejection) => {
-                Unrevocable::Invalid(rejection)
-            }
-            // By what the file holds now, the signature is nobody's.
-            VerifyError::Rejected(Rejection::BadSignature) if looked => {
-                Unrevocable::Invalid(Rejection::BadSignature)
-            }
-            VerifyError::Rejected(_)
-            | VerifyError::KeysUnavailable
-            | VerifyError::KeysPending(_) => Unrevocable::Unknown,
-        })
+        }
     }
 
-    /// Verifies a token whatever its times are, waiting for keys that are being fetched.
+    /// Verifies a token regardless of its times, waiting for keys that are being fetched.
     pub(crate) async fn await_keys(
         &self,
         token: &str,
@@ -78,8 +87,8 @@ impl Verifier {
         }
     }
 
-    /// Whether a token would be over at this time if it were good, by what it says of itself. Whoever forges one may say so: such a
-    /// token is refused by everybody, whatever keys they have.
+    /// Returns whether a token, if it were valid, would have expired by `at` according to its own claims. A
+    /// forged token may claim that: every replica refuses such a token, whatever keys it has.
     pub fn claims_to_be_over(&self, token: &str, at: Timestamp) -> bool {
         let over = || {
             let token = CompactToken::parse(token).ok()?;
@@ -90,58 +99,70 @@ impl Verifier {
         over().unwrap_or(false)
     }
 
-    /// Whether a token that is refused for this may be accepted with other keys.
-    fn depends_on_keys(&self, token: &str, rejection: Rejection) -> bool {
-        match rejection {
-            Rejection::UnknownKey => true,
-            // A `kid` names one key for ever (RFC 7517 §4.5). The key that has none, or that the token does not name, has another in
-            // its place after a rotation.
-            Rejection::BadSignature => !self.names_its_key(token),
-            Rejection::TooLarge
-            | Rejection::Malformed
-            | Rejection::Unsupported
-            | Rejection::AlgorithmNotAllowed
-            | Rejection::UnknownIssuer
-            | Rejection::NotVerifiedByProxy
-            | Rejection::MissingClaim
-            | Rejection::InvalidClaim
-            | Rejection::Expired
-            | Rejection::NotYetValid
-            | Rejection::IssuedInFuture
-            | Rejection::WrongAudience
-            | Rejection::WrongClaim => false,
-        }
-    }
-
-    /// Whether the issuer has a key of the very `kid` that the token's header says.
-    fn names_its_key(&self, token: &str) -> bool {
-        let names = || {
+    /// Returns whether a token whose signature none of the current keys verifies was signed with no key that
+    /// any replica may have. `current` says that the key files have been read again, so that they contain the
+    /// current keys.
+    fn is_final(&self, token: &str, current: bool) -> bool {
+        let judge = || {
             let token = CompactToken::parse(token).ok()?;
             let header = Header::read(&token.header).ok()?;
             let claims = UnverifiedClaims(&token.payload);
-            let keys = self.issuer(claims.issuer().ok()?).ok()?.keys();
-            let key = keys.select(header.kid, header.algorithm).ok()?;
-            Some(key.kid().is_some() && key.kid() == header.kid)
+            let issuer = self.issuer(claims.issuer().ok()?).ok()?;
+            let is_final = |part: &Issuer| {
+                let keys = part.keys();
+                // Another replica may have a key that is unknown here.
+                let key = keys.select(header.kid, header.algorithm).ok()?;
+                // A `kid` identifies one key for ever (RFC 7517 §4.5). A key without a `kid`, or one that the
+                // token does not name, is replaced by another one in a rotation.
+                let named = key.kid().is_some() && key.kid() == header.kid;
+                Some(named || (current && part.demand().is_none()))
+            };
+            Some(parts(issuer).all(|part| is_final(part).unwrap_or(false)))
         };
-        names().unwrap_or(false)
+        judge().unwrap_or(false)
     }
 
-    /// Has the issuer's key file, if its keys are in one, read again. True where there is nothing else to read: the keys are
-    /// those of now.
-    async fn look_again(&self, token: &str, until: Instant) -> bool {
+    /// Has the key files of the token's issuer read again. Returns how many there are, or `None` if they have
+    /// not been read by `until`.
+    async fn look_again(&self, token: &str, until: Instant) -> Option<usize> {
         let issuer = || {
             let token = CompactToken::parse(token).ok()?;
-            self.issuer(UnverifiedClaims(&token.payload).issuer().ok()?)
-                .ok()
+            let claims = UnverifiedClaims(&token.payload);
+            self.issuer(claims.issuer().ok()?).ok()
         };
-        let Some(issuer) = issuer() else {
-            return false;
-        };
-        match (issuer.file_demand(), issuer.demand()) {
-            (Some(look), _) => look.finished(look.ask_anew(), until).await,
-            // Keys that do not change.
-            (None, None) => true,
-            (None, Some(_)) => false,
+        let files = parts(issuer()?).filter_map(Issuer::file_demand);
+        let asked: Vec<_> = files.map(|file| (file, file.ask_anew())).collect();
+        for (file, reading) in &asked {
+            if !file.finished(*reading, until).await {
+                return None;
+            }
         }
+        Some(asked.len())
+    }
+}
+
+/// Returns the issuer with the keys of its access tokens, and with those of its refresh tokens, if these have
+/// their own: a token may be signed with either.
+fn parts(issuer: &Issuer) -> impl Iterator<Item = &Issuer> {
+    std::iter::once(issuer).chain(issuer.refresh().map(|refresh| &**refresh))
+}
+
+/// Returns whether a token that is refused for this reason may be accepted with other keys.
+fn depends_on_keys(rejection: Rejection) -> bool {
+    match rejection {
+        Rejection::UnknownKey | Rejection::BadSignature => true,
+        Rejection::TooLarge
+        | Rejection::Malformed
+        | Rejection::Unsupported
+        | Rejection::AlgorithmNotAllowed
+        | Rejection::UnknownIssuer
+        | Rejection::NotVerifiedByProxy
+        | Rejection::MissingClaim
+        | Rejection::InvalidClaim
+        | Rejection::Expired
+        | Rejection::NotYetValid
+        | Rejection::IssuedInFuture
+        | Rejection::WrongAudience
+        | Rejection::WrongClaim => false,
     }
 }

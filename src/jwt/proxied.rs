@@ -1,37 +1,41 @@
-//! Claims that the proxy has verified: its word is taken for the signature, and for nothing else.
+//! Claims that the proxy has verified: the proxy is trusted for the signature, and for nothing else.
 //!
-//! Times, audience and everything else are judged as always. Where the token itself is in the request too, it must
-//! be the one whose claims the proxy hands over: the application may read it.
+//! Times, audience and everything else are judged as always. If the request contains the token, too, it must
+//! be the one whose claims the proxy passes on, because the application may read it.
 
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
 use crate::clock::Timestamp;
+use crate::digest::sha256;
 
 use super::claims::{Provenance, Times, UnverifiedClaims, VerifiedClaims};
 use super::compact::CompactToken;
-use super::error::{Rejection, VerifyError};
+use super::error::VerifyError;
 use super::header::Header;
 use super::issuer::Issuer;
-use super::verifier::{Verifier, sha256};
+use super::rejection::Rejection;
+use super::verifier::Verifier;
 
-/// What a request brings of an issuer whose tokens the proxy verifies.
+/// What a request contains of an issuer whose tokens the proxy verifies.
 #[derive(Clone, Copy)]
 pub struct Proxied<'r> {
-    /// The claims that the proxy hands over.
+    /// The claims that the proxy passes on.
     pub payload: &'r Map<String, Value>,
     /// The token, if it is in the request.
     pub token: Option<&'r str>,
 }
 
 impl Verifier {
-    /// Under which keys the proxy puts claims that it has verified; none where no issuer is configured so.
+    /// Returns the metadata keys under which the proxy puts claims that it has verified; empty if no issuer
+    /// is configured so.
     pub fn proxy_keys(&self) -> impl Iterator<Item = &str> {
-        self.issuers().filter_map(|issuer| issuer.proxy_key())
+        self.proxy_keys.iter().map(String::as_str)
     }
 
-    /// Whether these claims, found under `key`, are of an issuer whose tokens the proxy verifies and puts there.
+    /// Returns whether these claims, found under `key`, belong to an issuer whose tokens the proxy verifies
+    /// and whose claims it puts there.
     pub fn is_proxied(&self, payload: &Map<String, Value>, key: &str) -> bool {
         let issuer = payload.get("iss").and_then(Value::as_str);
         let issuer = issuer.map(|iss| self.issuer(Some(iss)));
@@ -52,9 +56,9 @@ impl Verifier {
         let profile = issuer.profile();
         let token = proxied.token.map(CompactToken::parse).transpose()?;
         let verified = match &token {
-            // Without the token there is nothing but `jti` to know it by.
+            // Without the token, only `jti` identifies it.
             None if !proxied.payload.contains_key("jti") => {
-                return Err(Rejection::MissingClaim.into());
+                return Err(Rejection::MissingClaim.because_of("jti").into());
             }
             None => {
                 let provenance = Provenance {
@@ -96,7 +100,7 @@ fn same_members(one: &Map<String, Value>, other: &Map<String, Value>) -> bool {
     one.len() == other.len() && one.iter().all(in_other)
 }
 
-/// Equality of JSON in which every number has gone through a double, as in the proxy's metadata.
+/// Compares JSON values in which every number has been converted to a double, as in the proxy's metadata.
 fn same(one: &Value, other: &Value) -> bool {
     match (one, other) {
         (Value::Number(a), Value::Number(b)) => a.as_f64() == b.as_f64(),

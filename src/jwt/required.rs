@@ -1,21 +1,23 @@
-//! Claims that an issuer's tokens must have, and what they must say.
+//! Claims that an issuer's tokens must have, and their permitted values.
 
 use serde_json::{Map, Value};
 
-use super::error::Rejection;
-use super::issuer::ClaimPath;
+use super::claim_path::ClaimPath;
+use super::refusal::Refusal;
+use super::rejection::Rejection;
 
-/// A claim that must be there.
+/// A required claim.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RequiredClaim {
     /// The claim.
     pub claim: ClaimPath,
-    /// It must be one of these, or a list that has one of these; anything but null, where there are none.
+    /// The claim must be one of these, or a list that contains one of these. If empty, any value but null is
+    /// accepted.
     pub values: Vec<Value>,
 }
 
 impl RequiredClaim {
-    /// A claim that must be there and may say anything.
+    /// Requires a claim, with any value.
     pub fn present(claim: ClaimPath) -> Self {
         Self {
             claim,
@@ -23,8 +25,10 @@ impl RequiredClaim {
         }
     }
 
-    pub(super) fn check(&self, claims: &Map<String, Value>) -> Result<(), Rejection> {
-        let found = self.claim.find(claims).ok_or(Rejection::MissingClaim)?;
+    pub(super) fn check(&self, claims: &Map<String, Value>) -> Result<(), Refusal> {
+        let refuse = |reason: Rejection| reason.because_of(self.claim.0.clone());
+        let found = self.claim.find(claims);
+        let found = found.ok_or_else(|| refuse(Rejection::MissingClaim))?;
         let is_wanted = |found: &Value| self.values.iter().any(|wanted| same(wanted, found));
         let fits = match found {
             _ if self.values.is_empty() => true,
@@ -33,15 +37,15 @@ impl RequiredClaim {
         };
         match fits {
             true => Ok(()),
-            false => Err(Rejection::WrongClaim),
+            false => Err(refuse(Rejection::WrongClaim)),
         }
     }
 }
 
-/// Equality without conversion between types; numbers are the same however they are written.
+/// Compares values without converting types; equal numbers are equal however they are written.
 fn same(wanted: &Value, found: &Value) -> bool {
     match (wanted, found) {
-        // Of whole numbers two may be one double.
+        // Two different whole numbers may be the same double.
         (Value::Number(a), Value::Number(b)) if a.is_f64() || b.is_f64() => {
             a.as_f64() == b.as_f64()
         }

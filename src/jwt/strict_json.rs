@@ -1,7 +1,8 @@
 //! JSON objects without the ambiguities that JSON parsers disagree about.
 //!
-//! RFC 7519 §4 lets a parser refuse duplicate members or keep the last; two parsers that choose differently see
-//! two different tokens. We refuse, at every depth. Depth is bounded by the parser (128), size by the token.
+//! RFC 7519 §4 lets a parser reject duplicate members or use the last one; two parsers that choose
+//! differently see two different tokens. We reject duplicates at every depth. The depth is bounded by the
+//! parser (128), the size by that of the token.
 
 use std::fmt;
 

@@ -1,4 +1,5 @@
-//! Thumbprints of public keys (RFC 7638): a name that a key has by itself, whoever publishes it and under whichever `kid`.
+//! Thumbprints of public keys (RFC 7638): an identifier that follows from the key itself, whoever publishes
+//! it and under whichever `kid`.
 
 use std::sync::Arc;
 
@@ -7,18 +8,20 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::{AlgorithmParameters, Jwk};
 
-use super::algorithm::KeyType;
-use super::verifier::sha256;
+use crate::digest::sha256;
 
-/// The SHA-256 thumbprint of a public key, base64url, as in `jkt` of RFC 7800 and RFC 9449.
+use super::algorithm::KeyType;
+
+/// Returns the SHA-256 thumbprint of a public key in base64url, as in `jkt` of RFC 7800 and RFC 9449.
 ///
-/// A secret has none: whoever could read the store could try secrets against it (RFC 7638 §7).
+/// A secret has none: anybody who could read the store could try secrets against it (RFC 7638 §7).
 pub(super) fn thumbprint(key_type: KeyType, key: &DecodingKey) -> Option<Arc<str>> {
     let members = required_members(key_type, key)?;
     Some(URL_SAFE_NO_PAD.encode(sha256(members.as_bytes())).into())
 }
 
-/// The members that make the key, in the order of their names and without white space (RFC 7638 §3.2, RFC 8037 §2).
+/// Returns the members that define the key, sorted by name and without white space (RFC 7638 §3.2, RFC 8037
+/// §2).
 fn required_members(key_type: KeyType, key: &DecodingKey) -> Option<String> {
     let curve = match key_type {
         KeyType::Secret => return None,
@@ -47,7 +50,7 @@ fn required_members(key_type: KeyType, key: &DecodingKey) -> Option<String> {
     ))
 }
 
-/// Modulus and exponent, big endian; `None` for what is no RSA key.
+/// Returns modulus and exponent, big endian; `None` if the key is not an RSA key.
 pub(super) fn rsa_components(key: &DecodingKey) -> Option<(Vec<u8>, Vec<u8>)> {
     let jwk = Jwk::from_decoding_key(key, Some(jsonwebtoken::Algorithm::RS256)).ok()?;
     let AlgorithmParameters::RSA(rsa) = jwk.algorithm else {
@@ -57,7 +60,8 @@ pub(super) fn rsa_components(key: &DecodingKey) -> Option<(Vec<u8>, Vec<u8>)> {
     Some((decoded(&rsa.n)?, decoded(&rsa.e)?))
 }
 
-/// As few bytes as the number needs (RFC 7518 §2, Base64urlUInt): zeros in front do not make another key of it.
+/// Encodes a number in as few bytes as it needs (RFC 7518 §2, Base64urlUInt): leading zeros must not make it
+/// another key.
 fn integer(bytes: &[u8]) -> String {
     let zeros = bytes.iter().take_while(|b| **b == 0).count();
     URL_SAFE_NO_PAD.encode(&bytes[zeros..])

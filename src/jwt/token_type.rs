@@ -1,25 +1,26 @@
-//! Of which type a token is: what it says about itself, and where it may say so.
+//! The type of a token: what it says about itself, and where it may say so.
 
 use serde_json::{Map, Value};
 
-use super::error::Rejection;
+use super::refusal::Refusal;
+use super::rejection::Rejection;
 
-/// Of which type a token is (flask-jwt-extended's `type`).
+/// The type of a token (flask-jwt-extended's `type`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum TokenType {
-    /// For requests to the application; also a token that does not say.
+    /// For requests to the application; also a token that does not name its type.
     Access,
-    /// For getting a new access token.
+    /// For obtaining a new access token.
     Refresh,
-    /// Anything else that the issuer gives out under its keys.
+    /// Anything else that the issuer signs with its keys.
     Other,
 }
 
 impl TokenType {
-    /// Every type.
+    /// All types.
     pub const ALL: [Self; 3] = [Self::Access, Self::Refresh, Self::Other];
 
-    /// The name in stores and answers, whatever the issuer calls it.
+    /// Returns the name in stores and answers, whatever the issuer calls the type.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Access => "access",
@@ -28,20 +29,20 @@ impl TokenType {
         }
     }
 
-    /// The type of this name.
+    /// Returns the type with this name.
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|t| t.as_str() == name)
     }
 }
 
-/// Where the tokens of an issuer say of which type they are. The header's `typ` counts in any case.
+/// Where the tokens of an issuer name their type. The header's `typ` counts in any case.
 #[derive(Clone, Debug, Default)]
 pub enum TokenTypeRule {
-    /// In any of the usual claims, in the usual words: see `docs/verification.md`. A word that is not known is not an
-    /// access token's.
+    /// In any of the usual claims, with the usual names: see `docs/verification.md`. An unknown name does not
+    /// mean an access token.
     #[default]
     Usual,
-    /// In one claim, in words of the issuer's own.
+    /// In one claim, with names of the issuer's own.
     Named(TokenTypeNames),
 }
 
@@ -70,16 +71,17 @@ impl Default for TokenTypeNames {
 const USUAL_CLAIMS: [&str; 5] = ["type", "typ", "token_type", "token_use", "tokenType"];
 
 impl TokenTypeRule {
-    /// The type of a token with these claims and this `typ` (as [`Header`](super::header::Header) has it) in its header.
+    /// Returns the type of a token with these claims and this header `typ` (as in
+    /// [`Header`](super::header::Header)).
     ///
-    /// It is an access token only if nothing in it says that it is something else. `by_key` is the type of the tokens that
-    /// its key signs, where types have keys of their own: a token that says that it is of another type is of none.
+    /// It is an access token only if nothing in it says otherwise. `by_key` is the type of the tokens that
+    /// its key signs, if types have keys of their own: a token that claims another type has neither type.
     pub(super) fn of(
         &self,
         claims: &Map<String, Value>,
         typ: Option<&str>,
         by_key: Option<TokenType>,
-    ) -> Result<TokenType, Rejection> {
+    ) -> Result<TokenType, Refusal> {
         let by_claims = match self {
             Self::Usual => usual(claims)?,
             Self::Named(names) => names.of(claims)?,
@@ -94,31 +96,31 @@ impl TokenTypeRule {
 }
 
 impl TokenTypeNames {
-    fn of(&self, claims: &Map<String, Value>) -> Result<Option<TokenType>, Rejection> {
+    fn of(&self, claims: &Map<String, Value>) -> Result<Option<TokenType>, Refusal> {
         let is = |values: &[String], said: &str| values.iter().any(|value| value == said);
         Ok(match claims.get(&self.claim) {
             None => None,
             Some(Value::String(said)) if is(&self.access, said) => Some(TokenType::Access),
             Some(Value::String(said)) if is(&self.refresh, said) => Some(TokenType::Refresh),
             Some(Value::String(_)) => Some(TokenType::Other),
-            Some(_) => return Err(Rejection::InvalidClaim),
+            Some(_) => return Err(Rejection::InvalidClaim.because_of(self.claim.clone())),
         })
     }
 }
 
-fn usual(claims: &Map<String, Value>) -> Result<Option<TokenType>, Rejection> {
+fn usual(claims: &Map<String, Value>) -> Result<Option<TokenType>, Refusal> {
     let mut found = is_security_event(claims).then_some(TokenType::Other);
     for claim in USUAL_CLAIMS {
         found = match claims.get(claim) {
             None | Some(Value::Null) => found,
             Some(Value::String(said)) => narrower(found, said_by(&said.to_ascii_lowercase())),
-            Some(_) => return Err(Rejection::InvalidClaim),
+            Some(_) => return Err(Rejection::InvalidClaim.because_of(claim)),
         };
     }
     Ok(found)
 }
 
-/// What two places say together: the one that is further from an access token counts.
+/// Combines the answers of two places: the one that is further from an access token counts.
 fn narrower(one: Option<TokenType>, other: Option<TokenType>) -> Option<TokenType> {
     let rank = |said: &Option<TokenType>| match said {
         None => 0,
@@ -129,10 +131,10 @@ fn narrower(one: Option<TokenType>, other: Option<TokenType>) -> Option<TokenTyp
     [one, other].into_iter().max_by_key(rank).flatten()
 }
 
-/// What a usual word, in lower case, means; `None` for one that says nothing about the type.
+/// Returns the type that a usual name, in lower case, means; `None` if it says nothing about the type.
 fn said_by(word: &str) -> Option<TokenType> {
     match word {
-        // RFC 7519 §5.1: that it is a JWT.
+        // RFC 7519 §5.1: says only that it is a JWT.
         "jwt" => None,
         // flask-jwt-extended, Cognito; RFC 6750 and Keycloak; RFC 9068; djangorestframework-simplejwt; RFC 8693 §3.
         "access"
@@ -143,7 +145,7 @@ fn said_by(word: &str) -> Option<TokenType> {
         | "at+jwt"
         | "sliding"
         | "urn:ietf:params:oauth:token-type:access_token" => Some(TokenType::Access),
-        // Keycloak says `Offline` of refresh tokens that outlive the session.
+        // Keycloak uses `Offline` for refresh tokens that outlive the session.
         "refresh"
         | "refresh_token"
         | "refresh-token"
@@ -152,14 +154,14 @@ fn said_by(word: &str) -> Option<TokenType> {
         | "rt+jwt"
         | "offline"
         | "urn:ietf:params:oauth:token-type:refresh_token" => Some(TokenType::Refresh),
-        // ID tokens (`id`, `id_token`), logout tokens, one-time codes and whatever else there is. `DPoP` too: such a token
-        // needs a proof with it (RFC 9449 §7.1), which nobody looks at here.
+        // ID tokens (`id`, `id_token`), logout tokens, one-time codes and so on. Also `DPoP`: such a token
+        // needs a proof (RFC 9449 §7.1), which is not verified here.
         _ => Some(TokenType::Other),
     }
 }
 
-/// Whether it is a security event or a logout token, whatever else it says: those have `events`, named by URIs (RFC 8417
-/// §2.2, OpenID Connect Back-Channel Logout 1.0 §2.4).
+/// Returns whether it is a security event or a logout token, whatever else it says: these have `events`,
+/// named by URIs (RFC 8417 §2.2, OpenID Connect Back-Channel Logout 1.0 §2.4).
 fn is_security_event(claims: &Map<String, Value>) -> bool {
     let events = claims.get("events").and_then(Value::as_object);
     events.is_some_and(|events| events.keys().any(|name| name.contains(':')))

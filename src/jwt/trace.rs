@@ -1,26 +1,26 @@
-//! The steps of a verification, for those who want to see them. A check does not: to it they cost nothing.
+//! Traces the steps of a verification. A check does not use this, and pays nothing for it.
 
-/// A step of verification, in the order in which they are taken.
+/// A step of the verification, in the order in which the steps are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// Three canonical parts that hold JSON objects.
+    /// Three canonical parts that contain JSON objects.
     Form,
-    /// The header can be read and asks for nothing that we do not do.
+    /// The header can be read, and demands nothing that we do not support.
     Header,
     /// The issuer is configured.
     Issuer,
     /// The issuer uses this `alg` and `typ`.
     Algorithm,
-    /// There is one key that can be meant.
+    /// Exactly one key can be meant.
     Key,
-    /// The signature is that key's.
+    /// The signature was made by that key.
     Signature,
-    /// The claims are in order.
+    /// The claims are valid.
     Claims,
 }
 
 impl Stage {
-    /// Every step.
+    /// All steps.
     pub const ALL: [Self; 7] = [
         Self::Form,
         Self::Header,
@@ -31,7 +31,7 @@ impl Stage {
         Self::Claims,
     ];
 
-    /// The name.
+    /// Returns the name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Form => "form",
@@ -45,13 +45,13 @@ impl Stage {
     }
 }
 
-/// Watches a verification.
+/// Observes a verification.
 pub(super) trait Trace {
-    /// This step was passed.
+    /// Called when a step was passed.
     fn passed(&mut self, stage: Stage, what: impl FnOnce() -> String);
 }
 
-/// Nobody watches.
+/// Observes nothing.
 pub(super) struct Untraced;
 
 impl Trace for Untraced {
@@ -59,17 +59,17 @@ impl Trace for Untraced {
     fn passed(&mut self, _: Stage, _: impl FnOnce() -> String) {}
 }
 
-/// The steps that were passed, and what was found in each. Holds no part of the signature.
+/// The steps that were passed, and what each found. Contains no part of the signature.
 #[derive(Debug, Default)]
 pub struct Steps(pub(super) Vec<(Stage, String)>);
 
 impl Steps {
-    /// The steps passed, in order.
+    /// Returns the steps that were passed, in order.
     pub fn passed(&self) -> impl Iterator<Item = (Stage, &str)> {
         self.0.iter().map(|(stage, what)| (*stage, what.as_str()))
     }
 
-    /// The step that was not passed.
+    /// Returns the step that failed.
     pub fn failed(&self) -> Option<Stage> {
         Stage::ALL.get(self.0.len()).copied()
     }

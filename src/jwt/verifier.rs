@@ -1,43 +1,50 @@
-//! The [`Verifier`]: the only maker of [`VerifiedClaims`].
+//! The [`Verifier`]: the only place that makes [`VerifiedClaims`].
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use aws_lc_rs::digest;
+use arc_swap::Guard;
 
 use crate::clock::Timestamp;
+use crate::digest::sha256;
 
 use super::claims::{Provenance, Times, UnverifiedClaims, VerifiedClaims};
 use super::compact::CompactToken;
-use super::error::{PendingKeys, Rejection, VerifyError};
+use super::error::{PendingKeys, VerifyError};
 use super::header::Header;
 use super::issuer::Issuer;
-use super::key::KeySet;
+use super::key::{KeySet, VerificationKey};
+use super::refusal::Refusal;
+use super::rejection::Rejection;
 use super::trace::{Stage, Steps, Trace, Untraced};
-
-/// The largest token that is looked at: Envoy's own limit on all headers together is 60 KiB.
-pub const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
 /// Verifies tokens of the configured issuers.
 #[derive(Debug)]
 pub struct Verifier {
-    issuers: HashMap<String, Arc<Issuer>>,
-    /// Those who have patterns of `iss`, tried where no value is the same.
-    by_pattern: Vec<Arc<Issuer>>,
-    /// Whose the tokens without `iss` are.
-    without_iss: Option<Arc<Issuer>>,
+    pub(super) issuers: HashMap<String, Arc<Issuer>>,
+    /// The issuers with patterns of `iss`, tried if no value is equal.
+    pub(super) by_pattern: Vec<Arc<Issuer>>,
+    /// The issuer of tokens without `iss`.
+    pub(super) without_iss: Option<Arc<Issuer>>,
+    /// The metadata keys under which the proxy puts claims that it has verified; empty if no issuer is
+    /// configured so.
+    pub(super) proxy_keys: BTreeSet<String>,
 }
 
 impl Verifier {
-    /// A verifier for these issuers, each found by its `iss`; one of them may own the tokens that have none.
+    /// Creates a verifier for these issuers, each found by its `iss`; one of them may own the tokens without
+    /// `iss`.
     pub fn new(issuers: impl IntoIterator<Item = Arc<Issuer>>) -> Self {
         let mut verifier = Self {
             issuers: HashMap::new(),
             by_pattern: Vec::new(),
             without_iss: None,
+            proxy_keys: BTreeSet::new(),
         };
         for issuer in issuers {
+            let proxy_key = issuer.proxy_key().map(str::to_owned);
+            verifier.proxy_keys.extend(proxy_key);
             if issuer.profile().missing_iss {
                 verifier.without_iss = Some(Arc::clone(&issuer));
             }
@@ -56,25 +63,30 @@ impl Verifier {
         self.issuers.values().chain(&self.by_pattern)
     }
 
-    /// The leeway of the issuer of this configured name; `None` where there is none of the name.
+    /// Returns the leeway of the issuer with this configured name; `None` if there is no such issuer.
     pub fn leeway_of(&self, name: &str) -> Option<Duration> {
         let mut issuers = self.issuers().chain(&self.without_iss);
         let issuer = issuers.find(|issuer| &*issuer.profile().name == name)?;
         Some(issuer.profile().leeway)
     }
 
-    /// Whose token it is that says this, or nothing, in `iss`.
-    pub(super) fn issuer(&self, iss: Option<&str>) -> Result<&Arc<Issuer>, Rejection> {
+    /// Returns the issuer of a token with this `iss`, or without one.
+    pub(super) fn issuer(&self, iss: Option<&str>) -> Result<&Arc<Issuer>, Refusal> {
         match iss {
             Some(iss) => match self.issuers.get(iss) {
                 Some(issuer) => Ok(issuer),
-                None => self.matching(iss).ok_or(Rejection::UnknownIssuer),
+                None => self
+                    .matching(iss)
+                    .ok_or_else(|| Rejection::UnknownIssuer.into()),
             },
-            None => self.without_iss.as_ref().ok_or(Rejection::MissingClaim),
+            None => {
+                let own = self.without_iss.as_ref();
+                own.ok_or_else(|| Rejection::MissingClaim.because_of("iss"))
+            }
         }
     }
 
-    /// The one issuer with a pattern that matches; of two, neither.
+    /// Returns the only issuer with a matching pattern; `None` if two issuers match.
     fn matching(&self, iss: &str) -> Option<&Arc<Issuer>> {
         let patterns = |issuer: &&Arc<Issuer>| {
             let patterns = &issuer.profile().issuer_patterns;
@@ -87,13 +99,13 @@ impl Verifier {
         }
     }
 
-    /// Verifies a token as it stands at `now`.
+    /// Verifies a token at `now`.
     pub fn verify(&self, token: &str, now: Timestamp) -> Result<VerifiedClaims, VerifyError> {
         let (claims, ..) = self.verify_with(token, now, Times::Judged)?;
         Ok(claims)
     }
 
-    /// Verifies a token and tells every step.
+    /// Verifies a token and returns every step.
     pub fn explain(
         &self,
         token: &str,
@@ -104,7 +116,7 @@ impl Verifier {
         (verified.map(|(claims, ..)| claims), steps)
     }
 
-    /// Also returns whose token it is and the key set that verified it.
+    /// Also returns the issuer and the key set that verified the token.
     pub(super) fn verify_with(
         &self,
         token: &str,
@@ -144,37 +156,28 @@ impl Verifier {
         }
         trace.passed(Stage::Algorithm, || header.algorithm.as_str().to_owned());
 
-        // Refresh tokens may have keys of their own. Which they are, only the signature says.
-        let refresh = issuer.refresh();
-        let issuer = match refresh.filter(|refresh| has_signed(refresh, &header, &token)) {
-            Some(refresh) => refresh,
-            None => issuer,
-        };
+        // Refresh tokens may have keys of their own. Only the signature tells which tokens are refresh
+        // tokens.
+        let refresh = issuer
+            .refresh()
+            .and_then(|refresh| Some((refresh, keys_that_signed(refresh, &header, &token)?)));
+        let is_verified = refresh.is_some();
+        let (issuer, keys) = refresh.unwrap_or_else(|| (issuer, issuer.keys()));
         let profile = issuer.profile();
-        let keys = issuer.keys();
         let key = keys
             .select(header.kid, header.algorithm)
             .map_err(|rejection| missing_key(issuer, &keys, rejection))?;
-        trace.passed(Stage::Key, || {
-            let name = match key.kid() {
-                Some(kid) => format!("{kid:?}"),
-                None => "one without kid".to_owned(),
-            };
-            let thumbprint = match key.thumbprint() {
-                Some(thumbprint) => format!(", thumbprint {thumbprint}"),
-                None => String::new(),
-            };
-            format!("{name}, one of {}{thumbprint}", keys.len())
-        });
+        trace.passed(Stage::Key, || described(key, keys.len()));
 
-        if !key.verifies(token.signing_input, token.signature, header.algorithm) {
+        let verifies = || key.verifies(token.signing_input, token.signature, header.algorithm);
+        if !is_verified && !verifies() {
             return Err(Rejection::BadSignature.into());
         }
         trace.passed(Stage::Signature, || "is the key's".to_owned());
 
         let provenance = Provenance {
             digest: sha256(token.signing_input.as_bytes()),
-            // The key's own name first: a token need not say with which key it was signed.
+            // The key's own name takes precedence: a token need not name the key that signed it.
             kid: key.kid().or(header.kid),
             key_thumbprint: key.thumbprint().cloned(),
             typ: header.typ.as_deref(),
@@ -186,14 +189,32 @@ impl Verifier {
     }
 }
 
-/// Whether the token's signature is of one of the issuer's present keys.
-fn has_signed(issuer: &Issuer, header: &Header<'_>, token: &CompactToken<'_>) -> bool {
-    let keys = issuer.keys();
-    let key = keys.select(header.kid, header.algorithm);
-    key.is_ok_and(|key| key.verifies(token.signing_input, token.signature, header.algorithm))
+/// Describes a key, one of `count`.
+fn described(key: &VerificationKey, count: usize) -> String {
+    let name = match key.kid() {
+        Some(kid) => format!("{kid:?}"),
+        None => "one without kid".to_owned(),
+    };
+    let thumbprint = match key.thumbprint() {
+        Some(thumbprint) => format!(", thumbprint {thumbprint}"),
+        None => String::new(),
+    };
+    format!("{name}, one of {count}{thumbprint}")
 }
 
-/// The answer when a token's key is not there.
+/// Returns the issuer's current keys, if the key that the token names has signed it.
+fn keys_that_signed(
+    issuer: &Issuer,
+    header: &Header<'_>,
+    token: &CompactToken<'_>,
+) -> Option<Guard<Arc<KeySet>>> {
+    let keys = issuer.keys();
+    let key = keys.select(header.kid, header.algorithm).ok()?;
+    let verifies = key.verifies(token.signing_input, token.signature, header.algorithm);
+    verifies.then_some(keys)
+}
+
+/// Returns the error for a token whose key is missing.
 fn missing_key(issuer: &Arc<Issuer>, keys: &KeySet, rejection: Rejection) -> VerifyError {
     match PendingKeys::ask(issuer, keys.is_empty()) {
         Some(pending) => VerifyError::KeysPending(pending),
@@ -202,18 +223,12 @@ fn missing_key(issuer: &Arc<Issuer>, keys: &KeySet, rejection: Rejection) -> Ver
     }
 }
 
-pub(super) fn sha256(bytes: &[u8]) -> [u8; 32] {
-    let mut out = [0; 32];
-    out.copy_from_slice(digest::digest(&digest::SHA256, bytes).as_ref());
-    out
-}
-
-/// Installs the cryptographic library for the whole process and tries it once, so that a wrong build fails at
-/// start and not at the first token.
+/// Installs the cryptographic library for the whole process and tests it once, so that a broken build fails
+/// at start and not at the first token.
 pub fn install_crypto() -> Result<(), String> {
-    // A second call in the same process (tests) finds the provider in place, which is as good.
+    // A second call in the same process (in tests) finds the provider installed, which is fine.
     let _ = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
-    // RFC 4231 §4.3, test case 2: HMAC-SHA-256 of a known text under a known key.
+    // RFC 4231 §4.3, test case 2: HMAC-SHA-256 of a known text with a known key.
     let key = jsonwebtoken::DecodingKey::from_secret(b"Jefe");
     let known = "W9zBRr9gdU5qBCQmCJV1x1oAPwidJzmDnexYuWTsOEM";
     match jsonwebtoken::crypto::verify(

@@ -1,8 +1,9 @@
-//! One HTTP GET for key material, within limits: time, size, redirects, schemes.
+//! A single HTTP GET for key material, with limits on time, size, redirects and schemes.
 //!
-//! A new connection each time: a set is fetched every few minutes, and a pooled connection would be one more thing
-//! that dies unnoticed. HTTP proxies are not used.
+//! Each fetch uses a new connection: a key set is fetched every few minutes, and a pooled connection would be
+//! one more thing that can die unnoticed. HTTP proxies are not used.
 
+use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,9 +24,11 @@ use url::{Host, Url};
 
 use crate::tls::{self, TlsFiles};
 
-/// No key set is larger.
+/// The maximum size of a key set.
 pub const MAX_BODY_BYTES: usize = 1 << 20;
 const MAX_REDIRECTS: usize = 3;
+/// The maximum length of a path in messages.
+const LONGEST_PLACE: usize = 200;
 
 /// Fetches documents.
 pub struct Fetcher {
@@ -36,50 +39,103 @@ pub struct Fetcher {
     redirect_hosts: Vec<Host>,
 }
 
-/// A document and how long its server says that it holds.
+/// A document, and how long it is valid according to its server.
 #[derive(Debug)]
 pub struct Fetched {
+    /// The URL of the document, after redirects.
+    from: Source,
     pub(super) body: Vec<u8>,
     /// `max-age` of `Cache-Control`; zero for `no-cache` and `no-store` (RFC 9111 §5.2.2).
     pub(super) max_age: Option<Duration>,
 }
 
+/// Why nothing was fetched, and from where.
+#[derive(Debug)]
+pub struct FetchError {
+    from: Source,
+    problem: FetchProblem,
+}
+
+/// The URL of a request, as it may be logged.
+#[derive(Clone, Debug)]
+struct Source {
+    url: String,
+    /// The URL of the first request, if it was redirected.
+    redirected_from: Option<String>,
+}
+
 /// Why nothing was fetched.
 #[derive(Debug, thiserror::Error)]
-pub enum FetchError {
+pub(super) enum FetchProblem {
     /// The server cannot be reached, or the connection broke.
-    #[error("cannot connect to {0}: {1}")]
-    Unreachable(String, String),
-    /// No trusted TLS.
-    #[error("no trusted TLS connection to {0}: {1}")]
-    Tls(String, String),
-    /// Not within the time.
+    #[error("cannot connect: {0}")]
+    Unreachable(String),
+    /// No trusted TLS connection could be established.
+    #[error("no trusted TLS connection: {0}")]
+    Tls(String),
+    /// The timeout has expired.
     #[error("no answer within {0:?}")]
     Timeout(Duration),
-    /// Not 200.
+    /// The status is not 200.
     #[error("the server answered {0}")]
     Status(u16),
-    /// More than [`MAX_BODY_BYTES`].
+    /// The body is larger than [`MAX_BODY_BYTES`].
     #[error("the answer is larger than {MAX_BODY_BYTES} bytes")]
     TooLarge,
-    /// Too many redirects, or one that leads from https to something else.
+    /// There are too many redirects, or one has no usable location or leads to another scheme.
     #[error("a redirect that is not followed: {0}")]
     Redirect(&'static str),
-    /// A redirect to a host or port of another's.
+    /// A redirect to a host or port that is not configured.
     #[error(
         "a redirect to {0} that is not followed: name the host in `keys.redirect_hosts` if its keys are the issuer's"
     )]
     Elsewhere(String),
     /// The scheme is not allowed.
-    #[error("{0} is not fetched without TLS")]
-    Insecure(String),
-    /// What was fetched is not what it should be.
+    #[error("not fetched without TLS")]
+    Insecure,
+    /// The document is not a valid key set or metadata.
     #[error("{0}")]
     Invalid(String),
 }
 
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let url = &self.from.url;
+        match &self.problem {
+            FetchProblem::Status(status) => write!(f, "{url} answered {status}")?,
+            problem => write!(f, "{url}: {problem}")?,
+        }
+        match &self.from.redirected_from {
+            Some(first) => write!(f, " (redirected from {first})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for FetchError {}
+
+impl Source {
+    /// Describes a request for `first` that was redirected to `last`.
+    fn new(first: &Url, last: &Url) -> Self {
+        Self {
+            url: named(last),
+            redirected_from: (first != last).then(|| named(first)),
+        }
+    }
+}
+
+impl Fetched {
+    /// Makes the error for an invalid document.
+    pub(super) fn invalid(&self, why: impl Into<String>) -> FetchError {
+        FetchError {
+            from: self.from.clone(),
+            problem: FetchProblem::Invalid(why.into()),
+        }
+    }
+}
+
 impl FetchError {
-    /// Every label value.
+    /// All label values.
     pub const LABELS: [&'static str; 8] = [
         "unreachable",
         "tls",
@@ -91,24 +147,24 @@ impl FetchError {
         "invalid",
     ];
 
-    /// The metric label.
+    /// Returns the metric label.
     pub const fn label(&self) -> &'static str {
-        match self {
-            Self::Unreachable(..) => Self::LABELS[0],
-            Self::Tls(..) => Self::LABELS[1],
-            Self::Timeout(_) => Self::LABELS[2],
-            Self::Status(_) => Self::LABELS[3],
-            Self::TooLarge => Self::LABELS[4],
-            Self::Redirect(_) | Self::Elsewhere(_) => Self::LABELS[5],
-            Self::Insecure(_) => Self::LABELS[6],
-            Self::Invalid(_) => Self::LABELS[7],
+        match self.problem {
+            FetchProblem::Unreachable(_) => Self::LABELS[0],
+            FetchProblem::Tls(_) => Self::LABELS[1],
+            FetchProblem::Timeout(_) => Self::LABELS[2],
+            FetchProblem::Status(_) => Self::LABELS[3],
+            FetchProblem::TooLarge => Self::LABELS[4],
+            FetchProblem::Redirect(_) | FetchProblem::Elsewhere(_) => Self::LABELS[5],
+            FetchProblem::Insecure => Self::LABELS[6],
+            FetchProblem::Invalid(_) => Self::LABELS[7],
         }
     }
 }
 
 impl Fetcher {
-    /// A fetcher that gives up after `timeout`, redirects and body included. Plain HTTP is spoken only with this
-    /// machine, unless `allow_http`. The error says why no TLS could ever be spoken.
+    /// Makes a fetcher with a `timeout` that includes redirects and body. Plain HTTP is only used with this
+    /// machine, unless `allow_http` is set. The error says why TLS can never work.
     pub fn new(
         timeout: Duration,
         allow_http: bool,
@@ -117,7 +173,7 @@ impl Fetcher {
         let files = TlsFiles::trusting(ca_file);
         let tls = match (tls::client(&files), allow_http, &files.ca_file) {
             (Ok(config), ..) => Some(config),
-            // An image without certificate authorities need not have them if all is plain HTTP.
+            // An image without certificate authorities does not need any if everything is plain HTTP.
             (Err(_), true, None) => None,
             (Err(why), ..) => return Err(why.to_string()),
         };
@@ -130,7 +186,7 @@ impl Fetcher {
         })
     }
 
-    /// The same, but follows redirects to these hosts too, and not only within host and port of the URL.
+    /// Also follows redirects to these hosts, and not only within host and port of the URL.
     pub fn with_redirect_hosts(self, redirect_hosts: Vec<Host>) -> Self {
         Self {
             redirect_hosts,
@@ -138,7 +194,7 @@ impl Fetcher {
         }
     }
 
-    /// Whether this scheme is spoken with this host.
+    /// Returns whether the URL's scheme may be used with its host.
     pub fn accepts(url: &Url, allow_http: bool) -> bool {
         let local = match url.host() {
             Some(Host::Domain(name)) => name == "localhost",
@@ -155,76 +211,86 @@ impl Fetcher {
 
     /// Fetches `url`.
     pub async fn get(&self, url: &Url) -> Result<Fetched, FetchError> {
-        tokio::time::timeout(self.timeout, self.follow(url))
-            .await
-            .unwrap_or(Err(FetchError::Timeout(self.timeout)))
+        let mut at = url.clone();
+        let followed = tokio::time::timeout(self.timeout, self.follow(url, &mut at)).await;
+        let followed = followed.unwrap_or(Err(FetchProblem::Timeout(self.timeout)));
+        let from = Source::new(url, &at);
+        match followed {
+            Ok((body, max_age)) => Ok(Fetched {
+                from,
+                body,
+                max_age,
+            }),
+            Err(problem) => Err(FetchError { from, problem }),
+        }
     }
 
-    /// Whether a redirect leads to where keys of the issuer may be. An open redirect on its host, as for logins, would else make
-    /// anybody's keys its own.
+    /// Returns whether a redirect leads to a place that may have keys of the issuer. Otherwise, an open
+    /// redirect on the issuer's host, for example for logins, would make anybody's keys the issuer's.
     fn stays(&self, start: &Url, next: &Url) -> bool {
         let named = |host: Host<&str>| self.redirect_hosts.iter().any(|h| *h == host.to_owned());
         next.origin() == start.origin() || next.host().is_some_and(named)
     }
 
-    async fn follow(&self, start: &Url) -> Result<Fetched, FetchError> {
-        let mut url = start.clone();
+    /// Follows redirects from `start`. Sets `at` to the URL of the last request.
+    async fn follow(&self, start: &Url, at: &mut Url) -> Result<Document, FetchProblem> {
         for _ in 0..=MAX_REDIRECTS {
-            if !Self::accepts(&url, self.allow_http) {
-                return Err(FetchError::Insecure(origin(&url)));
+            if !Self::accepts(at, self.allow_http) {
+                return Err(FetchProblem::Insecure);
             }
-            // The task that drives the connection ends with this set.
+            // The task that drives the connection ends when this set is dropped.
             let mut connection = JoinSet::new();
-            let response = self.request(&url, &mut connection).await?;
+            let response = self.request(at, &mut connection).await?;
             match response.status().as_u16() {
                 200 => return read(response).await,
                 301 | 302 | 303 | 307 | 308 => {
                     let location = response.headers().get(header::LOCATION);
                     let next = location
                         .and_then(|l| l.to_str().ok())
-                        .and_then(|l| url.join(l).ok())
-                        .ok_or(FetchError::Redirect("no usable location"))?;
-                    if next.scheme() != url.scheme() {
-                        return Err(FetchError::Redirect("to another scheme"));
+                        .and_then(|l| at.join(l).ok())
+                        .ok_or(FetchProblem::Redirect("no usable location"))?;
+                    if next.scheme() != at.scheme() {
+                        return Err(FetchProblem::Redirect("to another scheme"));
                     }
                     if !self.stays(start, &next) {
-                        return Err(FetchError::Elsewhere(origin(&next)));
+                        return Err(FetchProblem::Elsewhere(named(&next)));
                     }
-                    url = next;
+                    *at = next;
                 }
-                status => return Err(FetchError::Status(status)),
+                status => return Err(FetchProblem::Status(status)),
             }
         }
-        Err(FetchError::Redirect("too many"))
+        Err(FetchProblem::Redirect("too many"))
     }
 
     async fn request(
         &self,
         url: &Url,
         connection: &mut JoinSet<()>,
-    ) -> Result<Response<Incoming>, FetchError> {
-        let failed =
-            |e: &dyn std::fmt::Display| FetchError::Unreachable(origin(url), e.to_string());
+    ) -> Result<Response<Incoming>, FetchProblem> {
         let host = url.host_str().unwrap_or_default();
         let name = host.trim_start_matches('[').trim_end_matches(']');
         let port = url.port_or_known_default().unwrap_or_default();
         let stream = TcpStream::connect((name, port))
             .await
-            .map_err(|e| failed(&e))?;
+            .map_err(unreachable)?;
         if url.scheme() != "https" {
             return send(stream, url, connection).await;
         }
-        let untrusted = |e: &dyn std::fmt::Display| FetchError::Tls(origin(url), e.to_string());
+        let untrusted = |e: &dyn fmt::Display| FetchProblem::Tls(e.to_string());
         let config = match (&self.files.ca_file, &self.tls) {
             (None, Some(config)) => Arc::clone(config),
-            // Read anew: authorities are rotated too.
+            // Read anew for each connection, because certificate authorities are rotated, too.
             _ => tls::client(&self.files).map_err(|e| untrusted(&e))?,
         };
         let server = ServerName::try_from(name.to_owned()).map_err(|e| untrusted(&e))?;
         let stream = TlsConnector::from(config)
             .connect(server, stream)
             .await
-            .map_err(|e| untrusted(&e))?;
+            .map_err(|e| match tls::is_not_spoken(&e) {
+                true => untrusted(&"the server does not speak TLS: is its URL one with http://?"),
+                false => untrusted(&e),
+            })?;
         send(stream, url, connection).await
     }
 }
@@ -233,13 +299,12 @@ async fn send<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
     stream: S,
     url: &Url,
     connection: &mut JoinSet<()>,
-) -> Result<Response<Incoming>, FetchError> {
-    let failed = |e: &dyn std::fmt::Display| FetchError::Unreachable(origin(url), e.to_string());
+) -> Result<Response<Incoming>, FetchProblem> {
     let (mut sender, driver) = http1::handshake(TokioIo::new(stream))
         .await
-        .map_err(|e| failed(&e))?;
+        .map_err(unreachable)?;
     connection.spawn(async move {
-        // Its failure shows in the answer.
+        // A failure shows in the response.
         let _ = driver.await;
     });
     let host = match url.port() {
@@ -256,22 +321,26 @@ async fn send<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         )
         .header(header::CONNECTION, "close")
         .body(Empty::<Bytes>::new())
-        .map_err(|e| failed(&e))?;
-    sender.send_request(request).await.map_err(|e| failed(&e))
+        .map_err(unreachable)?;
+    sender.send_request(request).await.map_err(unreachable)
 }
 
-async fn read(response: Response<Incoming>) -> Result<Fetched, FetchError> {
+fn unreachable(error: impl fmt::Display) -> FetchProblem {
+    FetchProblem::Unreachable(error.to_string())
+}
+
+/// The body of a document, and how long it is valid.
+type Document = (Vec<u8>, Option<Duration>);
+
+async fn read(response: Response<Incoming>) -> Result<Document, FetchProblem> {
     let max_age = max_age(response.headers());
     match Limited::new(response.into_body(), MAX_BODY_BYTES)
         .collect()
         .await
     {
-        Ok(body) => Ok(Fetched {
-            body: body.to_bytes().to_vec(),
-            max_age,
-        }),
-        Err(error) if error.is::<LengthLimitError>() => Err(FetchError::TooLarge),
-        Err(error) => Err(FetchError::Invalid(format!(
+        Ok(body) => Ok((body.to_bytes().to_vec(), max_age)),
+        Err(error) if error.is::<LengthLimitError>() => Err(FetchProblem::TooLarge),
+        Err(error) => Err(FetchProblem::Invalid(format!(
             "the answer broke off: {error}"
         ))),
     }
@@ -295,9 +364,16 @@ fn max_age(headers: &HeaderMap) -> Option<Duration> {
     directives.filter_map(age).min().map(Duration::from_secs)
 }
 
-/// Scheme, host and port: what may stand in a log. A path or a query may hold an access key.
-pub(super) fn origin(url: &Url) -> String {
-    url.origin().ascii_serialization()
+/// Returns a URL as it may be logged: without user, password and query, which may contain access keys, and
+/// truncated, because a server may name a URL of any length.
+pub(super) fn named(url: &Url) -> String {
+    if url.cannot_be_a_base() {
+        return format!("{}:…", url.scheme());
+    }
+    let place = &url[url::Position::BeforeHost..url::Position::AfterPath];
+    let shown: String = place.chars().take(LONGEST_PLACE).collect();
+    let cut = if shown.len() < place.len() { "…" } else { "" };
+    format!("{}://{shown}{cut}", url.scheme())
 }
 
 #[cfg(test)]
@@ -320,6 +396,31 @@ mod tests {
             let url = Url::parse(url).unwrap();
             assert_eq!(Fetcher::accepts(&url, false), strict, "{url}");
             assert_eq!(Fetcher::accepts(&url, true), lax, "{url}");
+        }
+    }
+
+    #[test]
+    fn a_url_is_named_without_what_may_be_secret_and_not_at_any_length() {
+        for (url, expected) in [
+            (
+                "https://u:secret@auth.example/jwks?key=secret#secret",
+                "https://auth.example/jwks",
+            ),
+            ("https://auth.example:8443", "https://auth.example:8443/"),
+            ("http://[::1]:80/a%20b", "http://[::1]/a%20b"),
+            ("file:///etc/keys", "file:///etc/keys"),
+            ("data:secret", "data:…"),
+            ("mailto:u:secret@auth.example", "mailto:…"),
+        ] {
+            assert_eq!(named(&Url::parse(url).unwrap()), expected, "{url}");
+        }
+        let long = "a".repeat(100_000);
+        for url in [
+            format!("https://auth.example/{long}"),
+            format!("https://{long}/jwks"),
+        ] {
+            let named = named(&Url::parse(&url).unwrap());
+            assert!(named.len() < 300 && named.ends_with("a…"), "{named}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Keys by URL: fetched at start, again before they grow old, and when a token names one that is not there.
+//! Keys by URL: fetched at start, again before they grow old, and when a token names a key that is missing.
 
 use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
@@ -12,26 +12,26 @@ use crate::clock::Clock;
 use crate::jwt::{Issuer, KeyDemand, KeySet, parse_set};
 use crate::metrics::KeyMetrics;
 
-use super::fetch::{FetchError, Fetcher, origin};
+use super::fetch::{FetchError, Fetched, Fetcher, named};
 
-/// Keys that are fetched, as configured.
+/// The configuration of keys that are fetched.
 #[derive(Clone, Debug)]
 pub struct RemoteKeys {
-    /// From where.
+    /// The URL to fetch.
     pub location: Location,
-    /// When, and how long they hold.
+    /// When to fetch, and how long keys are valid.
     pub timing: Timing,
-    /// How long one fetch may take.
+    /// The timeout of one fetch.
     pub timeout: Duration,
-    /// Whether plain HTTP may be spoken with other machines.
+    /// Whether plain HTTP may be used with other machines.
     pub allow_http: bool,
-    /// Certificate authorities in place of the system's.
+    /// Certificate authorities to trust instead of the system's.
     pub ca_file: Option<std::path::PathBuf>,
-    /// Hosts that a redirect may lead to, beside the one that was asked.
+    /// Hosts that a redirect may lead to, in addition to the requested one.
     pub redirect_hosts: Vec<Host>,
 }
 
-/// Where keys are.
+/// The URL of the keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Location {
     /// The JWK set itself.
@@ -40,30 +40,30 @@ pub enum Location {
     Discovery(Url),
 }
 
-/// When keys are fetched, and how long they hold.
+/// When keys are fetched, and how long they are valid.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// The time between fetches, whatever the server says.
+    /// The interval between fetches, whatever the server says.
     pub refresh: Option<Duration>,
-    /// The least time between fetches that unknown keys cause.
+    /// The minimum time between fetches that unknown keys cause.
     pub cooldown: Duration,
     /// How long a check waits for such a fetch.
     pub patience: Duration,
-    /// How long keys are believed that could not be fetched again.
+    /// How long keys are trusted after the last successful fetch.
     pub max_age: Duration,
 }
 
-/// Without a word from the server.
+/// The interval between fetches if the server does not say anything.
 const DEFAULT_REFRESH: Duration = Duration::from_secs(300);
-/// What the server says is honoured within these.
+/// What the server says is clamped to these limits.
 const MIN_REFRESH: Duration = Duration::from_secs(60);
 const MAX_REFRESH: Duration = Duration::from_secs(3600);
-/// After a failure: the first retry, then twice as long each time.
+/// The backoff after failures: the first pause, doubled each time up to the longest.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const MAX_RETRY: Duration = Duration::from_secs(60);
 
 impl RemoteKeys {
-    /// What fetches them; the error says why nothing could ever be fetched.
+    /// Makes the fetcher. The error says why no fetch can ever work.
     pub fn fetcher(&self) -> Result<Fetcher, String> {
         let fetcher = Fetcher::new(self.timeout, self.allow_http, self.ca_file.clone())?;
         Ok(fetcher.with_redirect_hosts(self.redirect_hosts.clone()))
@@ -71,7 +71,7 @@ impl RemoteKeys {
 }
 
 impl Timing {
-    /// The demand that goes with it.
+    /// Makes the demand that goes with this timing.
     pub fn demand(&self) -> KeyDemand {
         KeyDemand::new(self.cooldown, self.patience)
     }
@@ -90,12 +90,13 @@ pub struct Refresher {
     fetcher: Fetcher,
     clock: Arc<dyn Clock>,
     metrics: KeyMetrics,
-    /// What the present keys were read from: the same again changes nothing and leaves verified tokens verified.
+    /// The document that the current keys were read from: if it is the same again, nothing changes, and
+    /// verified tokens remain verified.
     present: Option<Vec<u8>>,
 }
 
 impl Refresher {
-    /// A refresher for `issuer`.
+    /// Makes a refresher for `issuer`.
     pub fn new(
         issuer: Arc<Issuer>,
         keys: &RemoteKeys,
@@ -114,7 +115,7 @@ impl Refresher {
         }
     }
 
-    /// Fetches once, to see whether it can be done.
+    /// Fetches once, to find out whether fetching works.
     pub async fn probe(mut self) -> Result<(), FetchError> {
         self.refresh().await.map(|_| ())
     }
@@ -156,33 +157,37 @@ impl Refresher {
     }
 
     async fn refresh(&mut self) -> Result<Option<Duration>, FetchError> {
-        let (body, max_age) = self.fetch().await?;
-        if self.present.as_ref() != Some(&body) {
-            let keys = self.parse(&body)?;
+        let fetched = self.fetch().await?;
+        if self.present.as_ref() != Some(&fetched.body) {
+            let keys = self.parse(&fetched)?;
             self.metrics.replaced(keys.len());
             self.issuer.replace_keys(keys);
-            self.present = Some(body);
+            self.present = Some(fetched.body);
         }
         self.metrics.refreshed(self.clock.now().secs());
-        Ok(max_age)
+        Ok(fetched.max_age)
     }
 
-    async fn fetch(&self) -> Result<(Vec<u8>, Option<Duration>), FetchError> {
+    async fn fetch(&self) -> Result<Fetched, FetchError> {
         let jwks = match &self.location {
             Location::Jwks(url) => url.clone(),
             Location::Discovery(url) => {
                 let metadata = self.fetcher.get(url).await?;
                 let iss = self.issuer.profile().issuer.as_deref();
-                jwks_uri(&metadata.body, iss.unwrap_or_default()).map_err(FetchError::Invalid)?
+                let uri = jwks_uri(&metadata.body, iss.unwrap_or_default());
+                uri.map_err(|why| metadata.invalid(why))?
             }
         };
-        let fetched = self.fetcher.get(&jwks).await?;
-        Ok((fetched.body, fetched.max_age))
+        self.fetcher.get(&jwks).await
     }
 
-    fn parse(&self, body: &[u8]) -> Result<KeySet, FetchError> {
+    fn parse(&self, fetched: &Fetched) -> Result<KeySet, FetchError> {
         let profile = self.issuer.profile();
-        let (keys, skipped) = parse_set(body, &profile.algorithms).map_err(FetchError::Invalid)?;
+        let parsed = match is_web_page(&fetched.body) {
+            true => Err(WEB_PAGE.to_owned()),
+            false => parse_set(&fetched.body, &profile.algorithms),
+        };
+        let (keys, skipped) = parsed.map_err(|why| fetched.invalid(why))?;
         for why in skipped {
             tracing::warn!(issuer = &*profile.name, why, "a key is left out");
         }
@@ -207,9 +212,19 @@ impl Refresher {
     }
 }
 
-/// The URL of the JWK set in a provider's metadata, which must be that of the issuer that we mean
+/// The message for HTML instead of JSON: a login page, or a URL that is only nearly right.
+const WEB_PAGE: &str = "not JSON (does the URL point to a web page?)";
+
+fn is_web_page(body: &[u8]) -> bool {
+    body.trim_ascii_start().first() == Some(&b'<')
+}
+
+/// Returns the URL of the JWK set in a provider's metadata, which must be that of the configured issuer
 /// (OpenID Connect Discovery 1.0 §4.3).
 fn jwks_uri(metadata: &[u8], issuer: &str) -> Result<Url, String> {
+    if is_web_page(metadata) {
+        return Err(WEB_PAGE.to_owned());
+    }
     let metadata: Value =
         serde_json::from_slice(metadata).map_err(|_| "the provider's metadata is not JSON")?;
     if metadata.get("issuer").and_then(Value::as_str) != Some(issuer) {
@@ -221,23 +236,23 @@ fn jwks_uri(metadata: &[u8], issuer: &str) -> Result<Url, String> {
 }
 
 impl Location {
-    /// The metadata of an issuer (OpenID Connect Discovery 1.0 §4).
+    /// Returns the URL of the metadata of an issuer (OpenID Connect Discovery 1.0 §4).
     pub fn discovery(issuer: &str) -> Option<Self> {
         let base = issuer.trim_end_matches('/');
         let url = Url::parse(&format!("{base}/.well-known/openid-configuration")).ok()?;
         Some(Self::Discovery(url))
     }
 
-    /// Where the first request goes.
+    /// Returns the URL of the first request.
     pub fn url(&self) -> &Url {
         match self {
             Self::Jwks(url) | Self::Discovery(url) => url,
         }
     }
 
-    /// What may stand in a log.
-    pub fn origin(&self) -> String {
-        origin(self.url())
+    /// Returns the URL as it may be logged.
+    pub fn named(&self) -> String {
+        named(self.url())
     }
 }
 
@@ -246,7 +261,8 @@ fn retry(failures: u32) -> Duration {
     doubled.min(MAX_RETRY)
 }
 
-/// Up to a tenth less, so that replicas started together do not ask together for ever.
+/// Shortens a duration at random by up to a tenth, so that replicas that were started together do not keep
+/// fetching at the same time.
 fn jittered(duration: Duration) -> Duration {
     let percent = RandomState::new().hash_one(0) % 11;
     duration.mul_f64(1.0 - 0.01 * f64::from(u8::try_from(percent).unwrap_or(0)))

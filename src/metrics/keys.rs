@@ -4,7 +4,7 @@ use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registr
 
 use super::{MetricsError, register};
 
-/// What is known of issuers' keys, by issuer.
+/// The metrics of all issuers' keys, labelled by issuer.
 pub(super) struct KeyVecs {
     keys: IntGaugeVec,
     last_success: IntGaugeVec,
@@ -43,7 +43,7 @@ impl KeyVecs {
     }
 }
 
-/// The keys of one issuer.
+/// The metrics of one issuer's keys.
 #[derive(Clone)]
 pub struct KeyMetrics {
     keys: IntGauge,
@@ -53,18 +53,18 @@ pub struct KeyMetrics {
 }
 
 impl KeyMetrics {
-    /// The issuer has this many keys from now on.
+    /// Records that the issuer now has this many keys.
     pub fn replaced(&self, keys: usize) {
         self.keys.set(i64::try_from(keys).unwrap_or(i64::MAX));
     }
 
-    /// The keys were got at this time, in seconds.
+    /// Records that the keys were fetched or read at this time, in seconds.
     pub fn refreshed(&self, at: i64) {
         self.success.inc();
         self.last_success.set(at);
     }
 
-    /// They were not, for this reason.
+    /// Records that fetching or reading the keys failed, for this reason.
     pub fn failed(&self, why: &'static str) {
         if let Some((_, counter)) = self.failures.iter().find(|(f, _)| *f == why) {
             counter.inc();

@@ -1,8 +1,8 @@
-//! Every metric; those of keys and of known tokens have files of their own. Names follow the Prometheus conventions; each label takes values
-//! from a closed set, and every child is made at start, so that `rate()` and alerts work from the first event and no check
-//! ever takes a lock.
+//! All metrics; those of keys and of individual tokens have files of their own. Names follow the Prometheus
+//! conventions. Each label takes values from a closed set, and every child is created at start, so that
+//! `rate()` and alerts work from the first event on and no check ever takes a lock.
 //!
-//! This room imports no other: labels arrive as `&'static str`, or as names from the configuration.
+//! This module imports no other: labels arrive as `&'static str`, or as names from the configuration.
 
 mod keys;
 mod tokens;
@@ -21,7 +21,7 @@ pub use tokens::NoteMetrics;
 use keys::KeyVecs;
 use tokens::TokenMetrics;
 
-/// From 5 µs, where a check that needs no network lies, past 0.2 and 0.25 s, where Envoy gives up.
+/// From 5 µs, the duration of a check that needs no network, past 0.2 and 0.25 s, when Envoy gives up.
 const CHECK_BUCKETS: [f64; 17] = [
     0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005,
     0.01, 0.025, 0.05, 0.1, 0.2, 0.25, 1.0,
@@ -31,17 +31,17 @@ const STORE_BUCKETS: [f64; 12] = [
     0.000_05, 0.000_1, 0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
 ];
 
-/// A mistake in this file: a name or a label that Prometheus refuses, or the same name twice.
+/// A bug in this module: a name or a label that Prometheus rejects, or the same name twice.
 pub type MetricsError = prometheus::Error;
 
 /// All metrics of the process.
 pub struct Metrics {
     registry: Registry,
-    /// Checks, by outcome.
+    /// The checks, by outcome.
     pub checks: CheckMetrics,
     /// The revocation store.
     pub store: StoreMetrics,
-    /// The feed that keeps the view.
+    /// The feed of the view.
     pub feed: FeedMetrics,
     revocations: IntCounterVec,
     view_entries: IntGauge,
@@ -51,16 +51,17 @@ pub struct Metrics {
     tokens: TokenMetrics,
 }
 
-/// What a metric of checks is counted by.
+/// The labels of the metrics of checks.
 pub struct CheckLabels<'l> {
     /// Pairs of decision and reason, in the order of the outcomes' indices.
     pub outcomes: &'l [(&'static str, &'static str)],
-    /// Policies, in the order of their indices; one more is made for requests that name an unknown one.
+    /// The policies, in the order of their indices; one more is added for requests that name an unknown
+    /// policy.
     pub policies: &'l [String],
 }
 
 impl Metrics {
-    /// Makes and registers every metric.
+    /// Creates and registers all metrics.
     pub fn new(
         labels: &CheckLabels<'_>,
         store_errors: &[&'static str],
@@ -136,31 +137,31 @@ impl Metrics {
         self.tokens.unauthorized();
     }
 
-    /// The metrics of tokens that were seen.
+    /// Returns the metrics of tokens that were seen.
     pub fn notes(&self) -> NoteMetrics {
         self.tokens.notes.clone()
     }
 
-    /// The metrics of an issuer's keys; refreshes can fail in these ways.
+    /// Returns the metrics of an issuer's keys; `failures` are the reasons for which fetching or reading the
+    /// keys can fail.
     pub fn issuer_keys(&self, issuer: &str, failures: &[&'static str]) -> KeyMetrics {
         self.keys.of(issuer, failures)
     }
 
-    /// Notes how large and how old the view is.
+    /// Sets the size and age of the view.
     pub fn view(&self, entries: usize, bytes: usize, age: Option<Duration>) {
-        let set = |gauge: &IntGauge, value| gauge.set(i64::try_from(value).unwrap_or(i64::MAX));
         set(&self.view_entries, entries);
         set(&self.view_bytes, bytes);
         self.view_age
             .set(age.map_or(f64::INFINITY, |age| age.as_secs_f64()));
     }
 
-    /// Notes how many verified tokens are remembered, and what they take.
+    /// Sets the number of cached tokens, and their size.
     pub fn token_cache(&self, entries: usize, bytes: u64) {
         self.tokens.cache(entries, bytes);
     }
 
-    /// Everything in Prometheus' text format, version 0.0.4.
+    /// Renders everything in Prometheus' text format, version 0.0.4.
     pub fn render(&self) -> Result<String, MetricsError> {
         let mut text = Vec::new();
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
@@ -168,12 +169,12 @@ impl Metrics {
     }
 }
 
-/// Checks: how many, how they ended, how long they took.
+/// Checks: their number, outcomes and durations.
 #[derive(Clone)]
 pub struct CheckMetrics {
-    /// By policy, then by outcome.
+    /// The counters by policy, then by outcome.
     total: Vec<Vec<IntCounter>>,
-    /// By outcome; outcomes of the same decision share a histogram.
+    /// The histograms by outcome; outcomes with the same decision share one.
     duration: Vec<Histogram>,
     in_flight: IntGauge,
     cancelled: IntCounter,
@@ -224,7 +225,7 @@ impl CheckMetrics {
         })
     }
 
-    /// Starts to time a check.
+    /// Starts the timer of a check.
     pub fn start(&self) -> CheckTimer<'_> {
         self.in_flight.inc();
         CheckTimer {
@@ -235,7 +236,7 @@ impl CheckMetrics {
     }
 }
 
-/// Times one check. Dropped unfinished, the check was cancelled, and is counted so.
+/// Times one check. If it is dropped before it is finished, the check was cancelled, and is counted as such.
 pub struct CheckTimer<'m> {
     metrics: &'m CheckMetrics,
     started: std::time::Instant,
@@ -243,7 +244,7 @@ pub struct CheckTimer<'m> {
 }
 
 impl CheckTimer<'_> {
-    /// Counts the check under its outcome and its policy (`None`: an unknown one).
+    /// Counts the check under its outcome and its policy (`None` means an unknown policy).
     pub fn finish(mut self, outcome: usize, policy: Option<usize>) {
         self.finished = true;
         let metrics = self.metrics;
@@ -262,7 +263,7 @@ impl Drop for CheckTimer<'_> {
     }
 }
 
-/// The revocation store, as checks meet it.
+/// The revocation store, as seen by checks.
 #[derive(Clone)]
 pub struct StoreMetrics {
     duration: Histogram,
@@ -297,19 +298,19 @@ impl StoreMetrics {
         })
     }
 
-    /// The store answered after this time.
+    /// Records that the store answered, and after which time.
     pub fn answered(&self, after: Duration) {
         self.duration.observe(after.as_secs_f64());
         self.up.set(1);
     }
 
-    /// The store gave no answer, for this reason.
+    /// Records that the store did not answer, and why.
     pub fn failed(&self, error: &'static str) {
         self.up.set(0);
         self.count(error);
     }
 
-    /// The store answered that it cannot read what was asked about.
+    /// Records that the store answered that it cannot read the value under a key.
     pub fn unreadable(&self, error: &'static str) {
         self.up.set(1);
         self.count(error);
@@ -327,18 +328,18 @@ const PROPAGATION_BUCKETS: [f64; 14] = [
     0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 60.0,
 ];
 
-/// The feed that keeps the view.
+/// The feed of the view.
 #[derive(Clone)]
 pub struct FeedMetrics {
-    /// Connections lost, or not made.
+    /// Connections that were lost, or could not be established.
     pub reconnects: IntCounter,
-    /// Invalidations received.
+    /// Invalidations that were received.
     pub pushes: IntCounter,
-    /// Revocations written back to a store that had lost them.
+    /// Revocations that were written back to a store that had lost them.
     pub restored: IntCounter,
-    /// Differences that no push had told of.
+    /// Differences that no push had reported.
     pub healed: IntCounter,
-    /// Values under keys of applications that could not be read, so that they revoke.
+    /// Values of application keys that could not be read, and therefore revoke.
     pub unreadable: IntCounter,
     suspects: IntCounterVec,
     propagation: Histogram,
@@ -347,7 +348,15 @@ pub struct FeedMetrics {
 }
 
 impl FeedMetrics {
-    /// Makes and registers the metrics of a feed.
+    /// The kinds of mistakes in a key.
+    pub const SUSPECT: [&'static str; 4] = [
+        "unknown_kind",
+        "unknown_issuer",
+        "unreadable_value",
+        "future_cutoff",
+    ];
+
+    /// Creates and registers the metrics of a feed.
     pub fn new(registry: &Registry) -> Result<Self, MetricsError> {
         let counter = |name: &str, help: &str| register(registry, IntCounter::new(name, help)?);
         let propagation = HistogramOpts::new(
@@ -366,12 +375,7 @@ impl FeedMetrics {
              unreadable_value (revokes every token under the key) or future_cutoff (refuses new logins).",
         );
         let suspects = register(registry, IntCounterVec::new(suspects, &["problem"])?)?;
-        for problem in [
-            "unknown_kind",
-            "unknown_issuer",
-            "unreadable_value",
-            "future_cutoff",
-        ] {
+        for problem in Self::SUSPECT {
             suspects.with_label_values(&[problem]);
         }
         Ok(Self {
@@ -408,24 +412,24 @@ impl FeedMetrics {
         })
     }
 
-    /// The clock of the store is ahead of ours by so many seconds. Tells by how many it was when it was last looked at.
+    /// Sets how many seconds the store's clock is ahead of ours. Returns the previous value.
     pub fn clock_offset(&self, seconds: f64) -> f64 {
         let before = self.clock_offset.get();
         self.clock_offset.set(seconds);
         before
     }
 
-    /// A key was met that must be a mistake.
+    /// Counts a key that must be a mistake.
     pub fn suspect(&self, problem: &'static str) {
         self.suspects.with_label_values(&[problem]).inc();
     }
 
-    /// A revocation was applied this long after it was written.
+    /// Records how long after its writing a revocation was applied.
     pub fn propagation(&self, after: Duration) {
         self.propagation.observe(after.as_secs_f64());
     }
 
-    /// Whether the feed follows the store.
+    /// Sets whether the feed follows the store.
     pub fn following(&self, following: bool) {
         self.following.set(i64::from(following));
     }
@@ -440,6 +444,10 @@ fn build_info(registry: &Registry) -> Result<(), MetricsError> {
     let child: Gauge = info.with_label_values(&[env!("CARGO_PKG_VERSION")]);
     child.set(1.0);
     Ok(())
+}
+
+fn set(gauge: &IntGauge, value: impl TryInto<i64>) {
+    gauge.set(value.try_into().unwrap_or(i64::MAX));
 }
 
 fn register<C: Collector + Clone + 'static>(

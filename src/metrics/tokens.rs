@@ -1,21 +1,21 @@
-//! Metrics of tokens that are known by themselves.
+//! Metrics of individual tokens.
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
 
-use super::{MetricsError, register};
+use super::{MetricsError, register, set};
 
 /// Tokens that were seen.
 #[derive(Clone)]
 pub struct NoteMetrics {
-    /// Written to the store.
+    /// Records that were written to the store.
     pub noted: IntCounter,
-    /// Not written: the queue was full, or the store refused.
+    /// Records that were not written: the queue was full, or the store rejected them.
     pub dropped: IntCounter,
-    /// Not written: an identifier is too long.
+    /// Records that were not written: an identifier is too long.
     pub oversized: IntCounter,
 }
 
-/// Everything about tokens that are known by themselves.
+/// All metrics of individual tokens.
 pub(super) struct TokenMetrics {
     pub notes: NoteMetrics,
     registrations: IntCounterVec,
@@ -85,10 +85,8 @@ impl TokenMetrics {
     }
 
     pub fn cache(&self, entries: usize, bytes: u64) {
-        self.cache_entries
-            .set(i64::try_from(entries).unwrap_or(i64::MAX));
-        self.cache_bytes
-            .set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        set(&self.cache_entries, entries);
+        set(&self.cache_bytes, bytes);
     }
 
     pub fn unauthorized(&self) {

@@ -1,36 +1,38 @@
-//! A circuit breaker: after repeated failures a store is left alone for a moment, so that no check waits for an
-//! answer that will not come, and is then tried by one call at a time.
+//! A circuit breaker: after repeated failures, no call is made to a store for a moment, so that no check
+//! waits for an answer that will not come. Then one call at a time is let through as a trial.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Failures in a row that open the breaker.
+/// The number of failures in a row that opens the breaker.
 const FAILURES_TO_OPEN: u32 = 5;
-/// How long it stays open. Short, because a store that has come back should be in use again within a second.
+/// How long the breaker stays open. Short, because a store that has recovered should be in use again within a
+/// second.
 const OPEN_FOR: Duration = Duration::from_millis(250);
 
-/// Counts failures in a row and says whether a call may be made.
+/// Counts failures in a row and decides whether a call may be made.
 #[derive(Debug, Default)]
 pub struct Breaker(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
     failures: u32,
-    /// While set and ahead: nobody may call. While set and past: the next caller may try, alone.
+    /// If set and in the future, no call may be made. If set and in the past, the next caller makes a trial
+    /// call, alone.
     open_until: Option<Instant>,
 }
 
-/// Permission for one call. A call that is given up before its outcome is known says nothing about the store: its
-/// caller may have hung up.
+/// Permission for one call. A call that is dropped before its outcome is known says nothing about the store:
+/// its caller may have hung up.
 #[derive(Debug)]
 pub struct Attempt<'b> {
     breaker: &'b Breaker,
 }
 
 impl Breaker {
-    /// Asks to make a call: `None` while the breaker is open.
+    /// Requests permission for a call. Returns `None` while the breaker is open.
     pub fn attempt(&self) -> Option<Attempt<'_>> {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(until) = state.open_until {
@@ -38,7 +40,8 @@ impl Breaker {
             if now < until {
                 return None;
             }
-            // This caller is the trial; others keep out until it is over or has taken too long.
+            // This caller makes the trial call; the others stay out until it has finished or has taken too
+            // long.
             state.open_until = Some(now + OPEN_FOR);
         }
         Some(Attempt { breaker: self })
@@ -58,7 +61,7 @@ impl Breaker {
 }
 
 impl Attempt<'_> {
-    /// Reports how the call went.
+    /// Reports whether the call succeeded.
     pub fn finish(self, success: bool) {
         self.breaker.report(success);
     }

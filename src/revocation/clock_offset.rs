@@ -1,17 +1,19 @@
-//! Noticing that our clock and the store's differ by more than revocations are made to bear.
+//! Detects that our clock and the store's clock differ by more than revocations tolerate.
 //!
-//! Expiry is judged by each clock for itself, cutoffs and versions are times of whoever wrote them. A revocation by the API outlives
-//! its token by a minute, by which clocks may differ; two replicas that are each half a minute away from the store do not.
+//! Each process judges expiry by its own clock, and cutoffs and versions are times of whoever wrote them. A
+//! revocation through the API outlives its token by a minute, to allow for clock differences of up to a
+//! minute. Two replicas whose clocks are each half a minute away from the store's already use all of that up.
 
 use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::metrics::FeedMetrics;
 
-/// By how much our clock and the store's may differ.
+/// The tolerated difference between our clock and the store's.
 const BEARABLE: Duration = Duration::from_secs(30);
 
-/// What to do about clocks that differ; `None` where they do not by much.
+/// Returns a warning that says what to do about clocks that differ; `None` if they differ by no more than
+/// [`BEARABLE`].
 pub(super) fn warning(store: Timestamp, ours: Timestamp) -> Option<String> {
     let apart = store.since(ours).max(ours.since(store));
     (apart > BEARABLE).then(|| {
@@ -24,7 +26,8 @@ pub(super) fn warning(store: Timestamp, ours: Timestamp) -> Option<String> {
     })
 }
 
-/// Compares the clocks, counts the difference, and says so when it becomes too great.
+/// Compares the clocks, sets the metric to the difference, and logs a warning when the difference becomes too
+/// large.
 pub(super) fn notice(metrics: &FeedMetrics, store: Timestamp, ours: Timestamp) {
     let offset = store.since(ours).as_secs_f64() - ours.since(store).as_secs_f64();
     let before = metrics.clock_offset(offset).abs();

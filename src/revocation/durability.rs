@@ -1,10 +1,10 @@
-//! How durable an acknowledged write is known to be, beyond the word of the server that took it.
+//! How durable an acknowledged write is known to be, beyond the acknowledgement of the server that took it.
 
-/// What was reached. Nothing is known where the store was not told to ask.
+/// The durability that was reached. Empty if the store was not configured to find out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Durability {
-    /// How many replicas of the store have confirmed the write, where that was asked.
+    /// The number of the store's own replicas that have confirmed the write, if the store was asked.
     pub replicas: Option<u64>,
-    /// Whether the server, and these replicas, have it in their append-only file, flushed to disk.
+    /// Whether the server, and these replicas, have flushed the write to disk in their append-only files.
     pub flushed: bool,
 }

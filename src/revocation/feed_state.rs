@@ -1,4 +1,5 @@
-//! How far a feed has come, whoever waits for it, and how it tries again: the same for every store that is followed.
+//! The state of a feed, waiting for it to become complete, and the backoff between its attempts. All stores
+//! with a feed share this.
 
 use std::time::Duration;
 
@@ -8,24 +9,25 @@ use crate::clock::Moment;
 
 use super::StoreError;
 
-/// Pauses between attempts: from the first to the longest, each shortened at random by up to half.
+/// The backoff between attempts: the first and the longest pause, each shortened at random by up to half
+/// (jitter).
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(400);
 
-/// How far a feed has come.
+/// The state of a feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum FeedState {
-    /// No complete view yet; what the last attempt met.
+    /// There is no complete view yet. The text says what went wrong in the last attempt.
     Starting(String),
-    /// The server cannot be followed at all; why, and what to do.
+    /// The server cannot be followed at all. The text says why, and what to do.
     Refused(String),
-    /// The view has been complete once.
+    /// The view has been complete at least once.
     Complete,
 }
 
 impl FeedState {
-    /// Waits until the view is complete. When the server cannot be followed, or after `patience` without a connection,
-    /// the error says why; reading a large list may take longer.
+    /// Waits until the view is complete. Returns an error with the reason if the server cannot be followed,
+    /// or if there is no connection after `patience`. Reading a large list may take longer than `patience`.
     pub(super) async fn complete(
         mut states: watch::Receiver<Self>,
         patience: Duration,
@@ -38,7 +40,7 @@ impl FeedState {
             match (states.borrow().clone(), waited) {
                 (Self::Complete, _) => return Ok(()),
                 (Self::Refused(why), _) => return Err(StoreError::Failed(why)),
-                // An attempt that has met nothing wrong yet is reading a large list.
+                // An attempt without an error so far is still reading a large list.
                 (Self::Starting(why), Err(_)) if why.is_empty() => {}
                 (Self::Starting(why), _) => return Err(StoreError::Unavailable(why)),
             }
@@ -46,10 +48,10 @@ impl FeedState {
     }
 }
 
-/// The pauses of a feed between its attempts.
+/// The backoff of a feed between its attempts.
 pub(super) struct Pauses {
     next: Duration,
-    /// Why the last attempt ended, so that the same is not said over and over.
+    /// Why the last attempt ended, so that the same reason is not logged again and again.
     last: String,
 }
 
@@ -61,7 +63,7 @@ impl Pauses {
         }
     }
 
-    /// Says why the attempt that began at `started` has ended, and waits until it is time for another.
+    /// Logs why the attempt that began at `started` has ended, and waits until the next attempt is due.
     pub(super) async fn after(&mut self, why: String, started: Moment) {
         let lasted = started.elapsed() > LONGEST_PAUSE;
         if why != self.last || lasted {
@@ -79,13 +81,14 @@ impl Pauses {
     }
 }
 
-/// Shortened at random by up to half.
+/// Shortens a pause at random by up to half.
 pub(super) fn jittered(pause: Duration) -> Duration {
     let share = u32::try_from(random(1000)).unwrap_or_default();
     pause / 2 + pause / 2 * share / 1000
 }
 
-/// A number below `bound`. Seeded anew each time by the standard library: all that spreading replicas out needs.
+/// Returns a random number below `bound`. The standard library seeds it anew for each call, which is random
+/// enough to spread replicas out.
 fn random(bound: u64) -> u64 {
     use std::hash::{BuildHasher as _, Hasher as _};
     #[cfg(feature = "simulation")]

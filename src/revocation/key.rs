@@ -1,35 +1,35 @@
-//! What a revocation names: one token, a subject, a session, a client, a signing key, a whole issuer.
+//! What a revocation applies to: one token, a subject, a session, a client, a signing key, or a whole issuer.
 
 use std::fmt;
 
-use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::digest::sha256;
 use crate::jwt::VerifiedClaims;
 
-use super::view::KeyHash;
+use super::hash::{EntryKind, KeyHash};
 
-/// The prefix of every key of ours in a store.
+/// The prefix of all native keys in a store.
 pub const PREFIX: &str = "revoxy:";
-/// What the names of the records of tokens begin with, where a store has such names.
+/// The prefix of the names of token records, in stores in which they have names.
 pub(super) const RECORDS: &str = "revoxy-tokens:";
 
-/// The value in the key that revokes a whole issuer: there is nothing more to name.
+/// The value in a key that revokes a whole issuer, where no claim is needed.
 pub(super) const WHOLE_ISSUER: &str = "all";
 
-/// By what a revocation finds its tokens.
+/// Which property of a token a revocation matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum KeyKind {
     /// One token by its `jti`.
     TokenId,
     /// One token without `jti`, by the SHA-256 of its signing input (base64url).
     Digest,
-    /// All tokens of a subject.
+    /// All tokens of a subject (`sub`).
     Subject,
     /// All tokens of a session (`sid`).
     Session,
-    /// All tokens given to a client (`azp`, else `client_id`).
+    /// All tokens issued to a client (`azp`, else `client_id`).
     Client,
     /// All tokens signed with a key of this `kid`.
     SigningKey,
@@ -40,7 +40,7 @@ pub enum KeyKind {
 }
 
 impl KeyKind {
-    /// Every kind.
+    /// All kinds.
     pub const ALL: [Self; 8] = [
         Self::TokenId,
         Self::Digest,
@@ -52,33 +52,34 @@ impl KeyKind {
         Self::Issuer,
     ];
 
-    /// The kind of this name, of those that name one token.
+    /// Returns the kind with this name, if it is one that identifies a single token.
     pub fn of_token(name: &str) -> Option<Self> {
         let kinds = [Self::TokenId, Self::Digest];
         kinds.into_iter().find(|kind| kind.as_str() == name)
     }
 
-    /// A number that stands for the kind in a view: see [`KeyHash`]. 8 to 10 are registrations and keys of applications.
-    const fn code(self) -> u8 {
+    /// Returns the kind of the view's entries for such keys.
+    const fn entry(self) -> EntryKind {
         match self {
-            Self::TokenId => 1,
-            Self::Digest => 2,
-            Self::Subject => 3,
-            Self::Session => 4,
-            Self::Client => 5,
-            Self::SigningKey => 6,
-            Self::Issuer => 7,
-            Self::KeyThumbprint => 11,
+            Self::TokenId => EntryKind::TokenId,
+            Self::Digest => EntryKind::Digest,
+            Self::Subject => EntryKind::Subject,
+            Self::Session => EntryKind::Session,
+            Self::Client => EntryKind::Client,
+            Self::SigningKey => EntryKind::SigningKey,
+            Self::KeyThumbprint => EntryKind::KeyThumbprint,
+            Self::Issuer => EntryKind::Issuer,
         }
     }
 
-    /// The hash, in a view, of a key of this kind with this SHA-256; `None` for what is no SHA-256.
+    /// Returns the hash, in a view, of a key of this kind with this SHA-256; `None` if `digest` has another
+    /// length.
     pub(super) fn hash_of(self, digest: &[u8]) -> Option<KeyHash> {
         let digest: &[u8; 32] = digest.try_into().ok()?;
-        Some(KeyHash::of_digest(digest, self.code()))
+        Some(KeyHash::of_digest(digest, self.entry()))
     }
 
-    /// The name in store keys, answers and logs.
+    /// The name of the kind in store keys, answers and logs.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::TokenId => "jti",
@@ -95,7 +96,7 @@ impl KeyKind {
 
 /// The key of a revocation: `revoxy:<kind>:<issuer name>:<value>`.
 ///
-/// Issuer names hold no colon (the configuration sees to it), so the value may hold anything.
+/// Issuer names contain no colon (the configuration ensures that), so the value may contain any text.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct RevocationKey {
     kind: KeyKind,
@@ -104,7 +105,7 @@ pub struct RevocationKey {
 }
 
 impl fmt::Debug for RevocationKey {
-    /// Without the value, which identifies a token or a person.
+    /// Omits the value, which identifies a token or a person.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -115,7 +116,7 @@ impl fmt::Debug for RevocationKey {
 }
 
 impl RevocationKey {
-    /// A key of this kind and value for the issuer of this configured name.
+    /// Makes a key of this kind and value for the issuer with this configured name.
     pub fn new(kind: KeyKind, issuer: &str, value: &str) -> Self {
         let head = format!("{PREFIX}{}:{issuer}:", kind.as_str());
         Self {
@@ -125,7 +126,7 @@ impl RevocationKey {
         }
     }
 
-    /// The key that names this very token: by `jti`, else by digest.
+    /// Makes the key that identifies this single token: by `jti`, else by digest.
     pub fn of_token(claims: &VerifiedClaims) -> Self {
         match claims.token_id() {
             Some(jti) => Self::new(KeyKind::TokenId, claims.issuer(), jti),
@@ -136,7 +137,7 @@ impl RevocationKey {
         }
     }
 
-    /// Reads a rendered key; `None` where it is none of ours.
+    /// Parses a rendered key; `None` if it is not a native key.
     pub fn parse(rendered: &str) -> Option<Self> {
         let mut parts = rendered.strip_prefix(PREFIX)?.splitn(3, ':');
         let (kind, issuer, value) = (parts.next()?, parts.next()?, parts.next()?);
@@ -144,48 +145,37 @@ impl RevocationKey {
         Some(Self::new(kind, issuer, value))
     }
 
-    /// The kind.
+    /// Returns the kind.
     pub fn kind(&self) -> KeyKind {
         self.kind
     }
 
-    /// The configured name of the issuer.
+    /// Returns the configured name of the issuer.
     pub fn issuer(&self) -> &str {
         let from = PREFIX.len() + self.kind.as_str().len() + 1;
         &self.rendered[from..self.value_at - 1]
     }
 
-    /// The value of the claim.
+    /// Returns the value of the claim.
     pub fn value(&self) -> &str {
         &self.rendered[self.value_at..]
     }
 
-    /// The key as it stands in a store.
+    /// Returns the name of the key in a store.
     pub fn rendered(&self) -> &str {
         &self.rendered
     }
 
-    /// The key as it stands in a [`super::View`]: 128 bits of SHA-256. Subjects and token ids may be chosen by
-    /// others, so the hash must be one that nobody finds collisions in.
+    /// Returns the hash of the key in a [`super::View`]: 128 bits of SHA-256. Others may choose subjects and
+    /// token ids, so the hash must be collision-resistant.
     pub(super) fn hash(&self) -> KeyHash {
-        hash(self.rendered.as_bytes(), self.kind.code())
+        KeyHash::of_name(self.rendered.as_bytes(), self.kind.entry())
     }
 
-    /// The SHA-256 of the key as it stands in a store.
+    /// Returns the SHA-256 of the key's name in a store.
     pub(super) fn digest(&self) -> [u8; 32] {
         sha256(self.rendered.as_bytes())
     }
-}
-
-/// The hash of a store key, of this kind, in a view.
-pub(super) fn hash(name: &[u8], kind: u8) -> KeyHash {
-    KeyHash::of_digest(&sha256(name), kind)
-}
-
-pub(super) fn sha256(name: &[u8]) -> [u8; 32] {
-    let mut bytes = [0; 32];
-    bytes.copy_from_slice(digest::digest(&digest::SHA256, name).as_ref());
-    bytes
 }
 
 #[cfg(test)]

@@ -1,19 +1,19 @@
-//! Schemas by migrations: numbered steps in SQL that are part of the program. Which of them a database has had stands
-//! in a table of its own there, with a checksum of each.
+//! Schema migrations: numbered SQL steps that are part of the program. A table in the database records which
+//! steps were applied, with a checksum of each.
 //!
-//! A step that has been released is never changed; a new one is added behind it.
+//! A released step is never changed; changes are added as new steps at the end.
 
 use sqlx::SqlSafeStr as _;
 use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 
-/// The table that says which steps a database has had. Not the library's own name for it: the schema may be shared
-/// with an application that uses the library too.
+/// The table that records the applied steps. It does not have the library's default name, because an
+/// application that uses the same library may share the schema.
 pub(super) const TABLE: &str = "revoxy_migrations";
 
-/// One step: its number, from 1, what it is for, and its SQL.
+/// One step: its number (from 1), its purpose, and its SQL.
 pub(super) type Step = (i64, &'static str, &'static str);
 
-/// All steps, ready to be run under the lock of the database.
+/// Makes a migrator for all steps, to be run under the database's lock.
 pub(super) fn migrator(steps: &'static [Step]) -> Migrator {
     let step = |(version, name, sql): &Step| {
         let (kind, sql) = (MigrationType::Simple, (*sql).into_sql_str());
@@ -24,7 +24,7 @@ pub(super) fn migrator(steps: &'static [Step]) -> Migrator {
     migrator
 }
 
-/// What a failed migration means for whoever runs this.
+/// Explains a failed migration to the operator.
 pub(super) fn explain(error: &MigrateError) -> String {
     match error {
         MigrateError::VersionMissing(version) => format!(

@@ -1,21 +1,26 @@
-//! Revocation: what is revoked, where that is kept, and how a check asks.
+//! Revocation: what is revoked, where revocations are stored, and how a check looks them up.
 //!
-//! [`RevocationStore`] is the one trait that a store implements; [`Checker`] is all that the path of a check sees of
-//! this room. The checker takes [`TokenKeys`], which only [`VerifiedClaims`](crate::jwt::VerifiedClaims) can be turned
-//! into, so that a lookup for claims that nobody verified does not compile.
+//! [`RevocationStore`] is the trait that every store implements; [`Checker`] is the only part of this module
+//! that the path of a check uses. The checker takes [`TokenKeys`], which can only be made from
+//! [`VerifiedClaims`](crate::jwt::VerifiedClaims), so a lookup for unverified claims does not compile.
 //!
 //! To add a store: implement the trait in a file of its own here, add it to the configuration
-//! (`config/revocation.rs`), open it in `app/store.rs`, and let the contract suite run over it (`tests/it/stores`).
-//! A user of the library implements it anywhere and passes it to [`crate::app::serve_with`], or to a [`Checker`]:
-//! `examples/custom_store.rs` does so.
+//! (`config/revocation.rs`), open it in `app/store.rs`, and run the contract tests over it
+//! (`tests/it/stores`). A user of the library can implement the trait anywhere and pass the store to
+//! [`crate::app::serve_with`], or to a [`Checker`]: see `examples/custom_store.rs`.
 
+#[cfg(test)]
+pub(crate) mod answering;
 mod breaker;
 mod checker;
 mod clock_offset;
+mod deletions;
 mod diagnosis;
 mod durability;
+mod feed_settings;
 mod feed_state;
-mod foreign;
+mod findings;
+mod hash;
 mod key;
 mod lookups;
 mod memory;
@@ -38,12 +43,15 @@ use crate::clock::Timestamp;
 
 pub use breaker::Breaker;
 pub use checker::{CheckedTypes, Checker, CheckerSettings, Lookup};
+pub use deletions::Deletions;
 pub use diagnosis::Diagnosis;
 pub use durability::Durability;
-pub use foreign::ForeignKey;
+pub use feed_settings::FeedSettings;
+pub use findings::{Findings, Found};
 pub use key::{KeyKind, PREFIX as OWN_PREFIX, RevocationKey};
 pub use lookups::{
-    KeyEncoding, KeyRule, Lookups, Match, Prefix, Preset, Template, TimeUnit, WithoutClaim,
+    ForeignKey, KeyEncoding, KeyRule, Lookups, Match, Prefix, Preset, Template, TimeUnit,
+    WithoutClaim,
 };
 pub use memory::MemoryStore;
 pub use noter::{Noter, NoterTask};
@@ -52,8 +60,8 @@ pub use record::{NotAPlace, Place, TokenPage, TokenRecord};
 #[cfg(feature = "simulation")]
 pub use redis::script_text;
 pub use redis::{
-    Credentials, Deletions, Endpoint, FeedSettings, OptionsError, RedisClusterStore, RedisOptions,
-    RedisStore, SentinelOptions,
+    Credentials, Endpoint, OptionsError, RedisClusterStore, RedisOptions, RedisStore,
+    SentinelOptions,
 };
 pub use registry::{RegistrationKey, TokenRegistry};
 pub use sqlite::SqliteStore;
@@ -61,54 +69,64 @@ pub use statement::{Cutoff, Revocation};
 pub use token_keys::{RevokedBy, TokenKeys};
 pub use view::View;
 
-/// Where revocations are kept.
+/// A store of revocations.
 ///
-/// # What a store has to keep
+/// # Requirements for implementations
 ///
-/// - **Keys** are opaque: store [`RevocationKey::rendered`], read it back with [`RevocationKey::parse`]. Values come from
-///   tokens and may be any Unicode text: empty, long, with line ends, NUL, colons, braces, wildcards. Two keys are the
-///   same if their bytes are; neither case nor form is folded.
-/// - **Times** are wall-clock milliseconds since 1970, UTC. A revocation stands while `now < expires_at`; from then on
-///   every call acts as if it had never been there, whether it was swept or not. [`Timestamp::NEVER`] never comes.
-///   `revoked_at` is the caller's word and is only kept.
-/// - **Never "not revoked" without knowing.** What could not be read, or not understood, is a [`StoreError`], never
-///   `None`: a check refuses with 503 then. Whatever is too strong errs on the safe side, whatever is too weak does not.
-/// - **Atomic** are [`revoke`](Self::revoke), which reads what stands, strengthens it and writes it as one step, and
-///   [`unrevoke`](Self::unrevoke): of two at once on one key, one comes after the other.
-/// - **Errors** say only that nobody knows. A `revoke` that failed may have taken effect all the same, then or later; who
-///   wants to be sure repeats it. [`StoreError::Unavailable`] is for a connection that broke or could not be made: a
-///   check then tries once more within its deadline. An error names no key, value or credential.
-/// - **Deadlines and cancellation.** A call may take as long as it likes: callers set the deadline, and drop the future
-///   when it is over, at whichever `.await`. A change that has begun must still come to its end then, or leave nothing
-///   behind: where store and view are two things, run it in a task of its own.
-/// - Calls come from many threads at once and must not block them: what waits for a disk belongs on another one.
+/// - **Keys** are opaque: store [`RevocationKey::rendered`], and read it back with [`RevocationKey::parse`].
+///   Values come from tokens and may be any Unicode text: empty, long, with line breaks, NUL, colons, braces
+///   or wildcards. Two keys are equal if their bytes are: neither case nor Unicode normalization is folded.
+/// - **Times** are wall-clock milliseconds since 1970, UTC. A revocation is live while `now < expires_at`;
+///   from then on, every call acts as if it had never existed, whether it has been pruned or not.
+///   [`Timestamp::NEVER`] never comes. `revoked_at` is set by the caller and only stored.
+/// - **Never report "not revoked" without knowing.** What could not be read or understood is a
+///   [`StoreError`], never `None`; the check then answers 503. When in doubt, an answer must be too strong
+///   rather than too weak.
+/// - **Atomicity.** [`revoke`](Self::revoke) reads the current revocation, strengthens it and writes it as
+///   one atomic step. [`unrevoke`](Self::unrevoke) is atomic, too: concurrent calls on one key are
+///   serialized.
+/// - **Errors** mean only that the outcome is unknown. A `revoke` that failed may have taken effect
+///   nevertheless, or may still do so; a caller that must be sure repeats it. [`StoreError::Unavailable`] is
+///   for a connection that broke or could not be established: a check then retries once within its deadline.
+///   An error contains no key, value or credential.
+/// - **Deadlines and cancellation.** A call may take as long as it likes: callers set the deadline, and drop
+///   the future when the deadline has passed, at any `.await`. A change that has begun must then still
+///   complete, or leave nothing behind: if the store and the view are updated separately, run the change in a
+///   task of its own.
+/// - **Threads.** Calls come from many threads concurrently and must not block them: run anything that waits
+///   for a disk on another thread.
 ///
 /// # The view
 ///
-/// A store that can keep a [`View`] should: checks then cost no call. It promises that the view is no younger than it says, and
-/// everything that Revoxy promises rests on that.
+/// A store that can keep a [`View`] should: checks then cost no call. The view promises that it is no staler
+/// than it says, and everything that Revoxy promises depends on that.
 ///
-/// - With this process as the only writer the view is exact at every moment ([`View::always_fresh`]): a change is in it before
-///   the call that made it returns, and changes come into it in the order in which the store has them.
-/// - Where others write too, it follows a feed, which brings every change in the store's order, and says as of when that is all:
-///   [`View::set_fresh_as_of`] shows how. Nobody but the feed [records](View::record) or [forgets](View::forget);
-///   what was revoked here can be refused here at once, by [`View::record_at_least`].
+/// - If this process is the only writer, the view is exact at every moment ([`View::always_fresh`]): a change
+///   is in the view before the call that made it returns, and changes reach the view in the order in which
+///   the store has them.
+/// - If others write, too, the view follows a feed, which delivers every change in the store's order, and
+///   states as of when the view has all of them: [`View::set_fresh_as_of`] shows how. Only the feed may
+///   [record](View::record) or [forget](View::forget) entries; a revocation that was made here can take
+///   effect here at once, with [`View::record_at_least`].
 ///
-/// A view that grows too old does no harm: checks call `lookup` then, and refuse if that fails. Without a view, every
+/// A view that is too old is safe: checks then call `lookup`, and refuse if that fails. Without a view, every
 /// check calls `lookup`.
 #[async_trait]
 pub trait RevocationStore: Send + Sync + 'static {
-    /// The exact copy in this process' memory, where the store keeps one: checks then ask it and not the store.
+    /// Returns the exact copy in this process' memory, if the store keeps one. Checks then read the copy, not
+    /// the store.
     fn view(&self) -> Option<&View> {
         None
     }
 
-    /// For each key, in order: the cutoff of the live revocation under it, if there is one. As many answers as keys, from
-    /// where writes are acknowledged, not from a copy that may lag behind.
+    /// Returns, for each key in order, the cutoff of the live revocation under it, if there is one. There are
+    /// as many answers as keys. They must come from where writes are acknowledged, not from a copy that may
+    /// lag behind.
     async fn lookup(&self, keys: &[RevocationKey]) -> Result<Vec<Option<Cutoff>>, StoreError>;
 
-    /// For each key that an application writes, in order: what stands under it. [`Cutoff::NoToken`] means that there is
-    /// something, and that it refuses nobody. A store that cannot do this says so also when it is asked about no key.
+    /// Returns, for each application key in order, the cutoff of what is stored under it. [`Cutoff::NoToken`]
+    /// means that the key exists and refuses no token. A store that does not support this returns an error
+    /// even if `keys` is empty.
     async fn lookup_foreign(
         &self,
         _keys: &[ForeignKey],
@@ -118,35 +136,37 @@ pub trait RevocationStore: Send + Sync + 'static {
         ))
     }
 
-    /// The tokens that are known by themselves, where the store keeps them.
+    /// Returns the registry of individual tokens, if the store has one.
     fn registry(&self) -> Option<&dyn TokenRegistry> {
         None
     }
 
-    /// Records a revocation. What is already recorded under the key is only ever strengthened: see
-    /// [`Revocation::strengthened_by`]. When this returns, the revocation is durable as far as the store can make
-    /// it, and a `lookup` that starts now finds it. One that has expired already, or [means no
-    /// token](Revocation::means_nothing), is no error and changes nothing that stands. Neither does one that [adds
-    /// nothing](Revocation::adds_to) to what stands: it need not be written, as long as that is as durable. A store that was told to wait for more than its
-    /// own word tells what was reached, and fails where that is less.
+    /// Records a revocation. This can only strengthen what is already recorded under the key: see
+    /// [`Revocation::strengthened_by`]. When the call returns, the revocation is as durable as the store is
+    /// configured to make it, and a `lookup` that starts now finds it. A revocation that has already expired,
+    /// or [means no token](Revocation::means_nothing), is not an error and changes nothing. A revocation that
+    /// [adds nothing](Revocation::adds_to) to the current one changes nothing either: it need not be written,
+    /// as long as the current one is as durable. A store that is configured to wait for more than its own
+    /// acknowledgement returns what was reached, and fails if that is less than configured.
     async fn revoke(&self, revocation: &Revocation) -> Result<Durability, StoreError>;
 
-    /// Takes a revocation back. Tells whether there was a live one. When this returns, that is as durable as `revoke` is,
-    /// and a `lookup` that starts now does not find it.
+    /// Takes a revocation back. Returns whether there was a live one. When the call returns, the
+    /// un-revocation is as durable as `revoke` makes a revocation, and a `lookup` that starts now does not
+    /// find the revocation.
     async fn unrevoke(&self, key: &RevocationKey) -> Result<bool, StoreError>;
 
-    /// Reads one live revocation whole.
+    /// Reads one live revocation with all its fields.
     async fn get(&self, key: &RevocationKey) -> Result<Option<Revocation>, StoreError>;
 
-    /// Lists live revocations, about `limit` at a time; `after` is the `next` of the page before, and means something to
-    /// the store only.
+    /// Lists live revocations, about `limit` at a time. `after` is the `next` of the previous page; its
+    /// format is private to the store.
     ///
-    /// What is there during the whole listing is listed, what comes or goes meanwhile may be. A page may be empty and
-    /// have a `next`.
+    /// A revocation that is present during the whole listing is listed. One that is added or removed
+    /// meanwhile may or may not be. A page may be empty and still have a `next`.
     async fn list(&self, after: Option<&str>, limit: usize) -> Result<Page, StoreError>;
 
-    /// Removes what has expired, records of tokens among it, where the store does not do so by itself. Tells how many.
-    /// Called once a minute, and given half of one.
+    /// Deletes whatever has expired, token records included, if the store does not do so by itself. Returns
+    /// how many rows or entries were deleted. Called once a minute, with a timeout of half a minute.
     async fn prune(&self, _now: Timestamp) -> Result<u64, StoreError> {
         Ok(0)
     }
@@ -161,29 +181,29 @@ pub struct Page {
     pub next: Option<String>,
 }
 
-/// Why a store gave no answer. Never carries a key, a value or a credential.
+/// Why a store gave no answer. Never contains a key, a value or a credential.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// It cannot be reached, or the connection broke.
+    /// The store cannot be reached, or the connection broke.
     #[error("the revocation store is unavailable: {0}")]
     Unavailable(String),
-    /// It did not answer within the deadline.
+    /// The store did not answer within the deadline.
     #[error("the revocation store did not answer in time")]
     Timeout,
-    /// It answered something that we cannot use: a missing permission, a full disk.
+    /// The store answered with an error: a missing permission, a full disk.
     #[error("the revocation store refused or answered wrongly: {0}")]
     Failed(String),
-    /// It answered that what stands under a key cannot be read: it is of another type, or may not be looked at. That says
-    /// nothing of other keys, so a check does not count it as a failure of the store.
+    /// The value under a key cannot be read: it has another type, or access to it is denied. That says
+    /// nothing about other keys, so a check does not count it as a failure of the store.
     #[error("the revocation store cannot read what stands under a key: {0}")]
     Unreadable(String),
-    /// It failed repeatedly and is not asked again for a moment.
+    /// The store failed repeatedly and is not queried for a moment.
     #[error("the revocation store has failed repeatedly and is left alone for a moment")]
     BreakerOpen,
 }
 
 impl StoreError {
-    /// Every label value, for metrics that are made at start.
+    /// All label values, for metrics that are created at start.
     pub const LABELS: [&'static str; 5] = [
         "unavailable",
         "timeout",
@@ -192,7 +212,7 @@ impl StoreError {
         "breaker_open",
     ];
 
-    /// The metric label.
+    /// Returns the metric label.
     pub const fn label(&self) -> &'static str {
         match self {
             Self::Unavailable(_) => Self::LABELS[0],
@@ -203,7 +223,7 @@ impl StoreError {
         }
     }
 
-    /// Whether the store itself failed, and not only the answer about one key.
+    /// Returns whether the store itself failed, rather than the answer about a single key.
     pub const fn is_of_store(&self) -> bool {
         match self {
             Self::Unavailable(_) | Self::Timeout | Self::Failed(_) | Self::BreakerOpen => true,

@@ -1,8 +1,8 @@
-//! The noter: writes down which tokens were seen, off the path of a check.
+//! The noter: records which tokens were seen, off the path of a check.
 //!
-//! A check leaves a record in a bounded queue and never waits: where there is no room, the record is dropped and counted.
-//! One task writes the queue to the store in batches. While the store is down it keeps the batch that it has, and tries
-//! again; what comes meanwhile waits in the queue until that is full.
+//! A check puts a record into a bounded queue and never waits: if the queue is full, the record is dropped
+//! and counted. One task writes the queue to the store in batches. While the store is down, the task keeps
+//! its batch and retries; further records wait in the queue until it is full.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,23 +21,24 @@ use super::record::TokenRecord;
 use super::token_keys::TokenKeys;
 use super::{RevocationStore, StoreError};
 
-/// Records that wait to be written.
+/// The capacity of the queue, in records.
 const QUEUE: usize = 8192;
-/// Records that are written at once.
+/// The maximum number of records per write.
 const BATCH: usize = 256;
-/// How long a batch may wait for more.
+/// How long a batch waits for more records.
 const GATHER: Duration = Duration::from_millis(100);
-/// How long the store may take for a batch.
+/// The timeout of one write.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// Between attempts to write a batch: from the first to the longest.
+/// The backoff between attempts to write a batch: the first and the longest pause.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
-/// Tokens that are known to have been seen: those that are verified again on every check are noted once all the same.
+/// The number of tokens that are remembered as seen, so that a token is recorded once even if it is verified
+/// anew on every check.
 const RECENT: usize = 65_536;
-/// The longest identifier that is noted, in bytes. Honest ones are far shorter.
+/// The longest identifier that is recorded, in bytes. Legitimate ones are far shorter.
 const LONGEST_IDENTIFIER: usize = 1024;
 
-/// Takes note of tokens.
+/// Records tokens that were seen in checks.
 pub struct Noter {
     queue: mpsc::Sender<TokenRecord>,
     recent: Arc<Cache<u128, ()>>,
@@ -46,15 +47,15 @@ pub struct Noter {
     metrics: NoteMetrics,
 }
 
-/// The task that writes.
+/// The task that writes records to the store.
 pub struct NoterTask {
     end: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
 impl Noter {
-    /// A noter that writes to the registry of `store`. Only tokens of these `types` are noted: to revoke another would
-    /// have no effect.
+    /// Starts a noter that writes to the registry of `store`. Only tokens of these `types` are recorded:
+    /// revoking a token of another type would have no effect.
     pub fn start(
         store: Arc<dyn RevocationStore>,
         types: CheckedTypes,
@@ -83,7 +84,7 @@ impl Noter {
         (noter, NoterTask { end, task })
     }
 
-    /// Notes a verified token, unless it was noted before. Never waits.
+    /// Queues a record of a verified token, unless the token was recorded before. Never waits.
     pub fn see(&self, claims: &VerifiedClaims, keys: &TokenKeys) {
         if claims.subject().is_none() || !self.types.includes(claims.token_type()) {
             return;
@@ -112,16 +113,17 @@ impl Noter {
             .try_send(TokenRecord::of(claims, self.clock.now()))
         {
             Ok(()) => self.recent.insert(id, ()),
-            // Not remembered as seen: it is noted when it is verified again, if there is room then.
+            // The token is not remembered as seen: it is recorded when it is verified again, if there is room
+            // then.
             Err(_) => self.metrics.dropped.inc(),
         }
     }
 }
 
 impl NoterTask {
-    /// Has what is still waiting written, for as long as `within`, and ends.
+    /// Writes what is still queued, for at most `within`, and ends the task.
     pub async fn finish(mut self, within: Duration) {
-        // An error means that it has ended already.
+        // An error means that the task has already ended.
         let _ = self.end.send(());
         if timeout(within, &mut self.task).await.is_err() {
             self.task.abort();
@@ -133,7 +135,8 @@ impl NoterTask {
 struct Writer {
     store: Arc<dyn RevocationStore>,
     records: mpsc::Receiver<TokenRecord>,
-    /// What is given up is forgotten here: it is noted when it is verified again.
+    /// Tokens whose record was given up are removed from here, so that they are recorded when they are
+    /// verified again.
     recent: Arc<Cache<u128, ()>>,
     clock: Arc<dyn Clock>,
     metrics: NoteMetrics,
@@ -157,7 +160,7 @@ impl Writer {
                 _ = &mut ending => break,
             }
         }
-        // What is waiting now, once. Nobody verifies tokens any more.
+        // Each remaining record is tried once. No more tokens are being verified now.
         self.records.close();
         loop {
             if !batch.is_empty() && self.write(&batch).await.is_err() {
@@ -170,8 +173,8 @@ impl Writer {
         }
     }
 
-    /// Waits for a record, and a moment for more. `false` means that there will never be any. Given up in between, it
-    /// leaves what it has in the batch.
+    /// Waits for a record, and then a moment for more. Returns `false` if there will never be another record.
+    /// Cancellation-safe: the records received so far stay in the batch.
     async fn gather(&mut self, batch: &mut Vec<TokenRecord>) -> bool {
         if self.records.recv_many(batch, BATCH).await == 0 {
             return false;
@@ -186,7 +189,7 @@ impl Writer {
         true
     }
 
-    /// Writes the batch, however long the store is down.
+    /// Writes the batch, and retries for as long as the store is down.
     async fn write_patiently(&mut self, batch: &mut Vec<TokenRecord>) {
         let mut pause = FIRST_PAUSE;
         let mut at_once = BATCH;
@@ -194,7 +197,7 @@ impl Writer {
             let count = at_once.min(batch.len());
             match self.write(&batch[..count]).await {
                 Ok(()) => drop(batch.drain(..count)),
-                // It refuses one of these. The others are written one by one.
+                // The store rejects one record of the batch, so they are written one by one.
                 Err(StoreError::Failed(_) | StoreError::Unreadable(_)) if count > 1 => at_once = 1,
                 Err(StoreError::Failed(_) | StoreError::Unreadable(_)) => {
                     self.give_up(&batch[..count]);

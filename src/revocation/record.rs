@@ -1,4 +1,5 @@
-//! What is kept about one token, so that it can be shown to whoever it was given to: identifiers and times, no claims.
+//! What is stored about one token, so that it can be shown to its owner: identifiers and times, but no other
+//! claims.
 
 use std::fmt;
 use std::str::FromStr;
@@ -12,9 +13,9 @@ use super::statement::Cutoff;
 /// A token that was registered at issue, or seen in a check.
 #[derive(Clone, PartialEq, Eq)]
 pub struct TokenRecord {
-    /// The token's own key: issuer, and `jti` or digest.
+    /// The token's own key: the issuer, and `jti` or digest.
     pub token: RevocationKey,
-    /// `sub`. Without it the token is in nobody's list.
+    /// `sub`. A token without it is in nobody's list.
     pub subject: Option<String>,
     /// `sid`.
     pub session: Option<String>,
@@ -22,20 +23,20 @@ pub struct TokenRecord {
     pub client: Option<String>,
     /// `kid`.
     pub kid: Option<String>,
-    /// Access, refresh or something else.
+    /// The type: access, refresh or other.
     pub token_type: TokenType,
     /// `iat`.
     pub issued_at: Option<Timestamp>,
-    /// When the token is not accepted any more: `exp` and the issuer's leeway. The record goes then.
+    /// When the token is no longer accepted: `exp` plus the issuer's leeway. The record is deleted then.
     pub expires_at: Timestamp,
-    /// Whether it was registered, and not only seen. Told by the store when it is read.
+    /// Whether the token was registered, and not only seen. Set by the store when the record is read.
     pub registered: bool,
     /// When it was first registered or seen.
     pub noted_at: Timestamp,
 }
 
 impl fmt::Debug for TokenRecord {
-    /// Without what identifies a token or a person.
+    /// Omits what identifies a token or a person.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TokenRecord")
             .field("token", &self.token)
@@ -47,7 +48,7 @@ impl fmt::Debug for TokenRecord {
 }
 
 impl TokenRecord {
-    /// What is to be kept of a verified token.
+    /// Makes the record of a verified token.
     pub fn of(claims: &VerifiedClaims, now: Timestamp) -> Self {
         Self {
             token: RevocationKey::of_token(claims),
@@ -63,8 +64,9 @@ impl TokenRecord {
         }
     }
 
-    /// Every key under which the token may be revoked, its own first: those that [`super::TokenKeys`] has for its claims, but
-    /// for the thumbprint of the signing key, which no record has.
+    /// Returns every key under which the token may be revoked, its own first: the same keys as
+    /// [`super::TokenKeys`] makes from its claims, except for the thumbprint of the signing key, which
+    /// records do not contain.
     pub fn keys(&self) -> Vec<RevocationKey> {
         let issuer = self.token.issuer();
         let named = [
@@ -83,19 +85,19 @@ impl TokenRecord {
         keys
     }
 
-    /// Whether one of these revocations means the token.
+    /// Returns whether one of these revocations applies to the token.
     pub fn is_revoked_by(&self, cutoffs: impl IntoIterator<Item = Cutoff>) -> bool {
         let mut cutoffs = cutoffs.into_iter();
         cutoffs.any(|cutoff| cutoff.matches(self.issued_at))
     }
 
-    /// Whether the token may still be accepted at `now`.
+    /// Returns whether the token may still be accepted at `now`.
     pub fn is_live(&self, now: Timestamp) -> bool {
         now < self.expires_at
     }
 
-    /// What stands when `newer` is said of the same token: the later expiry, the earlier note, and of everything else what
-    /// the newer says, where it says something. A registered token stays so.
+    /// Merges this record with a newer one of the same token: the later expiry, the earlier `noted_at`, and
+    /// for every other field the newer value if there is one. A registered token stays registered.
     #[must_use]
     pub fn merged_with(&self, newer: &Self) -> Self {
         let either = |newer: &Option<String>, older: &Option<String>| {
@@ -115,12 +117,12 @@ impl TokenRecord {
         }
     }
 
-    /// What stands for the token in lists, in every store: 124 bits of the SHA-256 of its key.
+    /// Returns the id of the token in lists, in every store: 124 bits of the SHA-256 of its key.
     pub(super) fn id(&self) -> u128 {
         self.token.hash().to_u128()
     }
 
-    /// Where the record stands in its subject's list.
+    /// Returns the position of the record in its subject's list.
     pub fn place(&self) -> Place {
         Place {
             expires_at: self.expires_at,
@@ -129,8 +131,8 @@ impl TokenRecord {
     }
 }
 
-/// A place in a subject's list, which is sorted by expiry. As text, `<ms since the epoch>.<32 hexadecimal digits>`, it
-/// identifies nobody.
+/// A position in a subject's list, which is sorted by expiry. As text, it is `<ms since the epoch>.<32
+/// hexadecimal digits>`, which identifies nobody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
     pub(super) expires_at: Timestamp,
@@ -143,7 +145,7 @@ impl fmt::Display for Place {
     }
 }
 
-/// A text that is no place in a list.
+/// Error: the text is not a position in a list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("not the `next` of a page")]
 pub struct NotAPlace;
@@ -157,7 +159,7 @@ impl FromStr for Place {
             expires_at: Timestamp::from_millis(millis.parse().map_err(|_| NotAPlace)?),
             id: u128::from_str_radix(id, 16).map_err(|_| NotAPlace)?,
         };
-        // One spelling for each.
+        // Each position has exactly one spelling.
         (place.to_string() == text)
             .then_some(place)
             .ok_or(NotAPlace)
@@ -167,14 +169,15 @@ impl FromStr for Place {
 /// One page of a subject's list.
 #[derive(Clone, Debug, Default)]
 pub struct TokenPage {
-    /// The records, by expiry.
+    /// The records, sorted by expiry.
     pub records: Vec<TokenRecord>,
-    /// After what the next page starts; `None` at the end.
+    /// The position after which the next page starts; `None` on the last page.
     pub next: Option<Place>,
 }
 
 impl TokenPage {
-    /// The first `limit` of these, of which one more was asked for to know whether there are more.
+    /// Makes a page of the first `limit` records. The caller has queried one more, to find out whether there
+    /// are more.
     pub fn of(mut records: Vec<TokenRecord>, limit: usize) -> Self {
         let more = records.len() > limit;
         records.truncate(limit);

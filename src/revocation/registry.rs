@@ -1,21 +1,21 @@
-//! Tokens that are known by themselves, revoked or not: those registered at issue, which an allow-list demands.
+//! The registry: tokens that are stored individually, revoked or not. Tokens are registered at issue, as an
+//! allow-list demands.
 
 use std::fmt;
 
 use async_trait::async_trait;
 
+use crate::digest::sha256;
+
 use super::StoreError;
-use super::foreign::APPLICATION_ALLOWS;
+use super::hash::{EntryKind, KeyHash};
 use super::key::{self, KeyKind, RevocationKey};
 use super::record::{Place, TokenPage, TokenRecord};
-use super::view::KeyHash;
 
-/// The kind of a registration in a view: see [`KeyHash`].
-const REGISTRATION: u8 = 8;
-/// What stands between the prefix of all keys and the token's kind: the place of a revocation's kind.
+/// The part of a registration's key that takes the place of a revocation's kind.
 pub(super) const KIND: &str = "registered";
 
-/// Under what a token is registered.
+/// The key under which a token is registered.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RegistrationKey {
     name: String,
@@ -23,14 +23,14 @@ pub struct RegistrationKey {
 }
 
 impl fmt::Debug for RegistrationKey {
-    /// Without the name, which identifies a token.
+    /// Omits the name, which identifies a token.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("RegistrationKey(…)")
     }
 }
 
 impl RegistrationKey {
-    /// The registration of the token that this key, its `jti` or digest, names.
+    /// Makes the key of the registration of the token that `token` identifies by `jti` or digest.
     pub fn of(token: &RevocationKey) -> Self {
         let name = format!(
             "{}{KIND}:{}:{}:{}",
@@ -40,12 +40,12 @@ impl RegistrationKey {
             token.value()
         );
         Self {
-            hash: key::hash(name.as_bytes(), REGISTRATION),
+            hash: KeyHash::of_name(name.as_bytes(), EntryKind::Registration),
             name,
         }
     }
 
-    /// Reads a rendered key; `None` where it is none of ours.
+    /// Parses a rendered key; `None` if it is not the key of a registration.
     pub(super) fn parse(rendered: &str) -> Option<Self> {
         let rest = rendered.strip_prefix(key::PREFIX)?.strip_prefix(KIND)?;
         let token = rest.strip_prefix(':')?;
@@ -54,40 +54,44 @@ impl RegistrationKey {
         Some(Self::of(&token))
     }
 
-    /// The key as it stands in a store.
+    /// Returns the name of the key in a store.
     pub fn rendered(&self) -> &str {
         &self.name
     }
 
-    /// SHA-256 of the key as it stands in a store.
+    /// Returns the SHA-256 of the key's name in a store.
     pub(super) fn digest(&self) -> [u8; 32] {
-        key::sha256(self.name.as_bytes())
+        sha256(self.name.as_bytes())
     }
 
-    /// The key as it stands in a view.
+    /// Returns the hash of the key in a view.
     pub(super) fn hash(&self) -> KeyHash {
         self.hash
     }
 }
 
-/// A store that knows tokens, and not only what was revoked.
+/// A store of individual tokens, revoked or not.
 ///
-/// Records go by themselves, or with [`super::RevocationStore::prune`], when their token is not accepted any more.
+/// A record is deleted when its token is no longer accepted, by the store itself or by
+/// [`super::RevocationStore::prune`].
 #[async_trait]
 pub trait TokenRegistry: Send + Sync {
-    /// Whether the token is registered and the registration has not expired.
+    /// Returns whether the token is registered and the registration has not expired.
     async fn is_registered(&self, key: &RegistrationKey) -> Result<bool, StoreError>;
 
-    /// Registers tokens: see [`TokenRecord::merged_with`] for what stands already. When this returns, it is as durable as
-    /// the store can make it, and an [`TokenRegistry::is_registered`] that starts now finds it.
+    /// Registers tokens. An existing record is merged: see [`TokenRecord::merged_with`]. When the call
+    /// returns, the registrations are as durable as the store can make them, and an
+    /// [`TokenRegistry::is_registered`] that starts now finds them.
     async fn register(&self, records: &[TokenRecord]) -> Result<(), StoreError>;
 
-    /// Notes tokens that were seen. Those without a subject are in nobody's list, so there is nothing to note.
+    /// Records tokens that were seen. Tokens without a subject are skipped, because they would be in nobody's
+    /// list.
     async fn note(&self, records: &[TokenRecord]) -> Result<(), StoreError>;
 
-    /// The live tokens of a subject, at most `limit` after this place.
+    /// Returns the live tokens of a subject: at most `limit`, after this position.
     ///
-    /// What is there during the whole listing is listed, what comes or goes meanwhile may be.
+    /// A token that is present during the whole listing is listed. One that is added or removed meanwhile may
+    /// or may not be.
     async fn of_subject(
         &self,
         issuer: &str,
@@ -96,8 +100,9 @@ pub trait TokenRegistry: Send + Sync {
         limit: usize,
     ) -> Result<TokenPage, StoreError>;
 
-    /// The live record of a token; with a subject, only if the token is that one's. Without it, a store that sorts what
-    /// it has only seen by subjects finds registered tokens only.
+    /// Returns the live record of a token; with a subject, only if the token belongs to that subject. Without
+    /// a subject, a store that indexes tokens that were only seen by their subjects finds registered tokens
+    /// only.
     async fn find(
         &self,
         token: &RevocationKey,
@@ -105,20 +110,21 @@ pub trait TokenRegistry: Send + Sync {
     ) -> Result<Option<TokenRecord>, StoreError>;
 }
 
-/// The key in a view of the registration whose name has this SHA-256.
+/// Returns the hash, in a view, of the registration whose key has this SHA-256.
 pub(super) fn hash_of(digest: &[u8]) -> Option<KeyHash> {
-    Some(KeyHash::of_digest(digest.try_into().ok()?, REGISTRATION))
+    let digest = digest.try_into().ok()?;
+    Some(KeyHash::of_digest(digest, EntryKind::Registration))
 }
 
-/// Whether a key of a view is that of a registration.
+/// Returns whether a key of a view is that of a registration.
 pub(super) fn is_registration(key: KeyHash) -> bool {
-    key.kind() == usize::from(REGISTRATION)
+    key.is(EntryKind::Registration)
 }
 
-/// Whether it is an entry of an allow-list, ours or an application's: nobody is let in by what is no more, so one that
-/// is gone is neither kept nor written back.
+/// Returns whether an entry belongs to an allow-list, our own or an application's. An allow-list entry that
+/// is gone admits nobody, so it is neither kept nor written back.
 pub(super) fn is_of_allow_list(key: KeyHash) -> bool {
-    is_registration(key) || key.kind() == usize::from(APPLICATION_ALLOWS)
+    is_registration(key) || key.is(EntryKind::ApplicationAllows)
 }
 
 #[cfg(test)]

@@ -1,48 +1,51 @@
-//! What has been stated about a key, by whomever, as a value in which two accounts of it can be joined.
+//! The state of a key: all that has been stated about it, as a value of which two copies can be joined.
 //!
-//! Each of two servers, or a server and a view, may know statements that the other has lost. [`KeyState::join`] is what
-//! both know together: every component is the later, or the greater, of the two. So it does not matter who joins what first, nor how
-//! often (commutative, associative, idempotent). An un-revocation takes back what has its version or an earlier one.
+//! Each of two servers, or a server and a view, may know statements that the other has lost.
+//! [`KeyState::join`] returns what both know together: every component is the later, or the greater, of the
+//! two. So neither the order nor the number of joins matters (`join` is commutative, associative and
+//! idempotent). An un-revocation takes back what has its version or an earlier one.
 //!
-//! What one account knows to have been taken back is left out before the accounts are put together ([`KeyState::merge`]): otherwise a cutoff
-//! that was taken back would return with the version of a later revocation.
+//! What one copy knows to have been taken back is removed before the copies are joined ([`KeyState::merge`]):
+//! otherwise, a cutoff that was taken back would return with the version of a later revocation.
 //!
-//! Two things are not exact and err towards refusing. The latest cutoff is kept, and the latest version of any cutoff, but not
-//! which cutoff came with which version: a cutoff that was set back stays. And of a longer and a shorter life the longer is kept.
+//! Two things are not exact and err towards refusing. The latest cutoff is kept, and the latest version of
+//! any cutoff, but not which cutoff came with which version: a cutoff that was set back to an earlier time
+//! stays at the later time. And of two expiries, the later one is kept.
 
 use crate::clock::Timestamp;
 
 use super::statement::{Cutoff, Revocation};
 use super::version::Version;
 
-/// What has been stated about a key.
+/// All that has been stated about a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct KeyState {
-    /// The latest un-revocation.
+    /// The version of the latest un-revocation.
     pub unrevoked: Version,
-    /// The latest revocation of every token.
+    /// The version of the latest revocation of every token.
     all: Version,
-    /// The latest revocation with a cutoff.
+    /// The version of the latest revocation with a cutoff.
     up_to: Version,
-    /// The latest cutoff. Of no meaning while there is no such revocation.
+    /// The latest cutoff. Meaningless while `up_to` is [`Version::NONE`].
     cutoff: Timestamp,
-    /// Until when any of this is worth knowing.
+    /// Until when any of this has to be remembered.
     pub expires_at: Timestamp,
 }
 
-/// A revocation as a view holds it.
+/// A revocation as a view stores it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Held {
-    /// Which tokens it means.
+    /// Which tokens it applies to.
     pub cutoff: Cutoff,
-    /// When it was stated, or last seen to stand without saying when. [`Version::NONE`] in stores that need none.
+    /// When it was stated; if that is unknown, when it was last seen. [`Version::NONE`] in stores that need
+    /// no versions.
     pub version: Version,
-    /// Until when it stands.
+    /// When it expires.
     pub expires_at: Timestamp,
 }
 
 impl Held {
-    /// A revocation that nobody has given a version.
+    /// Makes a revocation without a version.
     pub(super) fn unversioned(cutoff: Cutoff, expires_at: Timestamp) -> Self {
         Self {
             cutoff,
@@ -51,17 +54,18 @@ impl Held {
         }
     }
 
-    /// A revocation in a store that needs no versions: one history, in which every statement takes the place of the last.
+    /// Makes a revocation for a store that needs no versions: it has a single history, in which every
+    /// statement replaces the previous one.
     pub(super) fn of(revocation: &Revocation) -> Self {
         Self::unversioned(revocation.cutoff, revocation.expires_at)
     }
 
-    /// An entry of an allow-list, which refuses nobody.
+    /// Makes an entry of an allow-list, which refuses nobody.
     pub(super) fn allowing(expires_at: Timestamp) -> Self {
         Self::unversioned(Cutoff::NoToken, expires_at)
     }
 
-    /// The stronger of both in everything.
+    /// Returns the stronger of both in every component.
     #[must_use]
     pub(super) fn strengthened_by(self, other: Self) -> Self {
         Self {
@@ -71,14 +75,14 @@ impl Held {
         }
     }
 
-    /// Whether an un-revocation was stated after it.
+    /// Returns whether the un-revocation with this version takes it back.
     pub(super) fn is_taken_back_by(self, unrevoked: Version) -> bool {
         self.cutoff != Cutoff::NoToken && self.version != Version::NONE && self.version <= unrevoked
     }
 }
 
 impl KeyState {
-    /// Nothing was ever stated.
+    /// The state of a key about which nothing was ever stated.
     pub(super) const NOTHING: Self = Self {
         unrevoked: Version::NONE,
         all: Version::NONE,
@@ -87,7 +91,7 @@ impl KeyState {
         expires_at: Timestamp::from_millis(i64::MIN),
     };
 
-    /// An un-revocation.
+    /// The state after an un-revocation.
     pub(super) fn unrevoked(version: Version, expires_at: Timestamp) -> Self {
         Self {
             unrevoked: version,
@@ -96,7 +100,8 @@ impl KeyState {
         }
     }
 
-    /// A revocation after this un-revocation. One without a version is right after it.
+    /// The state after a revocation that follows this un-revocation. A revocation without a version counts as
+    /// stated right after the un-revocation.
     pub(super) fn revoked(held: Held, unrevoked: Version) -> Self {
         let version = match held.version {
             Version::NONE => unrevoked.next(),
@@ -121,7 +126,7 @@ impl KeyState {
         }
     }
 
-    /// What both know together.
+    /// Returns what both know together.
     #[must_use]
     pub(super) fn join(self, other: Self) -> Self {
         Self {
@@ -133,7 +138,8 @@ impl KeyState {
         }
     }
 
-    /// What is left of it for those who know of this un-revocation: without what that takes back.
+    /// Returns what is left of the state after this un-revocation: what the un-revocation takes back is
+    /// removed.
     fn after(self, unrevoked: Version) -> Self {
         let mut left = self;
         left.unrevoked = self.unrevoked.max(unrevoked);
@@ -146,14 +152,15 @@ impl KeyState {
         left
     }
 
-    /// What both know together, without what either knows to have been taken back. Never less than what stands, and never more than
-    /// [`KeyState::join`] says: that keeps a cutoff that was taken back, and gives it the version of a later revocation.
+    /// Returns what both know together, without what either knows to have been taken back. The result is
+    /// never less than what is in effect, and never more than that of [`KeyState::join`], which keeps a
+    /// cutoff that was taken back, and gives it the version of a later revocation.
     #[must_use]
     pub(super) fn merge(self, other: Self) -> Self {
         let unrevoked = self.unrevoked.max(other.unrevoked);
         let (one, other) = (self.after(unrevoked), other.after(unrevoked));
         let mut both = one.join(other);
-        // How long an un-revocation is remembered says nothing about how long a revocation stands.
+        // How long an un-revocation is remembered has nothing to do with how long a revocation is live.
         match (one.held(), other.held()) {
             (Some(_), None) => both.expires_at = one.expires_at,
             (None, Some(_)) => both.expires_at = other.expires_at,
@@ -162,8 +169,8 @@ impl KeyState {
         both
     }
 
-    /// The revocation that stands after all this, if one does, with one version for all of it. Where every token is revoked, and
-    /// some later up to a cutoff, that is the later one.
+    /// Returns the revocation that is in effect after all statements, if there is one, with a single version:
+    /// if all tokens are revoked and a revocation with a cutoff is later, the later version.
     pub(super) fn held(&self) -> Option<Held> {
         let cutoff = if self.all > self.unrevoked {
             Cutoff::All
@@ -187,7 +194,7 @@ mod tests {
     use super::*;
 
     fn states() -> impl Strategy<Value = KeyState> {
-        // Few values, so that ties and all orders come up.
+        // Few values, so that ties and all orders occur.
         (0..5_u64, 0..5_u64, 0..5_u64, 0..4_i64, 0..4_i64).prop_map(
             |(unrevoked, all, up_to, cutoff, expires_at)| KeyState {
                 unrevoked: Version::from_bits(unrevoked),
@@ -216,7 +223,8 @@ mod tests {
         ]
     }
 
-    /// What these statements mean: the strongest of the revocations that came after the last un-revocation.
+    /// The exact meaning of these statements: the strongest of the revocations that came after the last
+    /// un-revocation.
     fn exactly<'s>(said: impl Iterator<Item = &'s Said> + Clone) -> Option<Cutoff> {
         let taken_back = said.clone().filter_map(|s| match s {
             Said::Unrevoked(version) => Some(*version),
@@ -230,7 +238,7 @@ mod tests {
         standing.max()
     }
 
-    /// What a view keeps that has heard of these statements one by one.
+    /// The state in a view that has received these statements one by one.
     fn as_kept(said: &[Said]) -> KeyState {
         said.iter().fold(KeyState::NOTHING, |kept, said| {
             let joined = kept.join(match *said {
@@ -282,7 +290,7 @@ mod tests {
             let exact = exactly(one.iter().chain(&other));
             let joined = as_kept(&one).join(as_kept(&other));
             prop_assert!(cutoff(joined) >= exact, "{:?} {:?}", joined, exact);
-            // Without cutoffs nothing is lost: it is exact.
+            // Without cutoffs nothing is approximated: the result is exact.
             if !one.iter().chain(&other).any(|s| matches!(s, Said::Revoked(Cutoff::IssuedUpTo(_), _))) {
                 prop_assert_eq!(cutoff(joined), exact);
             }

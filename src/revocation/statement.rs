@@ -4,21 +4,22 @@ use crate::clock::Timestamp;
 
 use super::key::RevocationKey;
 
-/// Which of the tokens under a key a revocation means.
+/// Which of the tokens under a key a revocation applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cutoff {
-    /// None: the key stands and refuses nobody, as an entry of an allow-list does. Stands first: it is the weakest.
+    /// None: the key exists and refuses nobody, as an entry of an allow-list does. The first variant, because
+    /// it is the weakest.
     NoToken,
-    /// Those issued in the second of this instant or before: a new login works from the next second on. Most issuers write
-    /// whole seconds, and then nobody can tell what came first within one.
+    /// Tokens issued in the second of this instant or before: a new login works from the next second on. Most
+    /// issuers write whole seconds, and then nobody can tell what came first within a second.
     IssuedUpTo(Timestamp),
-    /// All of them. Stands last: it is the strongest.
+    /// All tokens. The last variant, because it is the strongest.
     All,
 }
 
 impl Cutoff {
-    /// Whether a token with this `iat` is meant. A token that does not say when it was issued cannot show that it
-    /// came after the cutoff, so it is.
+    /// Returns whether the revocation applies to a token with this `iat`. It applies to a token without
+    /// `iat`, which cannot prove that it was issued after the cutoff.
     pub fn matches(self, issued_at: Option<Timestamp>) -> bool {
         match (self, issued_at) {
             (Self::NoToken, _) => false,
@@ -33,21 +34,22 @@ impl Cutoff {
 pub struct Revocation {
     /// What is revoked.
     pub key: RevocationKey,
-    /// Which of its tokens.
+    /// Which of the tokens under the key are revoked.
     pub cutoff: Cutoff,
-    /// Until when the statement stands: no token that it means lives longer.
+    /// When the revocation expires: no token that it applies to lives longer.
     pub expires_at: Timestamp,
-    /// Why, in the words of whoever revoked.
+    /// The reason, in the words of whoever revoked.
     pub reason: Option<String>,
     /// Who revoked.
     pub actor: Option<String>,
-    /// When it was revoked.
+    /// When the revocation was made.
     pub revoked_at: Timestamp,
 }
 
 impl Revocation {
-    /// What stands when `newer` is said after this: the later of the cutoffs and of the expiries, so that a
-    /// revocation never weakens another, with the newer statement's reason, actor and time.
+    /// Returns what is in effect when `newer` is stated after this revocation: the later of the cutoffs and
+    /// of the expiries, so that a revocation never weakens another, with the newer revocation's reason, actor
+    /// and time.
     pub fn strengthened_by(&self, newer: &Self) -> Self {
         Self {
             cutoff: self.cutoff.max(newer.cutoff),
@@ -56,8 +58,8 @@ impl Revocation {
         }
     }
 
-    /// Whether saying this adds to what stands: it means more tokens, stands for longer, or has another reason or actor. Where it
-    /// does not, nothing has to be written.
+    /// Returns whether this revocation adds anything to `standing`: it applies to more tokens, expires later,
+    /// or has another reason or actor. If it does not, nothing has to be written.
     pub fn adds_to(&self, standing: &Self) -> bool {
         let standing_as_of_now = Self {
             revoked_at: self.revoked_at,
@@ -66,12 +68,12 @@ impl Revocation {
         standing.strengthened_by(self) != standing_as_of_now
     }
 
-    /// Whether it refuses no token, so that there is nothing to record.
+    /// Returns whether the revocation refuses no token, so that there is nothing to record.
     pub fn means_nothing(&self) -> bool {
         self.cutoff == Cutoff::NoToken
     }
 
-    /// Whether it still stands at `now`.
+    /// Returns whether the revocation is live at `now`.
     pub fn is_live(&self, now: Timestamp) -> bool {
         now < self.expires_at
     }

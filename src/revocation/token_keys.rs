@@ -1,38 +1,39 @@
-//! Every key that has a say about one token, rendered and hashed once, and what their answers mean together.
+//! All keys that can revoke one token, rendered and hashed once, and what the answers for them mean together.
 
 use crate::clock::Timestamp;
 use crate::jwt::VerifiedClaims;
 
-use super::foreign::ForeignKey;
+use super::hash::KeyHash;
 use super::key::{KeyKind, RevocationKey, WHOLE_ISSUER};
+use super::lookups::ForeignKey;
 use super::registry::RegistrationKey;
 use super::statement::Cutoff;
-use super::view::KeyHash;
 
-/// By what a token is revoked.
+/// What revokes a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RevokedBy {
-    /// A revocation under a key of ours.
+    /// A revocation under a native key.
     Key(KeyKind),
-    /// What an application wrote, or did not write, under a key of its own.
+    /// The presence or absence of an application key.
     Application,
-    /// An allow-list of ours, on which the token is not.
+    /// Our allow-list does not contain the token.
     Unregistered,
 }
 
-/// What a view says about a token.
+/// What a view contains about a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum InView {
-    /// It holds a revocation.
+    /// The view contains a revocation of the token.
     Revoked(RevokedBy),
-    /// It holds everything that the token needs, and nothing against it.
+    /// The view contains everything that the token needs, and nothing that revokes it.
     Clear,
-    /// It holds nothing against the token, but it does not hold everything either: an entry of an allow-list, which may
-    /// have been made a moment ago, or what no view can hold.
+    /// The view contains nothing that revokes the token, but not everything that the token needs either: an
+    /// entry of an allow-list is missing, which may have been added a moment ago, or a key is of a kind that
+    /// no view can contain.
     Open,
 }
 
-/// Every key that has a say about a token.
+/// All keys that can revoke one token.
 #[derive(Clone, Debug)]
 pub struct TokenKeys {
     keys: Vec<RevocationKey>,
@@ -44,7 +45,7 @@ pub struct TokenKeys {
 }
 
 impl TokenKeys {
-    /// The keys under which a verified token may be revoked here.
+    /// Makes the native keys under which a verified token may be revoked.
     pub fn of(claims: &VerifiedClaims) -> Self {
         let issuer: &str = claims.issuer();
         let mut keys = vec![RevocationKey::of_token(claims)];
@@ -67,7 +68,7 @@ impl TokenKeys {
         }
     }
 
-    /// The same, of a token of which a key cannot be made that it needs.
+    /// Marks a token that lacks a claim its lookup requires.
     pub(super) fn unidentified(self) -> Self {
         Self {
             identified: false,
@@ -75,17 +76,18 @@ impl TokenKeys {
         }
     }
 
-    /// Whether there is every key that has to be asked about. Otherwise nobody can tell whether the token is revoked.
+    /// Returns whether every key that has to be looked up could be made. If not, nobody can tell whether the
+    /// token is revoked.
     pub fn is_identified(&self) -> bool {
         self.identified
     }
 
-    /// The same, with the keys that applications write about the token.
+    /// Adds the application keys for the token.
     pub fn with_foreign(self, foreign: Vec<ForeignKey>) -> Self {
         Self { foreign, ..self }
     }
 
-    /// The same, of a token that counts only if it is registered.
+    /// Marks a token that is only accepted if it is registered.
     pub fn on_allow_list(self, registration: RegistrationKey) -> Self {
         Self {
             registration: Some(registration),
@@ -93,22 +95,22 @@ impl TokenKeys {
         }
     }
 
-    /// The keys of ours, the token's own first.
+    /// Returns the native keys, the token's own first.
     pub fn keys(&self) -> &[RevocationKey] {
         &self.keys
     }
 
-    /// The keys of applications.
+    /// Returns the application keys.
     pub fn foreign(&self) -> &[ForeignKey] {
         &self.foreign
     }
 
-    /// Under what the token has to be registered, if it has to be.
+    /// Returns the key under which the token has to be registered, if it has to be.
     pub fn registration(&self) -> Option<&RegistrationKey> {
         self.registration.as_ref()
     }
 
-    /// What a view says whose entries `find` tells.
+    /// Evaluates the entries of a view; `find` looks one up.
     pub(super) fn in_view(&self, mut find: impl FnMut(KeyHash) -> Option<Cutoff>) -> InView {
         let hashes = self.hashes.iter().copied();
         if let Some(kind) = self.first_match(hashes.map(&mut find)) {
@@ -123,7 +125,7 @@ impl TokenKeys {
             complete &= match (key.hash(), held) {
                 (None, _) => false,
                 (Some(_), None) => !key.is_required(),
-                // A key that is there and does not revoke yet may do so at any moment.
+                // A key that exists and does not revoke yet may do so at any moment.
                 (Some(_), Some(Cutoff::NoToken)) => key.is_required(),
                 (Some(_), Some(_)) => true,
             };
@@ -138,7 +140,7 @@ impl TokenKeys {
         }
     }
 
-    /// By what the token is revoked, after the store's own answers, each in the order of its keys.
+    /// Returns what revokes the token, given the store's answers in the order of the keys.
     pub(super) fn in_store(
         &self,
         keys: &[Option<Cutoff>],
@@ -159,7 +161,7 @@ impl TokenKeys {
         (!registered).then_some(RevokedBy::Unregistered)
     }
 
-    /// The kind of the first key of ours whose revocation matches the token.
+    /// Returns the kind of the first native key whose revocation applies to the token.
     fn first_match(&self, mut found: impl Iterator<Item = Option<Cutoff>>) -> Option<KeyKind> {
         self.keys.iter().find_map(|key| {
             let cutoff = found.next()??;
@@ -172,7 +174,7 @@ impl TokenKeys {
 mod tests {
     use std::sync::Arc;
 
-    use super::super::foreign;
+    use super::super::lookups;
     use super::super::lookups::{KeyRule, Match};
     use super::*;
 
@@ -197,11 +199,11 @@ mod tests {
             required,
             ..KeyRule::named("blacklist:{jti}", Match::Exists).unwrap()
         };
-        let hash = in_view.then(|| foreign::hash(name, "exists", required));
+        let hash = in_view.then(|| lookups::hash_of(name, "exists", required));
         ForeignKey::new(Arc::new(rule), name.to_vec(), Vec::new(), hash)
     }
 
-    /// A view that holds `cutoff` under the one key.
+    /// A view that contains `cutoff` under this one key.
     fn holding(key: Option<KeyHash>, cutoff: Cutoff) -> impl FnMut(KeyHash) -> Option<Cutoff> {
         move |asked| (Some(asked) == key).then_some(cutoff)
     }

@@ -1,9 +1,11 @@
-//! Versions: which of two statements about a key is the later one, whoever made them and wherever they were kept since.
+//! Versions: which of two statements about a key is the later one, whoever made them and wherever they have
+//! been stored.
 //!
-//! A server that was restored from an older snapshot, or promoted without the last writes, holds old statements that look as
-//! good as new ones. A version tells them apart. It is a hybrid logical clock (Kulkarni et al., "Logical Physical Clocks", 2014): the
-//! milliseconds of the process that made the statement, and a counter for what the clock cannot order. Whoever makes a statement
-//! gives it a version above all that the process has seen, and the server raises it above what stands under the key. So clocks
+//! A server that was restored from an older snapshot, or promoted without the latest writes, contains old
+//! statements that look as good as new ones. A version tells them apart. It is a hybrid logical clock
+//! (Kulkarni et al., "Logical Physical Clocks", 2014): the milliseconds of the process that made the
+//! statement, and a counter for what the clock cannot order. The process that makes a statement gives it a
+//! version above all that it has seen, and the server raises it above the version under the key. So clocks
 //! that differ do no harm, unless a server loses a statement within the time by which they differ.
 
 use std::fmt;
@@ -13,26 +15,28 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 
-/// How many versions there are in a millisecond.
-const PER_MILLI: u64 = 1024;
-/// Later milliseconds are no version: a Lua number in Redis holds 53 bits exactly, and there must be room above (the year 2248).
-const LAST_MILLI: u64 = 8_796_092_000_000;
-/// By how much a version may be ahead of our clock and still move it.
+/// The number of versions per millisecond.
+pub(super) const PER_MILLI: u64 = 1024;
+/// The last millisecond that a version can have: a Lua number in Redis holds 53 bits exactly, and there must
+/// be room above (the year 2248).
+pub(super) const LAST_MILLI: u64 = 8_796_092_000_000;
+/// How far a version may be ahead of our clock and still advance it.
 const BELIEVABLE: Duration = Duration::from_secs(24 * 3600);
 
 /// A place in the order of all statements about a key.
 ///
-/// As text `<milliseconds since 1970>.<0 to 1023>`, or the milliseconds alone: `date +%s%3N` gives one.
+/// As text: `<milliseconds since 1970>.<0 to 1023>`, or the milliseconds alone, as printed by `date +%s%3N`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(u64);
 
 impl Version {
-    /// Of what nobody has stated, or where nobody says when.
+    /// The version of what was never stated, or whose time is unknown.
     pub(super) const NONE: Self = Self(0);
-    /// Before every other: of what older versions of Revoxy have written.
+    /// The lowest version: for what older versions of Revoxy have written.
     pub(super) const FIRST: Self = Self(1);
 
-    /// The version right after this.
+    /// Returns the next higher version. After the last one, the result is a version that the scripts in Redis
+    /// reject, so that the statement fails.
     pub(super) const fn next(self) -> Self {
         Self(self.0 + 1)
     }
@@ -41,18 +45,18 @@ impl Version {
         self.0
     }
 
-    /// From what [`Version::bits`] gave.
+    /// Makes a version from the result of [`Version::bits`].
     pub(super) const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 
-    /// Of what stood at a moment, in microseconds since 1970.
+    /// Returns the version of a statement that was seen at a moment, in microseconds since 1970.
     pub(super) fn of_micros(micros: u64) -> Self {
         let millis = (micros / 1000).min(LAST_MILLI);
         Self(millis * PER_MILLI + micros % 1000)
     }
 
-    /// The first version of a millisecond.
+    /// Returns the first version of a millisecond.
     pub(super) fn at(now: Timestamp) -> Self {
         let millis = u64::try_from(now.millis()).unwrap_or_default();
         Self(millis.min(LAST_MILLI) * PER_MILLI)
@@ -65,7 +69,7 @@ impl fmt::Display for Version {
     }
 }
 
-/// A text that is no version.
+/// Error: the text is not a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotAVersion;
 
@@ -88,25 +92,26 @@ impl FromStr for Version {
     }
 }
 
-/// Gives versions, each above all that it has given or seen.
+/// Issues versions, each above all that it has issued or seen.
 #[derive(Debug, Default)]
 pub(super) struct VersionClock(AtomicU64);
 
 impl VersionClock {
-    /// A version for a statement that is made now.
+    /// Issues a version for a statement that is made now.
     pub(super) fn next(&self, now: Timestamp) -> Version {
         let at = Version::at(now).0;
         let above = |last: u64| Some(at.max(last + 1));
         let last = self
             .0
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, above);
-        // The update never fails: `above` always gives a number.
+        // The update never fails: `above` always returns a number.
         let last = last.unwrap_or_else(|last| last);
         Version(at.max(last + 1))
     }
 
-    /// Sees a version that somebody has given. One that is far ahead of our clock does not move it: the server still
-    /// raises what we state above it.
+    /// Advances the clock to a version that somebody else has issued. A version that is far ahead of our
+    /// clock is ignored. If such a version is later than a statement of ours, the statement is made anew with
+    /// the version right after it.
     pub(super) fn see(&self, version: Version, now: Timestamp) {
         if version <= Version::at(now.plus(BELIEVABLE)) {
             self.0.fetch_max(version.0, Ordering::Relaxed);

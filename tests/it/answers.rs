@@ -55,6 +55,13 @@ async fn a_denial_says_why_in_header_and_body() {
     ];
     assert_eq!(metadata, expected);
 
+    let token = Token::access("a").without("exp").sign(&key);
+    let answer = checks.bearer(&token).await;
+    let description = "a required claim is missing: exp";
+    assert!(challenge(&answer).ends_with(&format!("error_description=\"{description}\"")));
+    assert_eq!(answer.body["error_description"], description);
+    assert_eq!(answer.metadata["claim"], "exp");
+
     let twice = Ask::new().header("authorization", "Bearer a, Bearer b");
     let answer = checks.ask(twice).await;
     assert!(challenge(&answer).contains("error=\"invalid_request\""));
@@ -137,4 +144,19 @@ async fn bodies_can_look_like_those_of_flask_jwt_extended() {
     // The header stays that of OAuth.
     let answer = checks.bearer(&revoked).await;
     assert!(challenge(&answer).contains("error=\"invalid_token\""));
+}
+
+#[tokio::test]
+async fn the_name_of_a_claim_that_no_header_can_hold_is_left_out_of_the_answer() {
+    let (scratch, key) = (Scratch::new(), SigningKey::generate(Algorithm::ES256));
+    let config = Config::trusting(&key, &scratch).issuer("required_claims: ['a\"b', \"ü\"]");
+    let revoxy = Revoxy::start(&scratch, &config).await;
+    let answer = revoxy
+        .checks()
+        .await
+        .bearer(&Token::access("a").sign(&key))
+        .await;
+    assert_eq!(answer.verdict(), (401, "missing_claim"));
+    assert!(challenge(&answer).ends_with("error_description=\"a required claim is missing\""));
+    assert_eq!(answer.metadata["claim"], "a\"b");
 }

@@ -2,13 +2,16 @@
 
 use std::time::Duration;
 
+use envoy_types::pb::envoy::service::auth::v3::CheckRequest;
 use jsonwebtoken::Algorithm;
+use prost::Message as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use crate::support::key_server::{signed, signed_as};
 use crate::support::{
-    Ask, Checks, Config, RawHttp2, Revoxy, Scratch, SigningKey, Token, eventually,
+    Ask, Checks, Config, KeyServer, RawHttp2, Revoxy, Scratch, SigningKey, Token, eventually,
 };
 
 /// Within it a probe has to be answered. Kubernetes gives 1 s by default; this machine may be busy.
@@ -56,6 +59,15 @@ async fn is_allowed(checks: &Checks, token: &str) {
         }
     });
     assert!(answer.await.allows());
+}
+
+/// What an attack on memory is about to meet: a Revoxy, the memory that it takes until then, and a client with a good token.
+async fn attacked() -> (Scene, f64, Checks, String) {
+    let scene = Scene::set("").await;
+    let before = scene.resident().await;
+    let checks = Checks::connect(&scene.revoxy.check).await;
+    let token = scene.token();
+    (scene, before, checks, token)
 }
 
 /// `GET path` over a connection of its own: the status line.
@@ -157,10 +169,7 @@ async fn a_peer_that_answers_no_ping_is_cut_off() {
 
 #[tokio::test]
 async fn messages_that_do_not_end_take_no_more_memory_than_there_is_for_requests() {
-    let scene = Scene::set("").await;
-    let before = scene.resident().await;
-    let checks = Checks::connect(&scene.revoxy.check).await;
-    let token = scene.token();
+    let (scene, before, checks, token) = attacked().await;
     let mut attackers = Vec::new();
     for _ in 0..4 {
         let mut attacker = RawHttp2::connect(&scene.revoxy.check, 65_535).await;
@@ -188,10 +197,7 @@ async fn messages_that_do_not_end_take_no_more_memory_than_there_is_for_requests
 
 #[tokio::test]
 async fn answers_that_are_not_read_take_no_more_memory_than_there_is_for_requests() {
-    let scene = Scene::set("").await;
-    let before = scene.resident().await;
-    let checks = Checks::connect(&scene.revoxy.check).await;
-    let token = scene.token();
+    let (scene, before, checks, token) = attacked().await;
     let mut attackers = Vec::new();
     for _ in 0..12 {
         // No window: no answer can be sent.
@@ -206,12 +212,58 @@ async fn answers_that_are_not_read_take_no_more_memory_than_there_is_for_request
     }
     let grown = (scene.resident().await - before) / MIB;
     assert!(grown < 140.0, "{grown} MiB more");
-    // Of 24,000 requests 8,192 have room: whoever held most had to go.
+    // Of 24,000 requests 5,461 have room: whoever held most had to go.
     eventually("a closed connection", async || {
         attackers.iter().any(RawHttp2::is_closed).then_some(())
     })
     .await;
     is_allowed(&checks, &token).await;
+}
+
+#[tokio::test]
+async fn messages_that_wait_for_keys_take_no_more_memory_than_there_is_for_requests() {
+    let (scratch, key) = (Scratch::new(), SigningKey::generate(Algorithm::ES256));
+    let server = KeyServer::start(&[&key]).await;
+    let mut config = Config::trusting(&key, &scratch);
+    config.keys = server.keys("cooldown: 1s, wait: 10s, timeout: 10s");
+    let revoxy = Revoxy::start(&scratch, &config).await;
+    let checks = Checks::connect(&revoxy.check).await;
+    let token = signed(&key);
+    is_allowed(&checks, &token).await;
+    let resident = async || revoxy.metric("process_resident_memory_bytes").await;
+    let before = resident().await;
+    server.pause(Duration::from_secs(3600));
+    let stranger = SigningKey::generate(Algorithm::ES256);
+    let waiting = Ask::bearer(&signed_as(Token::access("x"), &stranger));
+    // 40 KB, of which decoding makes 3 MB.
+    let message = (0..20_000).fold(waiting, |ask, _| ask.raw_header("", b""));
+    let message = CheckRequest::from(message).encode_to_vec();
+    let length = u32::try_from(message.len()).unwrap();
+    let mut attackers = Vec::new();
+    for _ in 0..4 {
+        let mut attacker = RawHttp2::connect(&revoxy.check, 65_535).await;
+        for _ in 0..30 {
+            if attacker.check(length, &message, true).await.is_err() {
+                break;
+            }
+        }
+        attackers.push(attacker);
+    }
+    // 350 MB are more than there is for requests: whoever held most had to go.
+    eventually("a closed connection", async || {
+        attackers.iter().any(RawHttp2::is_closed).then_some(())
+    })
+    .await;
+    is_allowed(&checks, &token).await;
+    let grown = (resident().await - before) / MIB;
+    assert!(grown < 140.0, "{grown} MiB more");
+    // However many were refused, that is one line, and does not say that they could not be read.
+    let log = revoxy.process.output();
+    assert!(
+        log.matches("no memory for more requests").count() <= 1,
+        "{log}"
+    );
+    assert!(!log.contains("a check request cannot be read"), "{log}");
 }
 
 #[tokio::test]
@@ -248,9 +300,8 @@ async fn a_check_that_cannot_be_read_is_answered_counted_and_logged_as_our_error
 /// A message whose metadata of `jwt_authn` is nested that deep.
 fn deep(levels: usize) -> Vec<u8> {
     use envoy_types::pb::envoy::config::core::v3::Metadata;
-    use envoy_types::pb::envoy::service::auth::v3::{AttributeContext, CheckRequest};
+    use envoy_types::pb::envoy::service::auth::v3::AttributeContext;
     use envoy_types::pb::google::protobuf::{Struct, Value, value::Kind};
-    use prost::Message as _;
     let inner = Struct::default();
     let nested = (0..levels).fold(inner, |inner, _| Struct {
         fields: [(

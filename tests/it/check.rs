@@ -1,17 +1,11 @@
 //! Verdicts, asked for as Envoy does: claims, headers, policies, routes.
 
-use jsonwebtoken::Algorithm;
-
 use crate::support::tokens::now;
 use crate::support::{Answer, Ask, Config, Revoxy, Scratch, SigningKey, Token};
 
-fn es256() -> SigningKey {
-    SigningKey::generate(Algorithm::ES256)
-}
-
 #[tokio::test]
 async fn every_fault_of_a_token_has_its_own_reason() {
-    let (scratch, key) = (Scratch::new(), es256());
+    let (scratch, key) = (Scratch::new(), SigningKey::es256());
     let revoxy = Revoxy::start(&scratch, &Config::trusting(&key, &scratch)).await;
     let checks = revoxy.checks().await;
     let good = || Token::access("a");
@@ -59,7 +53,7 @@ async fn every_fault_of_a_token_has_its_own_reason() {
 
 #[tokio::test]
 async fn a_changed_token_is_refused() {
-    let (scratch, key) = (Scratch::new(), es256());
+    let (scratch, key) = (Scratch::new(), SigningKey::es256());
     let revoxy = Revoxy::start(&scratch, &Config::trusting(&key, &scratch)).await;
     let checks = revoxy.checks().await;
     let (a, b) = (Token::access("a").sign(&key), Token::access("b").sign(&key));
@@ -86,7 +80,7 @@ async fn a_changed_token_is_refused() {
 
 #[tokio::test]
 async fn the_leeway_bridges_small_differences_between_clocks() {
-    let (scratch, key) = (Scratch::new(), es256());
+    let (scratch, key) = (Scratch::new(), SigningKey::es256());
     // Where no revocation is looked up, `exp` has it too.
     let config = Config::trusting(&key, &scratch).issuer("leeway: 1m");
     let config = config.revocation("enabled: false");
@@ -108,7 +102,7 @@ async fn the_leeway_bridges_small_differences_between_clocks() {
 
 #[tokio::test]
 async fn the_leeway_is_none_for_exp_of_tokens_whose_revocation_is_looked_up() {
-    let (scratch, key) = (Scratch::new(), es256());
+    let (scratch, key) = (Scratch::new(), SigningKey::es256());
     let config = Config::trusting(&key, &scratch).issuer("leeway: 1m");
     let config = config.revocation("token_types: [access]");
     let revoxy = Revoxy::start(&scratch, &config).await;
@@ -125,7 +119,7 @@ async fn the_leeway_is_none_for_exp_of_tokens_whose_revocation_is_looked_up() {
 
 #[tokio::test]
 async fn token_types_are_read_where_the_issuer_puts_them() {
-    let (scratch, key) = (Scratch::new(), es256());
+    let (scratch, key) = (Scratch::new(), SigningKey::es256());
     let keycloak = "token_type: { claim: typ, access: [Bearer], refresh: [Refresh, Offline] }";
     let config = Config::trusting(&key, &scratch).issuer(keycloak);
     let revoxy = Revoxy::start(&scratch, &config).await;
@@ -148,7 +142,7 @@ async fn token_types_are_read_where_the_issuer_puts_them() {
 
 #[tokio::test]
 async fn policies_say_which_token_is_needed() {
-    let (scratch, key) = (Scratch::new(), es256());
+    let (scratch, key) = (Scratch::new(), SigningKey::es256());
     let revoxy = Revoxy::start(&scratch, &Config::trusting(&key, &scratch)).await;
     let checks = revoxy.checks().await;
     let access = Ask::bearer(&Token::access("a").sign(&key));
@@ -189,7 +183,7 @@ async fn policies_say_which_token_is_needed() {
 
 #[tokio::test]
 async fn routes_choose_the_policy_where_the_proxy_names_none() {
-    let (scratch, key) = (Scratch::new(), es256());
+    let (scratch, key) = (Scratch::new(), SigningKey::es256());
     let routes = "routes:
   - { path_prefix: /health, policy: public }
   - { path: /refresh, methods: [POST], policy: refresh }
@@ -235,7 +229,7 @@ async fn routes_choose_the_policy_where_the_proxy_names_none() {
 
 #[tokio::test]
 async fn headers_in_either_encoding_give_the_same_verdict() {
-    let (scratch, key) = (Scratch::new(), es256());
+    let (scratch, key) = (Scratch::new(), SigningKey::es256());
     let revoxy = Revoxy::start(&scratch, &Config::trusting(&key, &scratch)).await;
     let checks = revoxy.checks().await;
     let (good, other) = (Token::access("a").sign(&key), Token::access("b").sign(&key));
@@ -279,7 +273,7 @@ async fn headers_in_either_encoding_give_the_same_verdict() {
 
 #[tokio::test]
 async fn revocation_can_be_switched_off_or_limited_to_token_types() {
-    let key = es256();
+    let key = SigningKey::es256();
     let (access, refresh) = (
         Token::access("a").sign(&key),
         Token::refresh("r").sign(&key),

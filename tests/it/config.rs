@@ -2,7 +2,7 @@
 
 use jsonwebtoken::Algorithm;
 
-use crate::support::server::{revoxy, run};
+use crate::support::server::{revoxy, run, run_with};
 use crate::support::{Config, Revoxy, Scratch, SigningKey};
 
 /// Starts with `yaml`, which must fail; returns what was said beside the log.
@@ -111,7 +111,7 @@ async fn a_mistake_is_named_with_its_line_and_its_path() {
             store,
             "  store: { redis: { url: x } }",
             "revocation.store.redis.url",
-            "URL",
+            "must begin with redis://",
         ),
         (
             store,
@@ -338,12 +338,98 @@ async fn time_limits_that_do_not_fit_are_warned_about_and_are_no_mistakes() {
     let mut config = Config::trusting(&key, &scratch);
     config.keys = "{ jwks_url: \"https://auth.example/jwks\", wait: 150ms }".to_owned();
     let yaml = config.yaml();
-    let path = scratch.write("bad.yaml", &yaml);
-    let mut command = revoxy(&["check-config", "--config", path.to_str().unwrap()]);
-    let (status, said) = run(&scratch, &mut command).await;
+    let (status, said) = run_with(&scratch, &["check-config"], &yaml).await;
     assert!(status.success(), "{said}");
-    let said = said.replace(&format!("{}", path.display()), "bad.yaml");
+    let said = said.replace(&scratch.name("revoxy.yaml"), "bad.yaml");
     let warning = "warning: issuers.0.keys.wait: a check waits 150ms for keys, and one try of Envoy lasts 100ms";
     let expected = format!("{}{warning}", place(&yaml, "wait: 150ms"));
     assert!(said.contains(&expected), "{said}");
+}
+
+#[tokio::test]
+async fn a_variable_with_one_underscore_where_two_are_needed_is_warned_about() {
+    let (scratch, key) = (Scratch::new(), SigningKey::generate(Algorithm::ES256));
+    let yaml = Config::trusting(&key, &scratch).yaml();
+    let path = scratch.write("good.yaml", &yaml);
+    let variables = [
+        ("REVOXY_SERVER_CHECK", "127.0.0.1:1"),
+        // What Kubernetes makes for Services called `revoxy` and `revoxy-policies`.
+        ("REVOXY_PORT", "tcp://10.0.0.1:9001"),
+        ("REVOXY_PORT_9001_TCP_ADDR", "10.0.0.1"),
+        ("REVOXY_SERVICE_HOST", "10.0.0.1"),
+        ("REVOXY_API_SERVICE_PORT_HTTP", "9004"),
+        ("REVOXY_POLICIES_PORT", "tcp://10.0.0.1:9001"),
+    ];
+    let warning = "REVOXY_SERVER_CHECK: warning: server.check: ";
+    for command in ["check-config", "doctor"] {
+        let mut command = revoxy(&[command, "--config", path.to_str().unwrap()]);
+        let (_, said) = run(&scratch, command.envs(variables)).await;
+        assert!(said.contains(warning), "{said}");
+        assert!(said.contains("REVOXY__SERVER__CHECK"), "{said}");
+        assert_eq!(said.matches("REVOXY_").count(), 2, "{said}");
+    }
+    let mut command = revoxy(&["serve", "--config", path.to_str().unwrap()]);
+    let served = Revoxy::start_as(command.envs(variables), &scratch).await;
+    let output = served.process.output();
+    let mut lines = output.lines().filter(|l| l.contains("REVOXY_"));
+    let logged = lines.next().unwrap_or_default();
+    assert!(logged.contains("WARN"), "{output}");
+    assert!(logged.contains("REVOXY__SERVER__CHECK"), "{output}");
+    assert_eq!(lines.next(), None, "{output}");
+}
+
+#[tokio::test]
+async fn a_variable_with_one_underscore_is_named_beside_the_mistakes_that_it_may_have_caused() {
+    let (scratch, key) = (Scratch::new(), SigningKey::generate(Algorithm::ES256));
+    let good = Config::trusting(&key, &scratch).yaml();
+    let bad = good.replace("audiences: [shop]", "audiences: []");
+    let variable = ("REVOXY_ISSUERS_0_AUDIENCES", "[shop]");
+    let found = mistakes_with(&scratch, &bad, &[variable]).await;
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].contains("issuers.0.audiences: empty"), "{found:?}");
+    let warning = "REVOXY_ISSUERS_0_AUDIENCES: warning: issuers.0.audiences: ";
+    assert!(found[1].starts_with(warning), "{found:?}");
+}
+
+#[tokio::test]
+async fn a_variable_with_two_underscores_that_fits_no_key_is_a_mistake_in_that_variable() {
+    let (scratch, key) = (Scratch::new(), SigningKey::generate(Algorithm::ES256));
+    let good = Config::trusting(&key, &scratch).yaml();
+    for (variable, message) in [
+        ("REVOXY__", "unknown key"),
+        (
+            "REVOXY___SERVER__CHECK",
+            "unknown key; did you mean REVOXY__SERVER__CHECK?",
+        ),
+        (
+            "REVOXY__SERVER_CHECK",
+            "unknown key; did you mean REVOXY__SERVER__CHECK?",
+        ),
+        (
+            "REVOXY__REVOCATION__STORE_REDIS__URL",
+            "unknown key; did you mean REVOXY__REVOCATION__STORE__REDIS__URL?",
+        ),
+        ("REVOXY__SERVER__CHECK__X", "nothing at `x`"),
+        ("REVOXY__REVOCATION__STORE__MEMORY__X", "unknown key"),
+    ] {
+        let found = mistakes_with(&scratch, &good, &[(variable, "1")]).await;
+        assert_eq!(found.len(), 1, "{variable}: {found:?}");
+        assert!(found[0].starts_with(&format!("{variable}: ")), "{found:?}");
+        assert!(found[0].contains(message), "{found:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_variable_whose_value_is_not_unicode_is_a_mistake() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let (scratch, key) = (Scratch::new(), SigningKey::generate(Algorithm::ES256));
+    let path = scratch.write("good.yaml", Config::trusting(&key, &scratch).yaml());
+    let mut command = revoxy(&["check-config", "--config", path.to_str().unwrap()]);
+    command.env(
+        "REVOXY__SERVER__CHECK",
+        std::ffi::OsStr::from_bytes(b"\xff"),
+    );
+    let (status, said) = run(&scratch, &mut command).await;
+    assert_eq!(status.code(), Some(2), "{said}");
+    assert!(said.starts_with("REVOXY__SERVER__CHECK: "), "{said}");
 }

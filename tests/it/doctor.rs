@@ -2,15 +2,13 @@
 
 use jsonwebtoken::Algorithm;
 
-use crate::support::server::{revoxy as revoxy_command, run};
+use crate::support::server::run_with;
 use crate::support::{Config, Postgres, Redis, Revoxy, Scratch, SigningKey, Token, eventually};
 
 async fn doctor(scratch: &Scratch, store: String) -> (Option<i32>, String) {
     let key = SigningKey::generate(Algorithm::ES256);
     let yaml = Config::trusting(&key, scratch).store(store).yaml();
-    let path = scratch.write("revoxy.yaml", yaml);
-    let arguments = ["doctor", "--config", path.to_str().unwrap()];
-    let (status, said) = run(scratch, &mut revoxy_command(&arguments)).await;
+    let (status, said) = run_with(scratch, &["doctor"], &yaml).await;
     (status.code(), said)
 }
 
@@ -87,14 +85,8 @@ async fn what_a_redis_holds_is_told_what_others_and_older_versions_wrote_among_i
     }
     let (status, said) = doctor(&scratch, redis.store()).await;
     assert_eq!(status, Some(0), "{said}");
-    let path = scratch.write("connect.yaml", config.yaml());
-    let arguments = [
-        "check-config",
-        "--connect",
-        "--config",
-        path.to_str().unwrap(),
-    ];
-    let (status, checked) = run(&scratch, &mut revoxy_command(&arguments)).await;
+    let command = ["check-config", "--connect"];
+    let (status, checked) = run_with(&scratch, &command, &config.yaml()).await;
     assert_eq!(status.code(), Some(0), "{checked}");
     for said in [said, checked] {
         for part in [

@@ -332,7 +332,7 @@ async fn an_un_revocation_is_a_value_that_anybody_can_set_and_that_anybody_can_r
     replica.revoxy.revoke(&token).await;
     replica.is(&token, "revoked").await;
     let named = json!({ "issuer": "shop", "jti": "a" });
-    assert!(Admin::of(&replica.revoxy).unrevoke(named).await);
+    Admin::of(&replica.revoxy).unrevoke(named).await;
     replica.becomes(&token, "ok").await;
     scene.run(&["SET", key, "", "EX", "3600"]);
     replica.becomes(&token, "revoked").await;

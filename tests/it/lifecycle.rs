@@ -1,21 +1,16 @@
 //! Probes, health, the Unix socket, and the end in order.
 
-use jsonwebtoken::Algorithm;
 use rustix::process::Signal;
 use tonic::Code;
 use tonic_health::pb::health_check_response::ServingStatus;
 
 use crate::support::client::SERVICE;
-use crate::support::server::{revoxy, run};
+use crate::support::server::{revoxy, run, run_with};
 use crate::support::{Checks, Config, Revoxy, Scratch, SigningKey, Token, eventually};
-
-fn es256() -> SigningKey {
-    SigningKey::generate(Algorithm::ES256)
-}
 
 #[tokio::test]
 async fn a_ready_service_says_so_everywhere() {
-    let (scratch, key) = (Scratch::new(), es256());
+    let (scratch, key) = (Scratch::new(), SigningKey::es256());
     let revoxy = Revoxy::start(&scratch, &Config::trusting(&key, &scratch)).await;
     assert_eq!(revoxy.get("/livez").await, (200, "ok\n".to_owned()));
     assert_eq!(revoxy.get("/readyz").await, (200, "ok\n".to_owned()));
@@ -30,7 +25,7 @@ async fn a_ready_service_says_so_everywhere() {
 
 #[tokio::test]
 async fn after_sigterm_it_turns_away_proxies_but_answers_their_checks_and_ends_with_0() {
-    let (scratch, key) = (Scratch::new(), es256());
+    let (scratch, key) = (Scratch::new(), SigningKey::es256());
     let mut config = Config::trusting(&key, &scratch);
     // Ended by the second signal below, so that no test has to race against a delay.
     config.shutdown = "{ delay: 60s, drain: 2s }".to_owned();
@@ -64,7 +59,7 @@ async fn after_sigterm_it_turns_away_proxies_but_answers_their_checks_and_ends_w
 
 #[tokio::test]
 async fn sighup_changes_nothing_and_says_so() {
-    let (scratch, key) = (Scratch::new(), es256());
+    let (scratch, key) = (Scratch::new(), SigningKey::es256());
     let revoxy = Revoxy::start(&scratch, &Config::trusting(&key, &scratch)).await;
     let checks = revoxy.checks().await;
     revoxy.process.signal(Signal::HUP);
@@ -80,7 +75,7 @@ async fn sighup_changes_nothing_and_says_so() {
 #[tokio::test]
 async fn the_delay_ends_by_itself_and_open_connections_do_not_keep_it_alive() {
     for signal in [Signal::TERM, Signal::INT] {
-        let (scratch, key) = (Scratch::new(), es256());
+        let (scratch, key) = (Scratch::new(), SigningKey::es256());
         let mut config = Config::trusting(&key, &scratch);
         config.shutdown = "{ delay: 100ms, drain: 200ms }".to_owned();
         let mut revoxy = Revoxy::start(&scratch, &config).await;
@@ -93,7 +88,7 @@ async fn the_delay_ends_by_itself_and_open_connections_do_not_keep_it_alive() {
 
 #[tokio::test]
 async fn checks_are_answered_on_a_unix_socket() {
-    let (scratch, key) = (Scratch::new(), es256());
+    let (scratch, key) = (Scratch::new(), SigningKey::es256());
     let mut config = Config::trusting(&key, &scratch);
     config.check = format!("unix:{}", scratch.name("check.sock"));
     let token = Token::access("a").sign(&key);
@@ -117,14 +112,10 @@ async fn checks_are_answered_on_a_unix_socket() {
 
 #[tokio::test]
 async fn check_config_says_that_all_is_well() {
-    let (scratch, key) = (Scratch::new(), es256());
-    let path = scratch.write("good.yaml", Config::trusting(&key, &scratch).yaml());
-    let path = path.to_str().unwrap();
-    for arguments in [
-        &["check-config", "--config", path][..],
-        &["check-config", "--config", path, "--connect"],
-    ] {
-        let (status, said) = run(&scratch, &mut revoxy(arguments)).await;
+    let (scratch, key) = (Scratch::new(), SigningKey::es256());
+    let yaml = Config::trusting(&key, &scratch).yaml();
+    for command in [&["check-config"][..], &["check-config", "--connect"]] {
+        let (status, said) = run_with(&scratch, command, &yaml).await;
         assert_eq!(status.code(), Some(0), "{said}");
         assert!(said.contains("no mistakes found"), "{said}");
     }

@@ -2,7 +2,6 @@
 
 use jsonwebtoken::Algorithm;
 
-use crate::support::redis::free_port;
 use crate::support::server::{revoxy, run};
 use crate::support::{
     Authority, Checks, Config, Redis, Revoxy, Scratch, SigningKey, Token, eventually,
@@ -23,10 +22,7 @@ impl Scene {
         let (scratch, authority) = (Scratch::new(), Authority::new());
         let certified = authority.certify(&scratch, "127.0.0.1", "redis");
         let ca_file = authority.write(&scratch, "ca.crt");
-        let tls_port = free_port();
         let arguments = [
-            "--tls-port",
-            &tls_port.to_string(),
             "--tls-cert-file",
             certified.cert_file.to_str().unwrap(),
             "--tls-key-file",
@@ -36,13 +32,13 @@ impl Scene {
             "--tls-auth-clients",
             clients,
         ];
-        let redis = Redis::with(&scratch, &arguments).await;
+        let redis = Redis::with_tls(&scratch, &arguments).await;
         Self {
             key: SigningKey::generate(Algorithm::ES256),
             scratch,
             authority,
+            tls_port: redis.tls_port(),
             redis,
-            tls_port,
         }
     }
 
@@ -222,7 +218,8 @@ async fn tls_is_switched_on_by_the_url_and_never_half() {
             "",
         ))
         .await;
-    assert!(said.contains("connection closed"), "{said}");
+    assert!(said.contains("does the server expect TLS?"), "{said}");
+    assert!(said.contains("rediss://"), "{said}");
 }
 
 #[tokio::test]

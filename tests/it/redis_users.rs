@@ -12,7 +12,7 @@ use revoxy::revocation::{
     RegistrationKey, Revocation, RevocationKey, RevocationStore, StoreError, TokenRecord,
 };
 
-use crate::support::server::{revoxy as revoxy_command, run};
+use crate::support::server::run_with;
 use crate::support::{Config, PATIENCE, Redis, Revoxy, Scratch, SigningKey, Token, eventually};
 
 /// What `docs/operations.md` grants with `read: view`, and nothing that is not needed.
@@ -307,12 +307,10 @@ async fn said_to(redis: &Redis, scratch: &Scratch, rights: &[&str], lines: &[&st
     );
     let config = Config::trusting(&key, scratch).store(store);
     let config = lines.iter().fold(config, |c, line| c.revocation(line));
-    let path = scratch.write("rights.yaml", config.yaml());
-    let path = path.to_str().unwrap();
-    let arguments = ["check-config", "--connect", "--config", path];
-    let (status, found) = run(scratch, &mut revoxy_command(&arguments)).await;
+    let yaml = config.yaml();
+    let (status, found) = run_with(scratch, &["check-config", "--connect"], &yaml).await;
     assert_eq!(status.code(), Some(0), "{found}");
-    let (_, examined) = run(scratch, &mut revoxy_command(&["doctor", "--config", path])).await;
+    let (_, examined) = run_with(scratch, &["doctor"], &yaml).await;
     let revoxy = Revoxy::start(scratch, &config).await;
     [found + &examined, revoxy.process.output()]
 }

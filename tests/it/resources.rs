@@ -3,7 +3,7 @@
 use jsonwebtoken::Algorithm;
 
 use crate::config::{mistakes, place};
-use crate::support::server::{revoxy, run};
+use crate::support::server::run_with;
 use crate::support::{Config, Scratch, SigningKey};
 
 #[tokio::test]
@@ -63,9 +63,8 @@ async fn a_key_file_that_cannot_be_used_is_named() {
             "no secret is shown: {found:?}"
         );
     }
-    let path = scratch.write("good.yaml", good.yaml());
-    let arguments = ["check-config", "--config", path.to_str().unwrap()];
-    assert!(run(&scratch, &mut revoxy(&arguments)).await.0.success());
+    let (status, said) = run_with(&scratch, &["check-config"], &good.yaml()).await;
+    assert!(status.success(), "{said}");
 }
 
 #[tokio::test]

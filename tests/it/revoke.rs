@@ -2,17 +2,13 @@
 
 use std::time::Duration;
 
-use jsonwebtoken::Algorithm;
+use serde_json::json;
 
-use crate::support::key_server::{jwks, signed, signed_as};
+use crate::support::key_server::{signed, signed_as};
 use crate::support::tokens::now;
 use crate::support::{
     Ask, Config, KeyServer, PATIENCE, Redis, Revoxy, Scratch, SigningKey, Token, eventually,
 };
-
-fn es256() -> SigningKey {
-    SigningKey::generate(Algorithm::ES256)
-}
 
 async fn recorded(revoxy: &Revoxy) -> f64 {
     revoxy
@@ -22,7 +18,7 @@ async fn recorded(revoxy: &Revoxy) -> f64 {
 
 #[tokio::test]
 async fn a_revoked_token_is_refused_from_then_on_and_no_other() {
-    let (scratch, key) = (Scratch::new(), es256());
+    let (scratch, key) = (Scratch::new(), SigningKey::es256());
     let redis = Redis::start(&scratch).await;
     for store in [
         "memory: {}".to_owned(),
@@ -56,9 +52,9 @@ async fn a_revoked_token_is_refused_from_then_on_and_no_other() {
 
 #[tokio::test]
 async fn a_token_that_is_no_good_anyway_is_accepted_and_ignored() {
-    let (scratch, key) = (Scratch::new(), es256());
+    let (scratch, key) = (Scratch::new(), SigningKey::es256());
     let revoxy = Revoxy::start(&scratch, &Config::trusting(&key, &scratch)).await;
-    let forged = Token::access("victim").sign(&es256());
+    let forged = Token::access("victim").sign(&SigningKey::es256());
     let expired = Token::access("old").with("exp", now() - 3600).sign(&key);
     let foreign = Token::access("a")
         .with("iss", "https://evil.example")
@@ -74,7 +70,7 @@ async fn a_token_that_is_no_good_anyway_is_accepted_and_ignored() {
 
 #[tokio::test]
 async fn a_token_within_the_leeway_is_revoked_like_any_other() {
-    let (scratch, key) = (Scratch::new(), es256());
+    let (scratch, key) = (Scratch::new(), SigningKey::es256());
     let config = Config::trusting(&key, &scratch).issuer("leeway: 5m");
     let revoxy = Revoxy::start(&scratch, &config).await;
     // It is not accepted any more, but another replica, whose clock is behind, may still do so.
@@ -85,7 +81,7 @@ async fn a_token_within_the_leeway_is_revoked_like_any_other() {
 
 #[tokio::test]
 async fn a_wrong_request_is_refused_with_its_reason() {
-    let (scratch, key) = (Scratch::new(), es256());
+    let (scratch, key) = (Scratch::new(), SigningKey::es256());
     let revoxy = Revoxy::start(&scratch, &Config::trusting(&key, &scratch)).await;
     let token = Token::access("a").sign(&key);
     for (body, why) in [
@@ -112,7 +108,7 @@ async fn a_wrong_request_is_refused_with_its_reason() {
 
 #[tokio::test]
 async fn a_revocation_that_cannot_be_recorded_is_a_503() {
-    let (scratch, key) = (Scratch::new(), es256());
+    let (scratch, key) = (Scratch::new(), SigningKey::es256());
     let mut redis = Redis::start(&scratch).await;
     let config = Config::trusting(&key, &scratch).store(redis.store());
     let revoxy = Revoxy::start(&scratch, &config).await;
@@ -126,7 +122,7 @@ async fn a_revocation_that_cannot_be_recorded_is_a_503() {
 
 #[tokio::test]
 async fn revocations_in_sqlite_survive_kill_9() {
-    let (scratch, key) = (Scratch::new(), es256());
+    let (scratch, key) = (Scratch::new(), SigningKey::es256());
     let store = format!("sqlite: {{ path: {:?} }}", scratch.file("revoxy.db"));
     let config = Config::trusting(&key, &scratch).store(store);
     let (revoked, other) = (Token::access("a").sign(&key), Token::access("b").sign(&key));
@@ -144,7 +140,7 @@ async fn revocations_in_sqlite_survive_kill_9() {
 
 #[tokio::test]
 async fn a_second_process_on_the_same_sqlite_file_is_refused() {
-    let (scratch, key) = (Scratch::new(), es256());
+    let (scratch, key) = (Scratch::new(), SigningKey::es256());
     let store = format!("sqlite: {{ path: {:?} }}", scratch.file("revoxy.db"));
     let config = Config::trusting(&key, &scratch).store(store);
     let first = Revoxy::start(&scratch, &config).await;
@@ -176,7 +172,7 @@ async fn said_of(revoxy: &Revoxy, token: &str) -> (u16, Option<String>) {
 
 #[tokio::test]
 async fn a_token_whose_key_is_not_known_yet_is_a_503_until_it_can_be_recorded() {
-    let (scratch, old, new) = (Scratch::new(), es256(), es256());
+    let (scratch, old, new) = (Scratch::new(), SigningKey::es256(), SigningKey::es256());
     let server = KeyServer::start(&[&old]).await;
     let mut config = Config::trusting(&old, &scratch);
     config.keys = server.keys("cooldown: 1s, timeout: 1s");
@@ -214,28 +210,101 @@ async fn a_token_whose_key_is_not_known_yet_is_a_503_until_it_can_be_recorded() 
 #[tokio::test]
 async fn a_key_file_that_has_changed_is_read_again_before_a_token_is_taken_for_invalid() {
     for by_name in [true, false] {
-        let (scratch, old, new) = (Scratch::new(), es256(), es256());
-        let path = scratch.file("keys");
+        let (scratch, old, new) = (Scratch::new(), SigningKey::es256(), SigningKey::es256());
         let mut config = Config::trusting(&old, &scratch);
-        let write = |key: &SigningKey| match by_name {
-            true => std::fs::write(&path, jwks(&[key])).unwrap(),
-            false => {
-                let keys = key.write(&scratch);
-                std::fs::copy(keys.split('"').nth(1).unwrap(), &path).unwrap();
-            }
-        };
-        write(&old);
+        write_keys(&scratch, "keys", &old, by_name.then_some("old"));
         let option = if by_name { "jwks_file" } else { "pem_file" };
-        config.keys = format!("{{ {option}: {path:?} }}");
+        config.keys = format!("{{ {option}: {:?} }}", scratch.file("keys"));
         let revoxy = Revoxy::start(&scratch, &config).await;
         let token = match by_name {
-            true => signed(&new),
+            true => Token::access("a").header("kid", "new").sign(&new),
             false => Token::access("a").sign(&new),
         };
-        write(&new);
+        write_keys(&scratch, "keys", &new, by_name.then_some("new"));
         assert_eq!(said_of(&revoxy, &token).await.0, 200, "{option}");
         assert!(recorded(&revoxy).await > 0.5, "{option}");
         let checks = revoxy.checks().await;
         assert_eq!(checks.bearer(&token).await.reason(), "revoked", "{option}");
+    }
+}
+
+#[tokio::test]
+async fn a_key_file_that_cannot_be_read_just_now_makes_no_token_invalid() {
+    let (scratch, old, new) = (Scratch::new(), SigningKey::es256(), SigningKey::es256());
+    let mut config = Config::trusting(&old, &scratch);
+    config.keys = format!("{{ pem_file: {:?} }}", scratch.file("keys"));
+    write_keys(&scratch, "keys", &old, None);
+    let revoxy = Revoxy::start(&scratch, &config).await;
+    let token = Token::access("a").sign(&new);
+    assert_eq!(said_of(&revoxy, &token).await.0, 200);
+    // As while somebody writes it.
+    scratch.write("keys", "-----BEGIN PUBLIC KEY-----\n");
+    assert_eq!(said_of(&revoxy, &token).await, (503, Some("5".to_owned())));
+    assert!(recorded(&revoxy).await < 0.5);
+    write_keys(&scratch, "keys", &new, None);
+    assert_eq!(said_of(&revoxy, &token).await.0, 200);
+    assert!(recorded(&revoxy).await > 0.5);
+}
+
+/// The PEM or JWK set of a key, in a file of this name that is overwritten.
+fn write_keys(scratch: &Scratch, name: &str, key: &SigningKey, kid: Option<&str>) {
+    let content = match kid {
+        Some(kid) => json!({ "keys": [key.jwk(kid)] }).to_string().into_bytes(),
+        None => {
+            let keys = key.write(scratch);
+            std::fs::read(keys.split('"').nth(1).unwrap()).unwrap()
+        }
+    };
+    scratch.write(name, content);
+}
+
+#[tokio::test]
+async fn key_files_of_refresh_tokens_that_have_changed_are_read_again_as_well() {
+    // The names of the keys for access tokens and for refresh tokens; `None`: a PEM file.
+    for (access_kid, refresh_kid) in [
+        (None, None),
+        (None, Some("new")),
+        (Some("new"), None),
+        (Some("other"), Some("new")),
+        // Two sets may name their keys alike.
+        (Some("new"), Some("new")),
+    ] {
+        let case = format!("{access_kid:?} {refresh_kid:?}");
+        let (scratch, access) = (Scratch::new(), SigningKey::es256());
+        let (old, new, stranger) = (
+            SigningKey::es256(),
+            SigningKey::es256(),
+            SigningKey::es256(),
+        );
+        let keys = |name: &str, kid: Option<&str>| {
+            let option = kid.map_or("pem_file", |_| "jwks_file");
+            format!("{{ {option}: {:?} }}", scratch.file(name))
+        };
+        write_keys(&scratch, "access", &access, access_kid);
+        write_keys(&scratch, "refresh", &old, refresh_kid.map(|_| "old"));
+        let refresh_keys = format!("refresh_keys: {}", keys("refresh", refresh_kid));
+        let mut config = Config::trusting(&access, &scratch).issuer(&refresh_keys);
+        config.keys = keys("access", access_kid);
+        let revoxy = Revoxy::start(&scratch, &config).await;
+        let checks = revoxy.checks().await;
+        let signed = |jti: &str, key: &SigningKey| match refresh_kid {
+            Some(kid) => Token::refresh(jti).header("kid", kid).sign(key),
+            None => Token::refresh(jti).sign(key),
+        };
+        let token = signed("a", &new);
+        // A key whose name the file does not hold may be in that of another machine.
+        let unknown = if refresh_kid.is_some() { 503 } else { 200 };
+        assert_eq!(said_of(&revoxy, &token).await.0, unknown, "{case}");
+        assert!(recorded(&revoxy).await < 0.5, "{case}");
+        write_keys(&scratch, "refresh", &new, refresh_kid);
+        assert_eq!(said_of(&revoxy, &token).await.0, 200, "{case}");
+        assert!(recorded(&revoxy).await > 0.5, "{case}");
+        let answer = checks.ask(Ask::bearer(&token).policy("refresh")).await;
+        assert_eq!(answer.reason(), "revoked", "{case}");
+        // Now its name, if it has one, is that of another key, unless the other set does not have it.
+        let forged = signed("b", &stranger);
+        let named = refresh_kid.is_none() || access_kid != Some("other");
+        let expected = if named { 200 } else { 503 };
+        assert_eq!(said_of(&revoxy, &forged).await.0, expected, "{case}");
     }
 }

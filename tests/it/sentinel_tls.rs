@@ -1,13 +1,10 @@
 //! Sentinels and servers that speak TLS, each with a user of its own for Revoxy.
 
-use std::process::Command;
-
 use jsonwebtoken::Algorithm;
 
-use crate::support::process::program;
-use crate::support::redis::free_port;
+use crate::support::ports::{free_port, on_free_ports};
 use crate::support::{
-    Authority, Config, Process, Redis, Revoxy, Scratch, SigningKey, Token, eventually,
+    Authority, Config, Process, Redis, Revoxy, Scratch, SigningKey, Token, eventually, sentinel,
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -20,12 +17,9 @@ async fn sentinels_and_servers_are_reached_over_tls_each_with_its_own_user() {
         authority.write(&scratch, "ca.crt"),
         other.write(&scratch, "other.crt"),
     );
-    let (tls_port, sentinel_port) = (free_port(), free_port());
-    let redis = Redis::with(
+    let redis = Redis::with_tls(
         &scratch,
         &[
-            "--tls-port",
-            &tls_port.to_string(),
             "--tls-cert-file",
             server.cert_file.to_str().unwrap(),
             "--tls-key-file",
@@ -44,9 +38,10 @@ async fn sentinels_and_servers_are_reached_over_tls_each_with_its_own_user() {
     )
     .await;
     // As `docs/operations.md` has it.
-    let config = format!(
+    let config = |port: u16| {
+        format!(
         "port 0
-tls-port {sentinel_port}
+tls-port {port}
 bind 127.0.0.1
 dir {dir}
 tls-cert-file {cert}
@@ -61,12 +56,18 @@ sentinel monitor shop 127.0.0.1 {tls_port} 1
         dir = scratch.path().display(),
         cert = sentinel.cert_file.display(),
         key = sentinel.key_file.display(),
+        tls_port = redis.tls_port(),
         ca = ca.display(),
-    );
-    let path = scratch.write("sentinel.conf", config);
-    let mut command = Command::new(program("redis-server", "REDIS_SERVER_BIN", &[]));
-    command.arg(path).arg("--sentinel");
-    let _sentinel = Process::start("sentinel", &mut command, &scratch);
+    )
+    };
+    let (_sentinel, sentinel_port) = on_free_ports(async || {
+        let port = free_port();
+        scratch.write(sentinel::CONFIG, config(port));
+        let mut sentinel = sentinel::launch(&scratch);
+        let watches = async |s: &Process| s.output().contains("+monitor").then_some(());
+        sentinel.answers(watches).await.then_some((sentinel, port))
+    })
+    .await;
     let password = |name: &str, text: &str| scratch.write(name, text).display().to_string();
     let store = |sentinel_ca: &std::path::Path| {
         format!(

@@ -7,7 +7,7 @@ use jsonwebtoken::Algorithm;
 use serde_json::{Value, json};
 
 use crate::config::mistakes;
-use crate::support::server::{revoxy, run};
+use crate::support::server::{revoxy, run_with};
 use crate::support::tokens::now;
 use crate::support::{Admin, Ask, Checks, Redis, Revoxy, Scratch, admin, eventually};
 
@@ -320,9 +320,7 @@ async fn check_config_names_every_relaxation() {
     );
     let relaxed = yaml("redis://127.0.0.1:1/0", &issuer, "", "");
     let says = async |yaml: &str| {
-        let path = scratch.write("revoxy.yaml", yaml);
-        let mut command = revoxy(&["check-config", "--config", path.to_str().unwrap()]);
-        let (status, said) = run(&scratch, &mut command).await;
+        let (status, said) = run_with(&scratch, &["check-config"], yaml).await;
         assert_eq!(status.code(), Some(0), "{said}");
         said
     };

@@ -3,7 +3,6 @@
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use jsonwebtoken::Algorithm;
 
 use crate::support::key_server::{signed, signed_as};
 use crate::support::{
@@ -30,10 +29,6 @@ const NO_SIGNATURE: &str =
 /// More failures than outlier detection puts up with.
 const AT_ONCE: usize = 10;
 
-fn es256() -> SigningKey {
-    SigningKey::generate(Algorithm::ES256)
-}
-
 /// Many tokens at once that anybody could have made.
 ///
 /// A machine that is too busy to answer in time what need not wait for anything shows nothing: then they are sent again.
@@ -41,8 +36,9 @@ async fn forged_tokens_are_refused(envoy: &Envoy, key: &SigningKey, pause: Durat
     let known = signed(key);
     let control = format!("{}.{}", &known[..known.rfind('.').unwrap()], NO_SIGNATURE);
     eventually("a machine that is quick enough", async || {
+        let token = Token::access("x").with("sub", "admin");
         let forged: Vec<_> = (0..AT_ONCE)
-            .map(|_| signed_as(Token::access("x").with("sub", "admin"), &es256()))
+            .map(|_| signed_as(token.clone(), &SigningKey::es256()))
             .collect();
         let asked = forged.iter().map(|token| envoy.bearer("/protected", token));
         let started = Instant::now();
@@ -76,7 +72,7 @@ async fn a_forged_token_is_refused_by_an_envoy_that_fails_open_whatever_the_key_
 
 /// Forged tokens are refused, good ones pass, and no replica is ejected.
 async fn whatever_the_key_server_does(fails_open: &str) {
-    let (scratch, key) = (Scratch::new(), es256());
+    let (scratch, key) = (Scratch::new(), SigningKey::es256());
     let server = KeyServer::start(&[&key]).await;
     let mut config = Config::trusting(&key, &scratch);
     // So that every pause is met by a fetch.
@@ -118,7 +114,7 @@ async fn whatever_the_key_server_does(fails_open: &str) {
 
 #[tokio::test]
 async fn two_rotations_within_the_cooldown_refuse_nobody_for_long() {
-    let (scratch, keys) = (Scratch::new(), [es256(), es256(), es256()]);
+    let (scratch, keys) = (Scratch::new(), [(); 3].map(|()| SigningKey::es256()));
     let server = KeyServer::start(&[&keys[0]]).await;
     let mut config = Config::trusting(&keys[0], &scratch);
     config.keys = server.keys("cooldown: 10m, wait: 5s");

@@ -2,7 +2,7 @@
 
 use jsonwebtoken::Algorithm;
 
-use crate::support::server::{revoxy as revoxy_command, run};
+use crate::support::server::run_with;
 use crate::support::{Config, Redis, Revoxy, Scratch, SigningKey, Token, eventually};
 
 const KEYS: [(&str, &str, &str); 4] = [
@@ -52,12 +52,18 @@ async fn a_key_that_must_be_a_mistake_is_told_and_counted_once_and_named_by_doct
         assert_eq!(said.matches(problem).count(), 1, "{problem}: {said}");
     }
     assert!(!said.contains("1f0e-secret"), "{said}");
-    let path = scratch.write("doctor.yaml", config.yaml());
-    let arguments = ["doctor", "--config", path.to_str().unwrap()];
-    let (_, said) = run(&scratch, &mut revoxy_command(&arguments)).await;
+    let (_, said) = run_with(&scratch, &["doctor"], &config.yaml()).await;
     for (_, _, problem) in KEYS {
         let part = format!("keys that must be a mistake ({problem}): 1");
         assert!(said.contains(&part), "{part}: {said}");
     }
+    // Whoever asks by hand is told which keys, and no log of a pipeline is.
+    for (key, _, problem) in KEYS {
+        let line = format!("key: {problem}: {key}\n");
+        assert!(said.contains(&line), "{line}: {said}");
+    }
+    let command = ["check-config", "--connect"];
+    let (_, said) = run_with(&scratch, &command, &config.yaml()).await;
+    assert!(said.contains("keys that must be a mistake"), "{said}");
     assert!(!said.contains("1f0e-secret"), "{said}");
 }

@@ -134,6 +134,11 @@ impl Scene {
         for (index, replica) in replicas.iter().enumerate() {
             replica.proxy.set(Mood::Passing);
             replica.catches_up().await;
+            // What vanished before this replica had read it is back with the next comparison of another (docs/promise.md).
+            eventually("all subjects in the view", async || {
+                replica.has_read(ROUNDS - 1).await.then_some(())
+            })
+            .await;
             let mut locked_out = Vec::new();
             for subject in 0..ROUNDS * SUBJECTS {
                 let name = name_of(subject / SUBJECTS, subject % SUBJECTS);

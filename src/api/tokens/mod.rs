@@ -1,4 +1,4 @@
-//! `/v1/tokens`: tokens that are known by themselves.
+//! `/v1/tokens`: individual tokens.
 
 mod list;
 mod named;
@@ -21,7 +21,7 @@ pub(super) use register::handle as register;
 pub(super) use revoke::handle as revoke;
 pub(super) use unrevoke::handle as unrevoke;
 
-/// The body, or what is wrong with it.
+/// Returns the body, or what is wrong with it.
 fn body<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Failure> {
     match body {
         Ok(Json(body)) => Ok(body),
@@ -33,7 +33,7 @@ fn body<T>(body: Result<Json<T>, JsonRejection>) -> Result<T, Failure> {
     }
 }
 
-/// The answer of the store, if it comes in time.
+/// Returns the answer of the store, if it arrives within the timeout.
 async fn in_time<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
     let answer = tokio::time::timeout(STORE_DEADLINE, call).await;
     answer.unwrap_or(Err(StoreError::Timeout))

@@ -1,4 +1,4 @@
-//! What a request names: a token of an issuer, a time, a word of explanation.
+//! Parses what a request names: a token of an issuer, a time, a reason.
 
 use std::time::Duration;
 
@@ -14,19 +14,19 @@ use crate::revocation::{KeyKind, RevocationKey};
 use super::super::answer::Failure;
 use super::super::{Api, KEYS_DEADLINE};
 
-/// The longest reason and actor, in bytes.
+/// The maximum length of reason and actor, in bytes.
 const LONGEST_NOTE: usize = 1024;
-/// Seconds that no honest clock shows: the year 10000.
+/// A time in seconds that no correct clock shows: the year 10000.
 const LATEST: f64 = 253_402_300_800.0;
 
-/// By what a token is named beside its issuer.
+/// What identifies a token within its issuer.
 #[derive(Clone, Copy, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum IdKind {
     /// `jti`.
     #[default]
     Jti,
-    /// For a token without `jti`: the SHA-256 of its signing input, base64url.
+    /// For a token without `jti`: the SHA-256 of its signing input, in base64url.
     Digest,
 }
 
@@ -39,12 +39,12 @@ impl IdKind {
     }
 }
 
-/// A value that the request must have.
+/// Returns a required value.
 pub(super) fn required<T>(value: Option<T>, name: &str) -> Result<T, Failure> {
     value.ok_or_else(|| Failure::bad_request(format!("{name} is missing")))
 }
 
-/// Refuses a value that means nothing beside another.
+/// Refuses a value that has no meaning next to another one.
 pub(super) fn unwanted<T>(value: Option<&T>, name: &str, with: &str) -> Result<(), Failure> {
     match value {
         None => Ok(()),
@@ -54,7 +54,7 @@ pub(super) fn unwanted<T>(value: Option<&T>, name: &str, with: &str) -> Result<(
     }
 }
 
-/// The key of the token with this id.
+/// Makes the key of the token with this id.
 pub(super) fn token(issuer: &str, kind: IdKind, id: &str) -> Result<RevocationKey, Failure> {
     if id.is_empty() {
         return Err(Failure::bad_request(
@@ -70,7 +70,7 @@ pub(super) fn token(issuer: &str, kind: IdKind, id: &str) -> Result<RevocationKe
     Ok(RevocationKey::new(kind.key_kind(), issuer, id))
 }
 
-/// An identifier that can stand in a token.
+/// Checks an identifier as it may occur in a token.
 pub(super) fn identifier(value: Option<&str>, name: &str) -> Result<(), Failure> {
     match value {
         Some(value) if value.len() > MAX_TOKEN_BYTES => Err(Failure::bad_request(format!(
@@ -80,7 +80,7 @@ pub(super) fn identifier(value: Option<&str>, name: &str) -> Result<(), Failure>
     }
 }
 
-/// A time in seconds since the epoch.
+/// Parses a time in seconds since the epoch.
 pub(super) fn time(seconds: f64, name: &str) -> Result<Timestamp, Failure> {
     if !(0.0..LATEST).contains(&seconds) {
         let why = format!("`{name}` is not a time in seconds since 1970");
@@ -93,7 +93,7 @@ pub(super) fn time(seconds: f64, name: &str) -> Result<Timestamp, Failure> {
     Ok(Timestamp::from_millis((seconds * 1000.0).floor() as i64))
 }
 
-/// A reason or an actor, for people.
+/// Checks a reason or an actor, which people will read.
 pub(super) fn note(value: Option<String>, name: &str) -> Result<Option<String>, Failure> {
     match value {
         Some(value) if value.len() > LONGEST_NOTE => Err(Failure::bad_request(format!(
@@ -104,7 +104,7 @@ pub(super) fn note(value: Option<String>, name: &str) -> Result<Option<String>, 
 }
 
 impl Api {
-    /// The leeway of an issuer, which has to be one of those configured.
+    /// Returns the leeway of an issuer, which must be configured.
     pub(super) fn leeway_of(&self, issuer: &str) -> Result<Duration, Failure> {
         self.verifier.leeway_of(issuer).ok_or_else(|| {
             let why = "`issuer` is none of the `name`s under `issuers` in the configuration";
@@ -112,7 +112,7 @@ impl Api {
         })
     }
 
-    /// The claims of a token, expired or not.
+    /// Returns the claims of a token, expired or not.
     pub(super) async fn claims(&self, token: &str) -> Result<VerifiedClaims, Failure> {
         let now = self.clock.now();
         let refused = |why: String| Failure::Refused {

@@ -11,11 +11,11 @@ use crate::jwt::TokenType;
 use crate::revocation::TokenRecord;
 
 use super::super::Api;
-use super::super::answer::Failure;
+use super::super::answer::{Failure, counted};
 use super::named::{self, IdKind, required, unwanted};
 use super::{body, in_time, shown};
 
-/// Either `token` alone, or what is in it. Times are in seconds since the epoch.
+/// Either `token` alone, or its properties. Times are in seconds since the epoch.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct Registration {
@@ -37,16 +37,9 @@ pub(in super::super) async fn handle(
     State(api): State<Api>,
     registration: Result<Json<Registration>, JsonRejection>,
 ) -> Response {
-    match api.register(registration).await {
-        Ok(answer) => {
-            api.metrics.registration_request("recorded");
-            answer
-        }
-        Err(failure) => {
-            api.metrics.registration_request(failure.result());
-            failure.into_response()
-        }
-    }
+    let done = api.register(registration).await;
+    let done = done.map(|answer| ("recorded", answer));
+    counted(done, |result| api.metrics.registration_request(result))
 }
 
 impl Api {

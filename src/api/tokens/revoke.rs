@@ -1,25 +1,25 @@
-//! `POST /v1/tokens/revoke`: one token, or all of a subject.
+//! `POST /v1/tokens/revoke`: revokes one token, or all tokens of a subject.
 
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
 use crate::revocation::{Cutoff, Durability, Revocation, RevocationKey, TokenRecord};
 
-use super::super::answer::{Failure, durability};
+use super::super::answer::{Failure, UNCHECKED_TYPE, counted, durability};
 use super::super::{Api, CLOCK_MARGIN};
 use super::named::{self, IdKind, required, unwanted};
 use super::{body, in_time};
 
-/// Who revoked, where the request does not say.
+/// The actor in the store's record if the request does not name one.
 const ACTOR: &str = "admin";
 
-/// `token`, or `issuer` and `id`, or `issuer`, `sub` and `all`.
+/// `token`; or `issuer` and `id`; or `issuer`, `sub` and `all`.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct Request {
@@ -38,10 +38,10 @@ pub(in super::super) struct Request {
     pub(super) actor: Option<String>,
 }
 
-/// What a revocation says beside whom it means.
+/// The parts of a revocation that do not depend on the token.
 pub(super) struct Statement {
-    reason: Option<String>,
-    actor: String,
+    pub(super) reason: Option<String>,
+    pub(super) actor: String,
     pub(super) revoked_at: Timestamp,
 }
 
@@ -62,7 +62,7 @@ impl Statement {
         }
     }
 
-    /// The revocation of a token that is on record.
+    /// Makes the revocation of a token that is on record.
     pub(super) fn of(&self, record: &TokenRecord) -> Revocation {
         let expires_at = record.expires_at.plus(CLOCK_MARGIN);
         self.revocation(record.token.clone(), Cutoff::All, expires_at)
@@ -73,21 +73,15 @@ pub(in super::super) async fn handle(
     State(api): State<Api>,
     request: Result<Json<Request>, JsonRejection>,
 ) -> Response {
-    let done = async { api.revoke_named(body(request)?).await };
-    match done.await {
-        Ok((result, answer)) => {
-            api.metrics.revocation_request(result);
-            Json(answer).into_response()
-        }
-        Err(failure) => {
-            api.metrics.revocation_request(failure.result());
-            failure.into_response()
-        }
-    }
+    let done = async {
+        let (result, answer) = api.revoke_named(body(request)?).await?;
+        Ok((result, Json(answer)))
+    };
+    counted(done.await, |result| api.metrics.revocation_request(result))
 }
 
 impl Api {
-    /// What came of it, for metrics and for the caller.
+    /// Returns the result for metrics, and the answer.
     async fn revoke_named(&self, mut request: Request) -> Result<(&'static str, Value), Failure> {
         let statement = Statement {
             reason: named::note(request.reason.take(), "reason")?,
@@ -111,12 +105,7 @@ impl Api {
                 unwanted(request.expires_at.as_ref(), "expires_at", "`token`")?;
                 let claims = self.claims(token).await?;
                 if !self.types.includes(claims.token_type()) {
-                    // To say 200 would promise what no check keeps.
-                    return Err(Failure::Refused {
-                        status: StatusCode::BAD_REQUEST,
-                        code: "unsupported_token_type",
-                        why: "tokens of this type are not checked for revocation".to_owned(),
-                    });
+                    return Err(Failure::unsupported_token_type(UNCHECKED_TYPE));
                 }
                 (RevocationKey::of_token(&claims), claims.dies_at())
             }
@@ -134,7 +123,8 @@ impl Api {
         Ok(("recorded", self.answer(1, reached)))
     }
 
-    /// The token with this id, and when it dies: as its record says, or the request.
+    /// Returns the key of the token with this id, and when the token ends according to its record or the
+    /// request.
     async fn named_for_revocation(
         &self,
         request: &Request,
@@ -151,9 +141,9 @@ impl Api {
             None => None,
         };
         match (record, subject, said) {
-            // The later of the two: neither is to end the revocation while the token lives.
+            // The later of the two: the revocation must not end while the token lives.
             (Some(record), _, said) => Ok((key, said.unwrap_or(record.expires_at).max(record.expires_at))),
-            // Whose token it is, is part of the question: an application may pass on what its user asks for.
+            // The subject is part of the request: an application may pass on an id that its user has chosen.
             (None, Some(_), _) => Err(Failure::Refused {
                 status: StatusCode::NOT_FOUND,
                 code: "unknown_token",
@@ -169,7 +159,8 @@ impl Api {
         }
     }
 
-    /// How many, in how many seconds at most every replica refuses them, and how durable that is where the store was asked.
+    /// Makes the answer: how many tokens were revoked, within how many seconds every replica refuses them,
+    /// and how durable that is if the store was asked.
     pub(super) fn answer(&self, revoked: u64, reached: Durability) -> Value {
         let mut answer =
             json!({ "revoked": revoked, "enforced_within": self.enforced_within.as_secs_f64() });

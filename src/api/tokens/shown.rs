@@ -12,7 +12,8 @@ use super::super::answer::Failure;
 use super::in_time;
 
 impl Api {
-    /// For each record: whether its token is revoked, or would be refused for not being registered. Asks the store itself.
+    /// Returns, for each record, whether its token is revoked, or would be refused because it is not
+    /// registered. Queries the store itself.
     pub(super) async fn are_revoked(&self, records: &[TokenRecord]) -> Result<Vec<bool>, Failure> {
         let (mut keys, mut places) = (Vec::new(), HashMap::<RevocationKey, usize>::new());
         let mut place = |key: RevocationKey| {
@@ -36,7 +37,7 @@ impl Api {
     }
 }
 
-/// A record as JSON. Times are in seconds since the epoch.
+/// Renders a record as JSON. Times are in seconds since the epoch.
 pub(super) fn record(record: &TokenRecord) -> Value {
     json!({
         "issuer": record.token.issuer(),
@@ -51,14 +52,14 @@ pub(super) fn record(record: &TokenRecord) -> Value {
     })
 }
 
-/// A record and whether its token is revoked.
+/// Renders a record and whether its token is revoked.
 pub(super) fn with_status(shown: &TokenRecord, revoked: bool) -> Value {
     let mut value = record(shown);
     value["revoked"] = json!(revoked);
     value
 }
 
-/// Whole where that is all there is to say.
+/// Renders whole seconds as an integer.
 #[expect(
     clippy::cast_precision_loss,
     reason = "milliseconds have 48 bits, f64 holds 53"

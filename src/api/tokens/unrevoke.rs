@@ -3,18 +3,18 @@
 use axum::Json;
 use axum::extract::State;
 use axum::extract::rejection::JsonRejection;
-use axum::response::{IntoResponse as _, Response};
+use axum::response::Response;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::revocation::{KeyKind, RevocationKey};
 
 use super::super::Api;
-use super::super::answer::Failure;
+use super::super::answer::{Failure, counted};
 use super::named::{self, IdKind, required, unwanted};
 use super::{body, in_time};
 
-/// `issuer` and `id`, or `issuer`, `sub` and `all`, as they were revoked.
+/// `issuer` and `id`; or `issuer`, `sub` and `all`: as in the revocation.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(in super::super) struct Request {
@@ -31,21 +31,17 @@ pub(in super::super) async fn handle(
     State(api): State<Api>,
     request: Result<Json<Request>, JsonRejection>,
 ) -> Response {
-    let done = async { api.unrevoke(body(request)?).await };
-    match done.await {
-        Ok((result, answer)) => {
-            api.metrics.unrevocation_request(result);
-            Json(answer).into_response()
-        }
-        Err(failure) => {
-            api.metrics.unrevocation_request(failure.result());
-            failure.into_response()
-        }
-    }
+    let done = async {
+        let (result, answer) = api.unrevoke(body(request)?).await?;
+        Ok((result, Json(answer)))
+    };
+    counted(done.await, |result| {
+        api.metrics.unrevocation_request(result)
+    })
 }
 
 impl Api {
-    /// What came of it, for metrics and for the caller.
+    /// Returns the result for metrics, and the answer.
     async fn unrevoke(&self, request: Request) -> Result<(&'static str, Value), Failure> {
         let issuer = required(request.issuer, "`issuer`")?;
         self.leeway_of(&issuer)?;
@@ -54,7 +50,7 @@ impl Api {
             unwanted(request.id_kind.as_ref(), "id_kind", "`all`")?;
             RevocationKey::new(KeyKind::Subject, &issuer, &required(request.sub, "`sub`")?)
         } else {
-            // `sub` is taken beside a single token, as it is where one is revoked: it says whose token it is.
+            // `sub` is accepted next to a single token, as when revoking: it names the token's owner.
             let id = required(request.id, "`id` (or `all` with `sub`)")?;
             named::token(&issuer, request.id_kind.unwrap_or_default(), &id)?
         };

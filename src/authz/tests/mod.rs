@@ -1,4 +1,5 @@
-//! The tests of the room as a whole.
+//! Tests of the module as a whole.
 
+mod decisions;
 mod proxied;
 mod token_sources;

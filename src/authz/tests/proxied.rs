@@ -1,4 +1,5 @@
-//! Claims that the proxy has verified: taken where configured, judged all the same, and never mixed up with a token.
+//! Tests of claims that the proxy has verified: they are used only if so configured, they are still judged,
+//! and they are never confused with those of a token.
 
 use std::sync::Arc;
 
@@ -33,7 +34,7 @@ impl ProxyClaims for Request {
     }
 }
 
-/// Two issuers: the proxy verifies the tokens of one, we those of the other.
+/// Two issuers: the proxy verifies the tokens of one, we verify those of the other.
 fn authorizer() -> Authorizer {
     let own = IssuerProfile {
         name: Arc::from("own"),
@@ -74,7 +75,7 @@ async fn reason(token: Option<&str>, payload: Option<Value>) -> &'static str {
     authorizer().authorize(&request).await.outcome.reason()
 }
 
-/// The claims as metadata has them: every number a double.
+/// The claims as in Envoy's metadata: every number is a double.
 fn payload() -> Value {
     let mut claims = testing::claims();
     for claim in ["iat", "nbf", "exp"] {
@@ -101,7 +102,7 @@ async fn the_proxys_word_is_taken_for_the_signature_and_for_nothing_else() {
         (but("exp", json!("9999999999")), "invalid_claim"),
         (but("type", json!("refresh")), "wrong_token_type"),
         (anonymous, "missing_claim"),
-        // Not one whose tokens the proxy is to verify: as if it had said nothing.
+        // The proxy is not configured to verify this issuer's tokens, so its claims are ignored.
         (but("iss", json!("https://own.example")), "no_token"),
         (but("iss", json!("https://evil.example")), "no_token"),
         (json!("text"), "no_token"),

@@ -1,4 +1,4 @@
-//! Which token is found where, and what is ambiguous.
+//! Tests of where tokens are found, and of what is ambiguous.
 
 use crate::authz::decision::DenyReason;
 use crate::authz::request::{AuthzRequest, RequestHeaders};
@@ -124,7 +124,7 @@ fn every_configured_place_is_looked_at_and_two_tokens_are_too_many() {
     }
 }
 
-/// How frameworks read names of parameters: with these as names, a value of `access_token`.
+/// Names that a framework may read as `access_token`.
 const OTHER_NAMES: &[&str] = &[
     // PHP.
     "access.token",
@@ -152,7 +152,7 @@ const OTHER_NAMES: &[&str] = &[
     "%41ccess_token",
     "%u0061ccess_token",
     "acce%C5%BF%C5%BF_token",
-    // Others.
+    // Other frameworks.
     "access%5Ftoken",
     "%61ccess_token",
     "access_token+",
@@ -211,7 +211,7 @@ fn a_parameter_that_a_framework_takes_for_the_token_makes_the_request_ambiguous(
         let query = format!("access_token=t&{name}=u");
         assert_eq!(found(query.clone()), Ok(Some("t".to_owned())), "{query}");
     }
-    // To some, the value ends at the semicolon; to others it goes on.
+    // For some readers, the value ends at the semicolon; for others, it continues.
     assert_eq!(
         found("access_token=t;x=1".to_owned()),
         Err(DenyReason::AmbiguousToken)
@@ -226,7 +226,7 @@ fn a_cookie_that_a_framework_takes_for_the_token_makes_the_request_ambiguous() {
         let source = source(TokenPlace::Cookie("access_token".to_owned()));
         extract(&[source], &request("/", &headers)).map(|t| t.map(str::to_owned))
     };
-    // A `+` and a `%` stand for themselves here, but older PHP and ASP.NET Core took them for escapes.
+    // `+` and `%` are literal here, but older PHP and ASP.NET Core decoded them.
     let other_names = OTHER_NAMES
         .iter()
         .map(|name| format!("{name}=u").into_bytes());
@@ -241,7 +241,7 @@ fn a_cookie_that_a_framework_takes_for_the_token_makes_the_request_ambiguous() {
         b"access_token=t Access_Token=u",
         // nginx, RFC 2965.
         b"x=1,access_token=u",
-        // Readers who trim or drop what is not ASCII.
+        // Readers that trim or drop characters that are not ASCII.
         b"\xa0access_token=u",
         b"access_token\xc2\xa0=u",
         b"x=1\xc2\x85access_token=u",

@@ -1,4 +1,4 @@
-//! Mistakes in what concerns verification, each found at its place.
+//! Tests of mistakes in the configuration of verification, each reported at its place.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What is accepted: every algorithm, and every liberty that the RFCs give.
+//! Tests of what is accepted: every algorithm, and every liberty that the RFCs permit.
 
 use super::*;
 use crate::jwt::TokenType;
@@ -81,13 +81,13 @@ fn exp_has_no_leeway_where_the_type_is_to_have_none() {
     let access = claims_but("exp", json!(NOW));
     assert!(verdict(&access, -1).is_ok());
     assert_eq!(verdict(&access, 0).err(), expired);
-    // A revocation outlives the token by the leeway all the same.
+    // Still, a revocation outlives the token by the leeway.
     let dies_at = verdict(&access, -1).unwrap().dies_at();
     assert_eq!(dies_at, at(LEEWAY));
     let refresh = access.replace('}', r#","type":"refresh"}"#);
     assert!(verdict(&refresh, LEEWAY - 1).is_ok());
     assert_eq!(verdict(&refresh, LEEWAY).err(), expired);
-    // `nbf` and `iat` keep it.
+    // `nbf` and `iat` keep the leeway.
     for claim in ["nbf", "iat"] {
         assert!(verdict(&claims_but(claim, json!(NOW + LEEWAY)), 0).is_ok());
     }

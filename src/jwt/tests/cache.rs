@@ -7,11 +7,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::jwt::cache::{CacheLimits, CachingVerifier};
 use crate::jwt::claims::VerifiedClaims;
-use crate::jwt::error::{Rejection, VerifyError};
+use crate::jwt::error::VerifyError;
+use crate::jwt::rejection::Rejection;
 
-static DERIVED: AtomicUsize = AtomicUsize::new(0);
-
-/// A cache, its issuer, and how often something was derived in this test alone.
+/// A cache and its issuer.
 fn caching(capacity: usize) -> (CachingVerifier<String>, Arc<Issuer>) {
     let issuer = issuer_with(profile(), all_keys());
     let verifier = Arc::new(Verifier::new([Arc::clone(&issuer)]));
@@ -21,19 +20,21 @@ fn caching(capacity: usize) -> (CachingVerifier<String>, Arc<Issuer>) {
 }
 
 fn rejected(rejection: Rejection) -> Option<VerifyError> {
-    Some(VerifyError::Rejected(rejection))
+    Some(rejection.into())
 }
 
 #[test]
 fn a_token_is_verified_once_and_found_afterwards() {
     let verifier = Arc::new(verifier());
-    let derive = |_: &VerifiedClaims, _: Option<&str>| DERIVED.fetch_add(1, Ordering::SeqCst);
+    let derived = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&derived);
+    let derive = move |_: &VerifiedClaims, _: Option<&str>| counted.fetch_add(1, Ordering::SeqCst);
     let cache = CachingVerifier::new(verifier, 100, derive);
     let token = good_token("ES256");
     let first = cache.verify(&token, now()).unwrap();
     let second = cache.verify(&token, now()).unwrap();
     assert!(Arc::ptr_eq(&first, &second));
-    assert_eq!(DERIVED.load(Ordering::SeqCst), 1);
+    assert_eq!(derived.load(Ordering::SeqCst), 1);
 }
 
 #[test]
@@ -99,7 +100,7 @@ fn a_token_is_verified_anew_when_the_set_changed_but_its_key_stayed() {
 fn a_forged_token_neither_hits_nor_poisons() {
     let (cache, _) = caching(100);
     let victim = good_token("ES256");
-    // The same header and claims, the victim's jti and kid among them, under another key.
+    // The same header and claims, including the victim's jti and kid, but signed with another key.
     let forged = Signer::p256().token(
         "ES256",
         &header("ES256"),
@@ -143,7 +144,7 @@ fn without_capacity_everything_is_verified_anew() {
     assert!(!Arc::ptr_eq(&first.unwrap(), &second.unwrap()));
 }
 
-/// What may happen to a cache, in any order.
+/// Events that may happen to a cache, in any order.
 #[derive(Clone, Debug)]
 enum Event {
     Verify(usize),
@@ -175,7 +176,7 @@ proptest! {
             claims.insert("exp".to_owned(), json!(NOW + 60 * n));
             let algorithm = ["HS256", "EdDSA"][usize::from(n % 2 == 0)];
             let token = token(algorithm, &Value::Object(claims).to_string());
-            // Every third has lost its signature's last byte.
+            // Every third token has a damaged signature.
             if n % 3 == 2 { format!("{}AA", &token[..token.len() - 4]) } else { token }
         }).collect();
         let mut clock = now();

@@ -1,4 +1,4 @@
-//! Tokens made by other people's libraries (`tests/vectors/generate` makes them anew).
+//! Tests with tokens made by other libraries (`tests/vectors/generate` makes them anew).
 
 use super::*;
 use crate::jwt::TokenType;
@@ -66,6 +66,6 @@ fn tokens_of_jose_are_accepted() {
 #[test]
 fn tokens_of_jsonwebtoken_are_accepted() {
     let json = include_str!("../../../tests/vectors/jsonwebtoken.json");
-    // It knows no EdDSA.
+    // This library does not support EdDSA.
     check(json, &ALGORITHMS[..12]);
 }

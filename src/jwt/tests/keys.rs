@@ -1,7 +1,8 @@
-//! Keys: how strong they must be, and which one a token is verified with.
+//! Tests of keys: how strong they must be, and which one a token is verified with.
 
 use super::*;
-use crate::jwt::error::{Rejection, VerifyError};
+use crate::jwt::error::VerifyError;
+use crate::jwt::rejection::Rejection;
 use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::signature::KeyPair as _;
 use base64::Engine as _;
@@ -210,7 +211,7 @@ fn a_pem_file_may_hold_a_key_on_p_521() {
 fn a_secret_is_read_in_every_encoding() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("secret");
-    // Bytes that differ between both alphabets.
+    // Bytes that are encoded differently in the two alphabets.
     let secret: Vec<u8> = (0..32).map(|n| 0xf8 | n).collect();
     let token = Signer::Secret(secret.clone()).token(
         "HS256",
@@ -265,7 +266,7 @@ fn a_short_secret_has_to_be_allowed_and_must_not_be_empty() {
     let path = directory.path().join("secret");
     for (content, allow_short, allowed, good) in [
         ("abcdefghijklmnopqrstuvwxyz", false, Algorithm::HS256, false),
-        // The stock secret of RuoYi.
+        // The default secret of RuoYi.
         ("abcdefghijklmnopqrstuvwxyz", true, Algorithm::HS512, true),
         ("secret", true, Algorithm::HS256, true),
         ("", true, Algorithm::HS256, false),

@@ -1,4 +1,5 @@
-//! Which signatures anybody can write in another way, and which not: keys of applications may be made of the latter only.
+//! Tests of which signatures anybody can rewrite, and which not: application keys may only be made from the
+//! latter.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,7 +8,8 @@ use serde_json::json;
 
 use super::{ALGORITHMS, Algorithm, Signer, b64, claims_but, now, token, verifier};
 
-/// The orders of the groups (FIPS 186-5, SP 800-186 §3.2.1; RFC 8032 §5.1), the last with its lowest byte first.
+/// The orders of the groups (FIPS 186-5, SP 800-186 §3.2.1; RFC 8032 §5.1), the last one with its lowest byte
+/// first.
 const P256: &str = "ffffffff00000000ffffffffffffffffbce6faada7179e84f3b9cac2fc632551";
 const P384: &str = "ffffffffffffffffffffffffffffffffffffffffffffffffc7634d81f4372ddf581a0db248b0a77aecec196accc52973";
 const P521: &str = "01fffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffffa51868783bf2f966b7fcc0148f709a5d03bb5c9b8899c47aebb6fb71e91386409";
@@ -19,7 +21,7 @@ fn bytes(hex: &str) -> Vec<u8> {
     digits.map(byte).collect()
 }
 
-/// The sum of two numbers of one length, lowest byte last; `None` where it does not fit.
+/// The sum of two numbers of equal length, lowest byte last; `None` if it overflows.
 fn sum(a: &[u8], b: &[u8]) -> Option<Vec<u8>> {
     let mut carry = 0;
     let mut digits: Vec<u8> = Vec::new();
@@ -31,9 +33,9 @@ fn sum(a: &[u8], b: &[u8]) -> Option<Vec<u8>> {
     (carry == 0).then_some(digits)
 }
 
-/// `a` less `b`, of one length.
+/// `a` minus `b`, of equal length.
 fn difference(a: &[u8], b: &[u8]) -> Vec<u8> {
-    // a + (2^k - 1 - b) + 1, without what is carried out of it.
+    // a + (2^k - 1 - b) + 1, without the final carry.
     let mut carry = 1;
     let mut digits: Vec<u8> = Vec::new();
     for (a, b) in a.iter().zip(b).rev() {
@@ -48,7 +50,7 @@ fn reversed(bytes: &[u8]) -> Vec<u8> {
     bytes.iter().rev().copied().collect()
 }
 
-/// Other ways to write a signature, as far as mathematics has one; `None` where this one has none of its length.
+/// Mathematically equivalent signatures; `None` if this one has none of its length.
 fn others(algorithm: &str, signature: &[u8]) -> Option<Vec<Vec<u8>>> {
     let half = signature.len() / 2;
     let (first, second) = signature.split_at(half);

@@ -1,4 +1,5 @@
-//! The tests of the room as a whole: what is accepted, what is refused and why, and what the cache may never do.
+//! Tests of the module as a whole: what is accepted, what is refused and why, and what the cache must never
+//! do.
 
 mod accepted;
 mod cache;
@@ -21,16 +22,26 @@ use serde_json::{Map, Value, json};
 use crate::clock::Timestamp;
 
 use super::algorithm::Algorithm;
+use super::error::VerifyError;
 use super::issuer::{Issuer, IssuerProfile, TokenForm};
 use super::jwk;
 use super::key::KeySet;
+use super::rejection::Rejection;
 use super::verifier::{Verifier, install_crypto};
 use signer::{ALGORITHMS, Signer, b64};
 
 pub(crate) const ISS: &str = "https://auth.shop.example";
-/// When the tests take place.
+/// The current time in the tests.
 const NOW: i64 = 1_800_000_000;
 const LEEWAY: i64 = 30;
+
+/// Why a token was refused, whichever claim is at fault.
+fn reason<T>(verdict: Result<T, VerifyError>) -> Option<Rejection> {
+    match verdict.err()? {
+        VerifyError::Rejected(refusal) => Some(refusal.reason),
+        other => unreachable!("{other:?}"),
+    }
+}
 
 pub(crate) fn now() -> Timestamp {
     Timestamp::from_secs(NOW)
@@ -58,7 +69,7 @@ fn key_set(jwks: &[Value]) -> KeySet {
     jwk::parse_set(json.as_bytes(), &Algorithm::ALL).unwrap().0
 }
 
-/// One key of each kind, the kid being the kind's name.
+/// One key of each kind; its kid is the name of the kind.
 pub(crate) fn all_keys() -> KeySet {
     let of = |alg: &str, kid: &str| Signer::of(alg).jwk(Some(kid));
     key_set(&[
@@ -95,7 +106,7 @@ pub(crate) fn verifier() -> Verifier {
     verifier_with(profile(), all_keys())
 }
 
-/// Claims that are in order.
+/// Valid claims.
 pub(crate) fn claims() -> Map<String, Value> {
     let claims = json!({
         "iss": ISS, "aud": "shop", "sub": "alice", "jti": "t1",
@@ -120,7 +131,7 @@ fn header(algorithm: &str) -> String {
     json!({ "alg": algorithm, "typ": "JWT", "kid": kid_for(algorithm) }).to_string()
 }
 
-/// A token that is in order but for its claims.
+/// A token that is valid except possibly for its claims.
 fn token(algorithm: &str, claims: &str) -> String {
     Signer::of(algorithm).token(algorithm, &header(algorithm), claims)
 }
@@ -129,7 +140,7 @@ fn good_token(algorithm: &str) -> String {
     token(algorithm, &Value::Object(claims()).to_string())
 }
 
-/// What the tests of other rooms need.
+/// Helpers for the tests of other modules.
 pub(crate) mod kit {
     use serde_json::{Value, json};
 
@@ -137,7 +148,7 @@ pub(crate) mod kit {
     use super::signer::b64;
     pub(crate) use super::{ISS, all_keys, claims, now, profile, verifier};
 
-    /// A token in order, under this key and kid.
+    /// A valid token, signed with this key and naming this kid.
     pub(crate) fn token_of(key: &Signer, algorithm: &str, kid: &str) -> String {
         let header = json!({ "alg": algorithm, "kid": kid }).to_string();
         key.token(
@@ -147,7 +158,7 @@ pub(crate) mod kit {
         )
     }
 
-    /// A token in order but for its signature, which is nobody's.
+    /// A token that is valid except for its signature, which is forged.
     pub(crate) fn unsigned(algorithm: &str, kid: &str) -> String {
         let header = json!({ "alg": algorithm, "kid": kid }).to_string();
         let claims = Value::Object(super::claims()).to_string();

@@ -1,16 +1,17 @@
-//! What is refused, a case a line, each for its own reason and none by accident.
+//! Tests of what is refused, one case per line, each for its own reason and none by accident.
 //!
-//! The cases come from the RFCs (7515, 7518, 7519, 7797, 8725, 9068) and from the advisories of other verifiers.
+//! The cases come from the RFCs (7515, 7518, 7519, 7797, 8725, 9068) and from the security advisories of
+//! other verifiers.
 
 use super::*;
-use crate::jwt::error::Rejection::{self, *};
+use crate::jwt::rejection::Rejection::{self, *};
 
-/// A payload that is in order, to be signed under a strange header.
+/// A valid payload, to be signed with an unusual header.
 fn good() -> String {
     Value::Object(claims()).to_string()
 }
 
-/// The claims with a text put in before the last brace.
+/// The claims with a text inserted before the last brace.
 fn with(text: &str) -> String {
     good().replace('}', &format!(",{text}}}"))
 }
@@ -19,7 +20,7 @@ fn refuse(cases: Vec<(&str, String, Rejection)>) {
     let verifier = verifier();
     for (name, token, expected) in cases {
         let verdict = verifier.verify(&token, now());
-        assert_eq!(verdict.err(), Some(expected.into()), "{name}");
+        assert_eq!(reason(verdict), Some(expected), "{name}");
     }
 }
 
@@ -204,7 +205,7 @@ fn signatures_that_are_not_the_keys_own_are_refused() {
         cases.push((algorithm, format!("{input}.AA"), BadSignature));
         cases.push((algorithm, format!("{altered}.{signature}"), Malformed));
     }
-    // In place of the fixed length form, the ASN.1 one (RFC 7518 §3.4).
+    // The ASN.1 form instead of the fixed-length form (RFC 7518 §3.4).
     let input = good_token("ES256");
     let input = input.rsplit_once('.').unwrap().0;
     cases.push((
@@ -225,7 +226,7 @@ fn no_key_serves_an_algorithm_of_another_kind() {
     let public = |alg: &str| Signer::Secret(Signer::of(alg).jwk(None).to_string().into_bytes());
     let rsa = Signer::of("RS256");
     refuse(vec![
-        // The classic: a public key taken for an HMAC secret (CVE-2016-10555).
+        // The classic attack: a public key used as an HMAC secret (CVE-2016-10555).
         ("HS256 under the RSA key", of("HS256", "rsa", &public("RS256"), "HS256"), UnknownKey),
         ("HS256 under the EC key", of("HS256", "p256", &public("ES256"), "HS256"), UnknownKey),
         ("HS256 under the Ed25519 key", of("HS256", "ed25519", &public("EdDSA"), "HS256"), UnknownKey),
@@ -263,7 +264,7 @@ fn every_other_spelling_of_a_good_token_is_refused() {
     let token = good_token("HS256");
     let parts: Vec<&str> = token.split('.').collect();
     let [header, payload, signature] = [parts[0], parts[1], parts[2]];
-    // The last character of 43 carries two bits that mean nothing.
+    // The last character of 43 has two meaningless bits.
     let trailing = format!("{}{}", &signature[..42], next_char(&signature[42..]));
     refuse(vec![
         ("padding", format!("{header}.{payload}.{signature}="), Malformed),
@@ -297,7 +298,7 @@ fn next_char(last: &str) -> char {
     char::from(ALPHABET[at + 1])
 }
 
-/// RFC 7515 appendix A.1, A.5 and RFC 7519 §3.1, §6.1: good signatures of 2011, long expired.
+/// RFC 7515 appendix A.1, A.5 and RFC 7519 §3.1, §6.1: valid signatures of 2011, long expired.
 #[test]
 fn the_examples_of_the_rfcs_are_refused_for_what_they_are() {
     let payload = "eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ";
@@ -313,17 +314,17 @@ fn the_examples_of_the_rfcs_are_refused_for_what_they_are() {
     let verifier = verifier_with(joe, key_set(&[key]));
     let verdict = |token: &str, now| verifier.verify(token, now).err();
     assert_eq!(verdict(&hs256, now()), Some(Expired.into()));
-    // In its own time it was good.
+    // It was valid at the time.
     assert_eq!(verdict(&hs256, Timestamp::from_secs(1_300_819_379)), None);
     let unsecured = format!("eyJhbGciOiJub25lIn0.{payload}.");
     assert_eq!(verdict(&unsecured, now()), Some(Unsupported.into()));
-    // RFC 7519 appendix A.1 is an encrypted one.
+    // RFC 7519 appendix A.1 is an encrypted token.
     let encrypted = "eyJhbGciOiJSU0ExXzUiLCJlbmMiOiJBMTI4Q0JDLUhTMjU2In0.QR1Owv2ug2WyPBnbQrRARTeEk9kDO2w8qDcjiHnSJflSdv1iNqhWXaKH4MqAkQtM.AxY8DCtDaGlsbGljb3RoZQ.MKOle7UQrG6nSxTLX6Mqwt0orbHvAKeWnDYvpIAeZ72deHxz3roJDXQyhxx0wKaM.fiK51VwhsxJ-siBMR-YFiA";
     assert_eq!(verdict(encrypted, now()), Some(Unsupported.into()));
 }
 
-/// With (r, s) also (r, n − s) verifies: ECDSA allows it, RFC 7518 does not forbid it. Both spellings are one token
-/// to revocation, whose digest leaves the signature out.
+/// If (r, s) verifies, so does (r, n − s): ECDSA allows that, and RFC 7518 does not forbid it. Both spellings
+/// are the same token to revocation, whose digest excludes the signature.
 #[test]
 fn the_twin_of_an_ecdsa_signature_is_the_same_token_to_revocation() {
     let claims = claims_without("jti");

@@ -1,9 +1,9 @@
-//! What an issuer's profile adds to the rules for all tokens.
+//! Tests of what an issuer's profile adds to the rules for all tokens.
 
 use super::*;
 use crate::jwt::RequiredClaim;
-use crate::jwt::error::Rejection;
-use crate::jwt::issuer::ClaimPath;
+use crate::jwt::claim_path::ClaimPath;
+use crate::jwt::rejection::Rejection;
 
 fn signed(typ: Option<&str>, claims: &str) -> String {
     let mut header = json!({ "alg": "HS256", "kid": "secret" });
@@ -41,7 +41,8 @@ fn an_access_token_of_rfc_9068_says_so_and_has_all_that_it_must_have() {
     }
     for claim in ["iss", "exp", "aud", "sub", "client_id", "iat", "jti"] {
         let missing = verdict(Some("at+jwt"), &without(claim));
-        assert_eq!(missing, Some(Rejection::MissingClaim.into()), "{claim}");
+        let expected = Rejection::MissingClaim.because_of(claim);
+        assert_eq!(missing, Some(expected.into()), "{claim}");
     }
 }
 
@@ -79,7 +80,7 @@ fn required_claims_must_be_there_and_not_null() {
         ("realm.roles", false),
     ] {
         let verdict = required(path).verify(&token, now());
-        let expected = (!there).then_some(Rejection::MissingClaim.into());
+        let expected = (!there).then(|| Rejection::MissingClaim.because_of(path).into());
         assert_eq!(verdict.err(), expected, "{path}");
     }
 }
@@ -97,7 +98,10 @@ fn without_configured_audiences_any_will_do_but_it_must_be_one() {
     assert_eq!(verdict(&claims_but("aud", json!("anybody"))), None);
     assert_eq!(verdict(&claims_without("aud")), None);
     let wrong = verdict(&claims_but("aud", json!(1)));
-    assert_eq!(wrong, Some(Rejection::InvalidClaim.into()));
+    assert_eq!(
+        wrong,
+        Some(Rejection::InvalidClaim.because_of("aud").into())
+    );
 }
 
 #[test]
@@ -133,7 +137,7 @@ fn a_token_without_iss_belongs_to_the_one_issuer_that_takes_such() {
         Err(Rejection::UnknownIssuer.into())
     );
     for verifier in [&with, &without] {
-        // Only its own keys count for it, and it takes nothing from the others.
+        // Only its own keys count for such a token, and other issuers' tokens are not affected.
         let stranger = token("ES256", &claims_without("iss"));
         assert_eq!(
             verdict(verifier, &stranger),
@@ -147,10 +151,10 @@ fn a_token_without_iss_belongs_to_the_one_issuer_that_takes_such() {
             verdict(verifier, &good_token("HS256")),
             Err(Rejection::UnknownKey.into())
         );
-        // To say something else than a text is not to say nothing.
+        // A value of another type than string does not count as a missing `iss`.
         for iss in [json!(null), json!([]), json!({}), json!(1)] {
             let token = token("HS256", &claims_but("iss", iss.clone()));
-            let expected = Err(Rejection::InvalidClaim.into());
+            let expected = Err(Rejection::InvalidClaim.because_of("iss").into());
             assert_eq!(verdict(verifier, &token), expected, "{iss}");
         }
         let token = token("HS256", &claims_but("iss", json!("")));
@@ -162,6 +166,6 @@ fn a_token_without_iss_belongs_to_the_one_issuer_that_takes_such() {
     let neither = verifier_with(profile(), all_keys());
     assert_eq!(
         verdict(&neither, &bare),
-        Err(Rejection::MissingClaim.into())
+        Err(Rejection::MissingClaim.because_of("iss").into())
     );
 }

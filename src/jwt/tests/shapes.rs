@@ -1,8 +1,8 @@
-//! Tokens as widely used applications and identity providers make them, each with the relaxation that takes it and
-//! without.
+//! Tests of tokens as widely used applications and identity providers make them, each with the relaxation
+//! that accepts it and without.
 
 use super::*;
-use crate::jwt::error::Rejection;
+use crate::jwt::rejection::Rejection;
 use crate::jwt::{
     ClaimPath, IdentifierRules, IssPattern, MissingExp, NO_EXP, RequiredClaim, TokenType,
     VerifiedClaims, VerifyError,
@@ -15,7 +15,7 @@ fn signed(payload: &Value) -> String {
 fn verdict(profile: IssuerProfile, payload: &Value) -> Result<VerifiedClaims, Rejection> {
     let verified = verifier_with(profile, all_keys()).verify(&signed(payload), now());
     verified.map_err(|error| match error {
-        VerifyError::Rejected(rejection) => rejection,
+        VerifyError::Rejected(refusal) => refusal.reason,
         other => unreachable!("{other:?}"),
     })
 }
@@ -75,7 +75,7 @@ fn a_number_that_two_programs_could_write_in_two_ways_is_refused() {
         ("-7", Some("-7")),
         ("9007199254740991", Some("9007199254740991")),
         ("-9007199254740991", Some("-9007199254740991")),
-        // JavaScript would look for another key.
+        // JavaScript would look up another key.
         ("9007199254740992", None),
         ("-9007199254740992", None),
         ("18446744073709551615", None),
@@ -102,6 +102,7 @@ fn a_number_that_has_gone_through_the_proxy_is_what_it_was() {
         let claims = json!({ "sub": number });
         let read = rules.read(claims.as_object().unwrap(), true);
         read.map(|found| found.subject.unwrap_or_default())
+            .map_err(|refusal| refusal.reason)
     };
     for (number, expected) in [
         (1.0, Ok("1")),
@@ -233,7 +234,8 @@ fn an_identifier_that_is_no_text_is_refused_wherever_it_stands() {
 
 #[test]
 fn a_token_of_ruoyi_has_no_exp_and_lives_as_long_as_is_configured() {
-    // RuoYi-Vue, TokenService: `claims.put("login_user_key", token)`, and the user's name; neither `exp` nor `iat`.
+    // RuoYi-Vue, TokenService: `claims.put("login_user_key", token)`, and the user's name; neither `exp` nor
+    // `iat`.
     let ruoyi = json!({ "iss": ISS, "login_user_key": "8f3c", "sub": "admin" });
     assert_eq!(
         verdict(plain(), &ruoyi).err(),
@@ -245,10 +247,10 @@ fn a_token_of_ruoyi_has_no_exp_and_lives_as_long_as_is_configured() {
         ..plain()
     };
     let claims = verdict(never.clone(), &ruoyi).unwrap();
-    // A revocation stands as long.
+    // A revocation lasts as long.
     assert_eq!(claims.expires_at(), NO_EXP);
     assert!(claims.dies_at() >= NO_EXP);
-    // Those that have one end then.
+    // Tokens with `exp` end then.
     let ended = json!({ "iss": ISS, "sub": "admin", "exp": NOW });
     assert_eq!(
         verdict(never.clone(), &ended).err(),
@@ -305,7 +307,7 @@ fn laravel_s_tokens_name_the_url_that_issued_them() {
         for path in ["login", "refresh"] {
             let token = laravel(&format!("https://shop.example/api/{path}"));
             let claims = verdict(profile.clone(), &token).unwrap();
-            // One issuer, whichever it was: a revocation finds both.
+            // The issuer is the same, whichever `iss` the token has: a revocation finds both.
             assert_eq!(&**claims.issuer(), "shop");
         }
         let other = laravel("https://evil.example/api/login");
@@ -358,7 +360,7 @@ fn azure_has_an_issuer_for_each_tenant_and_a_fixed_value_goes_before_patterns() 
         name(&verifier, "https://login.microsoftonline.com/common/v2.0"),
         unknown
     );
-    // Whose it is must be beyond doubt.
+    // The issuer must be unambiguous.
     let ambiguous = with(&[&of_all, &twice]);
     assert_eq!(name(&ambiguous, theirs), unknown);
     let common = "https://login.microsoftonline.com/common/v2.0";
@@ -450,32 +452,81 @@ fn refresh_tokens_may_have_a_secret_of_their_own() {
             claims.token_type()
         })
     };
-    // Most applications of this kind say nothing but by the key.
-    assert_eq!(verdict(&access, json!({})), Ok(TokenType::Access));
-    assert_eq!(verdict(&refresh, json!({})), Ok(TokenType::Refresh));
-    assert_eq!(
-        verdict(&access, json!({ "type": "access" })),
-        Ok(TokenType::Access)
-    );
-    assert_eq!(
-        verdict(&refresh, json!({ "type": "refresh" })),
-        Ok(TokenType::Refresh)
-    );
-    // What says one thing by its key and another by its claims is neither.
-    assert_eq!(
-        verdict(&access, json!({ "type": "refresh" })),
-        Ok(TokenType::Other)
-    );
-    assert_eq!(
-        verdict(&refresh, json!({ "type": "access" })),
-        Ok(TokenType::Other)
-    );
-    assert_eq!(
-        verdict(&refresh, json!({ "token_use": "id" })),
-        Ok(TokenType::Other)
-    );
+    for (signer, more, expected) in [
+        // Most applications of this kind name the type only by the key.
+        (&access, json!({}), TokenType::Access),
+        (&refresh, json!({}), TokenType::Refresh),
+        (&access, json!({ "type": "access" }), TokenType::Access),
+        (&refresh, json!({ "type": "refresh" }), TokenType::Refresh),
+        // A token whose key says one type and whose claims say another has neither type.
+        (&access, json!({ "type": "refresh" }), TokenType::Other),
+        (&refresh, json!({ "type": "access" }), TokenType::Other),
+        (&refresh, json!({ "token_use": "id" }), TokenType::Other),
+    ] {
+        assert_eq!(verdict(signer, more.clone()), Ok(expected), "{more}");
+    }
     let stranger = Signer::Secret(vec![3; 32]);
     let bad = Err(Rejection::BadSignature.into());
     assert_eq!(verdict(&stranger, json!({})), bad);
     assert_eq!(verdict(&stranger, json!({ "type": "refresh" })), bad);
+}
+
+#[test]
+fn a_refusal_names_the_claim_that_is_missing_or_wrong() {
+    let required = |claim: &str| RequiredClaim {
+        claim: ClaimPath(claim.to_owned()),
+        values: vec![json!("abc")],
+    };
+    let profile = IssuerProfile {
+        required_claims: vec![required("client_id"), required("/a/b")],
+        identifiers: IdentifierRules {
+            subject: paths(&["/user/id"]),
+            ..IdentifierRules::default()
+        },
+        ..plain()
+    };
+    let good = json!({ "iss": ISS, "exp": NOW + 60, "client_id": "abc", "a": { "b": "abc" } });
+    let refusal = |more: Value| {
+        let mut payload = good.clone();
+        for (name, value) in more.as_object().unwrap() {
+            match value {
+                Value::String(gone) if gone == "gone" => {
+                    payload.as_object_mut().unwrap().remove(name)
+                }
+                value => payload
+                    .as_object_mut()
+                    .unwrap()
+                    .insert(name.clone(), value.clone()),
+            };
+        }
+        let verifier = verifier_with(profile.clone(), all_keys());
+        let error = verifier.verify(&signed(&payload), now()).err();
+        error.map(|error| error.to_string())
+    };
+    assert_eq!(refusal(json!({})), None);
+    for (more, expected) in [
+        (json!({ "exp": "gone" }), "a required claim is missing: exp"),
+        (
+            json!({ "client_id": "gone" }),
+            "a required claim is missing: client_id",
+        ),
+        (json!({ "a": 1 }), "a required claim is missing: /a/b"),
+        (
+            json!({ "client_id": "x" }),
+            "a claim does not have a required value: client_id",
+        ),
+        (json!({ "nbf": "x" }), "a claim has an invalid value: nbf"),
+        (json!({ "aud": 1 }), "a claim has an invalid value: aud"),
+        (json!({ "jti": "" }), "a claim has an invalid value: jti"),
+        (
+            json!({ "user": { "id": 1 } }),
+            "a claim has an invalid value: /user/id",
+        ),
+        (
+            json!({ "token_use": 1 }),
+            "a claim has an invalid value: token_use",
+        ),
+    ] {
+        assert_eq!(refusal(more).as_deref(), Some(expected));
+    }
 }

@@ -1,4 +1,5 @@
-//! Makes keys, and tokens of any shape under them. Keys are made when the tests run: no private key is committed.
+//! Makes keys, and tokens of any form signed with them. Keys are generated when the tests run: no private key
+//! is committed.
 
 use std::sync::LazyLock;
 
@@ -10,7 +11,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
-/// Every algorithm that is supported.
+/// All supported algorithms.
 pub const ALGORITHMS: [&str; 13] = [
     "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256",
     "ES384", "ES512", "EdDSA",
@@ -39,7 +40,7 @@ static P521: LazyLock<Signer> = LazyLock::new(|| {
 static ED25519: LazyLock<Signer> = LazyLock::new(Signer::ed25519);
 
 impl Signer {
-    /// The one key of this process for an algorithm.
+    /// The key of this process for an algorithm.
     pub fn of(algorithm: &str) -> &'static Self {
         match algorithm {
             "ES256" => &P256,
@@ -92,7 +93,7 @@ impl Signer {
         jwk
     }
 
-    /// The public key in the form in which the library verifies with it; empty for a secret.
+    /// The public key in the form that the library verifies with; empty for a secret.
     #[allow(dead_code, reason = "for the benchmark only")]
     pub fn public_key(&self) -> Vec<u8> {
         match self {
@@ -105,7 +106,7 @@ impl Signer {
         }
     }
 
-    /// The signature of `message` under `algorithm`.
+    /// The signature of `message` with `algorithm`.
     pub fn sign(&self, algorithm: &str, message: &[u8]) -> Vec<u8> {
         let random = SystemRandom::new();
         match self {
@@ -139,7 +140,7 @@ impl Signer {
         }
     }
 
-    /// A compact token of these texts, whatever they are.
+    /// A compact token made from these texts, whatever they contain.
     pub fn token(&self, algorithm: &str, header: &str, payload: &str) -> String {
         let input = format!("{}.{}", b64(header.as_bytes()), b64(payload.as_bytes()));
         let signature = b64(&self.sign(algorithm, input.as_bytes()));
@@ -147,7 +148,7 @@ impl Signer {
     }
 }
 
-/// The modulus, from the PKCS#1 form of a key of 2048 bits (RFC 8017 §A.1.1).
+/// The modulus of a 2048-bit key in PKCS#1 form (RFC 8017 §A.1.1).
 fn modulus(key: &RsaKeyPair) -> Vec<u8> {
     let der = key.public_key().as_ref();
     let start = der.len() - 5 - key.public_modulus_len();

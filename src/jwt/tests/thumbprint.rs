@@ -1,4 +1,4 @@
-//! By which names a key can be revoked: its `kid` in the set, and its thumbprint.
+//! Tests of the names by which a key can be revoked: its `kid` in the key set, and its thumbprint.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -23,7 +23,7 @@ fn a_thumbprint_is_that_of_the_standard() {
     let rsa = |n: &str| json!({ "kty": "RSA", "n": n, "e": "AQAB", "kid": "2011-04-29", "alg": "RS256", "use": "sig" });
     let expected = Some("NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs".to_owned());
     assert_eq!(thumbprint(rsa(n), Algorithm::RS256), expected);
-    // A zero in front makes no other key.
+    // A leading zero does not make another key.
     let mut modulus = vec![0];
     modulus.extend(URL_SAFE_NO_PAD.decode(n).unwrap());
     assert_eq!(thumbprint(rsa(&b64(&modulus)), Algorithm::RS256), expected);
@@ -67,7 +67,7 @@ fn the_key_that_verified_has_the_kid_of_the_set_whatever_the_token_says() {
     let k1 = || Ok(Some("k1".to_owned()));
     assert_eq!(kid_of(Some("k1"), named.clone()), k1());
     assert_eq!(kid_of(Some("k1"), nameless.clone()), k1());
-    // The set does not name the key, so nobody but the token does.
+    // The key set does not name the key, so only the token does.
     assert_eq!(kid_of(None, named), k1());
     assert_eq!(kid_of(None, nameless), Ok(None));
 }

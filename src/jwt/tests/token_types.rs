@@ -1,14 +1,15 @@
-//! Of which type a token is: the shapes of libraries and identity providers, as their documentation or source has them.
+//! Tests of token types, with the tokens of libraries and identity providers according to their documentation
+//! or source.
 
 use super::*;
-use crate::jwt::error::Rejection;
+use crate::jwt::rejection::Rejection;
 use crate::jwt::{TokenType, TokenTypeNames, TokenTypeRule};
 
 const ACCESS: TokenType = TokenType::Access;
 const REFRESH: TokenType = TokenType::Refresh;
 const OTHER: TokenType = TokenType::Other;
 
-/// The type of a good token with these claims more, under a header with this `typ`.
+/// The type of a valid token with these additional claims, and with this `typ` in its header.
 fn type_of(rule: &TokenTypeRule, typ: Value, more: &Value) -> Result<TokenType, Rejection> {
     let mut claims = claims();
     claims.extend(more.as_object().unwrap().clone());
@@ -20,7 +21,7 @@ fn type_of(rule: &TokenTypeRule, typ: Value, more: &Value) -> Result<TokenType, 
     };
     match verifier_with(profile, all_keys()).verify(&token, now()) {
         Ok(claims) => Ok(claims.token_type()),
-        Err(crate::jwt::VerifyError::Rejected(rejection)) => Err(rejection),
+        Err(crate::jwt::VerifyError::Rejected(refusal)) => Err(refusal.reason),
         Err(other) => unreachable!("{other:?}"),
     }
 }
@@ -76,7 +77,7 @@ fn tokens_of_every_provider_are_what_they_say() {
         ("a refresh header and an access claim", "refresh+jwt", json!({ "type": "access" }), REFRESH),
     ] {
         let found = type_of(&TokenTypeRule::Usual, json!(typ), &claims);
-        // What a header says that no access token's says is refused before it is looked at any further.
+        // A `typ` that no access token has is refused in the header, before anything else is looked at.
         let expected = match typ.contains("okta-internal") {
             true => Err(Rejection::Unsupported),
             false => Ok(expected),

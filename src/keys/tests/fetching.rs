@@ -1,4 +1,4 @@
-//! Whatever a key server answers: what is there stays, and the metrics say why.
+//! Tests of key servers that answer anything: the current keys remain, and the metrics say why.
 
 use super::*;
 
@@ -43,7 +43,7 @@ async fn a_bad_answer_changes_nothing_and_is_counted_as_what_it_is() {
         let mut fetched = Fetched::start(&remote(location, once));
         fetched.loaded().await;
         server.answer(JWKS, bad);
-        // An unknown key asks for the fetch that goes wrong.
+        // An unknown key requests the fetch that fails.
         let unknown = fetched.verify(&token(&Signer::p256(), "b")).await;
         assert_eq!(
             unknown,
@@ -55,6 +55,57 @@ async fn a_bad_answer_changes_nothing_and_is_counted_as_what_it_is() {
         assert_eq!(fetched.metric("revoxy_jwks_keys"), 1, "{name}");
         assert_eq!(fetched.verify(&token(&key, "a")).await, Ok(()), "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_failure_is_told_with_the_url_that_failed_and_nothing_of_it_that_may_be_secret() {
+    let server = Server::plain().await;
+    let at = format!("http://{}", server.address);
+    let elsewhere = Answer::Redirect("/moved?key=secret".to_owned());
+    let fetcher = Fetcher::new(Duration::from_millis(500), true, None).unwrap();
+    for (answer, expected) in [
+        (Answer::Status(404), "/jwks answered 404".to_owned()),
+        (Answer::Silence, "/jwks: no answer within 500ms".to_owned()),
+        (Answer::Broken, "/jwks: the answer broke off".to_owned()),
+        (
+            Answer::Endless,
+            "/jwks: the answer is larger than".to_owned(),
+        ),
+        (
+            elsewhere,
+            format!("/moved answered 404 (redirected from {at}/jwks)"),
+        ),
+    ] {
+        server.answer("/jwks?key=secret", answer);
+        let mut asked = url(&server, "http", "/jwks?key=secret");
+        asked.set_username("secret").unwrap();
+        let said = fetcher.get(&asked).await.unwrap_err().to_string();
+        assert!(said.starts_with(&format!("{at}{expected}")), "{said}");
+        assert!(!said.contains("secret"), "{said}");
+    }
+    let plain = url(&server, "https", JWKS);
+    drop(server);
+    let said = fetcher.get(&plain).await.unwrap_err().to_string();
+    let expected = format!("{plain}: cannot connect: ");
+    assert!(said.starts_with(&expected), "{said}");
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_no_tls_is_told_as_such() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let at = format!("https://{}/jwks", listener.local_addr().unwrap());
+    let answering = tokio::spawn(async move {
+        use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.read(&mut [0; 1024]).await;
+        let _ = stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+    });
+    let fetcher = Fetcher::new(Duration::from_secs(10), false, None).unwrap();
+    let asked = fetcher.get(&Url::parse(&at).unwrap()).await;
+    let error = asked.unwrap_err();
+    assert_eq!(error.label(), "tls", "{error}");
+    assert!(error.to_string().contains("does not speak TLS"), "{error}");
+    answering.await.unwrap();
 }
 
 #[tokio::test]
@@ -90,14 +141,14 @@ async fn a_server_that_nobody_vouches_for_is_not_believed() {
     fetched.loaded().await;
     assert_eq!(fetched.verify(&token(&key, "a")).await, Ok(()));
 
-    // Another authority than the server's.
+    // Another certificate authority than the server's.
     let (_, other) = Server::tls().await;
     std::fs::write(&ca_file, other).unwrap();
     let fetcher = trusting.fetcher().unwrap();
     let error = fetcher.get(location.url()).await.err().unwrap();
     assert_eq!(error.label(), "tls", "{error}");
 
-    // The right authority, but another name than the certificate's.
+    // The right authority, but another name than that in the certificate.
     let mut by_name = location.url().clone();
     by_name.set_host(Some("localhost.localdomain")).unwrap();
     assert!(fetcher.get(&by_name).await.is_err());

@@ -1,4 +1,4 @@
-//! Key files that change under a running service.
+//! Tests of key files that change while the service is running.
 
 use super::*;
 use crate::jwt::{KeyDemand, KeyFile, Rejection, Unrevocable};
@@ -32,6 +32,7 @@ fn watch_every(path: &std::path::Path, every: Duration) -> Watched {
     let of_issuer = metrics.issuer_keys("shop", &["invalid"]);
     let mut task = JoinSet::new();
     task.spawn(watch_file(
+        "shop".to_owned(),
         Arc::clone(&issuer),
         file,
         every,
@@ -70,7 +71,7 @@ async fn a_file_written_anew_brings_its_keys_and_a_broken_one_changes_nothing() 
     eventually(|| watched.failures() > 0).await;
     assert!(watched.accepts(&token(&old, "old")));
     std::fs::remove_file(&path).unwrap();
-    // The first may still be about the broken content.
+    // The first failure may still be about the broken content.
     let before = watched.failures();
     eventually(|| watched.failures() > before + 1).await;
     assert!(watched.accepts(&token(&old, "old")));
@@ -79,7 +80,8 @@ async fn a_file_written_anew_brings_its_keys_and_a_broken_one_changes_nothing() 
     assert!(!watched.accepts(&token(&old, "old")));
 }
 
-/// A ConfigMap's file is a link to `..data/file`, `..data` a link to a directory, and that link is what is swapped.
+/// The file of a ConfigMap is a link to `..data/file`, and `..data` a link to a directory. Kubernetes
+/// replaces the latter link.
 #[tokio::test]
 async fn kubernetes_swapping_a_link_two_levels_up_brings_the_new_keys() {
     use std::os::unix::fs::symlink;
@@ -100,7 +102,7 @@ async fn kubernetes_swapping_a_link_two_levels_up_brings_the_new_keys() {
     assert!(!watched.accepts(&token(&old, "old")));
 }
 
-/// Whether a token proves possession; who wants to know does not wait for the file to be looked at by itself.
+/// Verifies possession of a token, which does not wait for the next poll of the key file.
 async fn possession(watched: &Watched, token: &str) -> Result<(), Unrevocable> {
     let patience = Duration::from_secs(10);
     let proven = watched
@@ -114,13 +116,13 @@ async fn whoever_has_to_know_at_once_has_the_file_read_again() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("jwks.json");
     let (old, new) = (Signer::p256(), Signer::p256());
-    // With kid and without: then the old key seems to be the one that is meant.
+    // With kid and without: without, the old key seems to be the one that is meant.
     for kid in [Some("k"), None] {
         let set = |key: &Signer, kid: Option<&str>| json!({ "keys": [key.jwk(kid)] }).to_string();
         std::fs::write(&path, set(&old, kid.map(|_| "old"))).unwrap();
         let watched = watch_every(&path, Duration::from_secs(3600));
         let token = token(&new, "new");
-        // The first look is made by itself.
+        // The first read happens by itself.
         eventually(|| watched.accepts(&self::token(&old, "old"))).await;
         let stranger = possession(&watched, &token).await;
         let unknown = match kid {
@@ -131,8 +133,8 @@ async fn whoever_has_to_know_at_once_has_the_file_read_again() {
         std::fs::write(&path, set(&new, kid.map(|_| "new"))).unwrap();
         assert!(!watched.accepts(&token), "{kid:?}");
         assert_eq!(possession(&watched, &token).await, Ok(()), "{kid:?}");
-        // The old key may still be that of another replica.
+        // With a `kid`, another replica may still have the old key.
         let old = possession(&watched, &self::token(&old, "old")).await;
-        assert!(old.is_err(), "{kid:?}");
+        assert_eq!(old, Err(unknown), "{kid:?}");
     }
 }

@@ -1,4 +1,4 @@
-//! Keys against a server that misbehaves, and files that change.
+//! Tests of keys with a server that misbehaves, and with files that change.
 
 mod fetching;
 mod files;
@@ -23,7 +23,7 @@ use server::{Answer, Server};
 
 const COOLDOWN: Duration = Duration::from_millis(400);
 
-/// A path that every test's key set stands under.
+/// The path of every test's key set.
 const JWKS: &str = "/jwks";
 
 fn url(server: &Server, scheme: &str, path: &str) -> Url {
@@ -35,7 +35,7 @@ fn jwks(keys: &[(&Signer, &str)]) -> String {
     json!({ "keys": keys }).to_string()
 }
 
-/// A token in order, under this key and kid.
+/// A valid token that is signed with this key and names this kid.
 fn token(key: &Signer, kid: &str) -> String {
     testing::token_of(key, "ES256", kid)
 }
@@ -60,7 +60,7 @@ fn timing() -> Timing {
     }
 }
 
-/// An issuer whose keys are fetched, for as long as this lives.
+/// An issuer whose keys are fetched for as long as this value lives.
 struct Fetched {
     issuer: Arc<Issuer>,
     verifier: Verifier,
@@ -103,14 +103,14 @@ impl Fetched {
         self.loaded.is_closed()
     }
 
-    /// Verifies as a check does that may wait for keys.
+    /// Verifies a token like a check that may wait for keys.
     async fn verify(&self, token: &str) -> Result<(), VerifyError> {
         let wait = KeyWait::default();
         let verified = self.verifier.await_keys(token, testing::now(), wait);
         verified.await.map(|_| ())
     }
 
-    /// The number that a metric of the issuer shows.
+    /// Returns the value of a metric of the issuer.
     fn metric(&self, name: &str) -> i64 {
         let text = self.metrics.render().unwrap();
         let line = text.lines().find(|l| l.starts_with(name));
@@ -125,12 +125,12 @@ impl Fetched {
     }
 }
 
-/// Waits until something is so.
+/// Waits until the condition holds.
 async fn eventually(mut what: impl FnMut() -> bool) {
     eventually_so(async || what()).await;
 }
 
-/// The same, where asking takes time.
+/// Waits until the asynchronous condition holds.
 async fn eventually_so(mut what: impl AsyncFnMut() -> bool) {
     for _ in 0..1000 {
         if what().await {

@@ -1,4 +1,4 @@
-//! Keys that change, keys that are invented, keys that grow old.
+//! Tests of keys that change, are invented, or grow old.
 
 use super::*;
 use crate::authz::{Authorizer, AuthzRequest, Outcome, Policies, Policy, RequestHeaders};
@@ -66,13 +66,13 @@ async fn a_rotation_fails_no_request_not_even_the_first_with_the_new_key() {
     for outcome in [first, second, third] {
         assert_eq!(outcome.reason(), "ok");
     }
-    // One fetch at start, one for all who asked.
+    // One fetch at start, and one for all callers.
     assert_eq!(server.requests(), 2);
-    // The old key is withdrawn: what it signed is refused, although it was verified before.
+    // The old key is withdrawn: a token that it signed is refused, although it was verified before.
     server.answer(JWKS, Answer::Ok("", jwks(&[(&new, "new")])));
     let invented = token(&Signer::p256(), "invented");
     eventually_so(async || {
-        // Fetches again as soon as the cooldown allows.
+        // A new fetch begins as soon as the cooldown permits.
         outcome(&authorizer, &invented).await;
         outcome(&authorizer, &old_token).await.reason() == "unknown_key"
     })
@@ -99,7 +99,7 @@ async fn ten_thousand_invented_keys_cause_a_few_fetches_and_evict_nothing() {
             assert_eq!(fetched.verify(&good).await, Ok(()));
         }
     }
-    // At the start, and as many as may be asked for in a row.
+    // One at start, and as many as may be requested in a row.
     assert!(
         (2..=4).contains(&server.requests()),
         "{}",
@@ -115,14 +115,17 @@ async fn two_rotations_within_a_cooldown_fail_no_request() {
     server.answer(JWKS, Answer::Ok("", jwks(&[(&keys[0], "k0")])));
     let location = Location::Jwks(url(&server, "http", JWKS));
     let mut slow = timing();
-    slow.cooldown = Duration::from_secs(600);
+    slow.cooldown = Duration::from_secs(5);
     let mut fetched = Fetched::start(&remote(location, slow));
     fetched.loaded().await;
-    for (key, kid) in [(&keys[1], "k1"), (&keys[2], "k2")] {
+    for (key, kid, pause) in [
+        (&keys[1], "k1", Duration::ZERO),
+        (&keys[2], "k2", slow.cooldown / 9),
+    ] {
+        // Longer than the minimum time between two fetches in a row, which is a tenth of the cooldown.
+        tokio::time::sleep(pause).await;
         server.answer(JWKS, Answer::Ok("", jwks(&[(key, kid)])));
         assert_eq!(fetched.verify(&token(key, kid)).await, Ok(()), "{kid}");
-        // Longer than the pause between two fetches in a row.
-        tokio::time::sleep(Duration::from_millis(1100)).await;
     }
     assert_eq!(server.requests(), 3);
 }
@@ -141,7 +144,7 @@ async fn the_cooldown_holds_for_a_server_that_fails_and_an_issuer_without_keys()
         let verdict = fetched.verify(&forged).await;
         assert_eq!(verdict, Err(VerifyError::KeysUnavailable));
     }
-    // At the start, when asked three times, and by itself after one second, two more, four more …
+    // One at start, three on demand, and scheduled ones after one second, two more, four more …
     let by_itself = started.elapsed().as_secs() + 1;
     assert!(
         server.requests() as u64 <= 4 + by_itself,

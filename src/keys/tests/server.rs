@@ -1,4 +1,4 @@
-//! A key server that does what it is told, mostly wrong.
+//! A key server that does what the test sets, mostly wrong things.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -13,26 +13,26 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 
-/// What is answered to a path.
+/// The answer to requests for a path.
 #[derive(Clone)]
 pub enum Answer {
-    /// 200, with these headers (each with its line end) and this body.
+    /// 200, with these headers (each with its line break) and this body.
     Ok(&'static str, String),
     /// A status and nothing else.
     Status(u16),
-    /// A redirect to there.
+    /// A redirect to this URL.
     Redirect(String),
-    /// A byte now and then, for ever.
+    /// One byte now and then, for ever.
     Drip,
     /// A body that never ends.
     Endless,
-    /// Half of what was promised, then the connection is closed.
+    /// Half of the announced body, then the connection is closed.
     Broken,
-    /// Nothing at all.
+    /// No answer at all.
     Silence,
 }
 
-/// The server; it ends when dropped.
+/// The server. It ends when dropped.
 pub struct Server {
     pub address: SocketAddr,
     answers: Arc<Mutex<HashMap<String, Answer>>>,
@@ -41,12 +41,12 @@ pub struct Server {
 }
 
 impl Server {
-    /// Without TLS.
+    /// Starts a server without TLS.
     pub async fn plain() -> Self {
         Self::start(None).await
     }
 
-    /// With TLS; also returns the certificate, in PEM.
+    /// Starts a server with TLS. Also returns its certificate in PEM.
     pub async fn tls() -> (Self, String) {
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         let made = rcgen::generate_simple_self_signed(names).unwrap();
@@ -91,13 +91,13 @@ impl Server {
         }
     }
 
-    /// From now on this is answered to `path`.
+    /// Sets the answer to requests for `path`.
     pub fn answer(&self, path: &str, answer: Answer) {
         let mut answers = self.answers.lock().unwrap();
         answers.insert(path.to_owned(), answer);
     }
 
-    /// How many requests there were.
+    /// Returns the number of requests so far.
     pub fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
@@ -119,7 +119,7 @@ async fn serve<S: AsyncRead + AsyncWrite + Unpin>(
     let head = String::from_utf8(head).unwrap();
     let path = head.split(' ').nth(1).unwrap().to_owned();
     let answer = answers.lock().unwrap().get(&path).cloned();
-    // Clients go away early, and are meant to.
+    // Clients disconnect early, as the tests intend.
     let _ = write(&mut stream, answer.unwrap_or(Answer::Status(404))).await;
     let _ = stream.shutdown().await;
 }

@@ -1,11 +1,12 @@
-//! How the JDK serializes a `String`, which Spring's `RedisTemplate` makes keys and values of by default: stream magic
-//! and version, `TC_STRING`, the length in two bytes, and "modified UTF-8" (Java Object Serialization Specification
-//! §6.4, `java.io.DataInput`), in which characters beyond U+FFFF are written as surrogates of three bytes each.
+//! The JDK's serialization of a `String`, which Spring's `RedisTemplate` uses for keys and values by default:
+//! stream magic and version, `TC_STRING`, the length in two bytes, and "modified UTF-8" (Java Object
+//! Serialization Specification §6.4, `java.io.DataInput`), in which characters beyond U+FFFF are written as
+//! surrogates of three bytes each.
 
-/// What every serialized text begins with, before its length.
+/// The bytes that every serialized string begins with, before its length.
 pub(super) const HEAD: [u8; 5] = [0xac, 0xed, 0x00, 0x05, 0x74];
 
-/// Serializes a text; `None` for one that is too long for this form.
+/// Serializes a text; `None` if it is too long for `TC_STRING`.
 pub(super) fn serialize(text: &str) -> Option<Vec<u8>> {
     let mut body = Vec::with_capacity(text.len());
     for unit in text.encode_utf16() {
@@ -21,7 +22,7 @@ pub(super) fn serialize(text: &str) -> Option<Vec<u8>> {
     Some([&HEAD[..], &length.to_be_bytes(), &body].concat())
 }
 
-/// Reads what [`serialize`] wrote; `None` for anything else.
+/// Reads what [`serialize`] has written; `None` for anything else.
 pub(super) fn deserialize(bytes: &[u8]) -> Option<String> {
     let (length, body) = bytes.strip_prefix(&HEAD)?.split_first_chunk::<2>()?;
     if body.len() != usize::from(u16::from_be_bytes(*length)) {
@@ -51,10 +52,10 @@ mod tests {
 
     #[test]
     fn a_text_is_serialized_as_the_jdk_does() {
-        // `ObjectOutputStream.writeObject("BL:1")`.
+        // The result of `ObjectOutputStream.writeObject("BL:1")`.
         let expected = b"\xac\xed\x00\x05t\x00\x04BL:1";
         assert_eq!(serialize("BL:1").unwrap(), expected);
-        // DataInput: U+0000 is C0 80, and U+1F511 is the two surrogates D83D and DD11.
+        // DataInput: U+0000 is C0 80, and U+1F511 is the surrogates D83D and DD11.
         let expected = b"\xac\xed\x00\x05t\x00\x0a\xc0\x80\xc3\xbc\xed\xa0\xbd\xed\xb4\x91";
         assert_eq!(serialize("\0ü🔑").unwrap(), expected);
     }

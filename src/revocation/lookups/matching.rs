@@ -1,47 +1,50 @@
-//! What it means that something stands under a key of an application.
+//! What the value of an application key means for a token.
 
 use crate::clock::Timestamp;
 
 use super::super::statement::Cutoff;
+use super::encoding::KeyEncoding;
 use super::template::Template;
 use super::values::{self, TimeUnit};
-use super::{KeyEncoding, java, wrapped};
+use super::{java, wrapped};
 
-/// When what stands under a key revokes.
+/// When an existing key revokes the token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Match {
-    /// Whenever something stands there, of whatever type.
+    /// Always, whatever the type of its value.
     Exists,
-    /// Never: it is an entry of an allow-list, of whatever type.
+    /// Never: the key is an entry of an allow-list. The type of its value does not matter.
     Never,
-    /// If it is a string, and one of these.
+    /// If the value is a string, and one of these.
     Equals(Vec<String>),
-    /// If it is an instant, and the token was issued then or before.
+    /// If the value is an instant, and the token was issued then or before.
     IssuedBefore(TimeUnit),
-    /// If it is a set, and has this member.
+    /// If the value is a set that contains this member.
     Member(Template),
-    /// If it is a hash of express-jwt-blacklist: `revoke` lists what this template makes of the tokens that are revoked,
-    /// and tokens issued up to `purge` are revoked, too.
+    /// If the value is a hash of express-jwt-blacklist: its field `revoke` lists revoked tokens, each as this
+    /// template renders it, and tokens issued up to its field `purge` are revoked, too.
     IssuedAmong(Template),
-    /// If it is a value of Laravel's jwt-auth: `valid_until` is when a grace period ends.
+    /// If the value is one of Laravel's jwt-auth, and its `valid_until`, the end of a grace period, has
+    /// passed.
     ValidUntil,
 }
 
-/// What stands under a key that is there.
+/// The value of an existing key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Content<'v> {
     Text(&'v [u8]),
-    /// Something else than a string.
+    /// A value of another type than string.
     OtherType,
 }
 
-/// What it says.
+/// The meaning of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Meaning {
-    /// Which tokens are revoked; `None` where it says nothing. [`Cutoff::NoToken`]: of a key that is required, that it is
-    /// there and good; of another, that none is revoked yet, and that only the store can tell when one is.
+    /// Which tokens are revoked; `None` if the value says nothing. [`Cutoff::NoToken`] under a required key
+    /// means that the key exists and is valid. Under any other key it means that no token is revoked yet, and
+    /// that only the store can tell when one is.
     pub cutoff: Option<Cutoff>,
-    /// It is nothing that should stand there. What cannot be read revokes.
+    /// The value is not one that should be there. A value that cannot be read revokes.
     pub unreadable: bool,
 }
 
@@ -65,7 +68,7 @@ impl Meaning {
 }
 
 impl Match {
-    /// Whether a view can hold what stands there.
+    /// Returns whether a view can contain the values.
     pub fn fits_in_view(&self) -> bool {
         match self {
             Self::Exists
@@ -73,12 +76,13 @@ impl Match {
             | Self::Equals(_)
             | Self::IssuedBefore(_)
             | Self::ValidUntil => true,
-            // A set is one key for all tokens; a list has more than one instant.
+            // A set is a single key for all tokens, and a hash of express-jwt-blacklist contains more than
+            // one instant.
             Self::Member(_) | Self::IssuedAmong(_) => false,
         }
     }
 
-    /// What is looked for under the key.
+    /// Returns the template of what to look for in the value.
     pub(super) fn member(&self) -> Option<&Template> {
         match self {
             Self::Member(template) | Self::IssuedAmong(template) => Some(template),
@@ -90,7 +94,7 @@ impl Match {
         }
     }
 
-    /// A text that is the same for the same meaning only: entries of a view are told apart by it.
+    /// Returns a text that is equal for equal meanings only: the hashes of a view's entries include it.
     pub(super) fn fingerprint(&self) -> String {
         match self {
             Self::Exists => "exists".to_owned(),
@@ -103,7 +107,7 @@ impl Match {
         }
     }
 
-    /// What it means that `content` stands under the key at `now`.
+    /// Returns the meaning of `content` at `now`.
     pub(super) fn meaning(
         &self,
         content: Content<'_>,
@@ -114,7 +118,7 @@ impl Match {
         let text = match (self, content) {
             (Self::Exists, _) => return Meaning::of(Cutoff::All),
             (Self::Never, _) => return Meaning::of(Cutoff::NoToken),
-            // Not for a view, and not asked for in this way.
+            // These values are not kept in a view, and are not read through this function.
             (Self::Member(_) | Self::IssuedAmong(_), _) | (_, Content::OtherType) => {
                 return Meaning::UNREADABLE;
             }
@@ -147,7 +151,8 @@ impl Match {
     }
 }
 
-/// What the hash of express-jwt-blacklist says about the token that was issued at `issued_at`, as the token spells it.
+/// Returns what the hash of express-jwt-blacklist says about the token that was issued at `issued_at`, in the
+/// token's own spelling.
 pub(crate) fn issued_among(
     revoke: Option<&[u8]>,
     purge: Option<&[u8]>,

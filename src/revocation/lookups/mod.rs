@@ -1,11 +1,14 @@
-//! Keys that applications already write: how they are named, and what they say.
+//! Lookups of keys that applications already write: how the keys are named, and what their values mean.
 //!
-//! A [`KeyRule`] makes the name of a key of what a verified token says, and tells what it means that something stands
-//! there. Nothing here asks a store.
+//! A [`KeyRule`] renders the name of a key from the claims of a verified token, and interprets the key's
+//! value. Nothing in this module queries a store.
 
+mod encoding;
+mod foreign;
 mod java;
 mod matching;
 mod preset;
+mod rule;
 mod template;
 mod unreadable;
 mod values;
@@ -13,194 +16,49 @@ mod wrapped;
 
 use std::sync::Arc;
 
-use serde::Deserialize;
-
 use crate::clock::Timestamp;
-use crate::jwt::{ClaimPath, VerifiedClaims};
+use crate::jwt::VerifiedClaims;
 
-use super::foreign::{self, ForeignKey};
-use super::key::{PREFIX, RECORDS};
+use super::hash::KeyHash;
+use super::key::PREFIX;
 use super::token_keys::TokenKeys;
-use super::view::KeyHash;
 
+pub use encoding::KeyEncoding;
+pub use foreign::ForeignKey;
 pub use matching::Match;
 pub(super) use matching::{Content, Meaning, issued_among};
 pub use preset::{Prefix, Preset};
+#[cfg(test)]
+pub(super) use rule::hash_of;
+use rule::is_ours;
+pub use rule::{KeyRule, WithoutClaim};
 use template::Rendering;
 pub use template::Template;
 pub(super) use unreadable::notice as notice_unreadable;
 pub use values::TimeUnit;
 
-/// Whether a key is our own.
-fn is_ours(name: &[u8]) -> bool {
-    name.starts_with(PREFIX.as_bytes()) || name.starts_with(RECORDS.as_bytes())
-}
-
-/// How an application writes a key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum KeyEncoding {
-    /// As it stands.
-    #[default]
-    Plain,
-    /// As the JDK serializes a text; values are understood in both forms.
-    Java,
-}
-
-/// What becomes of a token that lacks a claim of which its key is made.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum WithoutClaim {
-    /// It is refused: it cannot be looked up.
-    #[default]
-    Deny,
-    /// It is not looked up.
-    Skip,
-}
-
-/// One lookup: a key for each token, and what it means.
-#[derive(Clone, Debug)]
-pub struct KeyRule {
-    /// The name of the key.
-    pub key: Template,
-    /// How it is written.
-    pub encoding: KeyEncoding,
-    /// When what stands there revokes.
-    pub matching: Match,
-    /// Whether a token without a key is revoked.
-    pub required: bool,
-    /// What becomes of a token that lacks a claim.
-    pub without_claim: WithoutClaim,
-    /// The configured names of the issuers whose tokens are looked up; none means all.
-    pub issuers: Vec<String>,
-}
-
-impl KeyRule {
-    /// The lookup of keys of this name, with everything else as it is by default.
-    pub fn named(key: &str, matching: Match) -> Result<Self, String> {
-        Ok(Self {
-            key: Template::parse(key)?,
-            encoding: KeyEncoding::default(),
-            matching,
-            required: false,
-            without_claim: WithoutClaim::default(),
-            issuers: Vec::new(),
-        })
-    }
-
-    /// Whether tokens of this issuer are looked up.
-    pub fn applies_to(&self, issuer: &str) -> bool {
-        self.issuers.is_empty() || self.issuers.iter().any(|name| name == issuer)
-    }
-
-    /// The claims that verified tokens have to keep.
-    pub fn claims(&self) -> impl Iterator<Item = &ClaimPath> {
-        let member = self.matching.member().into_iter();
-        self.key.claims().chain(member.flat_map(Template::claims))
-    }
-
-    /// Whether it needs the token's signature, of which there can be two for one token.
-    pub fn needs_signature(&self) -> bool {
-        let member = self.matching.member();
-        self.key.needs_signature() || member.is_some_and(Template::needs_signature)
-    }
-
-    /// Whether a view can hold what its keys say; otherwise the store is asked on every check.
-    pub fn fits_in_view(&self) -> bool {
-        self.matching.fits_in_view()
-    }
-
-    /// What the names of all its keys begin with.
-    pub(super) fn prefix(&self) -> &[u8] {
-        match self.encoding {
-            KeyEncoding::Plain => self.key.prefix().as_bytes(),
-            // The length comes before the text.
-            KeyEncoding::Java => &java::HEAD,
-        }
-    }
-
-    /// What it means that `content` stands under one of its keys.
-    pub(super) fn meaning(&self, content: Content<'_>, now: Timestamp) -> Meaning {
-        self.matching
-            .meaning(content, self.required, self.encoding, now)
-    }
-
-    /// How the key of this name stands in a view; `None` where none can hold it.
-    fn hash(&self, name: &[u8]) -> Option<KeyHash> {
-        let meaning = self.matching.fingerprint();
-        self.fits_in_view()
-            .then(|| foreign::hash(name, &meaning, self.required))
-    }
-
-    /// Whether the key of this name may be one of its own.
-    fn may_have_named(&self, name: &[u8]) -> bool {
-        match self.encoding {
-            KeyEncoding::Plain => {
-                str::from_utf8(name).is_ok_and(|text| self.key.may_have_made(text))
-            }
-            KeyEncoding::Java => {
-                java::deserialize(name).is_some_and(|text| self.key.may_have_made(&text))
-            }
-        }
-    }
-
-    /// The name of a key that a token could have, where that can be told without one.
-    pub(super) fn sample(&self) -> Option<Vec<u8>> {
-        let text = self.key.sample()?;
-        match self.encoding {
-            KeyEncoding::Plain => Some(text.into_bytes()),
-            KeyEncoding::Java => java::serialize(&text),
-        }
-    }
-
-    fn name(&self, claims: &VerifiedClaims, token: Option<&str>) -> Result<Vec<u8>, Rendering> {
-        let text = match self.key.render(claims, token) {
-            Rendering::Text(text) => text,
-            other => return Err(other),
-        };
-        match self.encoding {
-            // Of our own keys we know better what they mean.
-            KeyEncoding::Plain if is_ours(text.as_bytes()) => Err(Rendering::Impossible),
-            KeyEncoding::Plain => Ok(text.into_bytes()),
-            KeyEncoding::Java => java::serialize(&text).ok_or(Rendering::Impossible),
-        }
-    }
-
-    fn member(&self, claims: &VerifiedClaims, token: Option<&str>) -> Result<Vec<u8>, Rendering> {
-        let Some(member) = self.matching.member() else {
-            return Ok(Vec::new());
-        };
-        match (member.render(claims, token), self.encoding) {
-            (Rendering::Text(text), KeyEncoding::Plain) => Ok(text.into_bytes()),
-            (Rendering::Text(text), KeyEncoding::Java) => {
-                java::serialize(&text).ok_or(Rendering::Impossible)
-            }
-            (other, _) => Err(other),
-        }
-    }
-}
-
-/// Every configured lookup.
+/// All configured lookups.
 #[derive(Clone, Debug, Default)]
 pub struct Lookups(Arc<[Arc<KeyRule>]>);
 
 impl Lookups {
-    /// These.
+    /// Makes a list of these lookups.
     pub fn new(rules: Vec<KeyRule>) -> Self {
         Self(rules.into_iter().map(Arc::new).collect())
     }
 
-    /// Whether there is none.
+    /// Returns whether there are no lookups.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// All of them.
+    /// Returns all lookups.
     pub fn rules(&self) -> impl Iterator<Item = &KeyRule> {
         self.0.iter().map(|rule| &**rule)
     }
 
-    /// Adds the keys of applications to those of ours. A token that has to be looked up and cannot be is marked.
+    /// Adds the application keys to a token's native keys. If a key cannot be rendered, the token is marked
+    /// as unidentified, unless the token lacks a claim and the lookup skips such tokens.
     pub fn add_to(
         &self,
         keys: TokenKeys,
@@ -222,7 +80,8 @@ impl Lookups {
         keys.with_foreign(found)
     }
 
-    /// What a change of the key of this name may concern: as it stands in a view, and for which lookup.
+    /// Returns which entries of a view a change of this key may affect: the hash of each entry, and the index
+    /// of its lookup.
     pub(super) fn named<'l>(&'l self, name: &'l [u8]) -> impl Iterator<Item = (KeyHash, usize)> {
         let rules = if is_ours(name) { &[][..] } else { &self.0[..] };
         let rules = rules.iter().enumerate();
@@ -230,7 +89,7 @@ impl Lookups {
         named.filter_map(|(at, rule)| Some((rule.hash(name)?, at)))
     }
 
-    /// What it means for one of the lookups that `content` stands under a key of its own.
+    /// Returns what `content` means under a key of the lookup with this index.
     pub(super) fn meaning(&self, at: usize, content: Content<'_>, now: Timestamp) -> Meaning {
         match self.0.get(at) {
             Some(rule) => rule.meaning(content, now),
@@ -238,23 +97,23 @@ impl Lookups {
         }
     }
 
-    /// One of them, by its place in the list.
+    /// Returns the lookup with this index.
     pub(super) fn rule(&self, at: usize) -> Option<&KeyRule> {
         self.0.get(at).map(|rule| &**rule)
     }
 
-    /// Whether every key of the database may be one of this lookup's.
+    /// Returns whether every key of the database may belong to this lookup.
     pub(super) fn follows_everything(&self, at: usize) -> bool {
         self.0.get(at).is_some_and(|rule| rule.prefix().is_empty())
     }
 
-    /// What the names of all keys that a view is made of begin with, ours among them: none of these with another. An
-    /// empty one means every key.
+    /// Returns the prefixes of all keys that a view follows, including our own. None of them is a prefix of
+    /// another. An empty prefix matches every key.
     pub(super) fn prefixes(&self) -> Vec<Vec<u8>> {
         let rules = self.rules().filter(|rule| rule.fits_in_view());
         let mut all: Vec<Vec<u8>> = rules.map(|rule| rule.prefix().to_vec()).collect();
         all.push(PREFIX.as_bytes().to_vec());
-        // A prefix sorts right before all that begins with it.
+        // A prefix sorts immediately before everything that begins with it.
         all.sort();
         let mut least: Vec<Vec<u8>> = Vec::new();
         for prefix in all {

@@ -1,36 +1,37 @@
-//! Lookups by name: how widely used libraries and samples keep their revocations in Redis.
+//! Presets: how widely used libraries and code samples store their revocations in Redis.
 
 use super::matching::Match;
 use super::template::Template;
 
-/// A library or sample whose keys are known.
+/// A library or code sample with a known key format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preset {
     /// flask-jwt-extended 4, `examples/blocklist_redis.py`.
     FlaskJwtExtended,
-    /// flask-jwt-extended up to 3.25, `examples/redis_blacklist.py`: an allow-list, in fact.
+    /// flask-jwt-extended up to 3.25, `examples/redis_blacklist.py`: in fact an allow-list.
     FlaskJwtExtended3,
     /// fastapi-jwt-auth, `examples/denylist_redis.py`.
     FastapiJwtAuth,
-    /// What most applications do by hand.
+    /// What most applications implement by hand.
     GenericBlacklist,
-    /// The access token itself as the key, as tutorials for Spring do.
+    /// The access token itself as the key, as in tutorials for Spring.
     SpringRawToken,
-    /// The plugin jwt-logout of Higress.
+    /// The jwt-logout plugin of Higress.
     Higress,
     /// DivergentCodes/jwtblock.
     Jwtblock,
-    /// The npm package of this name.
+    /// The npm package express-jwt-blacklist.
     ExpressJwtBlacklist,
     /// jwt-auth for Laravel 10 and later, with a cache in Redis.
     LaravelJwtAuth,
 }
 
-/// SHA-1 of `tag:tymon.jwt:entries`, under which Laravel's cache puts the keys of the tag `tymon.jwt`.
+/// The SHA-1 of `tag:tymon.jwt:entries`, which Laravel's cache puts before the keys that have the tag
+/// `tymon.jwt`.
 const LARAVEL_TAG: &str = "ca7581d6d4749d8fd143ea956aa654aa02abe0ec:";
 
 impl Preset {
-    /// Every one.
+    /// All presets.
     pub const ALL: [Self; 9] = [
         Self::FlaskJwtExtended,
         Self::FlaskJwtExtended3,
@@ -43,7 +44,7 @@ impl Preset {
         Self::LaravelJwtAuth,
     ];
 
-    /// The name in a configuration.
+    /// Returns the name in the configuration.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::FlaskJwtExtended => "flask-jwt-extended",
@@ -58,12 +59,12 @@ impl Preset {
         }
     }
 
-    /// By its name.
+    /// Returns the preset with this name.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|preset| preset.as_str() == name)
     }
 
-    /// Whether a `prefix` can be given; where it has to be, there is no default.
+    /// Returns whether a `prefix` can or must be configured.
     pub const fn prefix(self) -> Prefix {
         match self {
             Self::FlaskJwtExtended
@@ -78,7 +79,7 @@ impl Preset {
         }
     }
 
-    /// The template of the key behind the prefix.
+    /// Returns the template of the key, without the prefix.
     pub fn key(self) -> String {
         match self {
             Self::FlaskJwtExtended
@@ -93,7 +94,7 @@ impl Preset {
         }
     }
 
-    /// What revokes.
+    /// Returns when a key revokes.
     pub fn matching(self) -> Match {
         match self {
             Self::FlaskJwtExtended
@@ -109,19 +110,19 @@ impl Preset {
         }
     }
 
-    /// Whether a token without a key is revoked.
+    /// Returns whether a token without a key is revoked.
     pub const fn requires_key(self) -> bool {
         matches!(self, Self::FlaskJwtExtended3)
     }
 }
 
-/// What a preset puts before its key.
+/// The part of a preset's key before its template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prefix {
-    /// Nothing, and nothing else can be said.
+    /// None, and none can be configured.
     Fixed,
-    /// This, unless something else is said.
+    /// This one, unless another one is configured.
     Default(&'static str),
-    /// What has to be said.
+    /// There is no default: it must be configured.
     Needed,
 }

@@ -1,17 +1,19 @@
-//! The template of a key: text with variables in braces, `blacklist:{jti}`. A literal brace is written twice.
+//! The template of a key: text with variables in braces, for example `blacklist:{jti}`. A literal brace is
+//! doubled.
 
 use std::fmt::Write as _;
 
-use aws_lc_rs::digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use crate::digest::sha256;
 use crate::jwt::{ClaimPath, ClaimText, VerifiedClaims};
 
-/// The longest claim in a key. What is longer names nothing, but would fill the store's and our own memory.
+/// The maximum length of a claim in a key. A longer claim identifies nothing, but would fill the store's
+/// memory and our own.
 const MAX_CLAIM: usize = 1024;
 
-/// What a variable stands for.
+/// The value that a variable is replaced by.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Variable {
     TokenId,
@@ -26,7 +28,7 @@ enum Variable {
     Signature,
 }
 
-/// The variables that stand for a claim of this name.
+/// The variables that are named like the claim that they stand for.
 const PLAIN_CLAIMS: [&str; 3] = ["iss", "iat", "exp"];
 const VARIABLES: &str = "{jti}, {sub}, {iss}, {iat}, {exp}, {sid}, {client}, {claim:NAME}, {token}, \
                          {token_sha256_hex}, {token_sha256_base64url}, {signature}";
@@ -37,28 +39,29 @@ enum Part {
     Variable(Variable),
 }
 
-/// A key with places for what a token says.
+/// The name of a key, with variables for what the token says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     text: String,
     parts: Vec<Part>,
 }
 
-/// What a template makes of a token.
+/// The result of rendering a template for a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Rendering {
-    /// This.
+    /// The rendered text.
     Text(String),
-    /// Nothing: the token has no such claim.
+    /// No text: the token lacks the claim.
     Lacking,
-    /// Nothing: what it has cannot be part of a key.
+    /// No text: the claim's value cannot be part of a key.
     Impossible,
 }
 
 impl Template {
-    /// Reads a template; the error says what is wrong with it.
+    /// Parses a template. The error says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
-        // No claim in a key has any, so that a name with one is known for somebody else's.
+        // No claim in a key contains one either, so a key name with a control character belongs to somebody
+        // else.
         if text.chars().any(char::is_control) {
             return Err("a control character: such keys cannot be looked up".to_owned());
         }
@@ -94,7 +97,7 @@ impl Template {
         })
     }
 
-    /// The template of a claim alone.
+    /// Makes a template of a single claim.
     pub fn of_claim(name: &str) -> Self {
         Self {
             text: format!("{{claim:{name}}}"),
@@ -102,12 +105,12 @@ impl Template {
         }
     }
 
-    /// As it is written.
+    /// Returns the template as configured.
     pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    /// What every text made of it begins with.
+    /// Returns the prefix of every text that it renders.
     pub fn prefix(&self) -> &str {
         match self.parts.first() {
             Some(Part::Literal(text)) => text,
@@ -115,7 +118,7 @@ impl Template {
         }
     }
 
-    /// What every text made of it ends with.
+    /// Returns the suffix of every text that it renders.
     fn suffix(&self) -> &str {
         match self.parts.last() {
             Some(Part::Literal(text)) => text,
@@ -130,12 +133,12 @@ impl Template {
         })
     }
 
-    /// Whether it says the same about every token.
+    /// Returns whether it renders the same text for every token.
     pub fn is_constant(&self) -> bool {
         self.variables().next().is_none()
     }
 
-    /// Whether it needs the token's signature, of which there can be two for one token.
+    /// Returns whether it needs the token's signature, of which the same token may have two spellings.
     pub fn needs_signature(&self) -> bool {
         self.variables().any(|variable| match variable {
             Variable::Token
@@ -150,7 +153,7 @@ impl Template {
         })
     }
 
-    /// The claims that verified tokens have to keep for it.
+    /// Returns the claims that verified tokens have to keep for it.
     pub fn claims(&self) -> impl Iterator<Item = &ClaimPath> {
         self.variables().filter_map(|variable| match variable {
             Variable::Claim(path) => Some(path),
@@ -158,7 +161,8 @@ impl Template {
         })
     }
 
-    /// Whether it may have made this text. One that it could not have made need not be remembered.
+    /// Returns whether it may have rendered this text. A text that it cannot have rendered need not be
+    /// remembered.
     pub(super) fn may_have_made(&self, text: &str) -> bool {
         let middle = text.strip_prefix(self.prefix());
         if self.is_constant() {
@@ -168,8 +172,8 @@ impl Template {
         middle.is_some_and(|middle| !middle.is_empty() && !middle.chars().any(char::is_control))
     }
 
-    /// A text that it could make of a token, unless its variables stand for something of which there may be only one value,
-    /// which is not known here.
+    /// Returns a text that it could render for some token; `None` if one of its variables may have only a
+    /// single possible value, which is not known here.
     pub(super) fn sample(&self) -> Option<String> {
         let part = |part: &Part| match part {
             Part::Literal(text) => Some(text.clone()),
@@ -179,7 +183,7 @@ impl Template {
         self.parts.iter().map(part).collect()
     }
 
-    /// Makes the text of a token.
+    /// Renders the text for a token.
     pub(super) fn render(&self, claims: &VerifiedClaims, token: Option<&str>) -> Rendering {
         let mut text = String::new();
         for part in &self.parts {
@@ -217,7 +221,7 @@ impl Variable {
     }
 
     fn render(&self, claims: &VerifiedClaims, token: Option<&str>) -> Rendering {
-        // Where the proxy has verified the token, its signature may have been spelled anew since.
+        // If the proxy has verified the token, the signature may have been re-encoded since.
         let of_token = |make: fn(&str) -> String| {
             token.map_or(Rendering::Impossible, |token| Rendering::Text(make(token)))
         };
@@ -233,7 +237,9 @@ impl Variable {
             },
             Self::Token => of_token(str::to_owned),
             Self::TokenSha256Hex => of_token(sha256_hex),
-            Self::TokenSha256Base64Url => of_token(|token| URL_SAFE_NO_PAD.encode(sha256(token))),
+            Self::TokenSha256Base64Url => {
+                of_token(|token| URL_SAFE_NO_PAD.encode(sha256(token.as_bytes())))
+            }
             Self::Signature => of_token(|token| {
                 let signature = token
                     .rsplit_once('.')
@@ -244,8 +250,8 @@ impl Variable {
     }
 }
 
-/// A claim as a part of a key. An empty one would be everybody's, one with control characters is no name, and neither
-/// can be told from what an application makes of it.
+/// Renders a claim as a part of a key. Everybody would share an empty one, and one with control characters
+/// identifies nothing; neither can be told from what an application makes of it.
 fn claim(text: Option<&str>) -> Rendering {
     match text {
         None => Rendering::Lacking,
@@ -258,16 +264,11 @@ fn claim(text: Option<&str>) -> Rendering {
     }
 }
 
-fn sha256(token: &str) -> digest::Digest {
-    digest::digest(&digest::SHA256, token.as_bytes())
-}
-
 fn sha256_hex(token: &str) -> String {
-    sha256(token)
-        .as_ref()
+    sha256(token.as_bytes())
         .iter()
         .fold(String::new(), |mut hex, byte| {
-            // Writing to a text cannot fail.
+            // Writing to a `String` cannot fail.
             let _ = write!(hex, "{byte:02x}");
             hex
         })

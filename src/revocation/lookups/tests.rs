@@ -1,4 +1,4 @@
-//! Names that are made of tokens, and what the feed makes of names.
+//! Tests of the names that are rendered for tokens, and of how the feed maps names to lookups.
 
 use std::sync::Arc;
 
@@ -6,10 +6,10 @@ use serde_json::{Map, Value, json};
 
 use super::*;
 use crate::jwt::testing::{self, Signer};
-use crate::jwt::{Issuer, IssuerProfile, Verifier};
+use crate::jwt::{ClaimPath, Issuer, IssuerProfile, Verifier};
 use crate::revocation::Cutoff;
 
-/// The digest in hexadecimal, by another way than the template's.
+/// The digest in hexadecimal, computed differently from the template.
 fn sha256_hex(text: &str) -> String {
     let digest = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, text.as_bytes());
     let digits = digest.as_ref().iter().flat_map(|b| [b >> 4, b & 15]);
@@ -17,7 +17,8 @@ fn sha256_hex(text: &str) -> String {
     digits.collect()
 }
 
-/// A token with these claims beside those of a good one, and what a verifier says of it that keeps `kept`.
+/// A token with these claims in addition to those of a valid token, and its verified claims, with `kept`
+/// kept.
 fn verified(more: Value, kept: &[&str]) -> (String, VerifiedClaims) {
     let mut claims: Map<String, Value> = testing::claims();
     claims.extend(more.as_object().unwrap().clone());
@@ -129,7 +130,7 @@ fn what_cannot_be_part_of_a_key_is_never_skipped() {
         let more = json!({"x": value});
         assert_eq!(names(vec![rule], more.clone(), &["x"]), None, "{more}");
     }
-    // Keys of ours are not an application's.
+    // Our own keys are not application keys.
     let ours = json!({"jti": "revoxy:jti:shop:1"});
     assert_eq!(name("{jti}", ours, &[]), None);
 }
@@ -187,7 +188,7 @@ fn a_name_concerns_the_lookups_that_may_have_made_it() {
     ] {
         assert_eq!(lookups.named(name.as_bytes()).count(), count, "{name}");
     }
-    // Each with its own meaning.
+    // Each lookup has its own meaning.
     let mut hashes: Vec<_> = lookups.named(b"revoked:user:bob").map(|(h, _)| h).collect();
     hashes.dedup();
     assert_eq!(hashes.len(), 2);

@@ -1,14 +1,14 @@
-//! What applications write under their keys, where more is to be read than one word.
+//! Parses values of application keys, where it takes more than comparing a word.
 
 use serde::Deserialize;
 
 use crate::clock::Timestamp;
 
-/// In what a number counts the time since 1970.
+/// The unit of a number that counts the time since 1970.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TimeUnit {
-    /// Seconds or milliseconds, as the size of the number tells; or RFC 3339.
+    /// Seconds or milliseconds, depending on the size of the number; or RFC 3339.
     #[default]
     Auto,
     /// Seconds.
@@ -27,12 +27,13 @@ impl TimeUnit {
     }
 }
 
-/// As seconds it would be the year 5138, as milliseconds it is 1973: no time of a token is on the other side.
+/// As seconds this would be the year 5138, as milliseconds it is 1973: the times of tokens are clearly on one
+/// side or the other.
 const FIRST_MILLISECONDS: f64 = 1e11;
 /// The year 10000, in milliseconds.
 const END_OF_TIME: f64 = 253_402_300_800_000.0;
 
-/// Reads an instant; `None` where there is none.
+/// Parses an instant; `None` if the text is not one.
 pub(super) fn instant(text: &str, unit: TimeUnit) -> Option<Timestamp> {
     let Ok(number) = text.trim().parse::<f64>() else {
         return match unit {
@@ -49,13 +50,14 @@ pub(super) fn instant(text: &str, unit: TimeUnit) -> Option<Timestamp> {
         clippy::cast_possible_truncation,
         reason = "the range has been checked"
     )]
-    // Upwards: a fraction of a millisecond must not spare a token.
+    // Rounded up: a fraction of a millisecond must not spare a token.
     (0.0..END_OF_TIME)
         .contains(&millis)
         .then(|| Timestamp::from_millis(millis.ceil() as i64))
 }
 
-/// An instant with its offset from UTC, which RFC 3339, §5.6 demands: a local time could be hours later than it looks.
+/// Parses an instant with its offset from UTC, which RFC 3339 §5.6 demands: a local time without an offset
+/// could be hours later than it looks.
 fn rfc3339(text: &str) -> Option<Timestamp> {
     let text = text.to_ascii_uppercase();
     let (local, ahead) = match text.strip_suffix('Z') {
@@ -65,7 +67,7 @@ fn rfc3339(text: &str) -> Option<Timestamp> {
             (local, minutes(offset)?)
         }
     };
-    // The crate would pass over what stands behind a `Z`.
+    // The crate would ignore whatever follows a `Z`.
     if local.contains('Z') {
         return None;
     }
@@ -75,7 +77,7 @@ fn rfc3339(text: &str) -> Option<Timestamp> {
     Some(Timestamp::from_millis(local.millis() - ahead * 60_000))
 }
 
-/// The minutes in `+02:00`.
+/// Parses an offset such as `+02:00` into minutes.
 fn minutes(offset: &str) -> Option<i64> {
     let (sign, offset) = offset.split_at_checked(1)?;
     let (hours, minutes) = offset.split_once(':')?;
@@ -94,8 +96,8 @@ fn minutes(offset: &str) -> Option<i64> {
     }
 }
 
-/// From when on a token is refused, as Laravel's cache serializes what jwt-auth says: an array with `valid_until`, or
-/// the word `forever`. `None` where it says neither.
+/// Parses when a token is refused from, as Laravel's cache serializes the value of jwt-auth: an array with
+/// `valid_until`, or the word `forever`. `None` if the value has neither form.
 pub(super) fn valid_until(value: &str) -> Option<Timestamp> {
     if value == r#"s:7:"forever";"# {
         return Some(Timestamp::from_secs(0));
@@ -105,7 +107,7 @@ pub(super) fn valid_until(value: &str) -> Option<Timestamp> {
         .strip_suffix(";}")?;
     let digits = match number.strip_prefix("i:") {
         Some(digits) => digits,
-        // The first versions wrote a text.
+        // The first versions of jwt-auth wrote a string.
         None => {
             let (length, text) = number.strip_prefix("s:")?.split_once(':')?;
             let digits = text.strip_prefix('"')?.strip_suffix('"')?;

@@ -1,13 +1,14 @@
-//! What libraries put around a value before they write it: taken off again, so that what the application meant is read.
+//! Unwraps values: takes off what libraries put around a value before they write it, so that the
+//! application's own value is read.
 
 use std::borrow::Cow;
 
 use serde_json::Value;
 
-/// How many layers are taken off: a cache that wraps what a serializer has wrapped.
+/// The maximum number of layers to take off: for example, a cache that wraps what a serializer has wrapped.
 const MOST_LAYERS: usize = 3;
 
-/// The text or number within; the text itself where nothing known is around it.
+/// Returns the text or number inside; the text itself if it is not wrapped in a known way.
 ///
 /// - A JSON text, `"…"`: Jackson, and caches that serialize to JSON.
 /// - A class and a value, `["java.lang.Long", 1]`: Spring's `GenericJackson2JsonRedisSerializer`.

@@ -1,4 +1,4 @@
-//! The memory store: for tests and for trying Revoxy out. It forgets everything when the process ends.
+//! The memory store, for tests and for trying Revoxy out. Its contents are lost when the process ends.
 
 mod tokens;
 
@@ -17,7 +17,7 @@ use super::{Durability, Page, RevocationStore, StoreError, TokenRegistry};
 
 use tokens::Tokens;
 
-/// Revocations and records of tokens in this process' memory.
+/// Revocations and token records in this process' memory.
 pub struct MemoryStore {
     clock: Arc<dyn Clock>,
     view: View,
@@ -26,7 +26,7 @@ pub struct MemoryStore {
 }
 
 impl MemoryStore {
-    /// An empty store.
+    /// Makes an empty store.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self {
             clock,
@@ -71,12 +71,11 @@ impl RevocationStore for MemoryStore {
         }
         let now = self.clock.now();
         let mut entries = self.entries();
-        let entry = match entries.get(revocation.key.rendered()) {
-            Some(old) if old.is_live(now) && !revocation.adds_to(old) => {
-                return Ok(Durability::default());
-            }
-            Some(old) if old.is_live(now) => old.strengthened_by(revocation),
-            _ => revocation.clone(),
+        let standing = entries.get(revocation.key.rendered());
+        let entry = match standing.filter(|old| old.is_live(now)) {
+            Some(old) if !revocation.adds_to(old) => return Ok(Durability::default()),
+            Some(old) => old.strengthened_by(revocation),
+            None => revocation.clone(),
         };
         self.view.record(&entry);
         entries.insert(entry.key.rendered().to_owned(), entry);

@@ -1,4 +1,4 @@
-//! Records of tokens in this process' memory.
+//! Token records in this process' memory.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Bound;
@@ -14,7 +14,7 @@ use super::super::record::{Place, TokenPage, TokenRecord};
 use super::super::registry::{RegistrationKey, TokenRegistry};
 use super::MemoryStore;
 
-/// Records, and the list of each subject.
+/// The records, and the list of each subject.
 #[derive(Default)]
 pub(super) struct Tokens {
     records: HashMap<u128, TokenRecord>,
@@ -27,7 +27,7 @@ fn list_of(record: &TokenRecord) -> Option<(String, String)> {
 }
 
 impl Tokens {
-    /// Keeps a record, joined with the one that stands. Returns what stands now.
+    /// Stores a record, merged with the existing one. Returns the merged record.
     fn keep(&mut self, newer: &TokenRecord, now: Timestamp) -> TokenRecord {
         let standing = match self.take(newer.id()) {
             Some(old) if old.is_live(now) => old.merged_with(newer),
@@ -53,7 +53,7 @@ impl Tokens {
         Some(record)
     }
 
-    /// Takes out what has expired. Tells how many records that were.
+    /// Removes expired records. Returns how many.
     pub(super) fn prune(&mut self, now: Timestamp) -> u64 {
         let expired = |(id, record): (&u128, &TokenRecord)| (!record.is_live(now)).then_some(*id);
         let expired: Vec<_> = self.records.iter().filter_map(expired).collect();
@@ -65,7 +65,7 @@ impl Tokens {
 }
 
 impl MemoryStore {
-    /// A record, with whether its token is registered now.
+    /// Returns a copy of the record that says whether the token is registered now.
     fn as_of(&self, record: &TokenRecord, now: Timestamp) -> TokenRecord {
         let key = RegistrationKey::of(&record.token);
         TokenRecord {
@@ -75,7 +75,7 @@ impl MemoryStore {
     }
 
     pub(super) fn tokens(&self) -> MutexGuard<'_, Tokens> {
-        // A panic can only come from running out of memory; at worst a record is in no list then.
+        // A panic can only come from running out of memory; at worst, a record is then missing from its list.
         self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -92,7 +92,8 @@ impl TokenRegistry for MemoryStore {
         for record in records.iter().filter(|r| r.is_live(now)) {
             tokens.keep(record, now);
             let key = RegistrationKey::of(&record.token);
-            // As long as the longest-lived of the tokens that were registered, and not of those that were seen.
+            // A registration lives as long as the longest expiry that the token was registered with, not as
+            // long as an expiry that was only seen.
             let standing = self.view.entry(key.hash());
             let until = standing.map_or(record.expires_at, |s| s.expires_at.max(record.expires_at));
             self.view.register(&key, until);

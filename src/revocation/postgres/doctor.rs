@@ -1,4 +1,4 @@
-//! Why a revocation list would not be safe with a server.
+//! Diagnoses which server it is, and why a revocation list would not be safe with it.
 
 use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
@@ -8,7 +8,7 @@ use super::super::{Diagnosis, StoreError};
 use super::schema::{ENABLE, TRIGGERS, Triggers};
 use super::{PostgresOptions, error, pool};
 
-/// Settings that decide what survives a crash, and what is wrong with `off`.
+/// Settings that decide what survives a crash, and what goes wrong if they are `off`.
 const SETTINGS: [(&str, &str); 3] = [
     (
         "fsync",
@@ -26,20 +26,32 @@ const SETTINGS: [(&str, &str); 3] = [
 ];
 
 impl PostgresOptions {
-    /// Connects once and tells why a revocation list would not be safe with this server. Changes nothing.
+    /// Connects once and reports which server it is, and why a revocation list would not be safe with it.
+    /// Changes nothing.
     pub async fn diagnose(&self) -> Result<Diagnosis, StoreError> {
         let asked = async {
             let mut connection = pool::connect(self).await?;
-            ask(&mut connection)
-                .await
-                .map_err(|e| error::store_error(&e))
+            let read = async { Ok((ask(&mut connection).await?, version(&mut connection).await?)) };
+            read.await.map_err(|e: sqlx::Error| error::store_error(&e))
         };
         let asked = timeout(self.connect_timeout * 2, asked).await;
+        let asked = asked.unwrap_or(Err(StoreError::Timeout));
+        let (warnings, version) = asked?;
+        let at = self.address()?;
         Ok(Diagnosis {
-            warnings: asked.unwrap_or(Err(StoreError::Timeout))?,
-            notes: Vec::new(),
+            warnings,
+            notes: vec![format!("connected to PostgreSQL {version} at {at}")],
+            ..Diagnosis::default()
         })
     }
+}
+
+/// Returns only the version number: some distributions append where it was packaged.
+async fn version(connection: &mut PgConnection) -> sqlx::Result<String> {
+    let version = sqlx::query_scalar("SELECT current_setting('server_version')");
+    let version: String = version.fetch_one(connection).await?;
+    let number = version.split_whitespace().next().unwrap_or_default();
+    Ok(number.to_owned())
 }
 
 async fn ask(connection: &mut PgConnection) -> sqlx::Result<Vec<String>> {
@@ -65,7 +77,7 @@ async fn ask(connection: &mut PgConnection) -> sqlx::Result<Vec<String>> {
 fn of_table(row: &PgRow) -> sqlx::Result<Vec<String>> {
     let mut warnings = Vec::new();
     if !row.try_get::<bool, _>(0)? {
-        // It is made at the first start.
+        // The table is created at the first start.
         return Ok(warnings);
     }
     if row.try_get::<Option<String>, _>(1)?.as_deref() == Some("u") {

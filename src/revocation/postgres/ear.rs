@@ -1,11 +1,11 @@
-//! The connection that hears notifications, and does nothing else.
+//! The connection that receives notifications, and does nothing else.
 
 use sqlx::postgres::{PgConnectOptions, PgListener, PgPoolOptions};
 
 use super::error;
-use super::feed::FeedEnd;
+use super::feed_end::FeedEnd;
 
-/// Listens on one connection, until that ends.
+/// Listens on one connection, until the connection ends.
 pub(super) struct Ear(PgListener);
 
 impl Ear {
@@ -17,8 +17,9 @@ impl Ear {
             .max_lifetime(None)
             .connect_lazy_with(options);
         let mut listener = PgListener::connect_with(&pool).await?;
-        // The library connects anew when a connection is lost, and does not tell what it has missed. Out of a pool
-        // that is closed it gets no second connection. The pool need not be waited for: it is closed from here on.
+        // The library reconnects when a connection is lost, and does not report what it has missed. From a
+        // closed pool it gets no second connection. There is no need to await `close`: the pool counts as
+        // closed from here on.
         listener.ignore_pool_close_event(true);
         listener.eager_reconnect(false);
         drop(pool.close());
@@ -26,7 +27,7 @@ impl Ear {
         Ok(Self(listener))
     }
 
-    /// The next notification: its channel and its payload. Given up and called again, it misses nothing.
+    /// Returns the channel and the payload of the next notification. Cancel safe: no notification is lost.
     pub(super) async fn hear(&mut self) -> Result<(String, String), FeedEnd> {
         match self.0.try_recv().await {
             Ok(Some(n)) => Ok((n.channel().to_owned(), n.payload().to_owned())),

@@ -1,5 +1,5 @@
-//! What PostgreSQL and the library report, as a store says it. Their messages name users, tables and SQL, never bound
-//! values: those stand in the detail of a message, which is left out.
+//! Maps the errors of PostgreSQL and of the library to store errors. Their messages name users, tables and SQL,
+//! but never bound values: those are in the detail of a message, which is left out.
 
 use std::io::ErrorKind;
 
@@ -7,30 +7,30 @@ use sqlx::Error;
 
 use super::super::StoreError;
 
-/// SQLSTATE classes and codes that mean that this server, or this connection, will not answer just now.
+/// SQLSTATE classes and codes which mean that this server, or this connection, cannot answer at the moment.
 const UNAVAILABLE: [&str; 6] = [
-    "08",    // connection exceptions
-    "57P",   // shut down, crashed, starting
+    "08",    // connection exception
+    "57P",   // shutting down, crashed, or starting up
     "53300", // too many connections
-    "25006", // read only: it has become a standby
-    "40",    // rolled back, to be tried again
-    "58",    // the system around it
+    "25006", // read-only transaction: the server has become a standby
+    "40",    // transaction rolled back, to be retried
+    "58",    // system error outside of PostgreSQL
 ];
 const CANCELLED: &str = "57014";
-/// A prepared statement is there that should not be, or not there: it was prepared on another connection.
+/// A prepared statement exists that should not, or is missing: it was prepared on another connection.
 const STATEMENTS_MIXED_UP: [&str; 2] = ["42P05", "26000"];
 
-/// The SQLSTATE, where the server has answered.
+/// Returns the SQLSTATE, if the server has answered.
 pub(super) fn code(error: &Error) -> Option<String> {
     Some(error.as_database_error()?.code()?.into_owned())
 }
 
-/// Whether the server refuses for want of a privilege.
+/// Returns whether the server refuses for lack of a privilege.
 pub(super) fn is_forbidden(error: &Error) -> bool {
     code(error).is_some_and(|code| code == "42501")
 }
 
-/// In our words.
+/// Formats an error.
 pub(super) fn describe(error: &Error) -> String {
     match error {
         Error::Database(error) => error.message().to_owned(),
@@ -40,7 +40,7 @@ pub(super) fn describe(error: &Error) -> String {
     }
 }
 
-/// A library's error with what it says of its causes.
+/// Formats an error of a library together with its causes.
 fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -54,7 +54,7 @@ fn with_causes(error: &(dyn std::error::Error + 'static)) -> String {
     text
 }
 
-/// As a store answers it.
+/// Maps an error to a store error.
 pub(super) fn store_error(error: &Error) -> StoreError {
     let why = describe(error);
     match error {
@@ -68,7 +68,7 @@ pub(super) fn store_error(error: &Error) -> StoreError {
             code if UNAVAILABLE.iter().any(|u| code.starts_with(u)) => StoreError::Unavailable(why),
             _ => StoreError::Failed(why),
         },
-        // So a handshake of TLS says that it cannot be.
+        // A failed TLS handshake is reported like this.
         Error::Io(error) if error.kind() == ErrorKind::InvalidData => {
             StoreError::Failed(format!("TLS: {why}"))
         }

@@ -1,36 +1,41 @@
-//! The feed: keeps a view exactly as the table in PostgreSQL is, and says as of when.
+//! The feed: keeps a view identical to the table in PostgreSQL, and states as of when it is.
 //!
 //! # Why "fresh as of *t*" is true
 //!
-//! 1. A connection listens (`LISTEN`) *before* the rows are first read. From then on every change to a row makes the
-//!    trigger notify, in the transaction of the change itself, and the notification says all that a view needs.
+//! 1. A connection listens (`LISTEN`) *before* the rows are first read. From then on, every change to a row
+//!    makes the trigger notify, in the transaction of the change itself, and the notification contains
+//!    everything that a view needs.
 //! 2. PostgreSQL puts the notifications of a transaction into one queue before it commits, and so before it
-//!    acknowledges: "if a NOTIFY is executed inside a transaction, the notify events are not delivered until and unless
-//!    the transaction is committed", and "NOTIFY guarantees that messages from the same transaction get delivered in
-//!    the order in which they were sent. It is also guaranteed that messages from different transactions are delivered
-//!    in the order in which the transactions committed" (PostgreSQL's documentation of NOTIFY). That order is the order
-//!    of commit because a transaction that notifies holds a lock on the queue from before its commit to its end.
-//! 3. Then all rows are read, in batches. A change during the reading is told, and acted upon after it.
-//! 4. A heartbeat is a notification to oneself, sent at time *t*. What was acknowledged before *t* stands in the queue
-//!    before it, and is delivered before it. When the heartbeat is here and every message before it has been acted upon,
-//!    the view contains every revocation that was acknowledged before *t*.
+//!    acknowledges: "if a NOTIFY is executed inside a transaction, the notify events are not delivered until
+//!    and unless the transaction is committed", and "NOTIFY guarantees that messages from the same transaction
+//!    get delivered in the order in which they were sent. It is also guaranteed that messages from different
+//!    transactions are delivered in the order in which the transactions committed" (PostgreSQL's documentation
+//!    of NOTIFY). That order is the commit order, because a transaction that notifies holds a lock on the queue
+//!    from before its commit until it ends.
+//! 3. Then all rows are read, in batches. A change during the read is notified, and acted upon after the read.
+//! 4. A heartbeat is a notification to ourselves, sent at time *t*. Whatever was acknowledged before *t* is
+//!    ahead of it in the queue, and is delivered before it. Once the heartbeat has arrived and every message
+//!    before it has been acted upon, the view contains every revocation that was acknowledged before *t*.
 //!
-//! The statement that sends a heartbeat also asks two things, for what was committed before *t* shows there: whether the
-//! server is in recovery, which a standby is (one that becomes so restarts, too); and whether the triggers are those
-//! that they were, enabled and not replaced, down to the version of their rows in the catalogue. So a trigger that was
-//! switched off for a moment between two heartbeats is noticed, and everything is read again.
+//! The statement that sends a heartbeat also queries two things, because whatever was committed before *t* is visible
+//! to it: whether the server is in recovery, as a standby is (a server that becomes one restarts, too); and whether
+//! the triggers are unchanged: enabled, and not replaced, down to the version of their rows in the catalogue. So a
+//! trigger that was disabled for a moment between two heartbeats is noticed, and everything is read again.
 //!
-//! What that assumes: that the trigger's function is ours, and that whoever can bypass triggers does not; that a primary
-//! which has been replaced is stopped, as failover managers see to; and that this process' monotonic clock does not
-//! stand still. Expiry needs no message: it is judged locally, by the wall clock, which NTP is expected to keep within a
-//! minute of everybody else's. A slow comparison of everything finds what breaks this, heals, and counts.
+//! Assumptions: the trigger's function is ours, and nobody who may bypass triggers does so; a primary that has
+//! been replaced is stopped, which failover managers ensure; and the clock that measures ages does not stand
+//! still ([`Moment`] keeps running while the machine is suspended). Expiry needs no message: each process
+//! judges it by its own wall clock, which NTP is expected to keep within a minute of all others. If an
+//! assumption is violated, a slow comparison of everything finds the differences, heals them, and counts them.
 //!
-//! What a message would weaken is read again first (see `mirror.rs`), for anybody in the database may notify.
+//! A message that would weaken the view is not believed until the row has been read again (see `mirror.rs`),
+//! because anybody in the database may notify.
 //!
-//! # Durable
+//! # Durability
 //!
-//! What is acknowledged is as durable as `synchronous_commit` says: our own writes raise it where it is lower (see
-//! `mod.rs`), others are trusted. PostgreSQL does not forget, so what is missing when the feed comes back was deleted.
+//! An acknowledged statement is as durable as `synchronous_commit` says: our own writes raise it if it is lower
+//! (see `mod.rs`), other writers are trusted. PostgreSQL does not lose acknowledged data, so what is missing
+//! when the feed reconnects was deleted.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -42,39 +47,20 @@ use tokio::time::{MissedTickBehavior, interval};
 use crate::clock::{Clock, Moment};
 use crate::metrics::FeedMetrics;
 
+use super::super::FeedSettings;
 use super::super::feed_state::{FeedState, Pauses, jittered};
 use super::super::view::View;
-use super::super::{FeedSettings, StoreError};
 use super::PostgresOptions;
+use super::feed_end::FeedEnd;
 use super::mirror::Mirror;
 use super::session::Session;
 
-/// Between two steps of the slow comparison: it must not be felt on the server.
+/// The pause between two steps of the slow comparison, which must not put a noticeable load on the server.
 const COMPARISON_PACE: Duration = Duration::from_millis(50);
-/// The least that an answer may take.
+/// The minimum time that an answer may take.
 const LEAST_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Why following a server ended.
-#[derive(Debug)]
-pub(super) enum FeedEnd {
-    /// It cannot be followed at all.
-    Refused(String),
-    /// A heartbeat was sent and not heard.
-    Silent,
-    /// The connection broke, or the server answered wrongly.
-    Broken(String),
-}
-
-impl From<StoreError> for FeedEnd {
-    fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Unavailable(why) | StoreError::Failed(why) => Self::Broken(why),
-            other => Self::Broken(other.to_string()),
-        }
-    }
-}
-
-/// The task.
+/// The feed's task.
 pub(super) struct Feed {
     options: PostgresOptions,
     view: Arc<View>,
@@ -85,7 +71,7 @@ pub(super) struct Feed {
 }
 
 impl Drop for Feed {
-    /// The task ends with the process, or by a defect; then at least it says so.
+    /// The task ends with the process, or because of a bug; a bug is at least logged.
     fn drop(&mut self) {
         self.metrics.following(false);
         if std::thread::panicking() {
@@ -141,7 +127,7 @@ impl Feed {
         }
     }
 
-    /// Connects, brings the view up to date, and keeps it so, until something breaks.
+    /// Connects, brings the view up to date, and keeps it current until something breaks.
     async fn follow(&self) -> Result<Infallible, FeedEnd> {
         let mirror = Mirror::new(
             Arc::clone(&self.view),
@@ -164,7 +150,7 @@ impl Feed {
                 biased;
                 _ = beats.tick() => {
                     let as_of = session.heartbeat().await?;
-                    // Of a table that was emptied the view still holds everything.
+                    // After the table was emptied, the view still holds everything until it has been read again.
                     if !session.is_catching_up() {
                         self.complete(as_of);
                     }

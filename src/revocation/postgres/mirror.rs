@@ -1,7 +1,7 @@
-//! Bringing the view in line with the table: what was told and what was read.
+//! Keeps the view in line with the table, from notifications and from rows that are read.
 //!
-//! Only what makes the view stronger, or is new to it, is taken over at once. What would weaken it is put down as
-//! must_reread and read again, so that a late message, or one that somebody else has sent (PostgreSQL lets every user of
+//! Only what strengthens the view, or is new to it, is taken over at once. What would weaken it is marked as
+//! doubtful and read again. So a late message, or one that another user has sent (PostgreSQL lets every user of
 //! the database notify), never takes a revocation back.
 
 use std::collections::HashSet;
@@ -12,20 +12,22 @@ use crate::clock::{Clock, Timestamp};
 use crate::metrics::FeedMetrics;
 
 use super::super::clock_offset;
+use super::super::hash::KeyHash;
 use super::super::registry::is_registration;
-use super::super::view::{Change, KeyHash, View};
+use super::super::view::{Change, View};
 use super::row::{Entry, Told};
 
-/// By how much clocks may differ: a revocation that ends within it is left to end by itself.
+/// The tolerance for clock differences: a revocation that expires within it is left to expire.
 const EXPIRY_SLACK: Duration = Duration::from_secs(60);
 
-/// The view, and what is to be read again for it.
+/// The view, and what must be read again for it.
 pub(super) struct Mirror {
     pub view: Arc<View>,
     clock: Arc<dyn Clock>,
     metrics: FeedMetrics,
-    must_reread: HashSet<KeyHash>,
-    /// Whether everything is gone, so that everything has to be read again.
+    /// The keys that must be read again.
+    doubtful: HashSet<KeyHash>,
+    /// Whether all rows are said to be gone, so that everything must be read again.
     emptied: bool,
 }
 
@@ -35,12 +37,12 @@ impl Mirror {
             view,
             clock,
             metrics,
-            must_reread: HashSet::new(),
+            doubtful: HashSet::new(),
             emptied: false,
         }
     }
 
-    /// Hears what the clock of the server says.
+    /// Compares our clock with the server's, and reports the difference.
     pub(super) fn compare_clocks(&self, theirs: Timestamp) {
         clock_offset::notice(&self.metrics, theirs, self.clock.now());
     }
@@ -51,23 +53,23 @@ impl Mirror {
         match told {
             Told::Put(entry, revoked_at) => {
                 self.metrics.propagation(self.clock.now().since(revoked_at));
-                // Of an allow-list it is the entry that weakens: nobody is let in on the word of a message.
+                // On an allow-list, an added entry weakens: a message alone must not let anyone in.
                 if is_registration(entry.hash) {
-                    self.must_reread.insert(entry.hash);
+                    self.doubtful.insert(entry.hash);
                 } else {
                     self.take(entry);
                 }
             }
             Told::Gone(hash) => {
                 if self.view.entry(hash).is_some() {
-                    self.must_reread.insert(hash);
+                    self.doubtful.insert(hash);
                 }
             }
             Told::All => self.emptied = true,
         }
     }
 
-    /// Takes over what was read or told, unless the view says more.
+    /// Takes over an entry that was read or notified, unless the view holds a stronger one.
     pub(super) fn take(&mut self, entry: Entry) {
         let Entry {
             hash,
@@ -76,9 +78,9 @@ impl Mirror {
         } = entry;
         match self.view.entry(hash) {
             Some(held) if held.cutoff > cutoff || held.expires_at > expires_at => {
-                self.must_reread.insert(hash);
+                self.doubtful.insert(hash);
             }
-            // Late, and swept already.
+            // The message is late: the entry has expired and was already removed.
             None if !self.is_live(&entry) => {}
             _ => {
                 self.view.put(hash, entry.held());
@@ -86,16 +88,16 @@ impl Mirror {
         }
     }
 
-    /// Takes over what was read, if the view says the same; else it is to be read again.
+    /// Marks an entry as seen if the view holds the same; otherwise it must be read again.
     pub(super) fn compare(&mut self, entry: Entry) {
         if self.view.entry(entry.hash) == Some(entry.held()) {
             self.view.put(entry.hash, entry.held());
         } else {
-            self.must_reread.insert(entry.hash);
+            self.doubtful.insert(entry.hash);
         }
     }
 
-    /// Takes over the present state of these keys: `found` is all that there is. Tells how much that changed.
+    /// Takes over the current state of these keys, of which `found` are all that exist. Returns the number of changes.
     pub(super) fn settle(&self, keys: &[KeyHash], found: &[Entry]) -> u64 {
         let mut changes = 0;
         let mut there = HashSet::with_capacity(found.len());
@@ -110,39 +112,39 @@ impl Mirror {
         changes
     }
 
-    /// Whether an entry stands by our clock.
+    /// Returns whether an entry is live by our clock.
     pub(super) fn is_live(&self, entry: &Entry) -> bool {
         self.clock.now() < entry.expires_at
     }
 
-    /// How many keys are to be read again.
-    pub(super) fn doubts(&self) -> usize {
-        self.must_reread.len()
+    /// Returns how many keys must be read again.
+    pub(super) fn count_doubtful(&self) -> usize {
+        self.doubtful.len()
     }
 
-    /// The keys that are to be read again.
+    /// Takes the keys that must be read again.
     pub(super) fn take_doubtful(&mut self) -> Vec<KeyHash> {
-        self.must_reread.drain().collect()
+        self.doubtful.drain().collect()
     }
 
-    /// Whether everything has to be read again, asked once.
+    /// Returns whether everything must be read again, and resets that.
     pub(super) fn take_emptied(&mut self) -> bool {
         std::mem::take(&mut self.emptied)
     }
 
-    /// Everything has been read: what has not been met is to be read again too. Of what lets somebody in also what ends
-    /// soon.
-    pub(super) fn doubt_unseen(&mut self) {
+    /// Marks the entries that were not seen as doubtful, after everything has been read. Entries that are about
+    /// to expire are left out, except registrations, which grant access.
+    pub(super) fn note_unseen_as_doubtful(&mut self) {
         let now = self.clock.now();
         let soon = now.plus(EXPIRY_SLACK);
         for (hash, held) in self.view.unseen(now) {
             if soon < held.expires_at || is_registration(hash) {
-                self.must_reread.insert(hash);
+                self.doubtful.insert(hash);
             }
         }
     }
 
-    /// A comparison has changed so much.
+    /// Records how much a comparison has changed.
     pub(super) fn healed(&self, changes: u64) {
         if changes > 0 {
             self.metrics.healed.inc_by(changes);

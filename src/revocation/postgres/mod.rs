@@ -1,15 +1,18 @@
-//! The PostgreSQL store: one row a revocation, in the table `revocations` of the schema that the URL's search path names.
+//! The PostgreSQL store: one row per revocation, in the table `revocations` of the schema that the URL's search
+//! path names.
 //!
-//! So anybody can revoke with one line of `psql`: `INSERT INTO revocations VALUES ('revoxy:jti:shop:<jti>')`. What the
-//! columns mean is told in `migrations/1_revocations.sql`.
+//! So anybody can revoke with one line of `psql`: `INSERT INTO revocations VALUES ('revoxy:jti:shop:<jti>')`.
+//! The columns are described in `migrations/1_revocations.sql`.
 //!
-//! With a view, `feed.rs` keeps a copy of all of it in memory, and the server is asked only when that is too old.
-//! Without, every check asks, in one statement; that works through a pooler that follows prepared statements.
+//! With a view, `feed.rs` keeps a copy of all revocations in memory, and checks query the server only when the
+//! copy is too old. Without a view, every check queries the server with one statement; that works through a
+//! pooler that tracks prepared statements.
 
 mod doctor;
 mod ear;
 mod error;
 mod feed;
+mod feed_end;
 mod mirror;
 mod options;
 mod pool;
@@ -45,16 +48,16 @@ use row::{COLUMNS, from_hex, hex};
 
 pub use options::PostgresOptions;
 
-/// How many expired rows one statement deletes, so that a revocation never waits long behind it.
+/// How many expired rows one statement deletes, so that a revocation never waits long for it.
 const PRUNE_BATCH: i64 = 1000;
-/// Between two attempts to connect at start.
+/// The pause between two attempts to connect at the start.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// For making the schema current, and for waiting while another replica does.
+/// The deadline for migrating the schema, and for waiting while another replica does that.
 const MIGRATION_DEADLINE: Duration = Duration::from_secs(60);
 
-/// What is there is only ever strengthened; what has expired is not there. A lower durability than the server's own is
-/// raised: an acknowledgement is to survive a crash, whatever this user's sessions are set to.
+/// An existing row is only ever strengthened; an expired row counts as absent. `synchronous_commit` is raised if it is
+/// `off` or `local`: an acknowledged write must survive a crash, whatever the settings of this user's sessions are.
 const REVOKE: &str = "
     INSERT INTO revocations AS r (key, not_before, expires_at, reason, actor, revoked_at)
     VALUES ($1, revocation_time($2), revocation_time($3), $4, $5, revocation_time($6))
@@ -76,31 +79,32 @@ const REVOKE: &str = "
     RETURNING CASE WHEN current_setting('synchronous_commit') IN ('off', 'local')
         THEN set_config('synchronous_commit', 'on', true) END";
 
-/// As durable as a revocation is.
+/// As durable as a revocation.
 const UNREVOKE: &str = "
     DELETE FROM revocations WHERE id = $1 RETURNING expires_at > revocation_time($2),
         CASE WHEN current_setting('synchronous_commit') IN ('off', 'local')
             THEN set_config('synchronous_commit', 'on', true) END";
 
-/// At least one row, that says whether the server may be believed; then what there is.
+/// Returns at least one row, which says whether the server may be believed; then the revocations that exist.
 const LOOKUP: &str = "
     SELECT pg_is_in_recovery(), r.id, revocation_millis(r.not_before) FROM (SELECT) AS once
     LEFT JOIN revocations r ON r.id = ANY ($1) AND r.expires_at > revocation_time($2)";
 
-/// Only what is over by the server's clock as well: what a replica with a wrong clock deletes is gone for all others.
+/// Deletes only rows that have expired by the server's clock as well: what a replica with a wrong clock deletes
+/// is gone for all others.
 const PRUNE: &str = "
     DELETE FROM revocations WHERE id IN (
         SELECT id FROM revocations WHERE expires_at <= least(revocation_time($1), now())
         LIMIT $2 FOR UPDATE SKIP LOCKED)";
 
-/// Revocations and records of tokens in PostgreSQL.
+/// Revocations and token records in PostgreSQL.
 pub struct PostgresStore {
     clock: Arc<dyn Clock>,
     pool: Pool,
     following: Option<Following>,
 }
 
-/// The view and the task that keeps it.
+/// The view, and the task that keeps it current.
 struct Following {
     view: Arc<View>,
     states: watch::Receiver<FeedState>,
@@ -114,7 +118,8 @@ impl Drop for Following {
 }
 
 impl PostgresStore {
-    /// A store that is asked on every check. Makes the schema current, waiting for the server for as long as `patience`.
+    /// Opens a store that is queried on every check. Migrates the schema if necessary; waits for the server for
+    /// as long as `patience`.
     pub async fn open(
         options: &PostgresOptions,
         patience: Duration,
@@ -143,8 +148,8 @@ impl PostgresStore {
         })
     }
 
-    /// A store with a view that is kept in the background, and complete when this returns. When the server cannot be
-    /// followed the error says why; reading a large list may take longer than `patience`.
+    /// Opens a store with a view that is kept current in the background, and is complete when this returns. If
+    /// the server cannot be followed, the error says why. Reading a large list may take longer than `patience`.
     pub async fn with_view(
         options: &PostgresOptions,
         settings: FeedSettings,
@@ -165,8 +170,8 @@ impl PostgresStore {
         Ok(store)
     }
 
-    /// The cutoffs of those rows that are there, by id. All that a check asks is asked with this one statement, which every
-    /// connection has prepared.
+    /// Returns the cutoffs of the rows that exist, by id. A check asks for everything with this one statement,
+    /// which every connection has prepared.
     async fn rows(&self, ids: &[[u8; 32]]) -> Result<HashMap<Vec<u8>, Cutoff>, StoreError> {
         let query = sqlx::query(LOOKUP)
             .bind(ids)
@@ -207,8 +212,7 @@ impl PostgresStore {
         self.pool.run(written).await
     }
 
-    /// A connection that died while idle is only noticed by the statement that meets it. To say the same twice is to
-    /// say it once.
+    /// A connection that died while idle is only noticed by the next statement. The write is idempotent.
     async fn write_twice(&self, row: &Row<'_>) -> Result<(), StoreError> {
         match self.write(row).await {
             Err(StoreError::Unavailable(_)) => self.write(row).await,
@@ -260,7 +264,7 @@ impl RevocationStore for PostgresStore {
         };
         self.write_twice(&row).await?;
         if let Some(view) = self.view() {
-            // The notification is under way; whoever revoked here is to be denied here at once.
+            // The notification is on its way; but this process must refuse at once what was revoked through it.
             view.strengthen(revocation.key.hash(), Held::of(revocation));
         }
         Ok(Durability::default())
@@ -274,8 +278,8 @@ impl RevocationStore for PostgresStore {
             .pool
             .run(async |c: &mut PgConnection| query.fetch_optional(c).await)
             .await?;
-        // The view hears of it in order with whatever others say of the same key. To take the entry out here could
-        // undo a revocation that came after.
+        // The view learns of the deletion by its notification, in commit order with all other changes to the
+        // key. Removing the entry here could undo a later revocation.
         row.map_or(Ok(false), |row| {
             row.try_get(0).map_err(|e| error::store_error(&e))
         })
@@ -344,7 +348,7 @@ fn page(rows: &[PgRow], limit: usize) -> sqlx::Result<Page> {
     })
 }
 
-/// PostgreSQL's text holds everything but NUL, which is replaced.
+/// Replaces NUL, the only character that a `text` in PostgreSQL cannot hold.
 fn without_nul(text: Option<&str>) -> Option<String> {
     text.map(|text| text.replace('\0', "\u{fffd}"))
 }

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::super::StoreError;
 
-/// Parameters of the URL that are understood. Another would be passed over in silence, and with it what it was for.
+/// The URL parameters that are supported. The library would ignore any other silently, whatever it was meant for.
 const PARAMETERS: [&str; 17] = [
     "sslmode",
     "ssl-mode",
@@ -34,18 +34,18 @@ const PARAMETERS: [&str; 17] = [
 /// How to reach the server.
 #[derive(Clone)]
 pub struct PostgresOptions {
-    /// `postgres://user@host:port/database?sslmode=verify-full`. A schema is chosen by `options=-csearch_path%3Dname`.
+    /// `postgres://user@host:port/database?sslmode=verify-full`. `options=-csearch_path%3Dname` selects a schema.
     pub url: String,
-    /// A file with the password, read for every connection that is made.
+    /// A file with the password, read again for every new connection.
     pub password_file: Option<PathBuf>,
-    /// How many connections are open at once, besides the two that keep a view.
+    /// The maximum number of open connections, besides the two that keep a view.
     pub max_connections: usize,
-    /// How long a connection may take to be made, or waited for.
+    /// How long making a connection, or waiting for one, may take.
     pub connect_timeout: Duration,
 }
 
 impl fmt::Debug for PostgresOptions {
-    /// Without the URL, which may hold a password.
+    /// Without the URL, which may contain a password.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("PostgresOptions").finish_non_exhaustive()
     }
@@ -54,16 +54,16 @@ impl fmt::Debug for PostgresOptions {
 /// An option that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnusableOption {
-    /// Its name in the configuration.
+    /// The option's name in the configuration.
     pub key: &'static str,
-    /// What is wrong with it. Never its value.
+    /// What is wrong with the option. Never quotes its value.
     pub why: String,
 }
 
 impl From<UnusableOption> for StoreError {
     fn from(option: UnusableOption) -> Self {
         match option.key {
-            // It may be about to be replaced.
+            // The file may be about to be replaced.
             "password_file" => Self::Unavailable(option.why),
             _ => Self::Failed(option.why),
         }
@@ -71,12 +71,23 @@ impl From<UnusableOption> for StoreError {
 }
 
 impl PostgresOptions {
-    /// Whether the options can be used, without connecting.
+    /// Checks whether the options can be used, without connecting.
     pub fn validate(&self) -> Result<(), UnusableOption> {
         self.connect_options().map(drop)
     }
 
-    /// For one connection, with the password as the file has it now.
+    /// Returns where the server is: `host:port`, or the directory of its socket.
+    pub(super) fn address(&self) -> Result<String, UnusableOption> {
+        let options = self.connect_options()?;
+        let (host, port) = (options.get_host(), options.get_port());
+        Ok(match options.get_socket() {
+            Some(directory) => directory.display().to_string(),
+            None if host.contains(':') && !host.starts_with('[') => format!("[{host}]:{port}"),
+            None => format!("{host}:{port}"),
+        })
+    }
+
+    /// Returns the options for one connection, with the password that is in the file now.
     pub(super) fn connect_options(&self) -> Result<PgConnectOptions, UnusableOption> {
         let wrong = |why: &str| UnusableOption {
             key: "url",
@@ -96,11 +107,11 @@ impl PostgresOptions {
                 )));
             }
         }
-        // Its own words may repeat what it could not read, which may be a password.
+        // The library's message may quote what it could not parse, which may be a password.
         let options = PgConnectOptions::from_str(&self.url)
             .map_err(|_| wrong("a parameter has a value that cannot be"))?;
-        // The library trusts the public authorities besides those of `sslrootcert`: without a look at the name, whoever has
-        // a certificate for any name at all would pass.
+        // The library trusts the public certificate authorities in addition to those of `sslrootcert`: without
+        // a check of the name, anybody with a certificate for any name would be accepted.
         if matches!(options.get_ssl_mode(), PgSslMode::VerifyCa) {
             return Err(wrong(
                 "with sslmode=verify-ca a certificate for any name would do: say sslmode=verify-full",
@@ -110,7 +121,7 @@ impl PostgresOptions {
             Some(_) => options,
             None => options.application_name("revoxy"),
         };
-        // Poolers refuse what the library would send along by default, and no number is a float here.
+        // Poolers reject the startup parameter that the library would send by default, and no number is a float here.
         let options = options.extra_float_digits(None);
         let Some(path) = &self.password_file else {
             return Ok(options);

@@ -1,13 +1,13 @@
-//! Connections for direct reads and writes: some that wait for their next use, and never more than configured.
+//! Connections for direct reads and writes: some idle ones, and never more than configured.
 //!
-//! Not the library's pool: that one asks a connection whether it lives before and after every use, and keeps one whose
-//! caller has given up until the server answers, however long that takes. Here a connection that was not given back
-//! after an answer is closed, and one that broke takes all that were made before with it, for they were made to the
-//! same server.
+//! Not the library's pool: that one checks a connection's liveness before and after every use, and keeps a
+//! connection whose caller has given up until the server answers, however long that takes. Here, a connection
+//! that was not returned after an answer is closed, and one that broke invalidates all connections made before
+//! it, because they were made to the same server.
 //!
-//! A connection is made in a task of its own, which goes on when its caller has given up: to connect takes ten times as
-//! long as to ask, so a check's deadline may leave time for a lookup and never for a connection. What such a task has
-//! made waits for the next caller.
+//! A connection is made in a task of its own, which continues when its caller has given up: connecting takes
+//! ten times as long as a query, so a check's deadline may leave time for a lookup and never for a connection.
+//! What such a task has made waits for the next caller.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,33 +20,34 @@ use tokio::time::{sleep, timeout};
 use super::super::StoreError;
 use super::{LOOKUP, PostgresOptions, error};
 
-/// Longer than any statement of ours takes: what a caller has given up does not burden the server for ever.
+/// Longer than any of our statements takes: a statement that its caller has given up does not burden the server
+/// forever.
 const STATEMENT_TIMEOUT: &str = "30s";
-/// A connection that has waited longer may have been forgotten by a firewall on the way.
+/// A firewall on the way may have dropped a connection that has been idle for longer.
 const LONGEST_WAIT: Duration = Duration::from_secs(240);
 
 /// The pool.
 pub(super) struct Pool {
     shared: Arc<Shared>,
-    /// The tasks that connect: no more than slots, and they end with the pool.
+    /// The tasks that connect: no more than there are slots. They end with the pool.
     connecting: Mutex<JoinSet<()>>,
 }
 
-/// What the tasks that connect know of the pool.
+/// The part of the pool that the connecting tasks use.
 struct Shared {
     options: PostgresOptions,
-    /// One for each connection that there may be: in use, waiting, or being made.
+    /// One permit for each possible connection: in use, idle, or being made.
     slots: Arc<Semaphore>,
-    /// At least one for each connection that waits.
+    /// At least one permit for each idle connection.
     ready: Semaphore,
     waiting: Mutex<Waiting>,
 }
 
 #[derive(Default)]
 struct Waiting {
-    /// How often all connections have been given up. One of an earlier generation is not used again.
+    /// How often all connections have been given up. A connection of an earlier generation is not used again.
     generation: u64,
-    /// The one that was used last comes last, and is used next.
+    /// The most recently used connection is last, and is used next.
     idle: Vec<Made>,
 }
 
@@ -54,7 +55,7 @@ struct Waiting {
 struct Made {
     connection: PgConnection,
     generation: u64,
-    /// When it was made or used last.
+    /// When the connection was made or last used.
     since: Instant,
     _slot: OwnedSemaphorePermit,
 }
@@ -72,7 +73,7 @@ impl Pool {
         }
     }
 
-    /// Does `work` with a connection.
+    /// Runs `work` with a connection.
     pub(super) async fn run<T>(
         &self,
         work: impl AsyncFnOnce(&mut PgConnection) -> sqlx::Result<T>,
@@ -84,7 +85,7 @@ impl Pool {
                 Ok(value)
             }
             Err(error) => {
-                // Nothing but an answer of the server leaves a connection that can be used again.
+                // Only after an answer of the server is the connection in a state to be used again.
                 let answered = matches!(error, sqlx::Error::Database(_));
                 let error = error::store_error(&error);
                 match error {
@@ -97,23 +98,24 @@ impl Pool {
         }
     }
 
-    /// Gives up what was made, or begun, before now: it is to be made anew.
+    /// Gives up all connections that were made, or begun, before now.
     pub(super) fn forget(&self) {
         let generation = self.shared.waiting().generation;
         self.leave(generation);
     }
 
-    /// The same, if this is the present generation. Of those that break together only the first gives up the others.
+    /// Gives up all connections, if this is the current generation: of several that break together, only the
+    /// first gives up the others.
     fn leave(&self, generation: u64) {
         let Some(closed) = self.shared.leave(generation) else {
             return;
         };
         drop(closed);
-        // Whoever still waits for one of these begins anew.
+        // A caller that still waits for one of these attempts starts another.
         self.connecting().abort_all();
     }
 
-    /// A connection: one that waits, or is given back, or made, whichever comes first.
+    /// Returns a connection: an idle, a returned, or a new one, whichever is available first.
     async fn lend(&self) -> Result<Made, StoreError> {
         let patience = sleep(self.shared.options.connect_timeout);
         let taking = self.shared.take();
@@ -125,7 +127,7 @@ impl Pool {
                 made = &mut taking => return Ok(made),
                 failed = failure(&mut attempt), if attempt.is_some() => match failed {
                     Some(error) => return Err(error),
-                    // It was made, and somebody else was quicker; or it was begun before all were given up.
+                    // The connection was made and another caller took it; or it was begun before all were given up.
                     None => attempt = None,
                 },
                 // An attempt has a deadline of its own.
@@ -135,8 +137,8 @@ impl Pool {
         }
     }
 
-    /// Connects in a task, which puts what it has made among those that wait. The receiver hears of a failure, and
-    /// otherwise of the end.
+    /// Connects in a task, which puts the new connection among the idle ones. The receiver gets the error if
+    /// the attempt fails, and is closed otherwise.
     fn connect(&self, slot: OwnedSemaphorePermit) -> oneshot::Receiver<StoreError> {
         let (tell, told) = oneshot::channel();
         let shared = Arc::clone(&self.shared);
@@ -153,7 +155,7 @@ impl Pool {
                 }),
                 Err(error) => {
                     drop(slot);
-                    // Its caller may have gone.
+                    // The caller may be gone.
                     let _ = tell.send(error);
                 }
             }
@@ -169,24 +171,24 @@ impl Pool {
 }
 
 impl Shared {
-    /// Waits for a connection that waits.
+    /// Waits for an idle connection.
     async fn take(&self) -> Made {
         loop {
             let Ok(one) = self.ready.acquire().await else {
-                // Nobody closes it.
+                // The semaphore is never closed.
                 return std::future::pending().await;
             };
             one.forget();
             let made = self.waiting().idle.pop();
             match made {
                 Some(made) if made.since.elapsed() < LONGEST_WAIT => return made,
-                // Too old; or what was announced has been given up since.
+                // The connection is too old; or the permit was for one that has been given up since.
                 _ => {}
             }
         }
     }
 
-    /// Lets a connection wait for its next use, unless its generation has been given up.
+    /// Makes a connection idle, unless its generation has been given up.
     fn put(&self, made: Made) {
         let mut waiting = self.waiting();
         if made.generation == waiting.generation {
@@ -196,7 +198,7 @@ impl Shared {
         }
     }
 
-    /// Ends this generation, if it is the present one: what waited, to be closed.
+    /// Ends this generation, if it is the current one. Returns the idle connections, to be closed.
     fn leave(&self, generation: u64) -> Option<Vec<Made>> {
         let mut waiting = self.waiting();
         if generation != waiting.generation {
@@ -204,32 +206,33 @@ impl Shared {
         }
         waiting.generation += 1;
         let closed = std::mem::take(&mut waiting.idle);
-        // Those that somebody has already taken lead to nothing, and are then forgotten.
+        // Permits that were already acquired find no connection, and become no-ops.
         self.ready.forget_permits(closed.len());
         Some(closed)
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        // No change to it can be broken off half way.
+        // No update of it can be interrupted halfway, so poisoning is harmless.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A slot, once there is a free one.
+/// Waits for a free slot.
 async fn slot(slots: &Arc<Semaphore>) -> OwnedSemaphorePermit {
     match Arc::clone(slots).acquire_owned().await {
         Ok(slot) => slot,
-        // Nobody closes them.
+        // The semaphore is never closed.
         Err(_) => std::future::pending().await,
     }
 }
 
-/// Waits for the end of an attempt to connect: why it failed, if it did.
+/// Waits for the end of an attempt to connect. Returns why it failed, if it did.
 async fn failure(attempt: &mut Option<oneshot::Receiver<StoreError>>) -> Option<StoreError> {
     attempt.as_mut()?.await.ok()
 }
 
-/// Connects, and asks once as checks do: a first time takes twice as long, because the statement has to be prepared.
+/// Connects, and runs the statement of checks once: its first execution takes twice as long, because it has to
+/// be prepared.
 async fn ready(options: &PostgresOptions) -> Result<PgConnection, StoreError> {
     let mut connection = connect(options).await?;
     let rehearsal = sqlx::query(LOOKUP).bind(Vec::<Vec<u8>>::new()).bind(0_i64);
@@ -270,6 +273,6 @@ fn late() -> StoreError {
     StoreError::Unavailable("no connection in time".to_owned())
 }
 
-/// Why a server in recovery is not asked.
+/// Why a server in recovery is not queried.
 pub(super) const STANDBY: &str =
     "the server is a standby, which may be behind: connect to the primary";

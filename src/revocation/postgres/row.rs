@@ -1,15 +1,15 @@
-//! Rows and messages: the columns of a revocation as they come from a statement, or in a notification.
+//! Rows and messages: a revocation's columns, as they come from a statement or in a notification.
 
 use sqlx::Row as _;
 use sqlx::postgres::PgRow;
 
 use crate::clock::Timestamp;
 
+use super::super::hash::KeyHash;
 use super::super::key::{KeyKind, RevocationKey};
 use super::super::registry::{self, is_registration};
 use super::super::state::Held;
 use super::super::statement::{Cutoff, Revocation};
-use super::super::view::KeyHash;
 
 /// The columns that a view needs, of the table `r`.
 pub(super) const VIEW_COLUMNS: &str =
@@ -18,7 +18,7 @@ pub(super) const VIEW_COLUMNS: &str =
 pub(super) const COLUMNS: &str = "r.id, r.key, revocation_millis(r.not_before) AS not_before, \
     revocation_millis(r.expires_at) AS expires_at, r.reason, r.actor, revocation_millis(r.revoked_at) AS revoked_at";
 
-/// What a view holds of a row.
+/// The part of a row that a view holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub hash: KeyHash,
@@ -35,16 +35,16 @@ impl Entry {
 /// A message of the trigger.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Told {
-    /// A row is there, new or changed, and says when it was written.
+    /// A row was inserted or updated; with the time that the row says it was written at.
     Put(Entry, Timestamp),
-    /// A row is gone.
+    /// A row was deleted.
     Gone(KeyHash),
-    /// All rows are.
+    /// All rows were deleted.
     All,
 }
 
 impl Told {
-    /// From the payload of a notification; `None` for what is no message of ours, or of a key that is none of ours.
+    /// Parses the payload of a notification; `None` if it is not a message of ours, or is about a key that is not ours.
     pub(super) fn read(payload: &str) -> Option<Self> {
         let mut words = payload.split(' ');
         match words.next()? {
@@ -75,7 +75,7 @@ impl Told {
     }
 }
 
-/// A row of [`VIEW_COLUMNS`]; `None` where the key is none of ours.
+/// Reads a row of [`VIEW_COLUMNS`]; `None` if the key is not ours.
 pub(super) fn entry(row: &PgRow) -> sqlx::Result<Option<Entry>> {
     let (id, kind): (Vec<u8>, Option<String>) = (row.try_get(0)?, row.try_get(1)?);
     let Some(hash) = kind.and_then(|kind| hash(&id, &kind)) else {
@@ -91,7 +91,7 @@ pub(super) fn entry(row: &PgRow) -> sqlx::Result<Option<Entry>> {
     }))
 }
 
-/// A row of [`COLUMNS`]; `None` where the key is none of ours.
+/// Reads a row of [`COLUMNS`]; `None` if the key is not ours.
 pub(super) fn revocation(row: &PgRow) -> sqlx::Result<Option<Revocation>> {
     let key: Vec<u8> = row.try_get("key")?;
     let Some(key) = str::from_utf8(&key).ok().and_then(RevocationKey::parse) else {
@@ -127,7 +127,7 @@ fn unhex(text: &str) -> Option<Vec<u8>> {
     digits.map(byte).collect()
 }
 
-/// As `encode(…, 'hex')` does.
+/// Encodes as `encode(…, 'hex')` does.
 pub(super) fn hex(bytes: &[u8]) -> String {
     use std::fmt::Write as _;
     bytes.iter().fold(String::new(), |mut text, byte| {
@@ -136,7 +136,7 @@ pub(super) fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// From what [`hex`] gave.
+/// Decodes what [`hex`] has encoded.
 pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
     (text.len().is_multiple_of(2) && text.is_ascii()).then(|| unhex(text))?
 }

@@ -1,7 +1,7 @@
-//! The tables, by migrations: see `migrations/`.
+//! Creates and migrates the tables: see `migrations/`.
 //!
-//! Replicas that start at once wait for each other. Once the schema is current, a user that may only read and write
-//! rows will do.
+//! Replicas that start at the same time wait for each other. Once the schema is current, a user that may only
+//! read and write rows is sufficient.
 
 use sqlx::migrate::{Migrate as _, MigrateError, Migrator};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
@@ -19,22 +19,22 @@ const STEPS: [Step; 2] = [
     (2, "tokens", include_str!("migrations/2_tokens.sql")),
 ];
 
-/// Makes the schema current, where it is not. The connection is used up: the lock may still be held when this fails.
+/// Makes the schema current, if it is not. Consumes the connection, which may still hold the lock if this fails.
 pub(super) async fn migrate(mut connection: PgConnection) -> Result<(), StoreError> {
     let migrator = migrations::migrator(&STEPS);
     if is_current(&mut connection, &migrator).await? {
         return Ok(());
     }
-    // Not `run`, whose future is not `Send` in the eyes of the compiler.
+    // Not `run`: the compiler does not accept its future as `Send`.
     let migrated = migrator.run_direct(None, &mut connection, false).await;
     migrated.map_err(|e| failed(&e))?;
     tracing::info!(steps = STEPS.len(), "the schema in PostgreSQL is current");
-    // All is done; that the server misses the farewell does not matter.
+    // Everything is done, so it does not matter whether the server receives the termination message.
     let _ = connection.close().await;
     Ok(())
 }
 
-/// Whether every step has been taken, found out with nothing but the right to read.
+/// Returns whether every step has been applied. Needs only the privilege to read.
 async fn is_current(
     connection: &mut PgConnection,
     migrator: &Migrator,
@@ -82,25 +82,25 @@ fn failed(error: &MigrateError) -> StoreError {
     }
 }
 
-/// How the triggers stand that tell of changes.
+/// The state of the triggers that notify about changes.
 pub(super) struct Triggers {
-    /// Another text for every change to any of them, and to the table itself.
+    /// A text that changes with every change to any of the triggers, and to the table itself.
     pub state: String,
-    /// Whether both are there and enabled.
+    /// Whether both triggers exist and are enabled.
     pub sound: bool,
 }
 
-/// What makes them sound again.
+/// The statement that makes the triggers sound again.
 pub(super) const ENABLE: &str = "ALTER TABLE revocations ENABLE ALWAYS TRIGGER revocation_changed, \
     ENABLE ALWAYS TRIGGER revocations_emptied";
 
-/// A subquery that gives the state of the triggers.
+/// A subquery that returns the state of the triggers.
 pub(super) const TRIGGERS: &str = "(SELECT concat(to_regclass('revocations')::oid, ': ', \
     string_agg(t.tgname || '=' || t.tgenabled::text || '@' || t.xmin::text, ', ' ORDER BY t.tgname)) FROM pg_trigger t \
     WHERE t.tgrelid = to_regclass('revocations') AND NOT t.tgisinternal)";
 
 impl Triggers {
-    /// From what [`TRIGGERS`] gave.
+    /// Parses the result of [`TRIGGERS`].
     pub(super) fn read(state: String) -> Self {
         let enabled = |name: &str| {
             ["A", "O"]
@@ -113,7 +113,7 @@ impl Triggers {
         }
     }
 
-    /// Asks for them.
+    /// Queries the state of the triggers.
     pub(super) async fn ask(connection: &mut PgConnection) -> sqlx::Result<Self> {
         let query = sqlx::query_scalar(AssertSqlSafe(format!("SELECT {TRIGGERS}")));
         query.fetch_one(connection).await.map(Self::read)

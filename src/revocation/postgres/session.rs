@@ -1,8 +1,9 @@
-//! One connection of the feed, or rather two: one hears, the other asks. From the first reading to their end.
+//! One session of the feed, from the first read until something fails. It has two connections: one receives
+//! notifications, the other runs queries.
 //!
-//! While something is being read nothing is heard: what was told meanwhile is acted upon afterwards, so that it is
-//! never taken for older than what was read before it. Every wait has a bound; where one is exceeded, or anything
-//! fails, the session is over, and the next reads everything again.
+//! While something is being read, no notification is processed: those that arrive meanwhile are acted upon
+//! afterwards, so that none is mistaken for older than what was read before it. Every wait has a bound; if a
+//! bound is exceeded, or anything fails, the session ends, and the next one reads everything again.
 
 use std::time::Duration;
 
@@ -14,37 +15,37 @@ use tokio::time::timeout;
 use crate::clock::{Moment, Timestamp};
 
 use super::super::StoreError;
-use super::super::view::KeyHash;
+use super::super::hash::KeyHash;
 use super::ear::Ear;
-use super::feed::FeedEnd;
+use super::feed_end::FeedEnd;
 use super::mirror::Mirror;
 use super::row::{self, Told, VIEW_COLUMNS, hex};
 use super::schema::{ENABLE, TRIGGERS, Triggers};
-use super::{PostgresOptions, error, pool};
+use super::{PostgresOptions, pool};
 
-/// How many rows a step reads.
+/// How many rows one step reads.
 const BATCH: usize = 5000;
-/// How many doubts are settled at once.
-const DOUBTS: usize = 1000;
+/// How many doubtful keys are read again at once.
+const DOUBTFUL: usize = 1000;
 
-/// One session.
+/// A session.
 pub(super) struct Session {
     pub mirror: Mirror,
     ear: Ear,
     asking: PgConnection,
-    /// A channel that only this session knows of.
+    /// A channel whose name only this session knows.
     beats: String,
     beat: u64,
-    /// How the triggers stood when this began.
+    /// The state of the triggers when the session began.
     triggers: String,
     patience: Duration,
     reading: Option<Reading>,
 }
 
-/// Reading everything, under way.
+/// A read of all rows that is in progress.
 struct Reading {
     after: Vec<u8>,
-    /// Whether nothing is expected to differ.
+    /// Whether this is a comparison, in which nothing is expected to differ.
     comparing: bool,
 }
 
@@ -96,7 +97,7 @@ impl Session {
         }
     }
 
-    /// Proves that everything that was acknowledged before now is in the view, and tells when that was asked.
+    /// Proves that everything that was acknowledged before now is in the view. Returns when the heartbeat was sent.
     pub(super) async fn heartbeat(&mut self) -> Result<Moment, FeedEnd> {
         self.beat += 1;
         let beat = self.beat.to_string();
@@ -134,7 +135,7 @@ impl Session {
         Ok(asked)
     }
 
-    /// Waits for a notification and acts on it.
+    /// Waits for a notification. Returns its payload, or an empty one for a heartbeat.
     pub(super) async fn heard(&mut self) -> Result<String, FeedEnd> {
         let (channel, payload) = self.ear.hear().await?;
         Ok(if channel == self.beats {
@@ -144,36 +145,36 @@ impl Session {
         })
     }
 
-    /// Acts on what was heard.
+    /// Acts on a notification.
     pub(super) async fn act(&mut self, payload: &str) -> Result<(), FeedEnd> {
         if let Some(told) = Told::read(payload) {
             self.mirror.hear(told);
         }
-        if self.mirror.doubts() >= DOUBTS {
+        if self.mirror.count_doubtful() >= DOUBTFUL {
             self.settle(false).await?;
         }
         Ok(())
     }
 
-    /// Acts on what was heard, with nothing more to be expected at once.
+    /// Acts on a notification, and reads doubtful keys again at once, because no other notification is expected soon.
     pub(super) async fn act_now(&mut self, payload: &str) -> Result<(), FeedEnd> {
         self.act(payload).await?;
         self.settle(false).await
     }
 
-    /// Reads every row, and whatever the view has beyond them.
+    /// Reads every row, and reads the view's entries again that were not among them.
     pub(super) async fn read_all(&mut self) -> Result<(), FeedEnd> {
         self.begin(false);
         self.read_on().await
     }
 
-    /// Reads on, to the end.
+    /// Continues to read, until the end.
     pub(super) async fn read_on(&mut self) -> Result<(), FeedEnd> {
         while !self.step().await? {}
         Ok(())
     }
 
-    /// One step of the slow comparison. Tells whether it is through.
+    /// Runs one step of the slow comparison. Returns whether the comparison is finished.
     pub(super) async fn compare_step(&mut self) -> Result<bool, FeedEnd> {
         if self.reading.is_none() {
             self.begin(true);
@@ -189,7 +190,7 @@ impl Session {
         });
     }
 
-    /// Reads the next batch. Tells whether everything has been read, and what was not met been read again.
+    /// Reads the next batch. Returns whether everything has been read, including the entries that were not seen.
     async fn step(&mut self) -> Result<bool, FeedEnd> {
         let Some(Reading { after, comparing }) = self.reading.take() else {
             return Ok(true);
@@ -204,17 +205,17 @@ impl Session {
         let mut entries = entries.collect::<sqlx::Result<Vec<_>>>()?;
         entries.retain(|entry| self.mirror.is_live(entry));
         if !comparing {
-            // Before what was told meanwhile, which may be that a row is gone.
+            // Before the notifications that arrived meanwhile, which may say that a row was deleted.
             for entry in entries.drain(..) {
                 self.mirror.take(entry);
             }
         }
         self.heartbeat().await?;
         if self.reading.is_some() {
-            // Begun again meanwhile, for a table that has been emptied after this was read.
+            // The read was restarted, because the table was emptied after this batch was read.
             return Ok(false);
         }
-        // After what was told meanwhile, which explains a difference.
+        // After the notifications that arrived meanwhile, which explain a difference.
         for entry in entries {
             self.mirror.compare(entry);
         }
@@ -226,17 +227,17 @@ impl Session {
                 Ok(false)
             }
             _ => {
-                self.mirror.doubt_unseen();
+                self.mirror.note_unseen_as_doubtful();
                 self.settle(comparing).await?;
                 Ok(true)
             }
         }
     }
 
-    /// Reads again what is must_reread, and everything if all is said to be gone.
+    /// Reads doubtful keys again, and restarts the read of everything if all rows are said to be gone.
     async fn settle(&mut self, comparing: bool) -> Result<(), FeedEnd> {
-        let must_reread = self.mirror.take_doubtful();
-        for keys in must_reread.chunks(DOUBTS) {
+        let doubtful = self.mirror.take_doubtful();
+        for keys in doubtful.chunks(DOUBTFUL) {
             let rows = self.rows_of(keys).await?;
             let found: Vec<_> = rows
                 .iter()
@@ -253,12 +254,12 @@ impl Session {
         Ok(())
     }
 
-    /// Whether everything is being read for another reason than to compare.
+    /// Returns whether everything is being read for another reason than a comparison.
     pub(super) fn is_catching_up(&self) -> bool {
         self.reading.as_ref().is_some_and(|r| !r.comparing)
     }
 
-    /// The rows of these keys. Of an id the view knows the beginning only.
+    /// Returns the rows of these keys. The view knows only the beginning of an id.
     async fn rows_of(&mut self, keys: &[KeyHash]) -> Result<Vec<PgRow>, FeedEnd> {
         let heads: Vec<Vec<u8>> = keys.iter().map(|key| key.head().to_vec()).collect();
         let query = format!(
@@ -275,15 +276,9 @@ fn late(why: &str) -> FeedEnd {
     FeedEnd::Broken(why.to_owned())
 }
 
-/// 128 bits that nobody guesses.
+/// Returns 128 random bits, which cannot be guessed, in hexadecimal.
 fn secret() -> Result<String, FeedEnd> {
     let mut bytes = [0; 16];
     rand::fill(&mut bytes).map_err(|_| late("no random numbers"))?;
     Ok(hex(&bytes))
-}
-
-impl From<sqlx::Error> for FeedEnd {
-    fn from(error: sqlx::Error) -> Self {
-        Self::Broken(error::describe(&error))
-    }
 }

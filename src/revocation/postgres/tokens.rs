@@ -1,7 +1,8 @@
-//! Records of tokens in PostgreSQL: the table `tokens`.
+//! Token records in PostgreSQL: the table `tokens`.
 //!
-//! Whether a token is registered stands in the table `revocations`, under the key of its registration, so that every
-//! replica's view hears of it as of revocations. Records are in nobody's view, and notify nobody.
+//! Whether a token is registered is stored in the table `revocations`, under the key of its registration, so
+//! that every replica's view is notified as for revocations. Records are not part of any view, and no
+//! notification is sent for them.
 
 use std::collections::BTreeMap;
 
@@ -10,16 +11,17 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 
 use crate::clock::Timestamp;
+use crate::digest::sha256;
 use crate::jwt::TokenType;
 
 use super::super::StoreError;
-use super::super::key::{RevocationKey, sha256};
+use super::super::key::RevocationKey;
 use super::super::record::{Place, TokenPage, TokenRecord};
 use super::super::registry::{RegistrationKey, TokenRegistry};
 use super::{Cutoff, PRUNE_BATCH, PostgresStore, Row};
 
-/// See [`TokenRecord::merged_with`]. What has expired is not there. In one order, so that two batches never wait for
-/// each other.
+/// Merges like [`TokenRecord::merged_with`]; an expired row counts as absent. Rows are written in a fixed
+/// order, so that two batches never wait for each other.
 const KEEP: &str = "
     INSERT INTO tokens AS t
         (id, token, registration, list, subject, session, client, kid, type, issued_at, expires_at, noted_at)
@@ -37,13 +39,13 @@ const KEEP: &str = "
         FROM (SELECT) AS once
         LEFT JOIN (SELECT t.*) AS old ON old.expires_at > revocation_time($13))";
 
-/// As revocations are swept.
+/// Removes expired records in the same way as expired revocations.
 const PRUNE: &str = "
     DELETE FROM tokens WHERE id IN (
         SELECT id FROM tokens WHERE expires_at <= least(revocation_time($1), now())
         LIMIT $2 FOR UPDATE SKIP LOCKED)";
 
-/// The columns of a record, of the table `t`, and whether it is registered at `$1`.
+/// The columns of a record, of the table `t`, and whether the token is registered at `$1`.
 const COLUMNS: &str = "t.token, t.subject, t.session, t.client, t.kid, t.type, \
     revocation_millis(t.issued_at) AS issued_at, revocation_millis(t.expires_at) AS expires_at, \
     revocation_millis(t.noted_at) AS noted_at, EXISTS (SELECT FROM revocations r \
@@ -56,7 +58,7 @@ impl TokenRegistry for PostgresStore {
     }
 
     async fn register(&self, records: &[TokenRecord]) -> Result<(), StoreError> {
-        // First the list: what is accepted is listed, also when the second write fails.
+        // First the list, so that an accepted token is listed even if the second write fails.
         self.keep(records).await?;
         let now = self.clock.now();
         for record in records.iter().filter(|record| record.is_live(now)) {
@@ -71,7 +73,8 @@ impl TokenRegistry for PostgresStore {
             };
             self.write_twice(&row).await?;
         }
-        // The view hears of it in order with whatever others do; a check that comes before asks the server.
+        // The view learns of the registration by its notification, in order with all other changes; a check
+        // before that queries the server.
         Ok(())
     }
 
@@ -89,7 +92,7 @@ impl TokenRegistry for PostgresStore {
         limit: usize,
     ) -> Result<TokenPage, StoreError> {
         let now = self.clock.now().millis();
-        // What expires now is not live any more, so everything comes after this.
+        // A record that expires now is no longer live, so every live record comes after this place.
         let (millis, id) = after.map_or((now, u128::MAX), |p| (p.expires_at.millis(), p.id));
         let query = format!(
             "SELECT {COLUMNS} FROM tokens t WHERE t.list = $2 AND t.expires_at > revocation_time($1) \
@@ -145,8 +148,7 @@ impl PostgresStore {
         if records.is_empty() {
             return Ok(());
         }
-        // A connection that died while idle is only noticed by the statement that meets it. To say the same twice is
-        // to say it once.
+        // A connection that died while idle is only noticed by the next statement. The write is idempotent.
         match self.keep_once(&records, now).await {
             Err(StoreError::Unavailable(_)) => self.keep_once(&records, now).await,
             kept => kept,

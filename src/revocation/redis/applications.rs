@@ -1,20 +1,20 @@
-//! Direct reads of keys that applications write.
+//! Direct reads of application keys.
 
 use redis::{FromRedisValue as _, ParsingError, Pipeline, Value};
 
 use crate::clock::Timestamp;
 use crate::metrics::FeedMetrics;
 
-use super::super::foreign::ForeignKey;
+use super::super::lookups::ForeignKey;
 use super::super::lookups::{Content, Match, Meaning, issued_among, notice_unreadable};
 use super::super::statement::Cutoff;
 use super::format;
-use super::stored::StoredKey;
+use super::stored_key::StoredKey;
 
-/// Asks about a key: one command, and one more where the key may have been lost and restored.
+/// Adds the query for a key to the pipeline: one command, and one more if the key may have been lost and restored.
 ///
-/// No command answers "nothing" for a key of another type than it expects: `EXISTS` knows none, the others say that
-/// something is wrong.
+/// No command answers "nothing" for a key of another type than it expects: `EXISTS` works for every type, the
+/// others return an error.
 pub(super) fn ask(pipeline: &mut Pipeline, key: &ForeignKey) {
     match &key.rule().matching {
         Match::Exists | Match::Never => pipeline.exists(key.name()),
@@ -27,7 +27,8 @@ pub(super) fn ask(pipeline: &mut Pipeline, key: &ForeignKey) {
     }
 }
 
-/// Takes the answers about a key from the front of `answers`. What cannot be read is counted, where there is a count.
+/// Takes the answers for a key from the front of `answers`. A value that cannot be read is counted, if there
+/// are metrics.
 pub(super) fn answer(
     answers: &mut impl Iterator<Item = Value>,
     key: &ForeignKey,
@@ -68,7 +69,7 @@ pub(super) fn answer(
         .max(format::cutoff(None, restored.as_deref())))
 }
 
-/// Under what the key stands if it was lost and restored. Entries of allow-lists never are.
+/// Returns the name of the restored key that may exist if the key was lost. Allow-list entries are never restored.
 fn restored(key: &ForeignKey) -> Option<String> {
     let hash = key.hash().filter(|_| !key.is_required())?;
     Some(StoredKey::restored(hash))

@@ -1,30 +1,36 @@
-//! One multiplexed connection to Redis, kept by a background task.
+//! One multiplexed connection to Redis, kept alive by a background task.
 //!
-//! `redis-rs`' own connection manager can keep a command waiting for many seconds while it reconnects, and a caller
-//! that gives up takes a half-made connection with it. Here a task of its own connects, so a call finds a connection
-//! or waits for one as long as its deadline allows, and the next call profits from what the last began.
+//! The connection manager of `redis-rs` can hold a command for many seconds while it reconnects, and a caller
+//! that gives up discards a half-made connection. Here a separate task connects: a call gets the existing
+//! connection or waits for one as long as its deadline allows, and the next call benefits from the attempt that
+//! an earlier one waited for.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use redis::RedisError;
 use redis::aio::MultiplexedConnection;
-use redis::{RedisError, ServerError};
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
 use super::super::StoreError;
-use super::connector::{Connected, Connector, Driver, Protocol};
+use super::connector::Connector;
+use super::dialer::{Connected, Driver, Protocol};
+use super::error::describe;
+use super::error::is_of_replica;
+use super::error::refused;
+use super::error::server_code;
 use super::sentinel::Standing;
 use super::server::{Identity, ServerInfo};
 
-/// Pauses between attempts to connect: from the first to the longest. Short, so that a server that is back is in use
-/// again well within a second.
+/// The backoff between connection attempts: initial and maximum. Short, so that a server that comes back is in
+/// use again well within a second.
 const FIRST_PAUSE: Duration = Duration::from_millis(20);
 const LONGEST_PAUSE: Duration = Duration::from_millis(320);
 /// How long a connection that kept a caller waiting may take to answer a PING before it is given up.
 const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The connection, or the lack of one.
+/// The current connection, if there is one.
 pub(super) struct Connection {
     live: watch::Receiver<Option<Live>>,
     doubts: Arc<Doubts>,
@@ -35,14 +41,14 @@ pub(super) struct Connection {
 #[derive(Clone)]
 struct Live {
     generation: u64,
-    /// Which data the server held when the connection was made, where it was asked.
+    /// Which data the server held when the connection was made, if that was queried.
     identity: Identity,
     connection: MultiplexedConnection,
     driver: Arc<Driver>,
     standing: Standing,
 }
 
-/// What callers have met on the present connection.
+/// Problems that callers reported for the current connection.
 #[derive(Default)]
 struct Doubts {
     worst: Mutex<(u64, Doubt)>,
@@ -53,34 +59,36 @@ struct Doubts {
 enum Doubt {
     #[default]
     None,
-    /// A call was not answered in its time: the server may be slow, or the connection half open.
+    /// A call was not answered within its deadline: the server may be slow, or the connection half open.
     Slow,
     /// The connection is broken.
     Broken,
 }
 
-/// The connection of one call. A call that is dropped before its outcome is known was too slow for its caller.
+/// A connection that is lent to one call. Dropping it before the outcome of the call is known means that the
+/// call was too slow for its caller.
 pub(super) struct Borrowed<'c> {
     pub inner: MultiplexedConnection,
     pub identity: Identity,
     generation: u64,
     standing: Standing,
     doubts: &'c Doubts,
-    /// A call under way may be answered after the connection has been given up.
+    /// Keeps the driver task alive: the call may be answered after the connection has been given up.
     _driver: Arc<Driver>,
     settled: bool,
 }
 
 /// Who answered a call.
 pub(super) struct Taken {
-    /// By which connection.
+    /// The connection that was used.
     pub generation: u64,
     /// What is known of the server.
     pub standing: Standing,
 }
 
 impl Connection {
-    /// Starts to connect. With `identify` each new connection first asks which server it has met.
+    /// Starts to connect in the background. With `identify`, each new connection first queries which server it
+    /// has reached.
     pub fn start(connector: Connector, identify: bool) -> Self {
         let (sender, live) = watch::channel(None);
         let (doubts, last_error) = (Arc::<Doubts>::default(), Arc::<Mutex<String>>::default());
@@ -100,11 +108,11 @@ impl Connection {
         }
     }
 
-    /// The connection, as soon as there is one: the caller sets the deadline.
+    /// Returns the connection, as soon as there is one. The caller sets the deadline.
     pub async fn current(&self) -> Result<Borrowed<'_>, StoreError> {
         let mut live = self.live.clone();
         let gone = |_| StoreError::Unavailable("shutting down".to_owned());
-        // One that is known to be broken, and that the keeper has yet to put away, is none.
+        // A connection that is known to be broken, but that the task has not dropped yet, does not count.
         let usable = |live: &Option<Live>| {
             let live = live.as_ref();
             live.is_some_and(|live| !self.doubts.is_broken(live.generation))
@@ -128,7 +136,8 @@ impl Connection {
         })
     }
 
-    /// Has a connection made anew, if this is still it: who is at the other end does not count.
+    /// Requests a new connection, if `generation` is the current one: the server at the other end is not
+    /// authoritative.
     pub fn leave(&self, generation: u64) {
         self.doubts.raise(generation, Doubt::Broken);
     }
@@ -143,7 +152,11 @@ impl Connection {
                     .last_error
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner);
-                Err(StoreError::Unavailable(last.clone()))
+                Err(match last.is_empty() {
+                    // The first attempt has not finished yet.
+                    true => StoreError::Timeout,
+                    false => StoreError::Unavailable(last.clone()),
+                })
             }
         }
     }
@@ -156,7 +169,7 @@ impl Drop for Connection {
 }
 
 impl Borrowed<'_> {
-    /// The call was answered; tells by whom.
+    /// Reports that the call was answered. Returns which server answered.
     pub fn answered(mut self) -> Taken {
         self.settled = true;
         Taken {
@@ -165,14 +178,14 @@ impl Borrowed<'_> {
         }
     }
 
-    /// The server answered, but not as one that may be asked: find out whom else to ask.
+    /// Reports that the server answered, but must not be queried: another server has to be found.
     pub fn unfit(mut self, why: &str) -> StoreError {
         self.settled = true;
         self.doubts.raise(self.generation, Doubt::Broken);
         StoreError::Unavailable(why.to_owned())
     }
 
-    /// The call failed; says how.
+    /// Reports that the call failed. Returns the error for the caller.
     pub fn failed(mut self, error: &RedisError) -> StoreError {
         self.settled = true;
         let code = server_code(error);
@@ -206,7 +219,7 @@ impl Doubts {
         *worst == (generation, Doubt::Broken)
     }
 
-    /// What there is to look into. A broken connection stays so.
+    /// Returns what needs attention for this generation. A broken connection stays broken.
     fn take(&self, generation: u64) -> Doubt {
         let mut worst = self.worst.lock().unwrap_or_else(PoisonError::into_inner);
         match *worst {
@@ -221,7 +234,7 @@ impl Doubts {
     }
 }
 
-/// The task that keeps the connection.
+/// The task that keeps the connection alive.
 struct Keeper {
     connector: Connector,
     identify: bool,
@@ -232,7 +245,7 @@ struct Keeper {
 }
 
 impl Drop for Keeper {
-    /// Nobody looks after the connection any more: nobody should use it.
+    /// Nothing monitors the connection any more, so it must not be used.
     fn drop(&mut self) {
         self.sender.send_replace(None);
     }
@@ -315,78 +328,5 @@ impl Keeper {
                 }
             }
         }
-    }
-}
-
-/// The code with which the server itself refused. The library does not tell that of a command within a pipeline.
-pub(super) fn server_code(error: &RedisError) -> Option<String> {
-    let refused = error.clone().into_server_errors()?;
-    refused.first().map(|(_, e)| e.code().to_owned())
-}
-
-/// The command that the server has refused for want of a right, in the server's words: they name no key and no value.
-fn refused_command(error: &RedisError) -> Option<String> {
-    let refused = error.clone().into_server_errors()?;
-    let (_, first) = refused.first()?;
-    let (_, rest) = first.details()?.split_once("permissions to run the '")?;
-    let (command, _) = rest.split_once('\'')?;
-    let is_a_name = |c: char| c.is_ascii_alphanumeric() || "|-_.".contains(c);
-    (command.len() < 64 && command.chars().all(is_a_name)).then(|| command.to_owned())
-}
-
-/// Whether the user may not do what a script does. Redis before 7.2 does not name the command.
-fn is_refused_in_script(error: &RedisError) -> bool {
-    let refused = error.clone().into_server_errors().unwrap_or_default();
-    let details = refused.first().and_then(|(_, e)| e.details());
-    details.is_some_and(|text| text.contains("The user executing the script can't"))
-}
-
-/// What a server that has answered with an error says: of one key, or of itself.
-pub(super) fn refused(error: &RedisError) -> StoreError {
-    let refusals = error.clone().into_server_errors().unwrap_or_default();
-    let is_of_key = |refusal: &ServerError| match refusal.code() {
-        "WRONGTYPE" => true,
-        // "No permissions to access a key" (Redis 7), "… to access one of the keys" (Redis 6); of a command it says that the user
-        // may not run it.
-        "NOPERM" => refusal
-            .details()
-            .is_some_and(|text| text.contains("access")),
-        _ => false,
-    };
-    match !refusals.is_empty() && refusals.iter().all(|(_, refusal)| is_of_key(refusal)) {
-        true => StoreError::Unreadable(describe(error)),
-        false => StoreError::Failed(describe(error)),
-    }
-}
-
-/// Whether a replica has refused a write. Of one in a script, Redis 6 says so only in the text.
-fn is_of_replica(error: &RedisError) -> bool {
-    error
-        .detail()
-        .is_some_and(|text| text.contains("-READONLY"))
-}
-
-/// What an error may say in a log: kind and server code, and the server's own words only about who we are to it.
-pub(super) fn describe(error: &RedisError) -> String {
-    if let Some(command) = refused_command(error) {
-        return format!("the user may not run `{command}`: grant +{command}");
-    }
-    if is_refused_in_script(error) {
-        return "the user may not run a command, or write a key, that our scripts need: `revoxy doctor` tells which"
-            .to_owned();
-    }
-    match server_code(error).as_deref() {
-        Some(code @ ("NOAUTH" | "WRONGPASS" | "NOPERM")) => {
-            format!("{code}: check the user, the password and its access control list")
-        }
-        Some(code) => format!("the server answered {code}"),
-        None if error.is_connection_refusal() => "connection refused".to_owned(),
-        None if error.is_timeout() => "no answer in time".to_owned(),
-        None if error.is_connection_dropped() => "connection closed".to_owned(),
-        None if error.to_string().contains("refused to switch database") => {
-            "the server refused SELECT: there is no such database, or the user needs +select"
-                .to_owned()
-        }
-        None => error.category().to_owned(),
     }
 }

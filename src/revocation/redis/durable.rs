@@ -1,31 +1,33 @@
-//! Waiting until replicas of the server have a write, and have it on disk.
+//! Waits until replicas of the server have a write, and have it on disk.
 //!
-//! `WAIT` and `WAITAOF` wait for what the same connection has written, and hold up whatever else is asked over it. So what has to be
-//! durable is written over a connection of its own, where no check waits behind it.
+//! `WAIT` and `WAITAOF` wait for what the same connection has written, and block all other commands on that
+//! connection. So durable writes use a connection of their own, where no check waits behind them.
 
 use std::time::Duration;
 
+use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
-use redis::{RedisError, RedisResult};
 
 use super::super::{Durability, StoreError};
-use super::connection::{Connection, server_code};
+use super::connection::Connection;
 use super::connector::Connector;
+use super::error::has_code;
 use super::options::RedisOptions;
 
-/// How long replicas may take to have a write.
+/// How long replicas may take to receive a write.
 const WRITING: Duration = Duration::from_millis(900);
-/// How long they, and the server, may take to have it on disk: with `appendfsync everysec`, up to a second, which is then not always waited for.
+/// How long replicas and the server may take to have the write on disk. With `appendfsync everysec` that takes
+/// up to a second, so this does not always wait long enough.
 const FLUSHING: Duration = Duration::from_millis(900);
 
-/// How many replicas have to confirm, and the connection for what they have to.
+/// The number of replicas that have to confirm a write, and the connection for such writes.
 pub(super) struct Durable {
     pub connection: Connection,
     replicas: u64,
 }
 
 impl Durable {
-    /// Connects in the background, where the options want it.
+    /// Connects in the background, if the options require durable replicas.
     pub(super) fn start(options: &RedisOptions) -> Result<Option<Self>, StoreError> {
         let Some(replicas) = options.durable_replicas else {
             return Ok(None);
@@ -37,7 +39,7 @@ impl Durable {
         }))
     }
 
-    /// Waits for the replicas to confirm what has been written over this connection, and tells what was reached.
+    /// Waits for the replicas to confirm what was written on this connection. Returns what was reached.
     pub(super) async fn reach(
         &self,
         connection: &mut MultiplexedConnection,
@@ -61,14 +63,15 @@ impl Durable {
             .arg(FLUSHING.as_millis().to_string());
         match flushed.query_async::<(u64, u64)>(connection).await {
             Ok((local, replicas)) => reached.flushed = local >= 1 && replicas >= self.replicas,
-            // Redis before 7.2, a server without an append-only file, or a user without the right: nobody knows.
-            Err(error) if is_refused(&error) => {}
+            // Redis before 7.2, a server without an append-only file, or a user without the permission: not
+            // known to be on disk.
+            Err(error) if has_code(&error, &["ERR", "NOPERM"]) => {}
             Err(error) => return Err(error),
         }
         Ok(reached)
     }
 
-    /// Whether that is what is wanted; what to say where it is not.
+    /// Returns an error unless the configured number of replicas has confirmed.
     pub(super) fn suffices(&self, reached: Durability) -> Result<(), StoreError> {
         match reached.replicas {
             Some(replicas) if replicas >= self.replicas => Ok(()),
@@ -79,9 +82,4 @@ impl Durable {
             ))),
         }
     }
-}
-
-fn is_refused(error: &RedisError) -> bool {
-    let codes = ["ERR", "NOPERM"];
-    server_code(error).is_some_and(|code| codes.contains(&code.as_str()))
 }

@@ -1,54 +1,55 @@
-//! The feed: keeps a view exactly as the Redis server is, and says as of when.
+//! The feed: keeps a view identical to the Redis server, and states as of when it is.
 //!
 //! # Why "fresh as of *t*" is true
 //!
-//! 1. The connection is tracking (`CLIENT TRACKING ON BCAST`) *before* the keys are first read. From then on, every
-//!    change to a key of ours makes the server queue a push to this connection, and it does so before it answers the
-//!    client that made the change.
-//! 2. Then all keys are read (`SCAN` returns every key that is there throughout). A change during the scan is pushed.
-//! 3. A push names keys, not values: they are read again on the same connection, so the answer is at least as new as
-//!    the push.
-//! 4. A heartbeat is sent at time *t*. The server answers commands of a connection in order, behind the pushes it has
-//!    queued there. When the answer is here and every push before it has been acted upon, the view contains every
-//!    change that was acknowledged before *t*.
+//! 1. The connection is tracking (`CLIENT TRACKING ON BCAST`) *before* the keys are first read. From then on,
+//!    every change to one of our keys makes the server queue a push to this connection, and it does so before
+//!    it answers the client that made the change.
+//! 2. Then all keys are read (`SCAN` returns every key that is present throughout the scan). A change during
+//!    the scan is pushed.
+//! 3. A push names keys, not values: the keys are read again on the same connection, so the answer is at least
+//!    as new as the push.
+//! 4. A heartbeat is sent at time *t*. The server answers the commands of a connection in order, behind the
+//!    pushes it has queued there. Once the answer has arrived and every push before it has been acted upon, the
+//!    view contains every change that was acknowledged before *t*.
 //!
-//! What that assumes: the server is the primary (the heartbeat is `HELLO`, whose answer names the role: a replica is
-//! left at once); it is the same process (another one has another connection); and this process' monotonic clock does
-//! not stand still (a suspended machine's does). Expiry needs no message: it is judged locally, by the wall clock, which
-//! NTP is expected to keep within a minute of everybody else's.
+//! Assumptions: the server is the primary (the heartbeat is `HELLO`, whose answer names the role; the feed
+//! leaves a replica at once); it is the same process (another process means another connection); and the clock
+//! that measures ages does not stand still ([`Moment`] keeps running while the machine is suspended). Expiry
+//! needs no message: each process judges it by its own wall clock, which NTP is expected to keep within a
+//! minute of all others.
 //!
-//! What tracking keeps silent about is `SWAPDB`. A slow comparison of everything finds it, heals, and counts.
+//! Tracking does not report `SWAPDB`. A slow comparison of all keys finds the difference, heals it, and counts it.
 //!
-//! # When the server forgets
+//! # When the server loses data
 //!
-//! A server that comes back as another process, or a replica that was promoted, may lack revocations that the view
-//! holds, or hold them with less: an older cutoff, an earlier expiry. Those are written back. Evictions are pushed like
-//! deletions, and told from them by the server's own count. What was taken back through the API has left a tombstone and
-//! is not written back.
+//! A server that restarts as another process, or a replica that was promoted, may lack revocations that the
+//! view holds, or hold weaker ones: an older cutoff, an earlier expiry. The feed writes those back. Evictions
+//! are pushed like deletions; the server's own eviction counter tells them apart. An un-revocation through the
+//! API is stored in the revocation's own key: of the two, the later statement counts, and an un-revocation that
+//! was lost is written back, too.
 //!
-//! Other replicas of ours may hold what this one does not. So after the server has changed, and at the start where it has
-//! taken another's place, the view counts as fresh only when they too have had [`FeedSettings::max_staleness`] to write
-//! back.
+//! Other Revoxy replicas may hold what this one does not. So after the server has changed, and at the start if the
+//! server was promoted, was started a moment ago or does not allow `INFO`, the view does not count as fresh until
+//! the other replicas have had time to write back, too: [`FeedSettings::max_staleness`], but at least one second.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use redis::RedisError;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::clock::{Clock, Moment};
 use crate::metrics::FeedMetrics;
 
+use super::super::feed_settings::FeedSettings;
 use super::super::feed_state::{FeedState, Pauses, jittered};
-use super::super::lookups::Lookups;
 use super::super::version::VersionClock;
 use super::super::view::View;
-use super::Deletions;
-use super::connection;
-use super::connector::{ConnectError, Connector};
-use super::link::{Link, refusal};
+use super::connector::Connector;
+use super::feed_end::FeedEnd;
+use super::link::Link;
 use super::prefixes::Prefixes;
 use super::progress::Progress;
 use super::pushes::Pushes;
@@ -59,41 +60,26 @@ use super::server::{Identity, Servers};
 use super::session::Session;
 use super::suspect::Suspects;
 
-/// Between two steps of the slow comparison: it must not be felt on the server.
+/// The pause between two steps of the slow comparison, which must not put a noticeable load on the server.
 const COMPARISON_PACE: Duration = Duration::from_millis(10);
-/// How soon everything is compared when slots have changed hands.
+/// How soon the slow comparison starts after slots have moved.
 const COMPARE_AFTER_MOVES: Duration = Duration::from_secs(5);
-/// The shortest time between two heartbeats.
+/// The shortest interval between two heartbeats.
 const SHORTEST_BEAT: Duration = Duration::from_millis(10);
-/// The longest time between two heartbeats of a cluster.
+/// The longest interval between two heartbeats in a cluster.
 const LONGEST_BEAT: Duration = Duration::from_millis(250);
-/// The least that other replicas are given to write back what a server has lost.
+/// The minimum time that other replicas get to write back what a server has lost.
 const LEAST_SETTLING: Duration = Duration::from_secs(1);
 
-/// How the feed is to behave.
-#[derive(Clone, Debug)]
-pub struct FeedSettings {
-    /// How old the view may be before checks ask the server themselves.
-    pub max_staleness: Duration,
-    /// What a deleted key means.
-    pub deletions: Deletions,
-    /// How often everything is compared.
-    pub compare_every: Duration,
-    /// The keys of applications that are followed beside our own.
-    pub lookups: Lookups,
-    /// The names of the issuers that are configured: keys of others are told to be mistakes.
-    pub issuers: Vec<String>,
-}
-
-/// The server, or the primaries, that the view was last complete with. Direct reads from another are not believed: it
-/// may lack what the view, or that of another replica of ours, holds.
+/// The server, or the primaries of a cluster, that the view was last complete with. Direct reads from any other
+/// server are not believed: it may lack what this view, or that of another Revoxy replica, holds.
 #[derive(Clone, Default)]
 pub(super) struct TrustedServers(Arc<Trusted>);
 
 #[derive(Default)]
 struct Trusted {
     identities: Mutex<Vec<Identity>>,
-    /// Whether another has been met since that was last looked into.
+    /// Whether a direct read has met an untrusted server since [`TrustedServers::are_doubted`] was last called.
     doubted: AtomicBool,
 }
 
@@ -103,12 +89,12 @@ impl TrustedServers {
         *trusted.unwrap_or_else(PoisonError::into_inner) = identities;
     }
 
-    /// Whether another has been met since this was last asked.
+    /// Returns whether a direct read has met an untrusted server since the last call.
     fn are_doubted(&self) -> bool {
         self.0.doubted.swap(false, Ordering::Relaxed)
     }
 
-    /// Whether `identity` is that of a trusted one.
+    /// Returns whether the server with this `identity` is trusted.
     pub(super) fn include(&self, identity: &Identity) -> bool {
         let trusted = self.0.identities.lock();
         let trusted = trusted.unwrap_or_else(PoisonError::into_inner);
@@ -120,7 +106,7 @@ impl TrustedServers {
     }
 }
 
-/// What others hear of the feed.
+/// What the feed reports to the rest of the store.
 pub(super) struct Heard {
     pub states: watch::Receiver<FeedState>,
     pub trusted: TrustedServers,
@@ -130,13 +116,13 @@ pub(super) struct Heard {
 /// The servers that the view was last complete with, or was first read from.
 struct Known {
     identities: Vec<Identity>,
-    /// How many keys they had evicted.
+    /// How many keys these servers had evicted.
     evictions: u64,
-    /// Which of them had which slots.
+    /// A fingerprint of which server owned which slots.
     slots: u64,
 }
 
-/// The task.
+/// The feed's task.
 pub(super) struct Feed {
     connector: Connector,
     connect_timeout: Duration,
@@ -148,61 +134,27 @@ pub(super) struct Feed {
     trusted: TrustedServers,
     versions: Arc<VersionClock>,
     progress: Progress,
-    /// The server that the view was last complete with.
+    /// The servers that the view was last complete with.
     known: Option<Known>,
-    /// Until the view was complete: the servers that its first entries come from.
+    /// Until the view is complete for the first time: the servers that its first entries were read from.
     first_read: Option<Known>,
-    /// Whether another server has been read from since then: the view may hold what only that one had.
+    /// Whether the view may hold entries that the servers in `known` or `first_read` lack: another server has
+    /// been read since, a write-back is still outstanding, or slots have moved and what is missing has not been
+    /// judged yet. What is missing then counts as lost, not as deleted.
     another_met: bool,
-    /// Whether it has been said that the view is complete with this server.
+    /// Whether it was already logged that the view is complete with this server.
     is_complete: bool,
     suspects: Suspects,
 }
 
-/// Why following a server ended.
-#[derive(Debug)]
-pub(super) enum FeedEnd {
-    /// It cannot be followed at all.
-    Refused(String),
-    /// It is a replica, from the start or since a moment ago.
-    NotPrimary,
-    /// Another server has taken its place.
-    Superseded,
-    /// The primaries of the cluster are others than before, or do something else.
-    Topology(String),
-    /// The connection broke, or the server answered wrongly.
-    Broken(String),
-}
-
 impl Drop for Feed {
-    /// The task ends with the process, or by a defect; then at least it says so.
+    /// The task ends with the process, or because of a bug; a bug is at least logged.
     fn drop(&mut self) {
         self.metrics.following(false);
         if std::thread::panicking() {
             tracing::error!(
                 "the revocation feed has panicked: every check asks the store from now on"
             );
-        }
-    }
-}
-
-impl From<RedisError> for FeedEnd {
-    fn from(error: RedisError) -> Self {
-        Self::Broken(connection::describe(&error))
-    }
-}
-
-impl From<ConnectError> for FeedEnd {
-    fn from(error: ConnectError) -> Self {
-        match error {
-            ConnectError::Redis(error)
-                if error.kind() == redis::ErrorKind::RESP3NotSupported
-                    || connection::server_code(&error)
-                        .is_some_and(|c| c == "NOPROTO" || c == "ERR") =>
-            {
-                Self::Refused(refusal("it does not speak RESP3 (Redis 6 and later do)"))
-            }
-            other => Self::Broken(other.to_string()),
         }
     }
 }
@@ -255,8 +207,11 @@ impl Feed {
             };
             self.metrics.following(false);
             self.metrics.reconnects.inc();
-            if matches!(end, FeedEnd::NotPrimary | FeedEnd::Superseded) {
-                // What it holds when it is a primary again is another's.
+            if matches!(
+                end,
+                FeedEnd::NotPrimary | FeedEnd::OtherHistory | FeedEnd::Superseded
+            ) {
+                // After a re-promotion, or with another history, its data may be another server's: drop the trust.
                 self.trusted.set(Vec::new());
             }
             let complete = *self.state.borrow() == FeedState::Complete;
@@ -264,6 +219,12 @@ impl Feed {
                 FeedEnd::Refused(why) => (why.clone(), FeedState::Refused(why)),
                 FeedEnd::NotPrimary => {
                     let why = "the server is a replica, not a primary".to_owned();
+                    (why.clone(), FeedState::Starting(why))
+                }
+                FeedEnd::OtherHistory => {
+                    let why = "the server has another replication history than when it was \
+                               connected to"
+                        .to_owned();
                     (why.clone(), FeedState::Starting(why))
                 }
                 FeedEnd::Superseded => {
@@ -281,7 +242,7 @@ impl Feed {
         }
     }
 
-    /// Connects, brings the view up to date, and keeps it so, until something breaks.
+    /// Connects, brings the view up to date, and keeps it current until something breaks.
     async fn follow(&mut self) -> Result<std::convert::Infallible, FeedEnd> {
         let pushes = Pushes::default();
         let patience = self.connect_timeout;
@@ -311,7 +272,7 @@ impl Feed {
             None => Standing::undoubted(),
         };
         let every = match link.is_cluster() {
-            // A write waits for two of them.
+            // In a cluster, a heartbeat proves only the time of the one before it, so a write waits for two.
             true => (self.settings.max_staleness / 8).min(LONGEST_BEAT),
             false => self.settings.max_staleness / 4,
         };
@@ -335,8 +296,9 @@ impl Feed {
             patience: self.settings.max_staleness.max(LEAST_SETTLING),
             proven: None,
         };
-        // A cluster that is down refuses to take back what one of its primaries has lost, and serves again at a moment that is the same for
-        // all replicas of ours. Who had read before that would write back too late, or give the others no time.
+        // While a cluster is down, it rejects the write-back of what one of its primaries has lost. It resumes
+        // service at the same moment for all Revoxy replicas, so a replica that read before that moment would
+        // write back too late, or leave the others no time to write back.
         while !session.accepts_writes().await? {
             self.report_starting(&session);
             tokio::time::sleep(every).await;
@@ -366,7 +328,7 @@ impl Feed {
                     proved = session.heartbeat().await?;
                     self.report_starting(&session);
                     if session.reconciliation.moving.has_moved() {
-                        // Until it has been compared, what is deleted by hand counts as lost.
+                        // Until the comparison has finished, a key that is deleted by hand counts as lost.
                         compare_at = compare_at.min(Moment::now() + COMPARE_AFTER_MOVES);
                     }
                     self.claim(proved, &standing, settled, &servers, &session);
@@ -377,7 +339,7 @@ impl Feed {
                     }
                     self.claim(proved, &standing, settled, &servers, &session);
                 }
-                // Before the pushes, which may never end; and after each step these.
+                // Polled before the pushes, which may never cease; each step is followed by acting on the pushes.
                 _ = comparisons.tick(), if Moment::now() >= compare_at => {
                     if session.compare_step().await? {
                         compare_at = Moment::now() + jittered(self.settings.compare_every);
@@ -389,7 +351,7 @@ impl Feed {
         }
     }
 
-    /// Says why the view is not complete yet, if it never was.
+    /// Reports why the view is not complete yet, unless it has been complete before.
     fn report_starting(&self, session: &Session) {
         if *self.state.borrow() != FeedState::Complete {
             let why = session.link.why().to_owned();
@@ -397,8 +359,8 @@ impl Feed {
         }
     }
 
-    /// Meets servers. Tells whether they may have lost what the view holds, and how many keys they had evicted when that was last known not
-    /// to be so.
+    /// Compares the servers with those of before. Returns whether they may have lost what the view holds, and
+    /// the eviction count to compare with later: the one from when they were last known to have lost nothing.
     fn meet(&mut self, now: Known, servers: &Servers) -> (bool, u64) {
         let same = |k: &Known| servers.are_surely(&k.identities) && k.slots == now.slots;
         let source = self.known.as_ref().or(self.first_read.as_ref());
@@ -413,13 +375,13 @@ impl Feed {
         }
     }
 
-    /// Whether anything has been read from any server.
+    /// Returns whether anything has been read from any server.
     fn has_read(&self) -> bool {
         self.known.is_some() || !self.view.is_empty()
     }
 
-    /// How long to wait, after everything was read, before the view counts as fresh: where the servers may have lost what other replicas
-    /// know.
+    /// Returns how long to wait, after everything was read, before the view counts as fresh: not zero if the
+    /// servers may have lost what other replicas know.
     fn settling(&self, servers: &Servers, changed: bool) -> Duration {
         let settling = self.settings.max_staleness.max(LEAST_SETTLING);
         let just_started = servers.uptime() <= settling.as_secs() + 1;
@@ -431,7 +393,8 @@ impl Feed {
         }
     }
 
-    /// The view is complete as of the last heartbeat, or as of when it was last known that this is the server to follow.
+    /// Marks the view as complete, once the settling time is over: as of the last proven heartbeat, or as of
+    /// when this was last known to be the server to follow, whichever is earlier.
     fn claim(
         &mut self,
         proved: Option<Moment>,
@@ -457,7 +420,7 @@ impl Feed {
         self.trusted.set(now.identities.clone());
         self.view.set_fresh_as_of(as_of);
         self.progress.reached(as_of);
-        // What this server lacks and would not take back is not deleted, after a reconnection either.
+        // What this server lacks and refused to take back is not deleted. That also holds after a reconnection.
         self.another_met = done.is_owing() || done.moving.has_moved();
         self.metrics.following(true);
         self.known = Some(now);

@@ -1,4 +1,4 @@
-//! The view of a store, and the task that keeps it.
+//! The view of a store, and the task that keeps it current.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +10,12 @@ use crate::clock::Clock;
 use crate::metrics::FeedMetrics;
 
 use super::super::StoreError;
+use super::super::feed_settings::FeedSettings;
 use super::super::feed_state::FeedState;
 use super::super::version::VersionClock;
 use super::super::view::View;
 use super::connector::Connector;
-use super::feed::{Feed, FeedSettings, TrustedServers};
+use super::feed::{Feed, TrustedServers};
 use super::progress::Progress;
 
 pub(super) struct Following {
@@ -26,7 +27,7 @@ pub(super) struct Following {
 }
 
 impl Following {
-    /// Starts to follow.
+    /// Starts the feed's task.
     pub(super) fn start(
         connector: Connector,
         settings: FeedSettings,
@@ -52,8 +53,8 @@ impl Following {
         }
     }
 
-    /// Waits until the view is complete. When the server cannot be followed, or after `patience` without a connection,
-    /// the error says why; reading a large list may take longer.
+    /// Waits until the view is complete. If the server cannot be followed, or after `patience` without a
+    /// connection, the error says why. Reading a large list may take longer.
     pub(super) async fn ready(&self, patience: Duration) -> Result<(), StoreError> {
         FeedState::complete(self.states.clone(), patience).await
     }

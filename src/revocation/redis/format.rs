@@ -1,8 +1,10 @@
-//! The value of a native or restored key: empty, or a JSON object with `not_before` (seconds), `version`, `unrevoked` (a version),
-//! `reason`, `actor` and `at` (seconds).
+//! The value of a native or restored key: empty, or a JSON object with `not_before` (seconds), `version`,
+//! `unrevoked` (a version), `reason`, `actor` and `at` (seconds).
 //!
-//! Whatever stands there, the key itself says "revoked", unless the value says that it is un-revoked, and nothing after. A value
-//! that we cannot read therefore revokes every token: to read it as nothing would un-revoke by a typing mistake.
+//! The existence of the key means "revoked", unless the value says "un-revoked" and states nothing later. So a
+//! value that cannot be parsed revokes every token: if it counted as absent, a typing mistake would un-revoke.
+
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::Map;
@@ -14,7 +16,9 @@ use super::super::state::{Held, KeyState};
 use super::super::statement::{Cutoff, Revocation};
 use super::super::version::Version;
 use super::LONGEST_LIFE;
-use super::reconcile::EXPIRY_SLACK;
+
+/// A key that disappears at most this long before its expiry counts as expired: the server's clock and ours differ.
+pub(super) const EXPIRY_SLACK: Duration = Duration::from_secs(2);
 
 #[derive(Default, Serialize)]
 struct Value {
@@ -31,20 +35,20 @@ struct Value {
 /// What a value states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stated {
-    /// Which tokens are revoked, and by a statement of which version: [`Version::NONE`] where nobody says. `None` where the last word
-    /// is an un-revocation.
+    /// Which tokens are revoked, and the version of that statement: [`Version::NONE`] if it has none. `None` if
+    /// the latest statement is an un-revocation.
     pub revoked: Option<(Cutoff, Version)>,
     /// The latest un-revocation.
     pub unrevoked: Version,
-    /// When it was written, where the value says so.
+    /// When the value was written, if it says so.
     pub written_at: Option<Timestamp>,
-    /// Whether the value is not what somebody who knows the format would write: neither empty nor an object in which `not_before`, if
-    /// there is one, is a number.
+    /// Whether the value does not follow the format: it is neither empty nor an object in which `not_before`,
+    /// if present, is a number.
     pub is_unreadable: bool,
 }
 
 impl Stated {
-    /// What a value states; `None` is one of a key that holds no string.
+    /// Parses a value; `None` is the value of a key that is not a string.
     pub(super) fn read(value: Option<&[u8]>) -> Self {
         let value = value.unwrap_or_default();
         if value.is_empty() {
@@ -78,7 +82,7 @@ impl Stated {
         }
     }
 
-    /// The same as a state, where at least this un-revocation is known.
+    /// Returns the same as a state, for a reader that knows of at least this un-revocation.
     pub(super) fn state(&self, unrevoked: Version, expires_at: Timestamp) -> KeyState {
         let unrevoked = unrevoked.max(self.unrevoked);
         match self.revoked {
@@ -95,7 +99,7 @@ impl Stated {
     }
 }
 
-/// The cutoff that a native key and its restored name say together; `None` where the key is not revoked.
+/// Returns the cutoff of the native and the restored key together; `None` if the key is not revoked.
 pub(super) fn cutoff(native: Option<&[u8]>, restored: Option<&[u8]>) -> Option<Cutoff> {
     let end = Timestamp::NEVER;
     let restored = restored.map(|value| restored_state(Stated::read(Some(value)), end));
@@ -105,32 +109,54 @@ pub(super) fn cutoff(native: Option<&[u8]>, restored: Option<&[u8]>) -> Option<C
     both.held().map(|held| held.cutoff)
 }
 
-/// What is stated under a restored name. Older versions of Revoxy wrote no versions there.
+/// Returns the state in a restored key, for a reader that knows of no un-revocation.
 pub(super) fn restored_state(stated: Stated, expires_at: Timestamp) -> KeyState {
     stated.state(Version::NONE, expires_at)
 }
 
-/// A revocation as it stands in the store; `None` where it was taken back.
+/// The value of a key, and when it expires.
+pub(super) type Whole = (Vec<u8>, Timestamp);
+
+/// Combines a key's value with the remaining life in ms that Redis reports, which is negative if the key does
+/// not expire.
+pub(super) fn whole(value: Option<Vec<u8>>, left: i64, now: Timestamp) -> Option<Whole> {
+    let end = match u64::try_from(left) {
+        Ok(ms) => now.plus(Duration::from_millis(ms)),
+        Err(_) => Timestamp::NEVER,
+    };
+    Some((value?, end))
+}
+
+/// Returns the revocation that is stored under the native key, the restored key, or both; `None` if nothing is
+/// stored, or the revocation was taken back.
 pub(super) fn revocation(
     key: RevocationKey,
-    value: &[u8],
-    restored: Option<&[u8]>,
-    expires_at: Timestamp,
+    native: Option<&Whole>,
+    restored: Option<&Whole>,
 ) -> Option<Revocation> {
+    let state = |whole: Option<&Whole>, unrevoked: Version| match whole {
+        Some((value, end)) => Stated::read(Some(value)).state(unrevoked, *end),
+        None => KeyState::NOTHING,
+    };
+    let beside = state(restored, Version::NONE);
+    let held = state(native, beside.unrevoked).merge(beside).held()?;
+    // A restored key no longer has reason and actor.
+    let (value, _) = native
+        .filter(|(value, _)| Stated::read(Some(value)).revoked.is_some())
+        .or(restored)?;
     let members: Map<String, serde_json::Value> = serde_json::from_slice(value).unwrap_or_default();
-    let cutoff = cutoff(Some(value), restored)?;
     let value = Value::of(&members);
     Some(Revocation {
         key,
-        cutoff,
-        expires_at,
+        cutoff: held.cutoff,
+        expires_at: held.expires_at,
         revoked_at: value.at.map_or(Timestamp::from_millis(0), from_seconds),
         reason: value.reason,
         actor: value.actor,
     })
 }
 
-/// The value to write, without the cutoff, which the script decides on.
+/// Formats the value to write, without the cutoff, which the script determines.
 pub(super) fn value(revocation: &Revocation) -> String {
     let value = Value {
         not_before: None,
@@ -141,7 +167,8 @@ pub(super) fn value(revocation: &Revocation) -> String {
     serde_json::to_string(&value).unwrap_or_else(|_| "{}".to_owned())
 }
 
-/// What the script takes to write a state back: all that a view knows. Reason and actor it does not.
+/// Returns the script's arguments to write a state back: all that a view knows, which does not include reason
+/// and actor.
 pub(super) fn restoring(state: &KeyState, now: Timestamp) -> [String; 6] {
     let text = |version: Version| match version {
         Version::NONE => String::new(),
@@ -151,7 +178,7 @@ pub(super) fn restoring(state: &KeyState, now: Timestamp) -> [String; 6] {
         Timestamp::NEVER => None,
         end => u64::try_from(end.since(now).as_millis().max(1)).ok(),
     };
-    // Beyond what Redis can count there is only "for ever".
+    // A life longer than Redis can represent becomes "forever".
     let life = life.filter(|life| *life <= LONGEST_LIFE);
     let held = state.held();
     let value = Value {
@@ -168,7 +195,7 @@ pub(super) fn restoring(state: &KeyState, now: Timestamp) -> [String; 6] {
     ]
 }
 
-/// The cutoff as the script takes it.
+/// Formats the cutoff as a script argument.
 pub(super) fn cutoff_argument(cutoff: Cutoff) -> String {
     match cutoff {
         Cutoff::All | Cutoff::NoToken => String::new(),
@@ -177,7 +204,7 @@ pub(super) fn cutoff_argument(cutoff: Cutoff) -> String {
 }
 
 impl Value {
-    /// Member by member, as the script reads it: one that is not understood says nothing, and spoils no other.
+    /// Reads each member on its own, as the script does: an invalid member is ignored and does not affect the others.
     fn of(members: &Map<String, serde_json::Value>) -> Self {
         let number = |name: &str| members.get(name).and_then(serde_json::Value::as_f64);
         let text = |name: &str| Some(members.get(name)?.as_str()?.to_owned());

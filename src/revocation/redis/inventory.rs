@@ -1,4 +1,5 @@
-//! What a server holds, told to whoever looks at it before a start: above all, what older versions and other hands have written.
+//! Counts what a server holds, for an operator who looks before a start: above all, what older versions of
+//! Revoxy and other writers have left.
 
 use std::time::Duration;
 
@@ -11,31 +12,37 @@ use crate::clock::{Clock as _, SystemClock, Timestamp};
 use super::super::key::PREFIX;
 use super::super::version::Version;
 use super::format::Stated;
-use super::link;
-use super::stored::StoredKey;
+use super::scan::scan;
+use super::stored_key::StoredKey;
 use super::suspect::{self, Suspicion};
 
-/// How long the counting may take. A list that is longer is counted in part.
+/// How many keys are named for each kind of mistake.
+const NAMED: usize = 10;
+/// Longer names are truncated.
+const NAMED_BYTES: usize = 200;
+/// How long counting may take. A longer list is counted in part.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Keys by what they are.
+/// The number of keys of each type.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Inventory {
     revocations: u64,
-    /// Of these: without a version.
+    /// The revocations without a version.
     unversioned: u64,
     unrevoked: u64,
     restored: u64,
     registered: u64,
     tombstones: u64,
-    /// Those that must be a mistake, by what is wrong with them.
+    /// Keys that must be a mistake, by what is wrong with them.
     suspect: [u64; Suspicion::ALL.len()],
-    /// Whether there are more than were counted.
+    /// The names of some of them.
+    mistaken: [Vec<String>; Suspicion::ALL.len()],
+    /// Whether there are, or may be, more keys than were counted.
     partial: bool,
 }
 
 impl Inventory {
-    /// Counts what stands on one server.
+    /// Counts the keys of one server.
     pub(super) async fn take(
         connection: &mut MultiplexedConnection,
         issuers: &[String],
@@ -62,37 +69,42 @@ impl Inventory {
     fn count(&mut self, name: &[u8], value: &Value, issuers: &[String], now: Timestamp) {
         let value = match value {
             Value::BulkString(value) => Some(&value[..]),
-            // Gone meanwhile, or moved.
+            // Deleted or expired in the meantime.
             Value::Nil => return,
+            // Moved to another node, or not readable by this user: the value is not known here.
+            Value::ServerError(error) if error.code() != "WRONGTYPE" => {
+                self.partial = true;
+                return;
+            }
             _ => None,
         };
         let parsed = StoredKey::parse(name);
-        let found = match parsed {
-            None => suspect::judge_name(name),
-            Some(StoredKey::Native(_)) => suspect::judge(name, &Stated::read(value), issuers, now),
-            Some(_) => None,
-        };
+        let stated = Stated::read(value);
+        let found = suspect::judge_key(name, parsed.as_ref(), &stated, issuers, now);
         if let Some(found) = found {
             self.suspect[found as usize] += 1;
+            let named = &mut self.mistaken[found as usize];
+            if named.len() < NAMED {
+                let name = &name[..name.len().min(NAMED_BYTES)];
+                named.push(name.escape_ascii().to_string());
+            }
         }
         match parsed {
             None => {}
             Some(StoredKey::Unrevoked(_)) => self.tombstones += 1,
             Some(StoredKey::Registration(_)) => self.registered += 1,
             Some(StoredKey::Restored(_)) => self.restored += 1,
-            Some(StoredKey::Native(_) | StoredKey::Application(..)) => {
-                match Stated::read(value).revoked {
-                    None => self.unrevoked += 1,
-                    Some((_, version)) => {
-                        self.revocations += 1;
-                        self.unversioned += u64::from(version == Version::NONE);
-                    }
+            Some(StoredKey::Native(_) | StoredKey::Application(..)) => match stated.revoked {
+                None => self.unrevoked += 1,
+                Some((_, version)) => {
+                    self.revocations += 1;
+                    self.unversioned += u64::from(version == Version::NONE);
                 }
-            }
+            },
         }
     }
 
-    /// What several servers hold together.
+    /// Adds the counts of another server.
     pub(super) fn with(self, other: &Self) -> Self {
         Self {
             revocations: self.revocations + other.revocations,
@@ -102,15 +114,29 @@ impl Inventory {
             registered: self.registered + other.registered,
             tombstones: self.tombstones + other.tombstones,
             suspect: std::array::from_fn(|at| self.suspect[at] + other.suspect[at]),
+            mistaken: std::array::from_fn(|at| {
+                let both = self.mistaken[at].iter().chain(&other.mistaken[at]);
+                both.take(NAMED).cloned().collect()
+            }),
             partial: self.partial || other.partial,
         }
     }
 
-    /// In words.
-    pub(super) fn notes(&self) -> Vec<String> {
+    /// Returns the names of keys that must be a mistake, some for each kind of mistake.
+    pub(super) fn mistaken_keys(&self) -> Vec<String> {
+        let named = Suspicion::ALL.into_iter().zip(&self.mistaken);
+        let lines = named.flat_map(|(found, names)| {
+            let line = move |name: &String| format!("{}: {name}", found.label());
+            names.iter().map(line)
+        });
+        lines.collect()
+    }
+
+    /// Formats the counts. `holder` is who holds the keys.
+    pub(super) fn notes(&self, holder: &str) -> Vec<String> {
         let at_least = if self.partial { "at least " } else { "" };
         let mut notes = vec![format!(
-            "Redis holds {at_least}{} revocations ({} without a version: set by hand, or by version 0.1.0), {} un-revocations, \
+            "{holder} holds {at_least}{} revocations ({} without a version: set by hand, or by version 0.1.0), {} un-revocations, \
              {} restored keys, {} registered tokens",
             self.revocations, self.unversioned, self.unrevoked, self.restored, self.registered
         )];
@@ -123,7 +149,7 @@ impl Inventory {
         for (found, count) in Suspicion::ALL.into_iter().zip(self.suspect) {
             if count > 0 {
                 notes.push(format!(
-                    "keys that must be a mistake ({}): {count}; of each: {}",
+                    "keys that must be a mistake ({}): {count} (`revoxy doctor` names them). For each: {}",
                     found.label(),
                     found.meaning()
                 ));
@@ -133,19 +159,19 @@ impl Inventory {
     }
 }
 
-/// Some names of keys, what stands under each, and where the next are.
+/// Runs one `SCAN` step. Returns the next cursor, the key names, and the value of each.
 async fn step(
     connection: &mut MultiplexedConnection,
     cursor: u64,
     pattern: &str,
 ) -> RedisResult<(u64, Vec<Vec<u8>>, Vec<Value>)> {
-    let (next, names) = link::scan(connection, cursor, pattern.as_bytes()).await?;
+    let (next, names) = scan(connection, cursor, pattern.as_bytes()).await?;
     if names.is_empty() {
         return Ok((next, names, Vec::new()));
     }
     let mut read = redis::pipe();
     for name in &names {
-        // One by one: in a cluster they are in many slots. What is of another type is as good as unreadable.
+        // One by one: in a cluster the keys are in many slots. A key of another type counts as unreadable.
         read.get(name);
     }
     let values = read.ignore_errors().query_async(connection).await?;
@@ -157,9 +183,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn where_the_time_was_too_short_less_is_claimed() {
+        let counted = Inventory {
+            revocations: 5,
+            partial: true,
+            ..Inventory::default()
+        };
+        let notes = Inventory::default().with(&counted).notes("the cluster");
+        let expected = "the cluster holds at least 5 revocations (";
+        assert!(notes[0].starts_with(expected), "{notes:?}");
+    }
+
+    #[test]
     fn keys_are_counted_by_what_they_are() {
         let mut inventory = Inventory::default();
         let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let error = |text: &str| {
+            let answer = format!("-{text}\r\n");
+            redis::parse_redis_value(answer.as_bytes()).unwrap()
+        };
         let hash = format!("{:032x}", 1_u128 << 64);
         for (name, value) in [
             ("revoxy:jti:shop:1", text("")),
@@ -169,7 +211,7 @@ mod tests {
                 text(r#"{"not_before":0,"unrevoked":"5.0"}"#),
             ),
             ("revoxy:jti:shop:gone", Value::Nil),
-            ("revoxy:jti:shop:set", Value::Okay),
+            ("revoxy:jti:shop:set", error("WRONGTYPE of another type")),
             (&format!("revoxy:restored:{{{hash}}}"), text("{}")),
             (&format!("revoxy:unrevoked:{{{hash}}}"), text("")),
             ("revoxy:registered:jti:shop:1", text("")),
@@ -182,10 +224,11 @@ mod tests {
                 SystemClock.now(),
             );
         }
-        let notes = inventory.with(&Inventory::default()).notes();
+        let mut inventory = inventory.with(&Inventory::default());
+        let notes = inventory.notes("the server");
         assert_eq!(
             notes[0],
-            "Redis holds 3 revocations (2 without a version: set by hand, or by version 0.1.0), 1 un-revocations, 1 restored keys, \
+            "the server holds 3 revocations (2 without a version: set by hand, or by version 0.1.0), 1 un-revocations, 1 restored keys, \
              1 registered tokens"
         );
         assert!(notes[1].ends_with("expire by themselves: 1"), "{notes:?}");
@@ -193,5 +236,15 @@ mod tests {
             notes[2].contains("keys that must be a mistake (unknown_kind): 1"),
             "{notes:?}"
         );
+        // A key that cannot be read is not counted, but makes the count partial.
+        for refused in ["MOVED 1 127.0.0.1:7001", "NOPERM this user may not"] {
+            let (name, now) = (b"revoxy:jti:shop:4", SystemClock.now());
+            inventory.count(name, &error(refused), &["shop".to_owned()], now);
+            let notes = inventory.notes("the server");
+            assert!(
+                notes[0].starts_with("the server holds at least 3 revocations (2 "),
+                "{notes:?}"
+            );
+        }
     }
 }

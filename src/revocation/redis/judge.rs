@@ -1,19 +1,22 @@
-//! What it means that the server lacks what the view holds: expired, deleted, or lost.
+//! Decides what it means that the server lacks an entry of the view: the key expired, was deleted, or was lost.
 
 use redis::RedisResult;
 
 use super::super::clock_offset;
+use super::super::deletions::Deletions;
+use super::super::hash::KeyHash;
 use super::super::registry::is_of_allow_list;
 use super::super::state::{Held, KeyState};
-use super::super::view::KeyHash;
-use super::Deletions;
+use super::format::EXPIRY_SLACK;
 use super::link::Link;
-use super::merge::says_less;
 use super::pushes::Explained;
-use super::reconcile::{BATCH, EXPIRY_SLACK, Reconciliation, Why};
+use super::reconcile::{Reconciliation, Why};
+use super::restore::says_less;
 use super::restore::{self, Missing};
+use super::scan::BATCH;
 use super::server::Servers;
-use super::stored::{self, StoredKey};
+use super::stored;
+use super::stored_key::StoredKey;
 
 /// How a server lost keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +26,7 @@ pub(super) enum Loss {
 }
 
 impl Reconciliation {
-    /// Native keys are gone: expired, restored under another name, deleted or evicted.
+    /// Judges native keys that have disappeared: expired, restored under another name, deleted or evicted.
     pub(super) async fn judge_gone(
         &mut self,
         link: &mut Link,
@@ -34,48 +37,36 @@ impl Reconciliation {
             let entry = Missing::of(*hash, self.view.entry(*hash)?);
             Some((entry, (*name).clone()))
         };
-        // What is due anyway ends by itself, by our own clock.
+        // Entries that are about to expire anyway do so by our own clock.
         let early: Vec<(Missing, Vec<u8>)> = gone
             .iter()
             .filter_map(held)
-            .filter(|(m, _)| m.held.expires_at > soon)
+            .filter(|(m, _)| m.held.expires_at > soon && !self.drop_taken_back(m))
             .collect();
         let names: Vec<_> = early.iter().map(|(m, _)| m.restored_name()).collect();
         let stored = stored::read_restored(link, &names, || self.clock.now()).await?;
-        let mut missing = Vec::new();
-        for ((mut entry, name), restored) in early.into_iter().zip(stored) {
-            let Some(restored) = restored else {
-                let key = StoredKey::Native(entry.hash);
-                self.moving.not_known(&self.view, &name, key);
-                continue;
-            };
-            entry.stands = self.counting(entry.hash, restored);
-            if says_less(entry.stands, entry.held) {
-                missing.push(entry);
-            } else {
-                entry.accept(&self.view);
-            }
-        }
+        let missing = self.not_restored(early, stored);
         if missing.is_empty() {
             return Ok(());
         }
         let lost = self.has_lost(link).await?;
         if lost == Some(Loss::Eviction) {
-            // They stay in the view. To write them back at once would make the server evict others, without end:
-            // the slow comparison does it at its pace.
+            // The entries stay in the view. Writing them back at once would make the server evict others,
+            // endlessly; the slow comparison writes them back at its own pace.
             tracing::warn!(
                 entries = missing.len(),
                 "Redis has evicted revocations; the view keeps them"
             );
             return Ok(());
         }
-        // Until everything has been read from another server, too: what goes there may be an older word, with a shorter life.
+        // Also while another server has not yet been read completely: what disappears there may be an older
+        // statement with a shorter life.
         let forgotten = lost.is_some() || self.may_have_lost();
         let ended = |m: &Missing| {
             let end = self.ends.get(&m.hash);
             m.stands.is_some() && end.is_some_and(|end| *end <= soon)
         };
-        // Also where something was restored that says less: the rest of what is held stood under the name that was deleted.
+        // Also if the restored key is weaker: the rest of what the view holds was in the native key, which was deleted.
         let ignored = |m: &Missing| self.deletions == Deletions::Ignore && !ended(m);
         let (lost, deleted): (Vec<_>, Vec<_>) =
             missing.into_iter().partition(|m| forgotten || ignored(m));
@@ -88,7 +79,42 @@ impl Reconciliation {
         self.write_back(link, &lost).await
     }
 
-    /// Everything has been read, and these entries of the view were not among it.
+    /// Removes an entry from the view if an un-revocation in the restored key has taken it back, and returns
+    /// whether it did. The native key is missing, so it holds nothing that could count after the un-revocation.
+    fn drop_taken_back(&self, missing: &Missing) -> bool {
+        let unrevoked = self.view.unrevoked(missing.hash);
+        let is_taken_back = missing.held.is_taken_back_by(unrevoked);
+        if is_taken_back {
+            missing.accept(&self.view);
+        }
+        is_taken_back
+    }
+
+    /// Returns the entries that the restored keys do not cover in full. Keys that no node could answer for are
+    /// queued to be read again.
+    fn not_restored(
+        &mut self,
+        gone: Vec<(Missing, Vec<u8>)>,
+        restored: Vec<Option<KeyState>>,
+    ) -> Vec<Missing> {
+        let mut missing = Vec::new();
+        for ((mut entry, name), restored) in gone.into_iter().zip(restored) {
+            let Some(restored) = restored else {
+                let key = StoredKey::Native(entry.hash);
+                self.moving.not_known(&self.view, &name, key);
+                continue;
+            };
+            entry.stands = self.counting(entry.hash, restored);
+            if says_less(entry.stands, entry.held) {
+                missing.push(entry);
+            } else {
+                entry.accept(&self.view);
+            }
+        }
+        missing
+    }
+
+    /// Judges the view's entries that were not found, after everything has been read.
     pub(super) async fn judge_missing(
         &mut self,
         link: &mut Link,
@@ -101,8 +127,9 @@ impl Reconciliation {
         let unseen = unseen.map(|(hash, held)| Missing::of(hash, held));
         let (allowed, mut missing): (Vec<_>, Vec<_>) =
             unseen.partition(|m| is_of_allow_list(m.hash));
-        // What is due anyway ends by itself.
+        // Entries that are about to expire anyway are left to expire.
         missing.retain(|m| m.held.expires_at > now.plus(EXPIRY_SLACK));
+        missing.retain(|m| !self.drop_taken_back(m));
         if why == Why::Comparison {
             let silent = pending.absences(&self.lookups).map_or(0, |told| {
                 let all = allowed.iter().chain(&missing);
@@ -110,7 +137,7 @@ impl Reconciliation {
             });
             self.metrics.healed.inc_by(silent as u64);
         }
-        // Never written back: who was on a list that is lost has to be put there again.
+        // Never written back: tokens of an allow-list that is lost have to be registered again.
         for entry in &allowed {
             entry.accept(&self.view);
         }
@@ -122,7 +149,8 @@ impl Reconciliation {
         let forgotten =
             why == Why::ServerChanged || lost.is_some() || owed || self.moving.has_moved();
         if forgotten {
-            // Where the history goes on, somebody has deleted them, or written something later in their place.
+            // Only then: if the server's history continued, the un-revocations were deleted, or overwritten by
+            // a later statement.
             self.write_back_unrevocations(link, &unrevocations).await?;
         }
         if missing.is_empty() {
@@ -138,11 +166,16 @@ impl Reconciliation {
         if forgotten {
             return self.write_back(link, &missing).await;
         }
-        for batch in missing.chunks_mut(BATCH) {
+        self.accept_deletions(link, &mut missing).await
+    }
+
+    /// Accepts that these entries were deleted: what counts now is their restored keys, if there are any.
+    async fn accept_deletions(&self, link: &mut Link, deleted: &mut [Missing]) -> RedisResult<()> {
+        for batch in deleted.chunks_mut(BATCH) {
             let names: Vec<_> = batch.iter().map(Missing::restored_name).collect();
             let stored = stored::read_restored(link, &names, || self.clock.now()).await?;
             for (entry, restored) in batch.iter_mut().zip(stored) {
-                // Of what nobody answers for, the next comparison knows more.
+                // If no node answers for the key, the next comparison decides.
                 if let Some(restored) = restored {
                     entry.stands = self.counting(entry.hash, restored);
                     entry.accept(&self.view);
@@ -152,7 +185,7 @@ impl Reconciliation {
         Ok(())
     }
 
-    /// What counts of that which stands under a restored name, and nowhere else.
+    /// Returns the revocation that counts if only the restored key exists.
     fn counting(&self, hash: KeyHash, restored: KeyState) -> Option<Held> {
         let unrevoked = self.view.unrevoked(hash);
         restored
@@ -160,23 +193,23 @@ impl Reconciliation {
             .held()
     }
 
-    /// Whether the server has lost keys that nobody deleted, since all was well.
+    /// Returns whether the server has lost keys that were not deleted, since it was last known to have lost none.
     pub(super) async fn has_lost(&mut self, link: &mut Link) -> RedisResult<Option<Loss>> {
-        // What a node deletes because it has lost a slot may be pushed before the next heartbeat tells of that.
+        // A node that has lost a slot deletes its keys, and may push that before the next heartbeat reports the move.
         if link.met_moved() {
             self.moving.moved();
         }
         let now = link.servers().await?;
         let evicted = now.evicted_keys() != self.server.evictions;
         self.meet(&now);
-        if self.another_history {
+        if self.unfit().is_some() {
             return Ok(Some(Loss::History));
         }
         self.evicted |= evicted;
         Ok(evicted.then_some(Loss::Eviction))
     }
 
-    /// Hears who the server is. It may be the same process with another history.
+    /// Takes note of the server's identity, which may have become the same process with another history.
     pub(super) fn meet(&mut self, now: &Servers) {
         let ours = self.clock.now();
         if let Some(theirs) = now.farthest_clock(ours) {
@@ -185,8 +218,9 @@ impl Reconciliation {
         let identities = now.identities();
         let before = &self.server.identities;
         if identities != *before {
-            // A primary takes another name for its history when its first replica comes, or its last has been away for
-            // long. One that had been somebody's replica has taken over that one's data: all at once, which is pushed.
+            // A primary's `master_replid` changes when its first replica attaches, or when its last replica has
+            // been away for long. A server that has been a replica in between has loaded its primary's data:
+            // all keys at once, which is pushed as a flush.
             let named_anew = identities.len() == before.len()
                 && identities
                     .iter()
@@ -195,11 +229,10 @@ impl Reconciliation {
             self.another_history |= self.flushed || !named_anew;
             self.server.identities = identities;
         }
-        // With one that is somebody's replica now, the rest is on its way.
-        self.another_history |= !now.are_primaries();
+        self.is_replica |= !now.are_primaries();
     }
 
-    /// Writes back what was forgotten.
+    /// Writes back entries that the server has lost.
     pub(super) async fn write_back(
         &mut self,
         link: &mut Link,
@@ -213,13 +246,21 @@ impl Reconciliation {
         Ok(())
     }
 
-    /// Writes back un-revocations that were forgotten.
+    /// Writes back un-revocations that the server has lost. If the view holds a revocation that was stated after the
+    /// un-revocation, that is written too: on its own, the un-revocation would look like the latest statement to
+    /// Revoxy replicas that do not know of the later one, or that date it by another clock.
     pub(super) async fn write_back_unrevocations(
         &mut self,
         link: &mut Link,
         states: &[(KeyHash, KeyState)],
     ) -> RedisResult<()> {
-        for batch in states.chunks(BATCH) {
+        let known = states.iter().map(|(hash, unrevocation)| {
+            let known = self.view.state(*hash);
+            let came_after = self.worth_keeping(&known).is_some();
+            (*hash, if came_after { known } else { *unrevocation })
+        });
+        let known: Vec<_> = known.collect();
+        for batch in known.chunks(BATCH) {
             let restored = restore::write(link, batch, self.clock.now()).await?;
             self.owing |= restored.refused;
         }
@@ -234,8 +275,8 @@ mod tests {
 
     use prometheus::Registry;
 
+    use super::super::super::feed_settings::FeedSettings;
     use super::super::super::key::{KeyKind, RevocationKey};
-    use super::super::feed::FeedSettings;
     use super::super::reconcile::Server;
     use super::super::suspect::Suspects;
     use super::*;
@@ -274,7 +315,7 @@ mod tests {
         moving.not_known(view, key.rendered().as_bytes(), native);
         reconciliation.begin_comparison();
         assert!(!reconciliation.moving.knows_all());
-        // All of it is read before the next heartbeat.
+        // All keys are read before the next heartbeat, so nothing remains unknown.
         reconciliation.begin();
         assert!(reconciliation.moving.knows_all());
     }

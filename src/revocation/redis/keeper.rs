@@ -1,4 +1,4 @@
-//! Records of tokens in one Redis server.
+//! Token records in one Redis server.
 
 use async_trait::async_trait;
 use redis::{Cmd, Value};

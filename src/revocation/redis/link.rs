@@ -1,6 +1,6 @@
-//! The feed's way to the data: what it reads and writes there, and what it asks of who holds it.
+//! The feed's access to the data: reading and writing keys, and querying the servers that hold them.
 //!
-//! Nothing else of the feed knows connections or commands.
+//! Nothing else in the feed knows connections or commands.
 
 use std::time::Duration;
 
@@ -10,88 +10,46 @@ use tokio::time::timeout;
 
 use crate::clock::Timestamp;
 
+use super::super::hash::KeyHash;
 use super::super::state::KeyState;
-use super::super::view::KeyHash;
+use super::address::Address;
 use super::cluster::{Beat, Primaries};
-use super::connector::{Address, Connector, Driver, Protocol};
-use super::feed::FeedEnd;
+use super::connector::Connector;
+use super::dialer::{Driver, Protocol};
+use super::error;
+use super::feed_end::FeedEnd;
 use super::prefixes::Prefixes;
 use super::pulse::{Heard, Pulse};
 use super::pushes::Pushes;
-use super::reconcile::BATCH;
+use super::scan::Batch;
+use super::scan::Position;
+use super::scan::Reading;
+use super::scan::micros;
+use super::scan::readings;
+use super::scan::scan;
+use super::scan::track;
 use super::server::{self, ServerInfo, Servers, Spoken, hello};
-use super::stored::StoredKey;
-use super::{connection, format, script};
+use super::stored_key::StoredKey;
+use super::{format, script};
 
-/// To one server, or to all primaries of a cluster.
+/// The error codes of a server that does not allow a command, or one of a transaction.
+const FORBIDDEN: [&str; 2] = ["NOPERM", "EXECABORT"];
+
+/// A link to one server, or to all primaries of a cluster.
 pub(super) enum Link {
     One(One),
     Cluster(Primaries),
 }
 
-/// What stands under a key.
-#[derive(PartialEq)]
-#[cfg_attr(test, derive(Debug))]
-pub(super) enum Reading {
-    /// There is no such key.
-    Nothing,
-    /// Nobody could say: the slot of the key is changing hands.
-    Unknown,
-    /// There is one.
-    Key {
-        /// `None` where it is not a string.
-        value: Option<Vec<u8>>,
-        /// How long it stands yet; `None` where it has no end.
-        life: Option<Duration>,
-        /// When that was so, by the server's clock, in microseconds; `None` where it does not tell.
-        at: Option<u64>,
-    },
-}
-
-/// How far a reading of all keys has come.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Position {
-    /// On each server a cursor, or `None` where it is through.
-    pub cursors: Vec<Option<u64>>,
-    /// Which of the patterns is being read.
-    pattern: usize,
-}
-
-/// Some names of keys, and where the next are; nowhere when all have been read.
-pub(super) struct Batch {
-    pub names: Vec<Vec<u8>>,
-    pub position: Option<Position>,
-}
-
-/// A connection that tracks changes.
+/// A connection with tracking enabled.
 pub(super) struct One {
     connection: MultiplexedConnection,
     prefixes: Prefixes,
     _driver: Driver,
     heard: Heard,
     at: Address,
-    /// Whether the user may ask for the time.
+    /// Whether the user may run `TIME`.
     tells_time: bool,
-}
-
-impl Position {
-    /// The position behind a step that has come to these cursors.
-    pub(super) fn after(&self, cursors: Vec<Option<u64>>, prefixes: &Prefixes) -> Option<Self> {
-        let pattern = self.pattern + 1;
-        if cursors.iter().any(Option::is_some) {
-            let pattern = self.pattern;
-            return Some(Self { cursors, pattern });
-        }
-        (pattern < prefixes.count()).then(|| Self {
-            cursors: Vec::new(),
-            pattern,
-        })
-    }
-
-    /// The pattern to read.
-    pub(super) fn pattern(&self, prefixes: &Prefixes) -> Vec<u8> {
-        prefixes.pattern(self.pattern)
-    }
 }
 
 impl Link {
@@ -122,7 +80,7 @@ impl Link {
         }))
     }
 
-    /// Where the server is, where it is one.
+    /// Returns the server's address, if there is only one server.
     pub(super) fn at(&self) -> Option<&Address> {
         match self {
             Self::One(one) => Some(&one.at),
@@ -130,7 +88,7 @@ impl Link {
         }
     }
 
-    /// The signs of life of every connection.
+    /// Returns the pulse of every connection.
     pub(super) fn pulses(&self) -> Vec<Pulse> {
         match self {
             Self::One(one) => vec![Pulse {
@@ -141,12 +99,12 @@ impl Link {
         }
     }
 
-    /// Whether a key can move from one server to another.
+    /// Returns whether keys can move from one server to another.
     pub(super) fn is_cluster(&self) -> bool {
         matches!(self, Self::Cluster(_))
     }
 
-    /// Whether a key was found elsewhere than where its slot was, since this was last asked.
+    /// Returns whether a key was redirected with `MOVED` since the last call.
     pub(super) fn met_moved(&self) -> bool {
         match self {
             Self::One(_) => false,
@@ -154,7 +112,7 @@ impl Link {
         }
     }
 
-    /// Why the last heartbeat has proved nothing; empty where it has.
+    /// Returns why the last heartbeat proved nothing; empty if it did.
     pub(super) fn why(&self) -> &str {
         match self {
             Self::One(_) => "",
@@ -162,7 +120,7 @@ impl Link {
         }
     }
 
-    /// A number that stands for who has which slots, as far as is known.
+    /// Returns a fingerprint of which server owns which slots, as far as is known.
     pub(super) fn slots(&self) -> u64 {
         match self {
             Self::One(_) => 0,
@@ -170,7 +128,7 @@ impl Link {
         }
     }
 
-    /// Asks who holds the data.
+    /// Queries the servers that hold the data.
     pub(super) async fn servers(&mut self) -> RedisResult<Servers> {
         Ok(Servers(match self {
             Self::One(one) => vec![ServerInfo::read(&mut one.connection).await?],
@@ -178,8 +136,8 @@ impl Link {
         }))
     }
 
-    /// Asks whether who holds the data may still be asked. When this has returned, everything is here that was
-    /// pushed before it was called.
+    /// Checks that the servers that hold the data may still be queried. When this returns, everything that was
+    /// pushed before the call has arrived.
     pub(super) async fn heartbeat(&mut self) -> Result<Beat, FeedEnd> {
         match self {
             Self::One(one) => {
@@ -195,7 +153,7 @@ impl Link {
         }
     }
 
-    /// Reads the names of some more keys.
+    /// Reads the next batch of key names.
     pub(super) async fn scan(&mut self, from: &Position) -> RedisResult<Batch> {
         match self {
             Self::One(one) => {
@@ -209,8 +167,8 @@ impl Link {
         }
     }
 
-    /// Reads keys: remaining lives, and values. Those of one key are of the same moment, so that nothing is taken for what it
-    /// never was: a key that goes between the two would look like one of another type.
+    /// Reads values and remaining lives of keys. Value and life of a key are read at the same moment: a key
+    /// that disappears between two reads would look like one of another type, which it never was.
     pub(super) async fn read(&mut self, keys: &[Vec<u8>]) -> RedisResult<Vec<Reading>> {
         match self {
             _ if keys.is_empty() => Ok(Vec::new()),
@@ -219,14 +177,16 @@ impl Link {
         }
     }
 
-    /// Writes back what was lost, and weakens nothing that stands. Tells how many said more than stood there.
+    /// Writes back lost entries without weakening what is stored. Returns how many entries were stronger than
+    /// what was stored.
     pub(super) async fn write_back(
         &mut self,
         entries: &[(KeyHash, KeyState)],
         now: Timestamp,
     ) -> RedisResult<u64> {
         let script = Script::new(script::RESTORE);
-        // On one server by its hash, which the least rights there suffice for; of a cluster any node may be met.
+        // On one server, the script is called by its hash, which needs the fewest permissions there. In a
+        // cluster, any node may get the call, so the whole script is sent.
         let (name, text) = match self {
             Self::One(_) => ("EVALSHA", script.get_hash()),
             Self::Cluster(_) => ("EVAL", script::RESTORE),
@@ -247,7 +207,7 @@ impl Link {
         Ok(answers.iter().filter(|a| **a == Value::Int(1)).count() as u64)
     }
 
-    /// Runs commands, each with the key that it is about. All of them were carried out, or it fails.
+    /// Runs commands, each given with its key. Fails unless all of them were executed.
     async fn run(&mut self, commands: Vec<(String, Cmd)>) -> RedisResult<Vec<Value>> {
         match self {
             _ if commands.is_empty() => Ok(Vec::new()),
@@ -263,21 +223,6 @@ impl Link {
     }
 }
 
-/// One step of reading all names of keys on one server.
-pub(super) async fn scan(
-    connection: &mut MultiplexedConnection,
-    cursor: u64,
-    pattern: &[u8],
-) -> RedisResult<(u64, Vec<Vec<u8>>)> {
-    let mut scan = redis::cmd("SCAN");
-    scan.arg(cursor)
-        .arg("MATCH")
-        .arg(pattern)
-        .arg("COUNT")
-        .arg(BATCH);
-    scan.query_async(connection).await
-}
-
 impl One {
     async fn read(&mut self, keys: &[Vec<u8>]) -> RedisResult<Vec<Reading>> {
         let mut pipeline = redis::pipe();
@@ -291,8 +236,8 @@ impl One {
         }
         let answered = pipeline.query_async(&mut self.connection).await;
         let mut answers: Vec<Value> = match answered {
-            // A user with the rights of version 0.1.0 may not.
-            Err(error) if self.tells_time && is_forbidden(&error) => {
+            // The permissions that version 0.1.0 asked for do not include `TIME`.
+            Err(error) if self.tells_time && error::has_code(&error, &FORBIDDEN) => {
                 self.tells_time = false;
                 return Box::pin(self.read(keys)).await;
             }
@@ -303,107 +248,5 @@ impl One {
             false => None,
         };
         readings(answers, keys.len(), at)
-    }
-}
-
-/// Has every change of a key that is followed pushed on this connection from now on.
-pub(super) async fn track(
-    connection: &mut MultiplexedConnection,
-    prefixes: &Prefixes,
-) -> Result<(), FeedEnd> {
-    let answer: RedisResult<Value> = prefixes.tracking().query_async(connection).await;
-    answer
-        .map(drop)
-        .map_err(|error| match connection::server_code(&error).as_deref() {
-            Some("NOPERM") => FeedEnd::Refused(refusal(
-                "this user may not `CLIENT TRACKING`; grant +client|tracking",
-            )),
-            Some(_) => FeedEnd::Refused(refusal("it refuses `CLIENT TRACKING`")),
-            None => error.into(),
-        })
-}
-
-/// Why a server cannot be followed, with the way out.
-pub(super) fn refusal(why: &str) -> String {
-    format!(
-        "the server cannot keep a view current: {why}; say `read: store` to ask it on every check instead"
-    )
-}
-
-/// Whether a command, or one of a transaction, is not allowed.
-fn is_forbidden(error: &redis::RedisError) -> bool {
-    let codes = ["NOPERM", "EXECABORT"];
-    connection::server_code(error).is_some_and(|code| codes.contains(&code.as_str()))
-}
-
-/// The answer to `TIME`, in microseconds.
-fn micros(time: Value) -> Option<u64> {
-    let (seconds, micros): (u64, u64) = redis::FromRedisValue::from_redis_value(time).ok()?;
-    Some(seconds * 1_000_000 + micros)
-}
-
-fn readings(mut answers: Vec<Value>, count: usize, at: Option<u64>) -> RedisResult<Vec<Reading>> {
-    let wrong =
-        || redis::RedisError::from((redis::ErrorKind::UnexpectedReturnType, "unexpected answer"));
-    let Some(Value::Array(values)) = answers.pop() else {
-        return Err(wrong());
-    };
-    if values.len() != count || answers.len() != count {
-        return Err(wrong());
-    }
-    let read = values.into_iter().zip(answers);
-    read.map(|(value, life)| Reading::of(value, &life, at).ok_or_else(wrong))
-        .collect()
-}
-
-impl Reading {
-    /// From the value that `MGET` gives, and what `PTTL` says.
-    pub(super) fn of(value: Value, life: &Value, at: Option<u64>) -> Option<Self> {
-        let Value::Int(life) = life else {
-            return None;
-        };
-        // -2: there is no such key; -1: it has no end.
-        if *life == -2 {
-            return Some(Self::Nothing);
-        }
-        let value = match value {
-            Value::BulkString(value) => Some(value),
-            _ => None,
-        };
-        let life = u64::try_from(*life).ok().map(Duration::from_millis);
-        Some(Self::Key { value, life, at })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_of_another_type_is_there_and_a_missing_one_is_not() {
-        let answers = vec![
-            Value::Int(-2),
-            Value::Int(-1),
-            Value::Int(5000),
-            Value::Array(vec![
-                Value::Nil,
-                Value::Nil,
-                Value::BulkString(b"".to_vec()),
-            ]),
-        ];
-        let expected = [
-            Reading::Nothing,
-            Reading::Key {
-                value: None,
-                life: None,
-                at: Some(7),
-            },
-            Reading::Key {
-                value: Some(Vec::new()),
-                life: Some(Duration::from_secs(5)),
-                at: Some(7),
-            },
-        ];
-        assert_eq!(readings(answers, 3, Some(7)).unwrap(), expected);
     }
 }

@@ -1,63 +1,68 @@
-//! Taking what stands on the server into the view.
+//! Applies the values stored on the server to the view.
 //!
-//! While the history of the server goes on, what stands is the latest word, and takes the place of what the view holds. On a server
-//! that may have lost writes it may be an older word: then view and server are joined, and what the view knows beyond the
-//! server is written back. So they are where deletions are ignored: what stands with less may have been deleted in between.
+//! While the server's history continues, the stored value is the latest statement, and replaces what the view
+//! holds. On a server that may have lost writes, it may be an older statement: then view and server are joined,
+//! and whatever the view knows beyond the server is written back. They are also joined if deletions are
+//! ignored, because the key may have been deleted before the weaker value was written.
 
 use redis::RedisResult;
 
 use crate::clock::Timestamp;
 
+use super::super::deletions::Deletions;
+use super::super::hash::KeyHash;
 use super::super::state::{Held, KeyState};
 use super::super::statement::Cutoff;
 use super::super::version::Version;
-use super::super::view::{Change, KeyHash};
-use super::Deletions;
+use super::super::view::{Beside, Change};
+use super::format::EXPIRY_SLACK;
 use super::link::Link;
-use super::reconcile::{EXPIRY_SLACK, Reconciliation};
+use super::reconcile::Reconciliation;
 use super::restore::Missing;
-use super::stored::{Standing, StoredKey};
+use super::restore::says_less;
+use super::stored::Standing;
+use super::stored_key::StoredKey;
 
-/// The ends of more keys are not remembered: what ends there passes for deleted.
+/// The number of expiries that are remembered. A key beyond that counts as deleted when it expires.
 const MOST_ENDS: usize = 100_000;
 
-/// Whether the first says less than the second in anything.
-pub(super) fn says_less(one: Option<Held>, other: Held) -> bool {
-    one.is_none_or(|one| {
-        other.cutoff > one.cutoff
-            || other.expires_at > one.expires_at.plus(EXPIRY_SLACK)
-            || other.version > one.version
-    })
-}
-
 impl Reconciliation {
-    /// Whether the server may have lost what it had acknowledged.
+    /// Returns whether the server may have lost acknowledged writes.
     pub(super) fn may_have_lost(&self) -> bool {
         self.server.changed
             || self.is_owing()
-            || self.another_history
+            || self.unfit().is_some()
             || self.evicted
             || self.moving.has_moved()
     }
 
-    /// Whether what stands with less than the view knows is not the latest word.
+    /// Returns whether a stored value that is weaker than what the view knows must not be taken as the latest
+    /// statement.
     fn keeps_the_stronger(&self) -> bool {
         self.may_have_lost() || self.deletions == Deletions::Ignore
     }
 
-    /// What the view holds that is worth keeping: not what refuses nobody yet, or ends by itself.
-    fn worth_keeping(&self, known: &KeyState) -> Option<Held> {
+    /// Returns what the view holds that is worth keeping: an entry that refuses no token yet is not, and
+    /// neither is one that is about to expire.
+    pub(super) fn worth_keeping(&self, known: &KeyState) -> Option<Held> {
         let soon = self.clock.now().plus(EXPIRY_SLACK);
         known.held().filter(|held| held.expires_at > soon)
     }
 
-    /// Takes in what stands under a key that can also stand under a restored name.
+    /// Applies the value of a key that can also exist as a restored key.
     pub(super) fn take(&mut self, key: StoredKey, hash: KeyHash, standing: &Standing) -> Change {
+        let change = self.take_statement(key, hash, standing);
+        // Last, so that a check never finds the key without an entry while the statement replaces one that is
+        // taken back.
+        self.view
+            .unrevoke(hash, standing.unrevoked(), standing.expires_at);
+        change
+    }
+
+    fn take_statement(&mut self, key: StoredKey, hash: KeyHash, standing: &Standing) -> Change {
         let held_before = self.view.entry(hash).is_some();
         let known = self.view.state(hash);
         self.hear_of_versions(standing);
-        self.view
-            .unrevoke(hash, standing.unrevoked(), standing.expires_at);
         if let Some((Cutoff::NoToken, _)) = standing.stated.revoked {
             return self.take_grace(key, hash, &known, standing.expires_at);
         }
@@ -66,18 +71,19 @@ impl Reconciliation {
             && let Some(earlier) = standing.held(Version::NONE)
         {
             if self.may_have_lost() || key.restorable().is_none() {
-                // It was taken back by an un-revocation that the server does not have.
+                // The revocation was taken back by an un-revocation that the server does not have: restore that.
                 self.restore_unrevocation(hash, &known);
             } else {
-                // The server has lost nothing. So the un-revocation was overwritten or deleted by hand, or is at its end, and this came
-                // after that: only whoever wrote it had a clock that is behind, and had not heard of the un-revocation.
+                // The server has lost nothing. So the un-revocation was overwritten or deleted by hand, or has
+                // expired, and this revocation was written after that, by a writer whose clock is behind and
+                // who did not know of the un-revocation.
                 stands = Some(Held {
                     version: known.unrevoked.next(),
                     ..earlier
                 });
             }
         }
-        // An end that was noted before is not that of what stands now.
+        // An expiry that was noted before belongs to an earlier value: replace it.
         if standing.restored != KeyState::NOTHING || self.ends.contains_key(&hash) {
             self.note_end(hash, standing.expires_at);
         }
@@ -101,7 +107,7 @@ impl Reconciliation {
         }
     }
 
-    /// Takes in a key of an application that refuses nobody yet.
+    /// Applies an application's key that refuses no token yet (a grace period).
     fn take_grace(
         &mut self,
         key: StoredKey,
@@ -119,9 +125,9 @@ impl Reconciliation {
         }
     }
 
-    /// Takes in what stands under the restored name of a hash: it adds to what stands under its own.
+    /// Applies the value of a restored key, which adds to that of the native key.
     pub(super) fn take_restored(&mut self, hash: KeyHash, standing: &Standing) -> Change {
-        // What has no version there was written back by an older version of Revoxy, and not set just now.
+        // A restored key without a version was written back by an older version of Revoxy, and not set just now.
         let standing = &Standing {
             seen: Version::FIRST,
             ..*standing
@@ -129,7 +135,8 @@ impl Reconciliation {
         self.hear_of_versions(standing);
         let restored = standing.state(Version::NONE);
         let (unrevoked, until) = (restored.unrevoked, standing.expires_at);
-        if self.view.unrevoke_restored(hash, unrevoked, until) {
+        let beside = self.view.unrevoke_restored(hash, unrevoked, until);
+        if beside == Beside::Read {
             self.must_reread = true;
             return Change::None;
         }
@@ -138,18 +145,22 @@ impl Reconciliation {
         let known = self.view.state(hash);
         let counts = restored.merge(KeyState::unrevoked(known.unrevoked, now));
         let Some(counts) = counts.held() else {
+            // An entry that is taken back stays until its own key has been read, or is missing at the end of the round.
             if restored.held().is_some() {
-                self.restore_unrevocation(hash, &known);
+                self.restore_what_came_after(hash, known);
             }
             return Change::None;
         };
         match live {
             None => self.put(hash, counts),
+            // Not strengthened: what was taken back must not count again beside what was stated after the un-revocation.
+            Some(_) if beside == Beside::NotRead => self.put(hash, counts),
             Some(held) if says_less(known.held(), counts) => {
                 self.note_end(hash, held.expires_at);
                 self.view.strengthen(hash, counts)
             }
-            // A native key that was written again says more; if there is none, what is held is missing.
+            // Either a native key was written again and is stronger, or there is no native key, and what the
+            // view holds is missing on the server. Not marked as seen, so that the latter is judged.
             Some(_)
                 if known
                     .held()
@@ -171,11 +182,15 @@ impl Reconciliation {
         }
     }
 
-    /// The view goes on holding what it holds, which the server has with less, and that is to be written back.
+    /// Keeps the view's entry, which the server has in a weaker form or not at all, and queues it to be written back.
     fn keep(&mut self, hash: KeyHash, known: KeyState, stands: Option<Held>) {
         let Some(held) = known.held() else { return };
-        // Seen in this round.
-        self.view.strengthen(hash, stands.unwrap_or(held));
+        // Marks the entry as seen in this round. What was taken back must not count again beside what was stated after it.
+        let now = stands.unwrap_or(held);
+        match self.view.entry(hash) {
+            Some(before) if before.is_taken_back_by(known.unrevoked) => self.view.put(hash, now),
+            _ => self.view.strengthen(hash, now),
+        };
         self.lost.push(Missing {
             hash,
             held: self.view.entry(hash).unwrap_or(held),
@@ -184,13 +199,24 @@ impl Reconciliation {
         });
     }
 
-    /// Writes an un-revocation back that the server lacks, while it has something that was stated before.
+    /// Writes back what is known of a key for which the server has only statements from before the
+    /// un-revocation. If something was stated after the un-revocation, that is written too: on its own, the
+    /// un-revocation would look like the latest statement to replicas that do not know of the later one.
+    fn restore_what_came_after(&mut self, hash: KeyHash, known: KeyState) {
+        match self.worth_keeping(&known) {
+            Some(_) if self.keeps_the_stronger() => self.keep(hash, known, None),
+            _ => self.restore_unrevocation(hash, &known),
+        }
+    }
+
+    /// Queues an un-revocation to be written back that the server lacks, although it has an earlier statement
+    /// about the key.
     fn restore_unrevocation(&mut self, hash: KeyHash, known: &KeyState) {
         let latest = KeyState::unrevoked(known.unrevoked, known.expires_at);
         self.lost_unrevocations.push((hash, latest));
     }
 
-    /// Writes back what [`Reconciliation::take`] has met with less.
+    /// Writes back what [`Reconciliation::take`] has found weaker on the server than in the view.
     pub(super) async fn write_back_lost(&mut self, link: &mut Link) -> RedisResult<()> {
         let lost = std::mem::take(&mut self.lost);
         let unrevocations = std::mem::take(&mut self.lost_unrevocations);
@@ -205,7 +231,7 @@ impl Reconciliation {
         self.write_back_unrevocations(link, &unrevocations).await
     }
 
-    /// What this process states from now on is later than what it has read.
+    /// Advances the version clock past what was read, so that this process's next statements get later versions.
     fn hear_of_versions(&self, standing: &Standing) {
         let version = match standing.stated.revoked {
             Some((_, Version::NONE)) => standing.seen,
@@ -219,8 +245,8 @@ impl Reconciliation {
     }
 
     pub(super) fn put(&self, hash: KeyHash, held: Held) -> Change {
-        // The remaining life is told in whole milliseconds at an unknown instant of the round trip, so the same
-        // expiry is never read twice alike: a difference within the slack is none.
+        // Redis reports the remaining life in whole milliseconds, at an unknown instant of the round trip, so
+        // two reads of the same expiry never agree exactly: a difference within the slack counts as none.
         if let Some(old) = self.view.entry(hash)
             && old.cutoff == held.cutoff
             && near(old.expires_at, held.expires_at)

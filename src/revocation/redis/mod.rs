@@ -1,17 +1,23 @@
-//! The Redis store: one string key a revocation, `revoxy:<kind>:<issuer name>:<value>`, that expires by itself.
+//! The Redis store: one string key per revocation, `revoxy:<kind>:<issuer name>:<value>`, with a TTL.
 //!
-//! So anybody can revoke with one line of `redis-cli`: `SET revoxy:jti:shop:<jti> "" EX <seconds>`. What the value may
-//! say is in `format.rs`, the other keys are in `stored.rs` and `tokens.rs`.
+//! So anybody can revoke with one line of `redis-cli`: `SET revoxy:jti:shop:<jti> "" EX <seconds>`. `format.rs`
+//! defines the values; `stored.rs` and `tokens.rs` describe the other keys.
 //!
-//! With a view, `feed.rs` keeps a copy of all of it in memory, and the server is asked only when that is too old.
-//! Without, every check asks; that works with RESP2 and through any proxy.
+//! With a view, `feed.rs` keeps a copy of all revocations in memory, and checks query the server only when the
+//! copy is too old. Without a view, every check queries the server; that works with RESP2 and through any proxy.
 
+mod address;
 mod applications;
 mod cluster;
 mod connection;
 mod connector;
+mod dialer;
+mod doctor;
 mod durable;
+mod error;
+mod fault;
 mod feed;
+mod feed_end;
 mod following;
 mod format;
 mod inventory;
@@ -29,14 +35,18 @@ mod reconcile;
 mod record;
 mod restore;
 mod rights;
+mod scan;
 mod script;
 mod sentinel;
 mod server;
 mod session;
 mod stored;
+mod stored_key;
 mod stream;
 mod suspect;
+mod tapped;
 mod tokens;
+mod url;
 mod write;
 mod write_rights;
 
@@ -51,8 +61,9 @@ use redis::{FromRedisValue, Pipeline};
 use crate::clock::{Clock, Timestamp};
 use crate::metrics::FeedMetrics;
 
-use super::foreign::ForeignKey;
+use super::feed_settings::FeedSettings;
 use super::key::{PREFIX, RevocationKey};
+use super::lookups::ForeignKey;
 use super::statement::{Cutoff, Revocation};
 use super::version::VersionClock;
 use super::view::View;
@@ -63,23 +74,22 @@ use connector::Connector;
 use durable::Durable;
 use following::Following;
 use script::Scripts;
-use stored::StoredKey;
+use stored_key::StoredKey;
 
 pub use cluster::RedisClusterStore;
-pub use feed::FeedSettings;
-pub use options::{Credentials, Deletions, Endpoint, OptionsError, RedisOptions, SentinelOptions};
+pub use options::{Credentials, Endpoint, OptionsError, RedisOptions, SentinelOptions};
 #[cfg(feature = "simulation")]
 pub use script::text as script_text;
 
-/// The longest expiry to give a key, in ms: what a Lua number holds exactly.
+/// The longest TTL of a key, in ms: the largest integer that a Lua number holds exactly.
 const LONGEST_LIFE: u64 = 1 << 53;
-/// What is said of a server that has only some of the keys.
+/// The error for a server that holds only part of the keys.
 const IN_A_CLUSTER: &str =
     "the server is a node of a cluster: name some nodes in `cluster` instead of `url`";
-/// How many keys a step of `SCAN` looks at.
+/// How many keys one `SCAN` step looks at.
 const SCAN_COUNT: usize = 1000;
 
-/// How long an un-revocation is remembered whose revocation has no known end.
+/// How long an un-revocation is remembered if the revocation had no known expiry.
 const TOMBSTONE_LIFE: Duration = Duration::from_secs(24 * 3600);
 
 /// Revocations in Redis.
@@ -87,7 +97,7 @@ pub struct RedisStore {
     clock: Arc<dyn Clock>,
     versions: Arc<VersionClock>,
     connection: Connection,
-    /// Waits for replicas, where that is wanted.
+    /// Waits for replicas, if that is configured.
     durable: Option<Durable>,
     scripts: Scripts,
     following: Option<Following>,
@@ -95,7 +105,8 @@ pub struct RedisStore {
 }
 
 impl RedisStore {
-    /// A store that is asked on every check. It connects in the background: see [`RedisStore::ready`].
+    /// Creates a store that is queried on every check. It connects in the background: see
+    /// [`RedisStore::ready`].
     pub fn new(options: &RedisOptions, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         Ok(Self {
             clock,
@@ -108,7 +119,7 @@ impl RedisStore {
         })
     }
 
-    /// The same, counting here what it reads of applications and cannot make sense of.
+    /// Also counts application values that cannot be read.
     #[must_use]
     pub fn counting(self, metrics: FeedMetrics) -> Self {
         Self {
@@ -117,7 +128,7 @@ impl RedisStore {
         }
     }
 
-    /// A store with a view that is kept in the background: see [`RedisStore::ready`].
+    /// Creates a store with a view that is kept current in the background: see [`RedisStore::ready`].
     pub fn with_view(
         options: &RedisOptions,
         settings: FeedSettings,
@@ -144,11 +155,11 @@ impl RedisStore {
         })
     }
 
-    /// Waits until the server has answered and the view, if there is one, is complete. After `patience` without a
-    /// connection, or when the server cannot be followed, the error says why; reading a large list may take longer.
+    /// Waits until the server has answered and the view, if there is one, is complete. If the server cannot be
+    /// followed, or after `patience` without a connection, the error says why. Reading a large list may take longer.
     pub async fn ready(&self, patience: Duration) -> Result<(), StoreError> {
         self.connection.ready(patience).await?;
-        // A proxy that knows no such question is no node either.
+        // A proxy that does not support the query is not a cluster node either.
         let asked = self.run(async |connection| server::is_in_cluster(connection).await);
         if let Ok(Ok(true)) = tokio::time::timeout(patience, asked).await {
             return Err(StoreError::Failed(IN_A_CLUSTER.to_owned()));
@@ -193,7 +204,7 @@ impl RevocationStore for RedisStore {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        // GET and not MGET: MGET answers "nothing" for a key of another type, GET says that something is wrong.
+        // GET and not MGET: for a key of another type, MGET answers "nothing", while GET returns an error.
         let mut pipeline = redis::pipe();
         for key in keys {
             pipeline
@@ -244,7 +255,8 @@ impl RevocationStore for RedisStore {
     }
 
     async fn prune(&self, now: Timestamp) -> Result<u64, StoreError> {
-        // Redis forgets by itself; what expired while the feed was away, or under another name, it tells nobody.
+        // Redis expires keys itself. It does not report to the feed what expired while the feed was
+        // disconnected, or under another name.
         Ok(self.view().map_or(0, |view| view.prune(now) as u64))
     }
 
@@ -283,7 +295,8 @@ enum LookupError {
 }
 
 impl RedisStore {
-    /// Asks, and reads the answers; only of the server that the view was last complete with, where there is a view.
+    /// Sends a pipeline and reads the answers. If there is a view, only the server that the view was last
+    /// complete with is believed.
     async fn look_up<T>(
         &self,
         pipeline: Pipeline,
@@ -299,7 +312,7 @@ impl RedisStore {
                 Err(error) => Err(connection.failed(&error.into())),
             },
             Ok(None) => Err(connection.unfit("the server has become a replica")),
-            // A connection made anew asks again whose data it has met.
+            // A new connection queries the server's identity again.
             Err(LookupError::Untrusted) => Err(connection.unfit(
                 "not the Redis process, or not the history, that the view was last complete with",
             )),
@@ -307,7 +320,7 @@ impl RedisStore {
         }
     }
 
-    /// Sends a pipeline; `None` from a server that is not the primary.
+    /// Sends a pipeline. Returns `None` if the server is not the primary.
     async fn send(
         &self,
         connection: &mut Borrowed<'_>,
@@ -317,7 +330,8 @@ impl RedisStore {
             if !following.trusted.include(&connection.identity) {
                 return Err(LookupError::Untrusted);
             }
-            // The role in the same breath: a replica answers readily, and may be behind or somebody else's.
+            // Queries the role in the same pipeline: a replica answers readily, and may be behind, or follow
+            // another primary.
             pipeline.add_command(server::hello(server::Spoken::Resp2));
         }
         let asked = pipeline.query_async::<Vec<redis::Value>>(&mut connection.inner);
@@ -345,27 +359,21 @@ impl RedisStore {
             pipeline
                 .get(key.rendered())
                 .pttl(key.rendered())
-                .get(restored);
+                .get(&restored)
+                .pttl(&restored);
         }
         let answers: Vec<redis::Value> = self.query(&pipeline).await?;
         let now = self.clock.now();
         let mut revocations = Vec::with_capacity(keys.len());
-        for (key, answer) in keys.into_iter().zip(answers.chunks_exact(3)) {
+        for (key, answer) in keys.into_iter().zip(answers.chunks_exact(4)) {
             let wrong = |_| StoreError::Failed("an answer of an unexpected type".to_owned());
-            let text = |at: usize| Option::<Vec<u8>>::from_redis_value(answer[at].clone());
-            let (value, restored) = (text(0).map_err(wrong)?, text(2).map_err(wrong)?);
-            let left = i64::from_redis_value(answer[1].clone()).map_err(wrong)?;
-            let expires_at = match u64::try_from(left) {
-                Ok(ms) => now.plus(Duration::from_millis(ms)),
-                Err(_) => Timestamp::NEVER,
+            let whole = |at: usize| {
+                let value = FromRedisValue::from_redis_value(answer[at].clone()).map_err(wrong)?;
+                let left = FromRedisValue::from_redis_value(answer[at + 1].clone());
+                Ok::<_, StoreError>(format::whole(value, left.map_err(wrong)?, now))
             };
-            let Some(value) = value else { continue };
-            revocations.extend(format::revocation(
-                key,
-                &value,
-                restored.as_deref(),
-                expires_at,
-            ));
+            let (native, restored) = (whole(0)?, whole(2)?);
+            revocations.extend(format::revocation(key, native.as_ref(), restored.as_ref()));
         }
         Ok(revocations)
     }

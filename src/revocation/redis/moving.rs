@@ -1,28 +1,29 @@
-//! What a reconciliation remembers because keys of a cluster move between its servers.
+//! Bookkeeping of a reconciliation for keys that move between the nodes of a cluster.
 
 use std::collections::{HashMap, HashSet};
 
 use super::super::view::View;
-use super::stored::StoredKey;
+use super::stored_key::StoredKey;
 
-/// More keys than this are not remembered.
+/// The maximum number of keys that are remembered.
 const MOST: usize = 100_000;
 
-/// Of one server: nothing.
+/// The bookkeeping. Unused for a single server.
 #[derive(Default)]
 pub(super) struct Moving {
-    /// How often slots have changed hands, or may have.
+    /// How often slots have moved, or may have.
     moves: u64,
-    /// How often they had when what was missing was last judged. Since then, what is gone may have been lost on the
-    /// way.
+    /// The value of `moves` as of the scan after which missing entries were last judged. What disappears after
+    /// later moves may have been lost on the way.
     judged: u64,
-    /// Keys that nobody could answer for, to be read again.
+    /// Keys that no node could answer for, to be read again.
     unknown: Unknown,
-    /// Names of keys that were pushed of late: those since the last heartbeat, and those of the time before.
+    /// The names of recently pushed keys: those pushed since the last heartbeat, and those pushed in the
+    /// interval before it.
     names: [HashMap<StoredKey, Vec<u8>>; 2],
 }
 
-/// Keys to be read again; all of them, where they were too many.
+/// Keys to be read again; all keys, if there were too many.
 #[derive(Default)]
 pub(super) struct Unknown {
     pub keys: HashSet<Vec<u8>>,
@@ -30,7 +31,7 @@ pub(super) struct Unknown {
 }
 
 impl Moving {
-    /// Slots have changed hands, or nobody can be sure that they have not.
+    /// Slots have moved, or it is not certain that they have not.
     pub(super) fn moved(&mut self) {
         self.moves += 1;
     }
@@ -39,17 +40,17 @@ impl Moving {
         self.moves
     }
 
-    /// What is missing was judged after a reading that began after so many moves.
+    /// Records that missing entries were judged after a scan that began when `moves` slot moves had been counted.
     pub(super) fn judged(&mut self, moves: u64) {
         self.judged = moves;
     }
 
-    /// Whether slots have changed hands since what was missing was last judged.
+    /// Returns whether slots have moved since missing entries were last judged.
     pub(super) fn has_moved(&self) -> bool {
         self.moves != self.judged
     }
 
-    /// Nobody could say what stands under a key: what is held of it stays, and counts as seen.
+    /// No node could answer for a key: the view's entry stays, counts as seen, and the key is queued to be read again.
     pub(super) fn not_known(&mut self, view: &View, key: &[u8], parsed: StoredKey) {
         if let StoredKey::Native(hash) | StoredKey::Restored(hash) | StoredKey::Application(hash, _) =
             parsed
@@ -72,15 +73,16 @@ impl Moving {
         std::mem::take(&mut self.unknown)
     }
 
-    /// A key was pushed, and has been read.
+    /// Records that a key was pushed and has been read.
     pub(super) fn pushed(&mut self, key: StoredKey, name: &[u8]) {
         if self.names[0].len() < MOST {
             self.names[0].insert(key, name.to_vec());
         }
     }
 
-    /// What was pushed of late: to be read again when slots have another owner than was known. One who owns a slot no more
-    /// and has yet to hear of it may have answered, of a key that the other one pushed, that there is nothing.
+    /// Returns the recently pushed keys, which must be read again when a slot turns out to have another owner:
+    /// a stale owner, which does not know yet that it lost the slot, may have answered with a false miss for a
+    /// key that the new owner pushed.
     pub(super) fn pushed_of_late(&self) -> Unknown {
         Unknown {
             keys: self
@@ -93,7 +95,8 @@ impl Moving {
         }
     }
 
-    /// All servers have told everything from before the last heartbeat but one.
+    /// Forgets the keys that were pushed before the previous heartbeat: all nodes have delivered everything
+    /// from before that heartbeat.
     pub(super) fn heartbeat(&mut self) {
         self.names[1] = std::mem::take(&mut self.names[0]);
     }

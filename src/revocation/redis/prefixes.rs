@@ -1,4 +1,4 @@
-//! What the names of all keys begin with that the feed follows.
+//! The prefixes of all keys that the feed follows.
 
 use std::sync::Arc;
 
@@ -6,33 +6,33 @@ use redis::Cmd;
 
 use super::super::lookups::Lookups;
 
-/// None of them begins with another: Redis does not track two that do.
+/// No prefix is a prefix of another: Redis does not track two overlapping ones.
 #[derive(Clone, Debug)]
 pub(super) struct Prefixes(Arc<[Vec<u8>]>);
 
 impl Prefixes {
-    /// Those of our own keys, and of the keys of applications.
+    /// Returns the prefixes of our own keys, and of the applications' keys.
     pub(super) fn of(lookups: &Lookups) -> Self {
         Self(lookups.prefixes().into())
     }
 
-    /// The command that has every change of such a key pushed.
+    /// Returns the command that enables tracking of all keys with these prefixes.
     pub(super) fn tracking(&self) -> Cmd {
         let mut tracking = redis::cmd("CLIENT");
         tracking.arg("TRACKING").arg("ON").arg("BCAST");
-        // Without one, the changes of all keys are pushed.
+        // Without a prefix, the changes of all keys are pushed.
         for prefix in self.0.iter().filter(|prefix| !prefix.is_empty()) {
             tracking.arg("PREFIX").arg(prefix);
         }
         tracking
     }
 
-    /// How many patterns there are.
+    /// Returns the number of patterns.
     pub(super) fn count(&self) -> usize {
         self.0.len()
     }
 
-    /// The pattern, for `SCAN`, of the keys that begin with one of them.
+    /// Returns the `SCAN` pattern of the keys with the prefix at this index.
     pub(super) fn pattern(&self, at: usize) -> Vec<u8> {
         let mut pattern = Vec::new();
         for byte in self.0.get(at).into_iter().flatten() {

@@ -1,4 +1,4 @@
-//! How far the view has come, for whoever has written something and waits until the view must have it.
+//! The progress of the view, for a writer that waits until the view contains its write.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::clock::Moment;
 
 use super::super::StoreError;
 
-/// How long a write waits until the view must have it.
+/// How long a write waits until the view must contain it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// As of when the view is known to be complete.
@@ -30,13 +30,13 @@ impl Default for Progress {
 }
 
 impl Progress {
-    /// The view is complete as of `at`.
+    /// Records that the view is complete as of `at`.
     pub(super) fn reached(&self, at: Moment) {
         self.reached.send_replace(Some(at));
     }
 
-    /// Waits until it is time for a heartbeat: regularly, and when somebody waits for one. In a cluster only regularly, because
-    /// the time between two heartbeats is part of what they prove.
+    /// Waits until the next heartbeat is due: at regular intervals, and when a writer waits for one. In a
+    /// cluster only at regular intervals, because the time between two heartbeats is part of the proof.
     pub(super) async fn time_to_beat(&self, beats: &mut Interval, in_cluster: bool) {
         tokio::select! {
             biased;
@@ -45,8 +45,8 @@ impl Progress {
         }
     }
 
-    /// Waits until the view is complete as of `at` or later: a heartbeat that was begun after it has been answered by the server
-    /// that counts.
+    /// Waits until the view is complete as of `at` or later: the authoritative server has answered a heartbeat
+    /// that was sent after `at`.
     pub(super) async fn reaches(&self, at: Moment) -> Result<(), StoreError> {
         let mut reached = self.reached.subscribe();
         self.wanted.notify_one();

@@ -1,22 +1,22 @@
-//! Signs of life of a connection on which somebody waits for a long answer.
+//! Liveness of a connection while a call waits for a long answer.
 //!
-//! Who waits cannot tell a server that is busy with the answer from one that has never heard the question: a connection that a
-//! router has forgotten stays open for ever. So it is asked something short meanwhile. Redis answers in order, and a long
-//! answer comes first: therefore every byte counts as a sign of life, whatever it belongs to.
+//! The caller cannot tell a server that is busy with the answer from one that never received the request: a
+//! connection that a router has dropped stays open forever. So a `PING` is sent while the call waits. Redis
+//! answers in order, and the long answer comes first; therefore every byte received counts as a sign of life,
+//! whatever it belongs to.
 
 use std::io;
-use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::select_all;
 use redis::aio::MultiplexedConnection;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{sleep, timeout};
 
-/// How often something has been heard on a connection.
+use super::tapped::Tap;
+
+/// Counts the reads that have completed on a connection.
 #[derive(Clone, Default)]
 pub(super) struct Heard(Arc<AtomicU64>);
 
@@ -26,45 +26,13 @@ impl Heard {
     }
 }
 
-/// A stream that counts how often it hears something.
-pub(super) struct Attentive<S> {
-    pub stream: S,
-    pub heard: Heard,
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Attentive<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.stream).poll_read(cx, into);
-        if read.is_ready() {
-            self.heard.0.fetch_add(1, Ordering::Relaxed);
-        }
-        read
+impl Tap for Heard {
+    fn heard(&mut self, _: Result<&[u8], &io::Error>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Attentive<S> {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-}
-
-/// The sign of life of one connection.
+/// The liveness of one connection.
 #[derive(Clone)]
 pub(super) struct Pulse {
     pub connection: MultiplexedConnection,
@@ -72,15 +40,15 @@ pub(super) struct Pulse {
 }
 
 impl Pulse {
-    /// Waits until nothing has been heard for so long after something was asked.
+    /// Waits until nothing has been received for `patience` after a `PING`.
     async fn stops(mut self, patience: Duration) {
         loop {
-            // Most answers come sooner, and need no question in between.
+            // Most answers arrive sooner, and need no `PING`.
             sleep(patience).await;
             let before = self.heard.count();
             let ping = redis::cmd("PING");
             let answer = ping.query_async::<()>(&mut self.connection);
-            // That the connection is closed is said by whoever waits on it.
+            // If the connection is closed, the call that waits on it reports that.
             if timeout(patience, answer).await.is_err() && self.heard.count() == before {
                 return;
             }
@@ -88,7 +56,7 @@ impl Pulse {
     }
 }
 
-/// Waits until one of them has stopped.
+/// Waits until one of the connections shows no sign of life.
 pub(super) async fn one_stops(pulses: Vec<Pulse>, patience: Duration) {
     if pulses.is_empty() {
         return std::future::pending().await;
@@ -103,17 +71,18 @@ mod tests {
     use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
     use tokio::time::Instant;
 
+    use super::super::tapped::Tapped;
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(1);
 
-    /// A pulse, and what the server says and hears.
+    /// Returns a pulse, and the server's end of its connection.
     async fn pulse() -> (Pulse, DuplexStream) {
         let (stream, server) = duplex(4096);
         let heard = Heard::default();
-        let stream = Attentive {
+        let stream = Tapped {
             stream,
-            heard: heard.clone(),
+            tap: heard.clone(),
         };
         let settings = RedisConnectionInfo::default().set_skip_set_lib_name();
         let config = AsyncConnectionConfig::new().set_response_timeout(None);

@@ -1,8 +1,8 @@
-//! What the server has told a tracking connection and the feed has not yet acted upon.
+//! The invalidation pushes that a tracking connection has received and the feed has not yet acted upon.
 //!
-//! The library hands over every push before the reply that follows it on the connection, so when a reply has arrived,
-//! what was pushed before it is here. Keys are collected as a set, which is bounded: past the bound it is cheaper, and
-//! as right, to read everything again.
+//! The `redis` crate delivers every push before the reply that follows it on the connection. So once a reply
+//! has arrived, every push before it is here. Keys are collected in a bounded set: beyond the bound, it is
+//! cheaper and just as correct to read everything again.
 
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,30 +10,30 @@ use std::sync::{Arc, Mutex, PoisonError};
 use redis::{PushInfo, PushKind, Value};
 use tokio::sync::Notify;
 
+use super::super::hash::KeyHash;
 use super::super::lookups::Lookups;
-use super::super::view::KeyHash;
 use super::moving::Unknown;
-use super::stored::StoredKey;
+use super::stored_key::StoredKey;
 
-/// More changed keys than this at once: read everything again.
+/// The maximum number of pending keys. Beyond it, everything is read again.
 const MAX_KEYS: usize = 100_000;
 
 #[derive(Clone, Default)]
 pub(super) struct Pushes(Arc<Inner>);
 
-/// Differences between server and view that are no surprise: they have been pushed, and will be acted upon.
+/// Differences between server and view that are expected, because pending pushes announce them.
 pub(super) struct Explained {
     keys: BTreeSet<Vec<u8>>,
     everything: bool,
 }
 
 impl Explained {
-    /// Whether `key` may differ.
+    /// Returns whether a pending push explains that `key` differs.
     pub(super) fn explains(&self, key: &[u8]) -> bool {
         self.everything || self.keys.contains(key)
     }
 
-    /// The revocations whose keys may be gone; `None` means any.
+    /// Returns the hashes of the keys whose absence pending pushes explain; `None` means any key.
     pub(super) fn absences(&self, lookups: &Lookups) -> Option<HashSet<KeyHash>> {
         let parsed = |key| StoredKey::all(key, lookups).map(StoredKey::hash);
         (!self.everything).then(|| self.keys.iter().flat_map(|k| parsed(k)).collect())
@@ -46,12 +46,12 @@ struct Inner {
     arrived: Notify,
 }
 
-/// What is to be done.
+/// The pending work.
 #[derive(Default)]
 pub(super) struct Pending {
     /// Keys that were written, deleted, evicted or expired.
     pub keys: BTreeSet<Vec<u8>>,
-    /// How many pushes said so.
+    /// How many pushes named these keys.
     pub pushes: u64,
     /// All keys are gone: FLUSHALL, FLUSHDB, or a full resynchronisation.
     pub flushed: bool,
@@ -62,7 +62,7 @@ pub(super) struct Pending {
 }
 
 impl Pushes {
-    /// Takes in one push. Called by the connection; never waits.
+    /// Records one push. Called by the connection; never waits.
     pub(super) fn receive(&self, push: &PushInfo) {
         let mut pending = self
             .0
@@ -77,7 +77,7 @@ impl Pushes {
         self.0.arrived.notify_one();
     }
 
-    /// Keys that could not be read are to be read again, with what is pushed next.
+    /// Queues keys that could not be read, to be read again together with the next pushes.
     pub(super) fn again(&self, unknown: Unknown) {
         let mut pending = self
             .0
@@ -88,7 +88,7 @@ impl Pushes {
         pending.keys.extend(unknown.keys);
     }
 
-    /// Takes what is pending.
+    /// Takes all pending work.
     pub(super) fn take(&self) -> Pending {
         std::mem::take(
             &mut *self
@@ -99,15 +99,28 @@ impl Pushes {
         )
     }
 
-    /// What the pending pushes, which stay so, explain.
+    /// Returns what the pending pushes explain, for all keys. They remain pending.
     pub(super) fn peek(&self) -> Explained {
+        self.explained(|pending| pending.clone())
+    }
+
+    /// Returns what the pending pushes explain, for these keys. Copies only these: there may be a hundred
+    /// thousand others, and the connection needs the lock for the next push.
+    pub(super) fn peek_at<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) -> Explained {
+        self.explained(|pending| {
+            let pushed = keys.filter(|key| pending.contains(*key));
+            pushed.map(<[u8]>::to_vec).collect()
+        })
+    }
+
+    fn explained(&self, of: impl FnOnce(&BTreeSet<Vec<u8>>) -> BTreeSet<Vec<u8>>) -> Explained {
         let pending = self
             .0
             .pending
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         Explained {
-            keys: pending.keys.clone(),
+            keys: of(&pending.keys),
             everything: pending.flushed || pending.overflowed,
         }
     }
@@ -161,6 +174,24 @@ mod tests {
         pushes.receive(&invalidate(Value::Nil));
         assert!(pushes.take().flushed);
         assert!(!pushes.take().flushed);
+    }
+
+    #[test]
+    fn a_look_at_some_keys_explains_those_that_were_pushed_and_leaves_all_pending() {
+        let pushes = Pushes::default();
+        let key = |k: &str| Value::BulkString(k.as_bytes().to_vec());
+        let push = |keys: Vec<Value>| pushes.receive(&invalidate(Value::Array(keys)));
+        push(vec![key("a"), key("b")]);
+        let look = || pushes.peek_at([&b"b"[..], b"c"].into_iter());
+        assert_eq!(
+            (look().explains(b"b"), look().explains(b"c")),
+            (true, false)
+        );
+        assert_eq!(look().keys.len(), 1);
+        assert!(pushes.peek().explains(b"a"));
+        pushes.receive(&invalidate(Value::Nil));
+        assert!(look().explains(b"c"));
+        assert_eq!(pushes.take().keys.len(), 2);
     }
 
     #[test]

@@ -1,5 +1,5 @@
-//! Bringing the view in line with the server: by what was pushed, and by reading everything. What it means that
-//! something is missing is judged in `judge.rs`.
+//! Keeps the view in line with the server, by acting on pushes and by reading all keys. `judge.rs` decides what
+//! a missing key means.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,29 +9,29 @@ use redis::RedisResult;
 use crate::clock::{Clock, Timestamp};
 use crate::metrics::FeedMetrics;
 
+use super::super::deletions::Deletions;
+use super::super::feed_settings::FeedSettings;
+use super::super::hash::KeyHash;
 use super::super::lookups::Lookups;
 use super::super::registry::is_of_allow_list;
 use super::super::state::{Held, KeyState};
 use super::super::statement::Cutoff;
 use super::super::version::{Version, VersionClock};
-use super::super::view::{Change, KeyHash, View};
-use super::Deletions;
-use super::feed::FeedSettings;
-use super::link::{Batch, Link, Position};
-use super::merge::says_less;
+use super::super::view::{Change, View};
+use super::feed_end::FeedEnd;
+use super::link::Link;
 use super::moving::Moving;
 use super::pushes::{Pending, Pushes};
 use super::restore::Missing;
+use super::restore::says_less;
+use super::scan::BATCH;
+use super::scan::{Batch, Position};
 use super::server::Identity;
-use super::stored::{self, Stored, StoredKey};
+use super::stored::{self, Stored};
+use super::stored_key::StoredKey;
 use super::suspect::Suspects;
 
-/// How many keys a step reads.
-pub(super) const BATCH: usize = 1000;
-/// A key that goes this little before its time has expired: the server's clock and ours are not one.
-pub(super) const EXPIRY_SLACK: std::time::Duration = std::time::Duration::from_secs(2);
-
-/// The work of one connection.
+/// The reconciliation of one session.
 pub(super) struct Reconciliation {
     pub(super) view: Arc<View>,
     pub(super) clock: Arc<dyn Clock>,
@@ -42,58 +42,62 @@ pub(super) struct Reconciliation {
     suspects: Suspects,
     pub(super) server: Server,
     scan: Option<Scan>,
-    /// Whether the server has refused to take back what it lost: what is missing is then lost and not deleted, until
-    /// everything could be written.
+    /// Whether the server has refused a write-back. Until everything could be written, what is missing counts
+    /// as lost and not as deleted.
     pub(super) owing: bool,
-    /// Whether all keys of the server have gone at once since everything was last read.
+    /// Whether all keys of the server have disappeared at once since everything was last read.
     pub(super) flushed: bool,
-    /// Whether the server has evicted what the view keeps, since then.
+    /// Whether the server has evicted entries that the view keeps, since everything was last read.
     pub(super) evicted: bool,
-    /// What stands with less than is held, to be written back.
+    /// Entries that the server has in a weaker form than the view, to be written back.
     pub(super) lost: Vec<Missing>,
-    /// Un-revocations that do not stand though something does that was stated before, to be written back.
+    /// Un-revocations that the server lacks, although it has an earlier statement about the same key; to be
+    /// written back.
     pub(super) lost_unrevocations: Vec<(KeyHash, KeyState)>,
-    /// When keys end that stand beside a restored one which outlives them: what the view holds says more until then.
+    /// When native keys expire that are stored beside a restored key which outlives them. Until then the view
+    /// holds the stronger of both.
     pub(super) ends: HashMap<KeyHash, Timestamp>,
-    /// Whether an un-revocation was met under a restored name after the key that it is about: what stands there without a version counts,
-    /// and only whoever reads the key knows. Its name is not known here, so everything is read again.
+    /// Whether an un-revocation was found under a restored key after the native key had been read. A native key
+    /// without a version counts as later than the un-revocation, so the native key must be read again. Its name
+    /// is not known here, so everything is read again.
     pub(super) must_reread: bool,
-    /// The server holds another's data since a moment ago: the connection must be made anew, as with a new server.
+    /// The server's data have become another server's: reconnect as to a new server.
     pub(super) another_history: bool,
+    /// The server has become a replica.
+    pub(super) is_replica: bool,
     /// What can move between servers.
     pub(super) moving: Moving,
 }
 
-/// Who is at the other end: one server, or several.
+/// The other end: one server, or several.
 pub(super) struct Server {
     pub identities: Vec<Identity>,
-    /// Its count of evictions when everything was last begun to be read and what was missing was judged: until then,
-    /// what is gone may have been evicted.
+    /// The eviction count when the last complete read began. If it differs later, missing keys may have been evicted.
     pub evictions: u64,
-    /// Whether it is another than before, until everything has been read from it once: what it lacks, it lost.
+    /// Whether this is another server than before and has not yet been read completely: whatever it lacks, it has lost.
     pub changed: bool,
 }
 
-/// Reading everything, under way.
+/// A read of all keys that is in progress.
 struct Scan {
     position: Position,
     why: Why,
-    /// How often slots had moved when this began.
+    /// How often slots had moved when this scan began.
     moves: u64,
-    /// The server's count of evictions when this began; asked for in the first step.
+    /// The server's eviction count when this scan began; queried in the first step.
     evictions: Option<u64>,
-    /// Whether the server lacked what it had refused to take back when this began.
+    /// Whether a write-back that the server had refused was outstanding when this scan began.
     owed: bool,
 }
 
-/// Why everything is read, which tells what it means that an entry is missing.
+/// Why everything is being read. It decides what a missing entry means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
-    /// It is another server process than the view was last complete with: it may have lost its data.
+    /// This is another server process than the one that the view was last complete with: it may have lost its data.
     ServerChanged,
-    /// Keys were flushed, or the connection was away: what is missing was deleted.
+    /// Keys were flushed, or the connection was down: what is missing was deleted.
     CatchingUp,
-    /// No reason: what differs was kept silent about.
+    /// No particular reason: any difference is one that was not pushed.
     Comparison,
 }
 
@@ -125,13 +129,14 @@ impl Reconciliation {
             ends: HashMap::new(),
             must_reread: false,
             another_history: false,
+            is_replica: false,
             moving: Moving::default(),
         }
     }
 
-    /// Begins to read everything, or begins again.
+    /// Starts to read everything, or starts over.
     pub(super) fn begin(&mut self) {
-        // Read anew with all others, before a heartbeat counts.
+        // The unknown keys need no separate retry: all keys are read again before a heartbeat counts.
         self.moving.take_unknown();
         self.start(if self.server.changed {
             Why::ServerChanged
@@ -140,7 +145,8 @@ impl Reconciliation {
         });
     }
 
-    /// Begins to read everything, to compare. That is slow: what nobody could answer for is not left to it.
+    /// Starts to read everything in order to compare. Keys that no node could answer for stay queued to be read
+    /// again, because a comparison is slow.
     pub(super) fn begin_comparison(&mut self) {
         self.start(Why::Comparison);
     }
@@ -149,7 +155,7 @@ impl Reconciliation {
         self.view.begin_round();
         self.must_reread = false;
         let owed = self.is_owing();
-        // What is refused from now on is owed beyond the end of this.
+        // A write-back that is refused from now on remains outstanding beyond the end of this scan.
         self.owing = false;
         self.scan = Some(Scan {
             position: Position::default(),
@@ -164,20 +170,26 @@ impl Reconciliation {
         self.scan.is_some()
     }
 
-    /// Whether the server lacks what it refused to take back.
+    /// Returns whether the server lacks something that it refused to take back.
     pub(super) fn is_owing(&self) -> bool {
         self.owing || self.scan.as_ref().is_some_and(|scan| scan.owed)
     }
 
-    pub(super) fn has_another_history(&self) -> bool {
-        self.another_history
+    /// Returns why the server must be left: it is no longer a primary, or its data are another server's.
+    pub(super) fn unfit(&self) -> Option<FeedEnd> {
+        match (self.is_replica, self.another_history) {
+            // A replica has its primary's data, or will have them soon, so this covers the other case.
+            (true, _) => Some(FeedEnd::NotPrimary),
+            (false, true) => Some(FeedEnd::OtherHistory),
+            (false, false) => None,
+        }
     }
 
     pub(super) fn evictions(&self) -> u64 {
         self.server.evictions
     }
 
-    /// Reads the next batch. Tells whether everything has been read.
+    /// Reads the next batch. Returns whether everything has been read.
     pub(super) async fn step(&mut self, link: &mut Link, pushes: &Pushes) -> RedisResult<bool> {
         let begins = |scan: &Scan| scan.evictions.is_none();
         if self.scan.as_ref().is_some_and(begins) {
@@ -198,8 +210,8 @@ impl Reconciliation {
         }
         let keys = self.parse(names);
         let stored = self.read(link, &keys).await?;
-        // What was pushed meanwhile explains a difference, and is acted upon with its own reading.
-        let pending = pushes.peek();
+        // A pending push explains a difference; acting on it reads the key again.
+        let pending = pushes.peek_at(keys.iter().map(|(_, key)| key.as_slice()));
         for ((parsed, key), stored) in keys.iter().zip(&stored) {
             if *stored == Stored::Unknown {
                 self.moving.not_known(&self.view, key, *parsed);
@@ -220,7 +232,7 @@ impl Reconciliation {
         Ok(through)
     }
 
-    /// Judges what is missing, when everything has been read.
+    /// Judges what is missing, after everything has been read.
     pub(super) async fn finish(&mut self, link: &mut Link, pushes: &Pushes) -> RedisResult<()> {
         let Some(scan) = self.scan.take() else {
             return Ok(());
@@ -237,7 +249,7 @@ impl Reconciliation {
         Ok(())
     }
 
-    /// Acts on pushes. `false` means that everything must be read again.
+    /// Acts on pushes. Returns `false` if everything must be read again.
     pub(super) async fn apply(&mut self, link: &mut Link, pending: Pending) -> RedisResult<bool> {
         self.metrics.pushes.inc_by(pending.pushes);
         self.flushed |= pending.flushed;
@@ -254,7 +266,8 @@ impl Reconciliation {
                     (StoredKey::Unrevoked(hash), Stored::Something(tombstone)) => {
                         self.take_tombstone(*hash, tombstone.expires_at, link.is_cluster());
                     }
-                    // At once, however it went: nobody is let in by what is no more.
+                    // Removed at once, whatever the reason: an allow-list entry that no longer exists must not
+                    // let anyone in.
                     (
                         StoredKey::Registration(hash) | StoredKey::Application(hash, _),
                         Stored::Nothing,
@@ -267,7 +280,7 @@ impl Reconciliation {
                         | StoredKey::Registration(hash),
                         Stored::Nothing,
                     ) => gone.push((*hash, key)),
-                    // Left to the comparison: a native key may say the same, under a name that is not known here.
+                    // Left to the comparison: a native key may say the same, but its name is not known here.
                     (StoredKey::Restored(_) | StoredKey::Unrevoked(_), Stored::Nothing) => {}
                     (
                         StoredKey::Native(_)
@@ -290,21 +303,21 @@ impl Reconciliation {
         Ok(!self.must_reread)
     }
 
-    /// A tombstone of an older version of Revoxy was pushed. One that was known before (it is given another end, or moves to
-    /// another node of a cluster) says nothing of what was revoked since; and neither does any where revocation and tombstone are on two servers,
-    /// of which the later may be heard of first.
+    /// A tombstone of an older version of Revoxy was pushed. One that was known before (its expiry was changed, or
+    /// it moves to another node of a cluster) says nothing about what was revoked since. In a cluster no tombstone
+    /// does: revocation and tombstone are on two servers, and the push of the later one may arrive first.
     fn take_tombstone(&self, hash: KeyHash, until: Timestamp, in_cluster: bool) {
         if !in_cluster && self.view.unrevoked(hash) == Version::NONE {
-            // What stands all the same is taken in after this.
+            // A revocation that exists nevertheless is put into the view after this.
             self.view.remove(hash);
         }
         self.view.unrevoke(hash, Version::FIRST, until);
     }
 
-    /// What these keys are, those that are nothing to us left out.
+    /// Parses key names, and drops those that are irrelevant to us.
     ///
-    /// Tombstones before revocations: a revocation written by hand after an un-revocation stands. What was restored
-    /// comes last: it adds to what stands, and does not replace it.
+    /// Tombstones come before revocations: a revocation written by hand after an un-revocation counts. Restored
+    /// keys come last: they add to the native key, and do not replace it.
     fn parse(&self, names: impl IntoIterator<Item = Vec<u8>>) -> Vec<(StoredKey, Vec<u8>)> {
         let mut keys = Vec::new();
         for name in names {
@@ -323,7 +336,7 @@ impl Reconciliation {
         keys
     }
 
-    /// Reads what stands under keys.
+    /// Reads the values of keys.
     async fn read(
         &mut self,
         link: &mut Link,
@@ -347,13 +360,14 @@ impl Reconciliation {
         }
         self.join_restored(link, keys, &mut stored).await?;
         if !self.may_have_lost() && self.find_weaker(keys, &stored).next().is_some() {
-            // Before anything is made weaker: was that written, or is it what is left after a loss?
+            // Before anything in the view is weakened: was the weaker value written, or is it what remains
+            // after a loss?
             self.has_lost(link).await?;
         }
         Ok(stored)
     }
 
-    /// Where what stands says less than the view knows, and the hash of each.
+    /// Returns the index and the hash of each key whose stored value is weaker than what the view knows.
     fn find_weaker<'s>(
         &'s self,
         keys: &'s [(StoredKey, Vec<u8>)],
@@ -373,8 +387,9 @@ impl Reconciliation {
         })
     }
 
-    /// A revocation that was restored and then written again, under its own name, stands twice: the stronger counts,
-    /// as it does in direct reads. Only a native key that says less than the view holds can hide another.
+    /// Joins restored keys with native ones. A revocation that was restored and then written again under its
+    /// own name is stored twice: the stronger counts, as in direct reads. Only a native key that is weaker than
+    /// what the view holds can hide a restored key, so the restored key is read only for those.
     async fn join_restored(
         &self,
         link: &mut Link,
@@ -389,7 +404,7 @@ impl Reconciliation {
         let restored = stored::read_restored(link, &names, || self.clock.now()).await?;
         for ((index, _), restored) in weaker.into_iter().zip(restored) {
             match (restored, &mut stored[index]) {
-                // What stands may not be made less on half the word.
+                // The restored key could not be read: the native key alone must not weaken the view.
                 (None, stored) => *stored = Stored::Unknown,
                 (Some(state), Stored::Something(standing)) => standing.restored = state,
                 (Some(_), Stored::Nothing | Stored::Unknown) => {}
@@ -416,7 +431,7 @@ impl Reconciliation {
             StoredKey::Application(hash, _) => {
                 let held = self.view.entry(hash).map(|held| held.cutoff);
                 match self.take(key, hash, standing) {
-                    // A grace period has ended, of which nobody tells.
+                    // A grace period has ended, which the server does not push.
                     Change::Altered if !is_of_allow_list(hash) && held == Some(Cutoff::NoToken) => {
                         Change::None
                     }

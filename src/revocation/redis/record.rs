@@ -1,5 +1,5 @@
-//! The record of a token as it stands in Redis: a JSON object of texts. Numbers are texts too, because the scripts there
-//! would round them.
+//! A token's record as it is stored in Redis: a JSON object of strings. Numbers are strings too, because the
+//! scripts there would round them.
 
 use serde::{Deserialize, Serialize};
 
@@ -30,7 +30,7 @@ struct Value {
     noted_at: String,
 }
 
-/// The value to write, without the expiry, which stands beside it.
+/// Encodes the value to write, without the expiry, which is stored beside it.
 pub(super) fn encode(token: &TokenRecord) -> String {
     let value = Value {
         kind: token.token.kind().as_str().to_owned(),
@@ -46,7 +46,8 @@ pub(super) fn encode(token: &TokenRecord) -> String {
     serde_json::to_string(&value).unwrap_or_else(|_| "{}".to_owned())
 }
 
-/// The record in a value. Whose list it was found in goes before what it says itself.
+/// Decodes the record in a value. The subject in whose list the record was found takes precedence over the
+/// subject that the record names.
 pub(super) fn decode(
     issuer: &str,
     subject: Option<&str>,
@@ -72,7 +73,7 @@ pub(super) fn decode(
     })
 }
 
-/// The record of a token that was registered by hand, without a value.
+/// Returns the record of a token that was registered by hand, without a value.
 pub(super) fn bare(token: RevocationKey, expires_at: Timestamp) -> TokenRecord {
     TokenRecord {
         token,

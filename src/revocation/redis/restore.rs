@@ -1,28 +1,30 @@
-//! Writing back what the server has forgotten.
+//! Writes back what the server has lost.
 
 use redis::RedisResult;
 
 use crate::clock::{Clock, Timestamp};
 
+use super::super::hash::KeyHash;
 use super::super::state::{Held, KeyState};
-use super::super::view::{KeyHash, View};
-use super::connection;
+use super::super::view::View;
+use super::error;
+use super::format::EXPIRY_SLACK;
 use super::link::Link;
-use super::stored::StoredKey;
+use super::stored_key::StoredKey;
 
-/// An entry of the view that the server does not have, or has with less.
+/// An entry of the view that the server lacks, or has in a weaker form.
 pub(super) struct Missing {
     pub hash: KeyHash,
     /// What the view holds.
     pub held: Held,
-    /// What else is known of it.
+    /// Whatever else is known of the key.
     pub known: KeyState,
-    /// What stands on the server, if something does.
+    /// What is stored on the server, if anything.
     pub stands: Option<Held>,
 }
 
 impl Missing {
-    /// What is held, of which the server has nothing as far as is known.
+    /// An entry that the server lacks entirely, as far as is known.
     pub(super) fn of(hash: KeyHash, held: Held) -> Self {
         Self {
             hash,
@@ -32,27 +34,29 @@ impl Missing {
         }
     }
 
-    /// Under what it may have been restored.
+    /// Returns the name of the restored key that may exist for this entry.
     pub(super) fn restored_name(&self) -> Vec<u8> {
         StoredKey::restored(self.hash).into_bytes()
     }
 
-    /// Lets the view hold what the server has, unless it holds something new by now: it may have been revoked meanwhile.
+    /// Sets the view's entry to what the server has, unless the entry has changed in the meantime: the key may
+    /// have been revoked again.
     pub(super) fn accept(&self, view: &View) {
         view.settle(self.hash, self.held, self.stands);
     }
 }
 
-/// What came of writing back.
+/// The result of a write-back.
 pub(super) struct Restored {
-    /// How many were written.
+    /// How many entries were written.
     pub written: u64,
-    /// Whether the server refused (no permission, no memory): the view keeps them, and they are still to be written.
+    /// Whether the server refused (no permission, out of memory). The view keeps the entries, and they are
+    /// still to be written.
     pub refused: bool,
 }
 
-/// Writes back what is missing, with all that the view knows of it. An un-revocation that stands on the server and is later
-/// counts all the same.
+/// Writes back the missing entries, with all that the view knows of each. An un-revocation on the server that
+/// is later still counts.
 pub(super) async fn restore(
     view: &View,
     clock: &dyn Clock,
@@ -60,7 +64,8 @@ pub(super) async fn restore(
     missing: &[Missing],
 ) -> RedisResult<Restored> {
     let known = missing.iter().map(|entry| {
-        // Seen, in this round: it stands. Strengthened and not put, because it may have been revoked anew meanwhile.
+        // Marks the entry as seen in this round. Strengthened rather than put, because the key may have been
+        // revoked again in the meantime.
         view.strengthen(entry.hash, entry.held);
         (entry.hash, view.state(entry.hash).merge(entry.known))
     });
@@ -89,12 +94,21 @@ pub(super) async fn write(
     }
 }
 
-/// An error that the server answered is said and got over; any other is one of the connection's.
+/// Logs an error that the server answered with, and continues. Returns any other error: it is one of the connection.
 fn refused(error: redis::RedisError) -> RedisResult<()> {
-    if connection::server_code(&error).is_none() {
+    if error::server_code(&error).is_none() {
         return Err(error);
     }
-    let why = connection::describe(&error);
+    let why = error::describe(&error);
     tracing::error!(why, "cannot write revocations back to Redis");
     Ok(())
+}
+
+/// Returns whether `one` is weaker than `other` in any respect.
+pub(super) fn says_less(one: Option<Held>, other: Held) -> bool {
+    one.is_none_or(|one| {
+        other.cutoff > one.cutoff
+            || other.expires_at > one.expires_at.plus(EXPIRY_SLACK)
+            || other.version > one.version
+    })
 }

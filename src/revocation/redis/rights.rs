@@ -1,17 +1,17 @@
-//! Whether the user may read what lookups name. Otherwise that shows with the first key that an application writes, and
-//! then ends the feed for everybody.
+//! Checks at the start that the user may read the keys of the lookups. Otherwise a missing permission would
+//! show only with the first key that an application writes, and would then end the feed for everybody.
 
 use super::super::lookups::Lookups;
-use super::connection::server_code;
-use super::feed::FeedEnd;
+use super::error::has_code;
+use super::feed_end::FeedEnd;
 use super::link::Link;
 
-/// Reads a key of each lookup, which there need not be.
+/// Reads one key of each lookup, which need not exist.
 pub(super) async fn check(link: &mut Link, lookups: &Lookups) -> Result<(), FeedEnd> {
     for rule in lookups.rules().filter(|rule| rule.fits_in_view()) {
         let Some(name) = rule.sample() else { continue };
         if let Err(error) = link.read(&[name]).await {
-            if server_code(&error).as_deref() != Some("NOPERM") {
+            if !has_code(&error, &["NOPERM"]) {
                 return Err(error.into());
             }
             return Err(FeedEnd::Refused(format!(

@@ -1,6 +1,8 @@
-//! The scripts that Revoxy runs on the server. Each touches keys of one slot only, or, where there are no slots, of one revocation.
+//! The scripts that Revoxy runs on the server. Each touches only keys of one slot, or, without slots, of one
+//! revocation.
 //!
-//! A script and not MULTI, because what to write depends on what is read. It reads a value as `format.rs` does.
+//! A script and not MULTI, because what is written depends on what is read. Scripts parse a value as
+//! `format.rs` does.
 
 use redis::Script;
 
@@ -13,13 +15,30 @@ pub(super) struct Scripts {
 }
 
 impl Scripts {
-    /// The script of this text.
-    pub(super) fn of(&self, text: &str) -> &Script {
-        match text {
-            KEEP => &self.keep,
-            REGISTER => &self.register,
-            UNREVOKE => &self.unrevoke,
-            _ => &self.revoke,
+    /// Returns a script for tokens.
+    pub(super) fn of(&self, script: TokenScript) -> &Script {
+        match script {
+            TokenScript::Keep => &self.keep,
+            TokenScript::Register => &self.register,
+        }
+    }
+}
+
+/// A script for tokens that are recorded individually.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum TokenScript {
+    /// The script [`KEEP`].
+    Keep,
+    /// The script [`REGISTER`].
+    Register,
+}
+
+impl TokenScript {
+    /// Returns the text of the script.
+    pub(super) const fn text(self) -> &'static str {
+        match self {
+            Self::Keep => KEEP,
+            Self::Register => REGISTER,
         }
     }
 }
@@ -35,7 +54,7 @@ impl Default for Scripts {
     }
 }
 
-/// A script that reads and writes what is stated under keys.
+/// Builds a script that reads and writes the statements in keys, from the common functions and a body.
 macro_rules! about_statements {
     ($body:literal) => {
         concat!(
@@ -103,14 +122,16 @@ macro_rules! about_statements {
     };
 }
 
-/// Records a revocation, without ever weakening one that stands; two writers cannot come between each other. What adds nothing to one that
-/// stands, and has a version, is not written again, if the caller will have it so. Answers 1 and the version of what stands then;
-/// or 0 and the version of an un-revocation that is not earlier, and then nothing is written: the revocation may have been sent long
-/// ago, and been sent again and acknowledged since. Who wants it after that states it anew.
+/// Records a revocation atomically, without ever weakening a stored one. One that was set by hand stays without a
+/// version. If the caller allows it, a revocation that adds nothing to a stored one is not written again. Returns 1 and the version of what is
+/// then stored; or 0 and the version of an un-revocation that is not earlier. In that case nothing is written:
+/// the request may be an old one that was delayed, and has been sent again and acknowledged since. A caller
+/// that still wants the revocation states it again, with a later version.
 ///
-/// `KEYS[1]`: the key. `KEYS[2]`, except in a cluster: its restored name. `ARGV[1]`: the cutoff in seconds, or empty for every token.
-/// `ARGV[2]`: how long it stands, in ms, or empty for ever. `ARGV[3]`: the value as JSON, without the cutoff. `ARGV[4]`: the version.
-/// `ARGV[5]`: by how many ms what stands may end earlier and be as long, or empty if it is to be written in any case.
+/// `KEYS[1]`: the key. `KEYS[2]`, except in a cluster: its restored key. `ARGV[1]`: the cutoff in seconds, or
+/// empty for every token. `ARGV[2]`: the life in ms, or empty for no expiry. `ARGV[3]`: the value as JSON,
+/// without the cutoff. `ARGV[4]`: the version. `ARGV[5]`: a stored revocation that expires at most so many ms
+/// earlier counts as equally long and is not written again; empty to write in any case.
 pub(super) const REVOKE: &str = about_statements!(
     r"
     local cutoff, life = tonumber(ARGV[1]), tonumber(ARGV[2]) or -1
@@ -121,7 +142,7 @@ pub(super) const REVOKE: &str = about_statements!(
     local version = number(ARGV[4])
     if version <= unrevoked then return {0, text(unrevoked)} end
     local value, slack = cjson.decode(ARGV[3]), tonumber(ARGV[5])
-    if slack and stands(old, unrevoked) and not old.by_hand
+    if slack and stands(old, unrevoked)
         and (not old.cutoff or cutoff and cutoff <= old.cutoff)
         and (old.left == -1 or life ~= -1 and life <= old.left + slack)
         and old.members.reason == value.reason and old.members.actor == value.actor
@@ -135,20 +156,26 @@ pub(super) const REVOKE: &str = about_statements!(
         if cutoff and old.cutoff then cutoff = math.max(cutoff, old.cutoff) else cutoff = nil end
     end
     value.not_before = cutoff
-    value.version = text(version)
-    if unrevoked > 0 then value.unrevoked = text(unrevoked) end
+    if stands(old, unrevoked) and old.by_hand then
+        -- What was set by hand counts after every un-revocation, also after one by a clock that is ahead, which only views know by
+        -- now. With a version it could count before that one.
+        version = old.version
+    else
+        value.version = text(version)
+        if unrevoked > 0 then value.unrevoked = text(unrevoked) end
+    end
     write(KEYS[1], value, longer(life, old.left))
-    return {1, value.version}
+    return {1, text(version)}
 "
 );
 
-/// Takes a revocation back: what is stated under its key from now on is the un-revocation, which lasts as long as the revocation
-/// would have. Answers 1, its version, and whether a revocation stood; or 0 and the version of a revocation that is later, and then
-/// nothing is written: see [`REVOKE`].
+/// Takes a revocation back: from now on its key states the un-revocation, which lasts as long as the revocation
+/// would have. Returns 1, the version, and whether a revocation existed; or 0 and the version of a revocation
+/// that is later. In that case nothing is written: see [`REVOKE`].
 ///
-/// `KEYS[1]`: the key. `KEYS[2]`, except in a cluster: its restored name, which is deleted. `ARGV[1]`: the version. `ARGV[2]`: how
-/// long a revocation without an end is remembered to have been taken back, in ms. `ARGV[3]`: the life, in ms, of what stands elsewhere;
-/// -2 where there is nothing.
+/// `KEYS[1]`: the key. `KEYS[2]`, except in a cluster: its restored key, which is deleted. `ARGV[1]`: the
+/// version. `ARGV[2]`: how long the un-revocation of a revocation without an expiry is remembered, in ms.
+/// `ARGV[3]`: in a cluster, the remaining life of the restored key, in ms; -2 if there is none.
 pub(super) const UNREVOKE: &str = about_statements!(
     r"
     local old = read(KEYS[1])
@@ -171,12 +198,13 @@ pub(super) const UNREVOKE: &str = about_statements!(
 "
 );
 
-/// Joins what a view holds, and the server has lost, with what stands under the restored name: tells whether that says more now. Several
-/// views write back what they hold, and one may hold more than another.
+/// Joins what a view holds, and the server has lost, with the restored key. Returns whether the key is stronger
+/// now: several views write back what they hold, and one may hold more than another.
 ///
-/// `KEYS[1]`: the restored name. `ARGV[1]`: the version of the revocation, or empty if none stands. `ARGV[2]`: that of the latest
-/// un-revocation, or empty. `ARGV[3]`: the cutoff in seconds, or empty for every token. `ARGV[4]`: how long it stands, in ms, or empty for
-/// ever. `ARGV[5]`: by how many ms two lives may differ and be the same. `ARGV[6]`: the value as JSON, without all this.
+/// `KEYS[1]`: the restored key. `ARGV[1]`: the version of the revocation, or empty if there is none. `ARGV[2]`:
+/// the version of the latest un-revocation, or empty. `ARGV[3]`: the cutoff in seconds, or empty for every
+/// token. `ARGV[4]`: the life in ms, or empty for no expiry. `ARGV[5]`: the number of ms by which two lives may
+/// differ and still count as equal. `ARGV[6]`: the value as JSON, without all this.
 pub(super) const RESTORE: &str = about_statements!(
     r"
     local new = {version = number(ARGV[1]), unrevoked = number(ARGV[2]) or 0}
@@ -211,8 +239,8 @@ pub(super) const RESTORE: &str = about_statements!(
 "
 );
 
-/// Deletes what stands under a restored name, if it was stated before an un-revocation. `KEYS[1]`: the restored name. `ARGV[1]`: the
-/// version of the un-revocation.
+/// Deletes a restored key, if it was stated before an un-revocation. `KEYS[1]`: the restored key. `ARGV[1]`:
+/// the version of the un-revocation.
 pub(super) const DROP: &str = about_statements!(
     r"
     local old, unrevoked = read(KEYS[1]), number(ARGV[1])
@@ -222,16 +250,16 @@ pub(super) const DROP: &str = about_statements!(
 "
 );
 
-/// Reads a key's life and value, and the server's time in microseconds (0 where the user may not know it), in one step. `MGET` and not
-/// `GET`: a key of another type is no error, but there.
+/// Reads a key's life and value, and the server's time in microseconds (0 if the user may not run `TIME`),
+/// atomically. `MGET` and not `GET`: a key of another type is not an error, but exists.
 pub(super) const READ: &str = "local t = redis.pcall('TIME') \
     return {redis.call('PTTL', KEYS[1]), redis.call('MGET', KEYS[1])[1], \
     t[1] and string.format('%.0f', t[1] * 1000000 + t[2]) or '0'}";
 
-/// Keeps the record of a token in its subject's list, joined with the one that stands, and takes out what has expired.
-/// `KEYS[1]`: the sorted set of expiries. `KEYS[2]`: the hash of records. `ARGV[1]`: the time now, in ms. `ARGV[2]`: by how
-/// many ms the keys outlive the last record. `ARGV[3]`: the record's id. `ARGV[4]`: its expiry, in ms. `ARGV[5]`: the record
-/// as a JSON object of texts.
+/// Adds a token's record to its subject's list, merged with the record that exists, and removes expired
+/// records. `KEYS[1]`: the sorted set of expiries. `KEYS[2]`: the hash of records. `ARGV[1]`: the current time,
+/// in ms. `ARGV[2]`: how many ms the keys outlive the last record. `ARGV[3]`: the record's id. `ARGV[4]`: its
+/// expiry, in ms. `ARGV[5]`: the record as a JSON object of strings.
 pub(super) const KEEP: &str = r"
     local now, id, expiry = tonumber(ARGV[1]), ARGV[3], tonumber(ARGV[4])
     local expired = redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', ARGV[1], 'LIMIT', 0, 100)
@@ -260,8 +288,8 @@ pub(super) const KEEP: &str = r"
     return 1
 ";
 
-/// Registers a token, never for a shorter time than before. `KEYS[1]`: the key. `ARGV[1]`: for how long, in ms. `ARGV[2]`:
-/// the value.
+/// Registers a token, never for a shorter time than before. `KEYS[1]`: the key. `ARGV[1]`: for how long, in ms.
+/// `ARGV[2]`: the value.
 pub(super) const REGISTER: &str = r"
     local life, left = tonumber(ARGV[1]), redis.call('PTTL', KEYS[1])
     if left == -1 then
@@ -272,7 +300,8 @@ pub(super) const REGISTER: &str = r"
     return 1
 ";
 
-/// The text of a script by its name here: what holds a model of Redis to the real one runs it on both.
+/// Returns the text of a script by its constant's name. The test that compares the model of Redis with a real
+/// one runs it on both.
 #[cfg(feature = "simulation")]
 pub fn text(name: &str) -> Option<&'static str> {
     Some(match name {
@@ -285,4 +314,19 @@ pub fn text(name: &str) -> Option<&'static str> {
         "REGISTER" => REGISTER,
         _ => return None,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::version::{LAST_MILLI, PER_MILLI};
+    use super::*;
+
+    #[test]
+    fn the_scripts_take_the_versions_that_we_take() {
+        let bound = format!("millis > {LAST_MILLI} or counter > {}", PER_MILLI - 1);
+        for script in [REVOKE, UNREVOKE, RESTORE, DROP] {
+            assert!(script.contains(&bound));
+            assert!(script.contains(&format!("millis * {PER_MILLI} + counter")));
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! What a server says about itself: who it is, what role it has, and whether a revocation list is safe with it.
+//! What a server reports about itself: its identity, its role, and whether a revocation list is safe with it.
 
 use std::collections::HashMap;
 
@@ -9,57 +9,58 @@ use crate::clock::{Clock as _, SystemClock, Timestamp};
 
 use super::super::clock_offset;
 use super::super::diagnosis::Diagnosis;
-use super::connection;
+use super::error;
 
-/// Which data a server holds: its process and the history that it replicates. Another process, or one that has been
-/// somebody's replica meanwhile, may lack what this one had. `None` where `INFO` is not allowed.
+/// Which data a server holds: its process (`run_id`) and its replication history (`master_replid`). Another
+/// process, or one that has been a replica in between, may lack what this one had. `None` if `INFO` is not allowed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Identity(Option<(String, String)>);
 
 impl Identity {
-    /// Whether it is certain that both are the same.
+    /// Returns whether both are certain to be the same.
     pub(super) fn is_surely(&self, other: &Self) -> bool {
         self.0.is_some() && self == other
     }
 
-    /// Whether both are of one process, whatever they call its history.
+    /// Returns whether both are of the same process, whatever its history is called.
     pub(super) fn is_process_of(&self, other: &Self) -> bool {
         let process = |identity: &Self| identity.0.as_ref().map(|(process, _)| process.clone());
         process(self) == process(other)
     }
 }
 
-/// From `INFO`.
+/// The relevant part of `INFO`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ServerInfo {
-    /// Whose data it holds.
+    /// Which data the server holds.
     pub identity: Identity,
-    /// Whether it is a primary.
+    /// Whether the server is a primary.
     pub primary: bool,
-    /// How many keys it has evicted since it was started.
+    /// How many keys the server has evicted since it was started.
     pub evicted_keys: u64,
-    /// How long it has been running, in seconds.
+    /// How long the server has been running, in seconds.
     pub uptime: u64,
-    /// What its clock says, where it tells (Redis 7 and Valkey do).
+    /// The time of the server's clock, if it reports that (Redis 7 and Valkey do).
     pub time: Option<Timestamp>,
-    /// Whether it has been a replica once, as far as it tells.
+    /// Whether the server was promoted: it has been a replica, as far as it reports that.
     promoted: bool,
-    /// Of several: which one it is.
+    /// A prefix that names the server among several.
     named: String,
-    /// Whether keys can be there: not on a primary of a cluster that has no slots.
+    /// Whether the server can hold keys: a primary of a cluster without slots cannot.
     holds_keys: bool,
     fields: HashMap<String, String>,
 }
 
 impl ServerInfo {
-    /// Asks the server. A user whose access control list forbids `INFO` is told the role alone.
+    /// Queries the server. A user whose ACL forbids `INFO` gets only the role.
     pub(super) async fn read(connection: &mut MultiplexedConnection) -> RedisResult<Self> {
         let info: RedisResult<String> = redis::cmd("INFO").query_async(connection).await;
         match info {
             Ok(text) => Ok(Self::parse(&text)),
-            Err(error) if connection::server_code(&error).as_deref() == Some("NOPERM") => {
+            Err(error) if error::has_code(&error, &["NOPERM"]) => {
                 Ok(Self {
-                    // Whichever protocol is spoken here; Redis 6.0 wants to be told, and so does not do without `INFO`.
+                    // Without an argument, `HELLO` keeps the connection's protocol. Redis 6.0 requires the
+                    // argument, so there this does not work without `INFO`.
                     primary: is_primary(connection, &redis::cmd("HELLO")).await?,
                     uptime: u64::MAX,
                     promoted: true,
@@ -89,7 +90,7 @@ impl ServerInfo {
             time: number("server_time_usec")
                 .and_then(|micros| i64::try_from(micros / 1000).ok())
                 .map(Timestamp::from_millis),
-            // The offset up to which it shares the history of its former primary; -1 where there is none.
+            // The offset up to which the server shares the history of its former primary; -1 if there is none.
             promoted: number("second_repl_offset").is_some(),
             named: String::new(),
             holds_keys: true,
@@ -97,7 +98,7 @@ impl ServerInfo {
         }
     }
 
-    /// One of several.
+    /// Marks this as one of several servers.
     pub(super) fn of_several(self, named: String, holds_keys: bool) -> Self {
         Self {
             named,
@@ -106,21 +107,31 @@ impl ServerInfo {
         }
     }
 
-    /// Whether it is a node of a cluster.
+    /// Returns whether the server is a node of a cluster.
     pub(super) fn is_in_cluster(&self) -> bool {
         self.says("cluster_enabled", "1")
+    }
+
+    /// Returns name and version of the software from `INFO`, if that was allowed. Valkey also names the Redis
+    /// version that it is compatible with.
+    fn software(&self) -> Option<String> {
+        let server = self.fields.get("server_name");
+        let server = server.map_or("redis", String::as_str);
+        let version = self.fields.get(&format!("{server}_version"));
+        let version = version.or_else(|| self.fields.get("redis_version"))?;
+        Some(name_of_software(server, version))
     }
 
     fn says(&self, name: &str, value: &str) -> bool {
         self.fields.get(name).is_some_and(|v| v == value)
     }
 
-    /// Whether keys are evicted when memory runs out.
+    /// Returns whether the server evicts keys when memory runs out.
     pub(super) fn evicts(&self) -> bool {
         self.fields.contains_key("maxmemory_policy") && !self.says("maxmemory_policy", "noeviction")
     }
 
-    /// Why a revocation list is not safe with this server.
+    /// Returns why a revocation list is not safe with this server.
     pub(super) fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         if self.identity == Identity::default() {
@@ -150,7 +161,7 @@ impl ServerInfo {
         if !self.primary {
             warnings.push("it is a replica: connect to the primary".to_owned());
         }
-        // `INFO` has this line only where the setting is not 0.
+        // `INFO` has this line only if the setting is not 0.
         let has_replicas =
             self.fields.contains_key("connected_slaves") && !self.says("connected_slaves", "0");
         if self.primary && has_replicas && !self.fields.contains_key("min_slaves_good_slaves") {
@@ -164,22 +175,51 @@ impl ServerInfo {
     }
 }
 
-/// The servers that hold the data together: one, or all primaries of a cluster.
+/// Returns the name and version of the server software: `Redis 7.0.15`. For a user that may not run `INFO`,
+/// they come from `HELLO`.
+pub(super) async fn software(info: &ServerInfo, connection: &mut MultiplexedConnection) -> String {
+    if let Some(named) = info.software() {
+        return named;
+    }
+    let said: RedisResult<HashMap<String, Value>> =
+        redis::cmd("HELLO").query_async(connection).await;
+    let named = said.ok().and_then(|said| {
+        let (server, version) = (text(&said, "server")?, text(&said, "version")?);
+        Some(name_of_software(server, version))
+    });
+    named.unwrap_or_else(|| "a server that does not tell its version".to_owned())
+}
+
+/// Makes the name safe for one of our log lines, whatever the server sends.
+fn name_of_software(server: &str, version: &str) -> String {
+    let name = match server {
+        "redis" => "Redis",
+        "valkey" => "Valkey",
+        other => other,
+    };
+    let plain = |text: &str| -> String {
+        let is_plain = |c: &char| c.is_ascii_alphanumeric() || "._-+".contains(*c);
+        text.chars().filter(is_plain).take(40).collect()
+    };
+    format!("{} {}", plain(name), plain(version))
+}
+
+/// The servers that hold the data together: one server, or all primaries of a cluster.
 #[derive(Clone, Debug)]
 pub(super) struct Servers(pub Vec<ServerInfo>);
 
 impl Servers {
-    /// Who they are.
+    /// Returns their identities.
     pub(super) fn identities(&self) -> Vec<Identity> {
         self.0.iter().map(|s| s.identity.clone()).collect()
     }
 
-    /// How many keys they have evicted.
+    /// Returns how many keys they have evicted in total.
     pub(super) fn evicted_keys(&self) -> u64 {
         self.0.iter().map(|s| s.evicted_keys).sum()
     }
 
-    /// The clock that is farthest from ours.
+    /// Returns the time of the clock that differs most from ours.
     pub(super) fn farthest_clock(&self, ours: Timestamp) -> Option<Timestamp> {
         let times = self.0.iter().filter_map(|s| s.time);
         times.max_by_key(|time| time.since(ours).max(ours.since(*time)))
@@ -189,18 +229,19 @@ impl Servers {
         self.0.iter().all(|s| s.primary)
     }
 
-    /// How long the youngest with data has been running, in seconds.
+    /// Returns the uptime of the most recently started server that holds keys, in seconds.
     pub(super) fn uptime(&self) -> u64 {
         let holding = self.0.iter().filter(|s| s.holds_keys);
         holding.map(|s| s.uptime).min().unwrap_or(u64::MAX)
     }
 
-    /// Whether one of them has taken another's place since it was started.
+    /// Returns whether one of those that hold keys was promoted from a replica since it was started.
     pub(super) fn were_promoted(&self) -> bool {
         self.0.iter().any(|s| s.holds_keys && s.promoted)
     }
 
-    /// Whether all data is where it was with those of before: each of them is still there, and no other holds any.
+    /// Returns whether the set of data-holding servers is certain to be unchanged: each server of `before` is
+    /// still there, and no other server holds data.
     pub(super) fn are_surely(&self, before: &[Identity]) -> bool {
         let now = self.identities();
         let is_in = |of: &[Identity], one: &Identity| of.iter().any(|i| i.is_surely(one));
@@ -209,7 +250,7 @@ impl Servers {
             && holding.map(|s| &s.identity).all(|one| is_in(before, one))
     }
 
-    /// What there is to say about them, as to what they hold.
+    /// Returns the diagnosis of the servers, without an inventory of their keys.
     pub(super) fn diagnosis(&self) -> Diagnosis {
         let ours = SystemClock.now();
         let clock = self.farthest_clock(ours);
@@ -217,11 +258,11 @@ impl Servers {
         warnings.extend(clock.and_then(|theirs| clock_offset::warning(theirs, ours)));
         Diagnosis {
             warnings,
-            notes: Vec::new(),
+            ..Diagnosis::default()
         }
     }
 
-    /// Why a revocation list is not safe with them.
+    /// Returns why a revocation list is not safe with these servers.
     pub(super) fn warnings(&self) -> Vec<String> {
         let of_one = |s: &ServerInfo| {
             let named = s.named.clone();
@@ -231,15 +272,15 @@ impl Servers {
     }
 }
 
-/// Which protocol a connection speaks.
+/// The protocol that a connection speaks.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Spoken {
     Resp2,
     Resp3,
 }
 
-/// Asks for the role. `HELLO` tells it and, unlike `ROLE` and `INFO`, is allowed to every user. With the protocol that is
-/// spoken already: without one, it is known from Redis 6.2 on.
+/// Builds a `HELLO` that queries the role. Unlike `ROLE` and `INFO`, `HELLO` is allowed to every user. It names
+/// the protocol that the connection already speaks, because only Redis 6.2 and later accept it without one.
 pub(super) fn hello(spoken: Spoken) -> redis::Cmd {
     let mut hello = redis::cmd("HELLO");
     hello.arg(match spoken {
@@ -249,12 +290,12 @@ pub(super) fn hello(spoken: Spoken) -> redis::Cmd {
     hello
 }
 
-/// Asks whether it is a primary.
+/// Returns whether the server is a primary.
 pub(super) async fn is_primary(
     connection: &mut MultiplexedConnection,
     hello: &redis::Cmd,
 ) -> RedisResult<bool> {
-    // A server that is busy with a script answers `HELLO`, and holds pushes back. `PING` it refuses.
+    // A server that is busy with a script answers `HELLO`, but holds pushes back. It refuses `PING`.
     let mut questions = redis::pipe();
     questions.add_command(hello.clone());
     questions.cmd("PING");
@@ -265,28 +306,33 @@ pub(super) async fn is_primary(
     }
     let says_so = says_primary(&HashMap::from_redis_value(said)?);
     match pong {
-        // A replica that is loading refuses it, too; it is above all a replica.
+        // A replica that is loading refuses `PING`, too; then it matters more that it is a replica.
         Value::ServerError(error) if says_so => Err(error.into()),
         _ => Ok(says_so),
     }
 }
 
-/// Asks, where RESP2 is spoken, whether it is a node of a cluster.
+/// Returns whether the server is a node of a cluster, on a connection that speaks RESP2.
 pub(super) async fn is_in_cluster(connection: &mut MultiplexedConnection) -> RedisResult<bool> {
     let said: HashMap<String, Value> = hello(Spoken::Resp2).query_async(connection).await?;
     Ok(says(&said, "mode", "cluster"))
 }
 
-/// Reads the role from the answer to `HELLO`.
+/// Returns whether the reply to `HELLO` names the role of a primary.
 pub(super) fn says_primary(hello: &HashMap<String, Value>) -> bool {
     says(hello, "role", "master")
 }
 
 fn says(hello: &HashMap<String, Value>, name: &str, value: &str) -> bool {
-    match hello.get(name) {
-        Some(Value::BulkString(said)) => said == value.as_bytes(),
-        Some(Value::SimpleString(said)) => said == value,
-        _ => false,
+    text(hello, name) == Some(value)
+}
+
+/// Returns a text field of the reply to `HELLO`.
+fn text<'v>(hello: &'v HashMap<String, Value>, name: &str) -> Option<&'v str> {
+    match hello.get(name)? {
+        Value::BulkString(said) => str::from_utf8(said).ok(),
+        Value::SimpleString(said) => Some(said),
+        _ => None,
     }
 }
 
@@ -314,6 +360,25 @@ mod tests {
         );
         let safe = format!("{text}min_slaves_good_slaves:1\r\n");
         assert_eq!(ServerInfo::parse(&safe).warnings(), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_server_is_called_by_its_own_name_and_version() {
+        for (text, expected) in [
+            ("redis_version:7.0.15\r\n", Some("Redis 7.0.15")),
+            (
+                "redis_version:7.2.4\r\nserver_name:valkey\r\nvalkey_version:8.0.1\r\n",
+                Some("Valkey 8.0.1"),
+            ),
+            (
+                "redis_version:7.2.4\r\nserver_name:other\r\n",
+                Some("other 7.2.4"),
+            ),
+            ("redis_version:7\u{1b}[31m\r\n", Some("Redis 731m")),
+            ("role:master\r\n", None),
+        ] {
+            assert_eq!(ServerInfo::parse(text).software().as_deref(), expected);
+        }
     }
 
     #[test]

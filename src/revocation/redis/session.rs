@@ -1,7 +1,8 @@
-//! One connection of the feed, or one to each primary of a cluster, from the first reading to its end.
+//! One session of the feed: one connection, or one connection to each primary of a cluster, from the first read
+//! until something fails.
 //!
-//! Every wait has a bound. Where one is exceeded, or anything fails, the session is over: what it had taken in and not
-//! acted upon is read again with the next.
+//! Every wait has a bound. If a bound is exceeded, or anything fails, the session ends; the next session reads
+//! again what this one had received but not yet acted upon.
 
 use std::time::Duration;
 
@@ -11,40 +12,41 @@ use tokio::time::timeout;
 use crate::clock::Moment;
 
 use super::cluster::Beat;
-use super::feed::FeedEnd;
+use super::feed_end::FeedEnd;
 use super::link::Link;
 use super::pulse::{self, Pulse};
 use super::pushes::Pushes;
 use super::reconcile::Reconciliation;
 
-/// One connection's life.
+/// A session.
 pub(super) struct Session {
     pub reconciliation: Reconciliation,
     pub link: Link,
     pub pushes: Pushes,
     pub patience: Duration,
-    /// Of a cluster: when the last heartbeat was sent that proved something.
+    /// In a cluster: when the last heartbeat that proved something was sent.
     pub proven: Option<Moment>,
 }
 
-/// How a step of reading everything ended.
+/// The result of one step of reading all keys.
 enum Step {
     More,
     Through,
-    /// Flushed, or more has changed than was kept: everything must be read again, from the start.
+    /// The database was flushed, or more keys changed than were kept: everything must be read again from the start.
     Again,
 }
 
 impl Session {
-    /// Whether the server takes back what it lacks, as far as it tells: of a cluster, whether all primaries agree that it works.
+    /// Returns whether the server accepts write-backs, as far as it reports that: in a cluster, whether all
+    /// primaries agree that the cluster is up.
     pub(super) async fn accepts_writes(&mut self) -> Result<bool, FeedEnd> {
         Ok(!self.link.is_cluster() || self.beat().await?.proven)
     }
 
-    /// Reads every key, and judges what the view has beyond them.
+    /// Reads every key, and judges the view's entries that are missing on the server.
     pub(super) async fn read_all(&mut self) -> Result<(), FeedEnd> {
         if self.link.is_cluster() {
-            // Who owns what is the owners' own word, before anything is read of them.
+            // Learn the slot owners from the owners themselves, before anything is read from them.
             self.beat().await?;
         }
         self.reconciliation.begin();
@@ -62,7 +64,7 @@ impl Session {
         }
     }
 
-    /// One step of the slow comparison. Tells whether it is through.
+    /// Runs one step of the slow comparison. Returns whether the comparison is finished.
     pub(super) async fn compare_step(&mut self) -> Result<bool, FeedEnd> {
         if !self.reconciliation.is_under_way() {
             self.reconciliation.begin_comparison();
@@ -84,7 +86,8 @@ impl Session {
             return Ok(Step::Again);
         }
         if self.link.is_cluster() {
-            // What moved to a server that had been read, from one that had not been, is seen by the pushes only.
+            // A key that moved from a node not yet scanned to one already scanned is missed by the scan; only
+            // the pushes report it.
             self.beat().await?;
             if !self.apply_pending().await? {
                 return Ok(Step::Again);
@@ -102,13 +105,13 @@ impl Session {
             self.reconciliation.begin();
             self.read_to_the_end().await?;
         }
-        if self.reconciliation.has_another_history() {
-            return Err(FeedEnd::NotPrimary);
+        match self.reconciliation.unfit() {
+            Some(end) => Err(end),
+            None => Ok(()),
         }
-        Ok(())
     }
 
-    /// Acts on what has been pushed. `false` means that everything must be read again.
+    /// Acts on what has been pushed. Returns `false` if everything must be read again.
     async fn apply_pending(&mut self) -> Result<bool, FeedEnd> {
         let pending = self.pushes.take();
         if pending.closed {
@@ -126,7 +129,7 @@ impl Session {
         }
     }
 
-    /// Asks who the server is: a direct read has met another than is trusted.
+    /// Queries the server's identity, because a direct read has met an untrusted server.
     pub(super) async fn look_who_it_is(&mut self) -> Result<(), FeedEnd> {
         let asked = answered(self.patience, self.link.servers());
         self.reconciliation.meet(&asked.await?);
@@ -138,7 +141,8 @@ impl Session {
             Ok(beat) => beat?,
             Err(_) => return Err(FeedEnd::Broken("no answer to a heartbeat".to_owned())),
         };
-        // Asked in any case: what was met before this must not explain what is gone later.
+        // Always called, because it resets the flag: a redirect from before this heartbeat must not explain a
+        // key that disappears later.
         let met = self.link.met_moved();
         if beat.moved || met || !beat.proven {
             self.reconciliation.moving.moved();
@@ -150,9 +154,11 @@ impl Session {
         Ok(beat)
     }
 
-    /// Asks for a proof that everything that was acknowledged before some moment is in the view, and tells the moment.
+    /// Requests a proof that the view contains everything that was acknowledged before some moment, and returns
+    /// that moment.
     ///
-    /// Of one server it is when it was asked. Of a cluster, when the time before was asked: see `cluster/mod.rs`.
+    /// For one server, it is when this heartbeat was sent. For a cluster, it is when the heartbeat before was
+    /// sent: see `cluster/mod.rs`.
     pub(super) async fn heartbeat(&mut self) -> Result<Option<Moment>, FeedEnd> {
         let asked = Moment::now();
         let beat = self.beat().await?;
@@ -171,14 +177,14 @@ impl Session {
     }
 }
 
-/// The connections as long as they give signs of life.
+/// Watches the connections for signs of life.
 struct Alive {
     pulses: Vec<Pulse>,
     patience: Duration,
 }
 
 impl Alive {
-    /// Does what may take long, and gives it up when one of them gives none.
+    /// Runs a call that may take long, and abandons it when one of the connections shows no sign of life.
     async fn during<T>(self, call: impl Future<Output = Result<T, FeedEnd>>) -> Result<T, FeedEnd> {
         tokio::select! {
             biased;

@@ -1,6 +1,8 @@
-//! Keys under our prefix that do not say what somebody meant: of no kind, of no issuer, with a value or a cutoff that must be a mistake.
+//! Detects keys under our prefix that look like mistakes: with an unknown kind or issuer, an unreadable value,
+//! or an implausible cutoff.
 //!
-//! Redis answers `OK` to whoever writes such a key, so only a look at the keys finds it. Each is told and counted once.
+//! Redis answers `OK` to whoever writes such a key, so only an inspection of the keys finds it. Each is logged
+//! and counted once.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
@@ -9,15 +11,21 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::metrics::FeedMetrics;
+use crate::spelling::{TYPOS, nearest};
 
-use super::super::key::PREFIX;
+use super::super::key::{KeyKind, PREFIX};
 use super::super::statement::Cutoff;
 use super::format::Stated;
+use super::stored_key::StoredKey;
 
-/// More keys than this are neither told nor counted.
+/// The maximum number of keys that are logged and counted.
 const MOST: usize = 10_000;
-/// A cutoff that is further ahead refuses logins that are yet to come.
+/// A cutoff further in the future than this refuses logins that have not happened yet.
 const SOON: Duration = Duration::from_secs(3600);
+/// What our other keys have in the place of the kind.
+const OTHERS: [&str; 3] = ["registered", "restored", "unrevoked"];
+/// The longest text that can be a misspelt kind.
+const LONGEST_KIND: usize = "registered".len() + TYPOS;
 
 /// What is wrong with a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,7 +37,7 @@ pub(super) enum Suspicion {
 }
 
 impl Suspicion {
-    /// In the order of their declaration.
+    /// In the order of declaration.
     pub(super) const ALL: [Self; 4] = [
         Self::UnknownKind,
         Self::UnknownIssuer,
@@ -37,17 +45,12 @@ impl Suspicion {
         Self::FutureCutoff,
     ];
 
-    /// The label of the metric.
+    /// Returns the label of the metric.
     pub(super) fn label(self) -> &'static str {
-        match self {
-            Self::UnknownKind => "unknown_kind",
-            Self::UnknownIssuer => "unknown_issuer",
-            Self::UnreadableValue => "unreadable_value",
-            Self::FutureCutoff => "future_cutoff",
-        }
+        FeedMetrics::SUSPECT[self as usize]
     }
 
-    /// What it means, and what to do.
+    /// Returns what the mistake means, and what to do.
     pub(super) fn meaning(self) -> &'static str {
         match self {
             Self::UnknownKind => {
@@ -67,13 +70,14 @@ impl Suspicion {
     }
 }
 
-/// What is wrong with a name that is no key of ours; `None` where it does not look like one.
+/// Returns what is wrong with a name that is not a key of ours; `None` if it does not have our prefix.
 pub(super) fn judge_name(name: &[u8]) -> Option<Suspicion> {
     name.starts_with(PREFIX.as_bytes())
         .then_some(Suspicion::UnknownKind)
 }
 
-/// What is wrong with a revocation; `None` where nothing is. `issuers`: the names that are configured, empty where they are not known.
+/// Returns what is wrong with a revocation; `None` if nothing is. `issuers` are the configured names; empty if
+/// they are not known.
 pub(super) fn judge(
     name: &[u8],
     stated: &Stated,
@@ -95,12 +99,27 @@ pub(super) fn judge(
     }
 }
 
-/// The issuer in `revoxy:<kind>:<issuer>:<value>`.
+/// Returns what is wrong with a key that was parsed as `parsed`, or with its value; `None` if nothing is.
+pub(super) fn judge_key(
+    name: &[u8],
+    parsed: Option<&StoredKey>,
+    stated: &Stated,
+    issuers: &[String],
+    now: Timestamp,
+) -> Option<Suspicion> {
+    match parsed {
+        None => judge_name(name),
+        Some(StoredKey::Native(_)) => judge(name, stated, issuers, now),
+        Some(_) => None,
+    }
+}
+
+/// Returns the issuer in `revoxy:<kind>:<issuer>:<value>`.
 fn issuer_in(name: &[u8]) -> Option<&[u8]> {
     name.split(|b| *b == b':').nth(2)
 }
 
-/// The keys that have been told.
+/// The keys that were already reported.
 #[derive(Clone)]
 pub(super) struct Suspects {
     issuers: Arc<[String]>,
@@ -119,14 +138,14 @@ impl Suspects {
         }
     }
 
-    /// Looks at a revocation as it was read.
+    /// Inspects a revocation that was read.
     pub(super) fn look_at(&self, name: &[u8], stated: &Stated, now: Timestamp) {
         if let Some(found) = judge(name, stated, &self.issuers, now) {
             self.tell(name, found);
         }
     }
 
-    /// Looks at the name of a key that is not read, because it means nothing.
+    /// Inspects the name of a key that is not read, because it means nothing.
     pub(super) fn look_at_name(&self, name: &[u8]) {
         if let Some(found) = judge_name(name) {
             self.tell(name, found);
@@ -139,41 +158,35 @@ impl Suspects {
             return;
         }
         self.metrics.suspect(found.label());
-        // Not the name, which says who is meant.
+        // Logs nothing of the name itself, which may contain anything, including a user's identity.
         tracing::warn!(
             kind = kind(name),
             problem = found.label(),
             meaning = found.meaning(),
-            "a key in Redis does not say what somebody meant; `revoxy doctor` counts such keys"
+            "a key in Redis does not say what somebody meant; `revoxy doctor` names such keys"
         );
     }
 }
 
-/// The part of a name that says the kind, if it can be nothing else.
-fn kind(name: &[u8]) -> &str {
+/// Returns the kind that a name has or nearly has, in our own spelling; empty if it resembles none.
+fn kind(name: &[u8]) -> &'static str {
     let rest = name.strip_prefix(PREFIX.as_bytes()).unwrap_or_default();
     let end = rest.iter().position(|b| *b == b':').unwrap_or(0);
-    let kind = str::from_utf8(&rest[..end.min(16)]).unwrap_or_default();
-    match kind.bytes().all(|b| b.is_ascii_lowercase()) {
-        true => kind,
-        false => "",
-    }
+    let given = str::from_utf8(&rest[..end.min(LONGEST_KIND)]).unwrap_or_default();
+    let known = KeyKind::ALL.iter().map(|kind| kind.as_str()).chain(OTHERS);
+    nearest(given, known).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::stored::StoredKey;
     use super::*;
 
     fn judged(name: &str, value: &str) -> Option<Suspicion> {
         let issuers = ["shop".to_owned()];
         let now = Timestamp::from_secs(1_800_000_000);
         let stated = Stated::read(Some(value.as_bytes()));
-        match StoredKey::parse(name.as_bytes()) {
-            None => judge_name(name.as_bytes()),
-            Some(StoredKey::Native(_)) => judge(name.as_bytes(), &stated, &issuers, now),
-            Some(_) => None,
-        }
+        let parsed = StoredKey::parse(name.as_bytes());
+        judge_key(name.as_bytes(), parsed.as_ref(), &stated, &issuers, now)
     }
 
     #[test]
@@ -209,15 +222,24 @@ mod tests {
     }
 
     #[test]
-    fn the_kind_is_told_and_nothing_that_could_be_a_name() {
-        assert_eq!(kind(b"revoxy:jit:shop:alice"), "jit");
-        for name in [
-            "revoxy:Alice",
-            "revoxy:alice@example.org:x",
-            "revoxy:7f3c:x",
-            "x",
+    fn the_kind_that_was_meant_is_told_and_nothing_that_stands_in_the_name() {
+        for (name, meant) in [
+            ("revoxy:jti:shopp:alice", "jti"),
+            ("revoxy:jit:shop:alice", "jti"),
+            ("revoxy:subs:shop:alice", "sub"),
+            // A name that resembles a kind is not logged verbatim, either.
+            ("revoxy:sue:shop", "sub"),
+            ("revoxy:cilent:shop:x", "client"),
+            ("revoxy:restord:{1}", "restored"),
+            ("revoxy:alice:shop", ""),
+            ("revoxy:alice:x", ""),
+            ("revoxy:Alice", ""),
+            ("revoxy:alice@example.org:x", ""),
+            ("revoxy:7f3c:x", ""),
+            ("revoxy::x", ""),
+            ("x", ""),
         ] {
-            assert_eq!(kind(name.as_bytes()), "", "{name}");
+            assert_eq!(kind(name.as_bytes()), meant, "{name}");
         }
     }
 }

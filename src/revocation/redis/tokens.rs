@@ -1,14 +1,14 @@
-//! Records of tokens in Redis, in one server or a cluster.
+//! Token records in Redis, on one server or in a cluster.
 //!
 //! | key | type | what it says |
 //! |---|---|---|
-//! | `revoxy:registered:<jti or digest>:<issuer>:<value>` | string | the token is registered; the value is a record, or empty |
-//! | `revoxy-tokens:expiry:{<issuer>:<subject>}` | sorted set | by which id, and until when, the subject's tokens are recorded |
-//! | `revoxy-tokens:record:{<issuer>:<subject>}` | hash | by id, the records |
+//! | `revoxy:registered:<jti or digest>:<issuer>:<value>` | string | a registered token: its record, or empty |
+//! | `revoxy-tokens:expiry:{<issuer>:<subject>}` | sorted set | the ids of the subject's tokens, scored by expiry |
+//! | `revoxy-tokens:record:{<issuer>:<subject>}` | hash | the records, by id |
 //!
-//! Registrations have the prefix that the feed follows. Records do not: millions of tokens that were merely seen push
-//! nothing. Both keys of a subject are in one slot of a cluster (an issuer's name is never empty, so neither is what the
-//! braces hold), and go with the last of its tokens.
+//! Registrations have the prefix that the feed follows. Records do not, so millions of tokens that were merely
+//! seen push nothing. Both keys of a subject are in one slot of a cluster (an issuer's name is never empty, so
+//! neither is the hash tag in braces), and expire with the last of the subject's tokens.
 
 use std::time::Duration;
 
@@ -24,14 +24,15 @@ use super::super::key::{RECORDS, RevocationKey};
 use super::super::record::{Place, TokenPage, TokenRecord};
 use super::super::registry::{RegistrationKey, TokenRegistry};
 use super::super::view::View;
-use super::reconcile::EXPIRY_SLACK;
+use super::LONGEST_LIFE;
+use super::format::EXPIRY_SLACK;
 use super::record;
+use super::script::TokenScript;
 use super::write::{MOST_WRITES, unconfirmed};
-use super::{LONGEST_LIFE, script};
 
-/// Writes under way at once.
+/// The maximum number of concurrent writes.
 const AT_ONCE: usize = 32;
-/// By how much the keys of a subject outlive its last token: clocks differ.
+/// How many ms the keys of a subject outlive its last token, because clocks differ.
 const CLOCK_MARGIN: u64 = 60_000;
 
 struct Keys {
@@ -58,26 +59,26 @@ fn id(token: u128) -> String {
     format!("{token:032x}")
 }
 
-/// Who keeps the keys: one server, or the nodes of a cluster. All keys of a call are in one slot.
+/// Where the keys are stored: on one server, or on the nodes of a cluster. All keys of a call are in one slot.
 #[async_trait]
 pub(super) trait Keeper: Send + Sync {
-    /// The time now.
+    /// Returns the current time.
     fn time(&self) -> Timestamp;
 
-    /// The answer to a command that names its key first.
+    /// Runs a command whose first argument is its key, and returns the answer.
     async fn command(&self, command: Cmd) -> Result<Value, StoreError>;
 
-    /// Runs a script. To run one of these twice is to run it once.
+    /// Runs a script. These scripts are idempotent.
     async fn call(&self, call: Call) -> Result<(), StoreError>;
 
-    /// The view, where there is one, as soon as it must have what was written by now; without one, waits until it is known that
-    /// who took it counts.
+    /// Waits until everything written so far is known to count. Returns the view, if there is one, once it must
+    /// contain the writes.
     async fn settled(&self) -> Result<Option<&View>, StoreError>;
 }
 
-/// A script, and with what it is to be run.
+/// A script with its keys and arguments.
 pub(super) struct Call {
-    pub script: &'static str,
+    pub script: TokenScript,
     pub keys: Vec<String>,
     pub arguments: Vec<String>,
 }
@@ -95,7 +96,7 @@ async fn keep(keeper: &impl Keeper, token: &TokenRecord) -> Result<(), StoreErro
     };
     let keys = Keys::of(token.token.issuer(), subject);
     let call = Call {
-        script: script::KEEP,
+        script: TokenScript::Keep,
         keys: vec![keys.expiry, keys.record],
         arguments: vec![
             millis(keeper.time()).to_string(),
@@ -109,7 +110,7 @@ async fn keep(keeper: &impl Keeper, token: &TokenRecord) -> Result<(), StoreErro
 }
 
 async fn register(keeper: &impl Keeper, token: &TokenRecord) -> Result<(), StoreError> {
-    // First the list: what is accepted is listed, also when the second write fails.
+    // First the list, so that an accepted token is listed even if the second write fails.
     keep(keeper, token).await?;
     let life = token.expires_at.since(keeper.time()).as_millis();
     let life = u64::try_from(life).map_or(LONGEST_LIFE, |ms| ms.min(LONGEST_LIFE));
@@ -118,14 +119,14 @@ async fn register(keeper: &impl Keeper, token: &TokenRecord) -> Result<(), Store
     }
     let key = RegistrationKey::of(&token.token);
     let call = Call {
-        script: script::REGISTER,
+        script: TokenScript::Register,
         keys: vec![key.rendered().to_owned()],
         arguments: vec![life.to_string(), record::encode(token)],
     };
     keeper.call(call).await
 }
 
-/// Which ids the subject's list has after this place, each with its expiry.
+/// Returns the ids in the subject's list after this place, each with its expiry.
 async fn places(
     keeper: &impl Keeper,
     keys: &Keys,
@@ -138,7 +139,7 @@ async fn places(
         _ => format!("({}", millis(now)),
     };
     let (mut found, mut offset) = (Vec::new(), 0);
-    // Those of the same millisecond as the last of the page before come again.
+    // Tokens that expire in the same millisecond as the last of the page before are read again, and filtered.
     while found.len() < limit {
         let mut range = redis::cmd("ZRANGEBYSCORE");
         range.arg(&keys.expiry).arg(&from).arg("+inf");
@@ -186,7 +187,7 @@ fn place((member, score): (String, f64)) -> Option<Place> {
 #[async_trait]
 impl<K: Keeper> TokenRegistry for K {
     async fn is_registered(&self, key: &RegistrationKey) -> Result<bool, StoreError> {
-        // Whatever stands there: so does the view read it.
+        // Whatever the value is: the view interprets the key in the same way.
         ask(self, redis::cmd("EXISTS").arg(key.rendered())).await
     }
 
@@ -248,7 +249,7 @@ impl<K: Keeper> TokenRegistry for K {
         let values: Vec<Option<Vec<u8>>> = ask(self, &get).await?;
         let mut records = Vec::with_capacity(values.len());
         for (place, value) in places.iter().zip(values) {
-            // Gone between the two commands.
+            // Removed between the two commands.
             let Some(value) = value else { continue };
             let token = record::decode(issuer, Some(subject), &value, place.expires_at)?;
             records.push(with_registration(self, token));
@@ -288,7 +289,7 @@ impl<K: Keeper> TokenRegistry for K {
     }
 }
 
-/// What the registration itself says of a token.
+/// Returns what the registration itself says about a token.
 async fn find_registered(
     keeper: &impl Keeper,
     token: &RevocationKey,
@@ -301,7 +302,7 @@ async fn find_registered(
     let expires_at = match u64::try_from(life) {
         Ok(millis) => keeper.time().plus(Duration::from_millis(millis)),
         Err(_) if life == -1 => Timestamp::NEVER,
-        // Gone between the two commands.
+        // Removed between the two commands.
         Err(_) => return Ok(None),
     };
     let Some(value) = value else {

@@ -1,31 +1,34 @@
-//! Writing revocations and un-revocations, and knowing that they count.
+//! Writes revocations and un-revocations, and confirms that they count.
 //!
-//! A server may take a write and answer, though another has taken its place, or will before anybody has heard of it. So a write is
-//! done when the view must have it, by a heartbeat that was begun after the answer, and has it. Where the view lacks it, another
-//! server took it, and it is written again.
+//! A server may accept and acknowledge a write although another server has replaced it, or is about to without
+//! anyone knowing yet. So a write is complete only when the view must contain it, by a heartbeat that was sent
+//! after the acknowledgement, and does contain it. If the view lacks it, another server took the write, and it
+//! is written again.
 
 use redis::{FromRedisValue, ScriptInvocation};
 
 use crate::clock::{Moment, Timestamp};
 
+use super::super::hash::KeyHash;
 use super::super::key::RevocationKey;
 use super::super::state::Held;
 use super::super::statement::Revocation;
 use super::super::version::Version;
-use super::super::view::{KeyHash, View};
+use super::super::view::View;
 use super::super::{Durability, StoreError};
-use super::merge::says_less;
-use super::stored::StoredKey;
+use super::restore::says_less;
+use super::stored_key::StoredKey;
 use super::{LONGEST_LIFE, RedisStore, TOMBSTONE_LIFE, format};
 
-/// By how many ms what stands may end before what is stated, and need not be written again: lives are told in whole milliseconds, at an
-/// unknown instant of the round trip. Less than by how much views let two lives differ.
+/// A stored revocation that expires at most this many ms before the stated one counts as equally long and is
+/// not written again: Redis reports lives in whole milliseconds, at an unknown instant of the round trip. Views
+/// tolerate a larger difference between two lives.
 pub(super) const LIFE_TOLERANCE: &str = "1000";
 
-/// How often a write is written before it is given up.
+/// How many times a write is attempted before it is given up.
 pub(super) const MOST_WRITES: usize = 4;
 
-/// What is said of a write that another server took each time.
+/// The error for a write that another server took each time.
 pub(super) fn unconfirmed() -> StoreError {
     StoreError::Unavailable(
         "the server that took the write is not the one that counts, or something was stated since that takes it back"
@@ -33,7 +36,7 @@ pub(super) fn unconfirmed() -> StoreError {
     )
 }
 
-/// The life of a key in ms, as the scripts take it; beyond what Redis can count there is only "for ever".
+/// Formats the life of a key in ms, as the scripts take it. A life longer than Redis can represent becomes "forever".
 pub(super) fn life_argument(life: u128) -> String {
     match u64::try_from(life) {
         Ok(ms) if ms <= LONGEST_LIFE => ms.to_string(),
@@ -41,19 +44,19 @@ pub(super) fn life_argument(life: u128) -> String {
     }
 }
 
-/// How long it is remembered, in ms, that a revocation without an end was taken back.
+/// How long an un-revocation of a revocation without an expiry is remembered, in ms.
 pub(super) fn tombstone_life() -> String {
     TOMBSTONE_LIFE.as_millis().to_string()
 }
 
-/// The version in an answer of a script.
+/// Parses the version in the answer of a script.
 pub(super) fn parse_version(text: &str) -> Result<Version, StoreError> {
     let wrong = |_| StoreError::Failed("a script answered without a version".to_owned());
     text.parse().map_err(wrong)
 }
 
-/// Whether the view refuses all that a revocation means, by a statement that is no earlier: an earlier one may have been taken back,
-/// and only others know it.
+/// Returns whether the view refuses everything that a revocation means, by a statement that is no earlier: an
+/// earlier one may have been taken back by an un-revocation that only other replicas know.
 pub(super) fn refuses(
     view: &View,
     revocation: &Revocation,
@@ -64,16 +67,17 @@ pub(super) fn refuses(
         version: stated,
         ..Held::of(revocation)
     };
-    // What ends meanwhile needs no more.
+    // A revocation that expires in the meantime needs no confirmation.
     !revocation.is_live(now) || !says_less(view.entry(revocation.key.hash()), meant)
 }
 
-/// Whether the view knows of an un-revocation.
+/// Returns whether the view knows of an un-revocation.
 pub(super) fn knows_unrevoked(view: &View, hash: KeyHash, version: Version) -> bool {
     view.unrevoked(hash) >= version
 }
 
-/// What a script says of a statement: whether it was made, and its version, or else that of the later one in its way.
+/// A script's answer about a statement: whether it was made, and its version; or the version of the later
+/// statement that prevented it.
 pub(super) type Said = (bool, String);
 
 impl RedisStore {
@@ -83,8 +87,9 @@ impl RedisStore {
         life: u128,
     ) -> Result<Durability, StoreError> {
         let hash = revocation.key.hash();
-        // `WAIT` tells of what the same connection has written. And what stands, but by the first try does not count, has to be
-        // stated anew.
+        // Only the first attempt may leave a stored revocation as it is: a later attempt is made because the
+        // stored one does not count. With durable replicas, no attempt may: `WAIT` covers only what its own
+        // connection has written.
         let mut slack = match self.durable {
             None => LIFE_TOLERANCE,
             Some(_) => "",
@@ -104,7 +109,7 @@ impl RedisStore {
         self.state(call, |said: Said| said, stands).await
     }
 
-    /// Tells whether a revocation stood.
+    /// Returns whether a revocation existed.
     pub(super) async fn write_unrevocation(&self, key: &RevocationKey) -> Result<bool, StoreError> {
         let (hash, mut stood) = (key.hash(), false);
         let call = |version: Version| {
@@ -115,7 +120,7 @@ impl RedisStore {
             call
         };
         let said = |(made, version, had_stood): (bool, String, bool)| {
-            // Written again, it meets what it has left itself.
+            // A later attempt finds the un-revocation that an earlier one has left.
             stood |= had_stood;
             (made, version)
         };
@@ -124,8 +129,8 @@ impl RedisStore {
         Ok(stood)
     }
 
-    /// States something with the script that `call` makes for a version, until it is where it counts: `stands` says whether the view
-    /// has it.
+    /// Makes a statement with the script call that `call` builds for a version, until it is on the server that
+    /// counts. `stands` checks whether the view has it.
     async fn state<'s, T: FromRedisValue>(
         &'s self,
         mut call: impl FnMut(Version) -> ScriptInvocation<'s>,
@@ -149,8 +154,8 @@ impl RedisStore {
             let ((made, stated), reached) = match answer.await {
                 Ok((answer, reached)) => (said(answer), reached),
                 Err(error) => match connection.failed(&error) {
-                    // A connection that died while idle is only noticed by the command that meets it. Stating again, with the
-                    // same version, is idempotent.
+                    // A connection that died while idle is only noticed by the next command. Making the
+                    // statement again, with the same version, is idempotent.
                     StoreError::Unavailable(_) if !broken => {
                         broken = true;
                         continue;

@@ -1,19 +1,20 @@
-//! Whether the user may write. Otherwise that shows with the first logout.
+//! Checks that the user may write. Otherwise a missing permission would show only with the first logout.
 
 use futures_util::future::try_join_all;
 use redis::aio::MultiplexedConnection;
-use redis::{RedisError, RedisResult, Script};
+use redis::{RedisResult, Script};
 
 use super::super::StoreError;
 use super::cluster;
-use super::connection::server_code;
-use super::connector::{Connected, Connector, Protocol};
+use super::connector::Connector;
+use super::dialer::{Connected, Protocol};
+use super::error::has_code;
 
-/// Tries each command on keys that nobody has, and tells those that the user may not run. What is written is deleted in the same step.
-/// A script tries the commands because scripts run them.
+/// Tries each command on unused keys, and returns the commands that the user may not run. What is written is
+/// deleted in the same step. A script tries the commands, because our scripts run them.
 ///
-/// `ARGV`: the words of a command, then an empty text; and so on. In a cluster the node may not have the slot of the key: the server
-/// refuses that after it has looked at the rights.
+/// `ARGV`: the words of a command, then an empty string; and so on. In a cluster, the node may not own the slot
+/// of the key: the server rejects the command for that only after it has checked the permissions.
 const TRY: &str = r"
     local refused, command = {}, {}
     for _, word in ipairs(ARGV) do
@@ -31,7 +32,7 @@ const TRY: &str = r"
     return refused
 ";
 
-/// What revoking and restoring needs. `XX`: only a key that is there would be written.
+/// The commands for revoking and restoring. `XX`: only an existing key would be written.
 const FOR_REVOCATIONS: [&[&str]; 4] = [
     &["GET", "revoxy:probe"],
     &["PTTL", "revoxy:probe"],
@@ -39,7 +40,7 @@ const FOR_REVOCATIONS: [&[&str]; 4] = [
     &["DEL", "revoxy:probe"],
 ];
 
-/// What keeping records of tokens needs.
+/// The commands for keeping token records.
 const FOR_RECORDS: [&[&str]; 9] = [
     &["ZRANGEBYSCORE", "revoxy-tokens:probe", "0", "0"],
     &["ZRANGE", "revoxy-tokens:probe", "0", "0"],
@@ -52,7 +53,7 @@ const FOR_RECORDS: [&[&str]; 9] = [
     &["PEXPIREAT", "revoxy-tokens:probe", "0"],
 ];
 
-/// What to grant to a user that may not write; nothing where it may. `records`: whether tokens are recorded.
+/// Returns what to grant to a user that may not write; `None` if it may. `records` says whether tokens are recorded.
 pub(super) async fn missing(
     connector: &Connector,
     records: bool,
@@ -96,7 +97,8 @@ async fn refused(
     let words: Vec<_> = commands
         .flat_map(|command| command.iter().chain(&[""]).copied())
         .collect();
-    // As the store runs its scripts: in a cluster with their text, since a node that has just taken over knows none.
+    // In the same way as the store runs its scripts: in a cluster with their text, since a node that has just
+    // taken over has no script cached.
     let (answer, needed) = if in_cluster {
         let mut call = redis::cmd("EVAL");
         call.arg(TRY).arg(0).arg(words);
@@ -111,11 +113,9 @@ async fn refused(
         )
     };
     match answer {
-        Err(error) if is_refused(&error) => Ok(needed.iter().map(|c| (*c).to_owned()).collect()),
+        Err(error) if has_code(&error, &["NOPERM"]) => {
+            Ok(needed.iter().map(|c| (*c).to_owned()).collect())
+        }
         answer => answer,
     }
-}
-
-fn is_refused(error: &RedisError) -> bool {
-    server_code(error).as_deref() == Some("NOPERM")
 }

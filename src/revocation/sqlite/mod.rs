@@ -1,8 +1,10 @@
-//! The SQLite store: the embedded default. One file, written by this process alone, read into a [`View`] at start.
+//! The SQLite store: the embedded default. One file, which only this process writes, read into a [`View`] at
+//! start.
 //!
-//! `sqlx` is the crate because it serves PostgreSQL with the same code. The database is opened in exclusive mode: a
-//! second process on the same file would not see what this one writes, so it is refused at start. `synchronous=FULL`
-//! makes an acknowledged revocation survive the machine's loss of power, not only ours.
+//! The crate is `sqlx` because it serves PostgreSQL with the same code. The database is opened in exclusive
+//! mode: a second process on the same file would not see what this one writes, so it is refused at start.
+//! With `synchronous=FULL`, an acknowledged revocation survives a power failure of the machine, not only a
+//! crash of the process.
 
 mod tokens;
 
@@ -11,12 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use sqlx::Row as _;
 use sqlx::migrate::MigrateError;
 use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqlitePool, SqlitePoolOptions,
-    SqliteRow, SqliteSynchronous,
+    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteLockingMode, SqlitePool,
+    SqlitePoolOptions, SqliteRow, SqliteSynchronous,
 };
+use sqlx::{Connection as _, Row as _};
 use tokio::sync::Mutex;
 
 use crate::clock::{Clock, Timestamp};
@@ -36,13 +38,15 @@ const STEPS: [Step; 2] = [
     (2, "tokens", include_str!("migrations/2_tokens.sql")),
 ];
 const COLUMNS: &str = "key, not_before, expires_at, reason, actor, revoked_at";
-/// How many expired rows one statement deletes, so that a revocation never waits long behind it.
+/// The maximum number of expired rows that one statement deletes, so that a revocation never waits long
+/// behind it.
 const PRUNE_BATCH: i64 = 1000;
 
-/// How long what has expired is kept, in file and view: the clock may have jumped ahead, and will be set back.
+/// How long expired rows and entries are kept, in the file and the view: the clock may have jumped ahead, and
+/// may be set back.
 const GRACE: Duration = Duration::from_secs(3600);
 
-/// Revocations and records of tokens in an SQLite file.
+/// Revocations and token records in an SQLite file.
 pub struct SqliteStore(Arc<Inner>);
 
 struct Inner {
@@ -54,7 +58,7 @@ struct Inner {
 }
 
 impl SqliteStore {
-    /// Opens the file, making it and its tables where they are missing, and reads what it holds.
+    /// Opens the file, creates it and its tables if they are missing, and reads what it contains.
     pub async fn open(path: &Path, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         let options = SqliteConnectOptions::new()
             .filename(path)
@@ -63,7 +67,7 @@ impl SqliteStore {
             .locking_mode(SqliteLockingMode::Exclusive)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(Duration::from_secs(1));
-        // One connection: in exclusive mode there cannot be a second.
+        // One connection: in exclusive mode there cannot be a second one.
         let pool = SqlitePoolOptions::new()
             .max_connections(1)
             .acquire_timeout(Duration::from_secs(5))
@@ -89,7 +93,17 @@ impl SqliteStore {
         Ok(Self(Arc::new(store)))
     }
 
-    /// Runs a change to its end, though its caller may give up: what the file has, the view must have.
+    /// Returns the version of the SQLite library.
+    pub async fn version() -> Result<String, StoreError> {
+        let version = async {
+            let mut memory = SqliteConnection::connect("sqlite::memory:").await?;
+            let version = sqlx::query_scalar("SELECT sqlite_version()");
+            version.fetch_one(&mut memory).await
+        };
+        version.await.map_err(failed)
+    }
+
+    /// Runs a change to completion, even if its caller gives up: what is in the file must be in the view.
     async fn to_the_end<T: Send + 'static>(
         &self,
         change: impl Future<Output = Result<T, StoreError>> + Send + 'static,
@@ -195,7 +209,8 @@ impl Inner {
         }
         let _writing = self.writing.lock().await;
         let standing = match self.get(&revocation.key).await? {
-            // Whoever holds one good token may say so as often as he likes; the disk hears of it once.
+            // The holder of a token may revoke it again and again; that must not write to the disk every
+            // time.
             Some(old) if !revocation.adds_to(&old) => return Ok(Durability::default()),
             Some(old) => old.strengthened_by(revocation),
             None => revocation.clone(),
@@ -248,7 +263,7 @@ impl Inner {
         row.as_ref().map(revocation).transpose()
     }
 
-    /// Deletes what was over then.
+    /// Deletes what had expired at `then`.
     async fn prune(&self, then: Timestamp) -> Result<u64, StoreError> {
         self.view.prune(then);
         let mut pruned = 0;
@@ -291,7 +306,7 @@ fn revocation(row: &SqliteRow) -> Result<Revocation, StoreError> {
     })
 }
 
-/// The library's messages name tables, files and SQL, never bound values.
+/// The library's messages contain the names of tables and files, and SQL, but never bound values.
 fn failed(error: sqlx::Error) -> StoreError {
     match error {
         sqlx::Error::PoolTimedOut => StoreError::Timeout,

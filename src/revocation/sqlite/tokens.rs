@@ -1,4 +1,4 @@
-//! Records of tokens in SQLite: the table `tokens`. Registrations are in the view, too.
+//! Token records in SQLite: the table `tokens`. Registrations are in the view, too.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use super::{GRACE, Inner, PRUNE_BATCH, SqliteStore, failed};
 
 const COLUMNS: &str =
     "token, subject, session, client, kid, type, issued_at, expires_at, registered_until, noted_at";
-/// See [`TokenRecord::merged_with`].
+/// Inserts a record or merges it with the existing one: see [`TokenRecord::merged_with`].
 const KEEP: &str = "
     INSERT INTO tokens (id, issuer, token, subject, session, client, kid, type, issued_at, expires_at, registered_until,
                         noted_at)
@@ -65,7 +65,7 @@ impl TokenRegistry for SqliteStore {
     ) -> Result<TokenPage, StoreError> {
         let store = &self.0;
         let now = store.clock.now();
-        // What expires now is not live any more, so everything comes after this.
+        // A record that expires now is no longer live, so every live record comes after this position.
         let (millis, id) =
             after.map_or((now.millis(), u128::MAX), |p| (p.expires_at.millis(), p.id));
         let query = format!(

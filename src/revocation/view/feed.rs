@@ -1,4 +1,4 @@
-//! What a feed says to a view: what it has seen of the store, and as of when that is all.
+//! The view's interface for a feed: what the feed has seen in the store, and as of when the view is complete.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,25 +10,28 @@ use super::super::statement::Revocation;
 use super::{KeyHash, View};
 
 impl View {
-    /// Begins a round of comparing with the store: nothing counts as seen from now on. What is recorded does.
+    /// Begins a round of comparison with the store: existing entries count as unseen from now on. Entries
+    /// that are recorded count as seen.
     pub fn begin_round(&self) {
         self.round.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Ends a round: takes out what has not been [recorded](View::record) since it began, because the store does not have
-    /// it any more. Tells how many entries went. A view has one feed, and so one round at a time.
+    /// Ends a round: removes entries that were not [recorded](View::record) since the round began, because
+    /// the store no longer has them. Returns how many were removed. A view has one feed, and so one round at
+    /// a time.
     pub fn forget_unseen(&self) -> usize {
         let round = self.round.load(Ordering::Acquire);
         self.retain(|entry| entry.round == round)
     }
 
-    /// Makes what stands under its key at least as strong as this revocation. For a store that has just recorded it, and
-    /// whose feed has not told of it yet: to [record](View::record) it here could weaken what others have said since.
+    /// Makes the entry under the revocation's key at least as strong as this revocation. For a store that has
+    /// just recorded the revocation and whose feed has not delivered it yet: to [record](View::record) it
+    /// here could weaken what others have stated since.
     pub fn record_at_least(&self, revocation: &Revocation) {
         self.strengthen(revocation.key.hash(), Held::of(revocation));
     }
 
-    /// The live entries that have not been seen since the round began.
+    /// Returns the live entries that have not been seen since the round began.
     pub(in super::super) fn unseen(&self, now: Timestamp) -> Vec<(KeyHash, Held)> {
         let round = self.round.load(Ordering::Acquire);
         let mut unseen = Vec::new();
@@ -43,7 +46,7 @@ impl View {
         unseen
     }
 
-    /// The un-revocations that stand and have not been seen since the round began.
+    /// Returns the live un-revocations that have not been seen since the round began.
     pub(in super::super) fn unseen_unrevocations(
         &self,
         now: Timestamp,
@@ -59,13 +62,13 @@ impl View {
         unseen
     }
 
-    /// Says that the view contains every revocation that the store acknowledged before `at`. Only ever moves forward; from
-    /// then on the view ages until this is called again.
+    /// Declares that the view contains every revocation that the store acknowledged before `at`. Only ever moves
+    /// forward; from then on the view ages until this is called again.
     ///
     /// # A feed
     ///
-    /// A store that others write too keeps its view with a loop like this one, in a task of its own. That it begins to
-    /// listen before it reads, and takes the time before it asks, is what makes the claim true.
+    /// A store that others write, too, keeps its view current with a loop like this one, in a task of its own. The
+    /// declaration is true because the feed subscribes before it reads, and takes the time before it sends the ping.
     ///
     /// ```
     /// use revoxy::clock::Moment;
@@ -74,17 +77,17 @@ impl View {
     /// enum Change { Stands(Revocation), Gone(RevocationKey) }
     ///
     /// trait Connection {
-    ///     /// The store tells of every change from now on.
+    ///     /// Subscribes: from now on the store delivers every change.
     ///     fn listen(&mut self) -> Result<(), StoreError>;
-    ///     /// All that stands.
+    ///     /// Reads all live revocations.
     ///     fn read(&mut self) -> Result<Vec<Revocation>, StoreError>;
-    ///     /// Asks for an answer that comes behind every change acknowledged before the question.
+    ///     /// Requests an answer that arrives after every change that was acknowledged before the request.
     ///     fn ping(&mut self) -> Result<(), StoreError>;
-    ///     /// The next change in order; `None` is the answer to the ping.
+    ///     /// Returns the next change, in order; `None` is the answer to the ping.
     ///     fn next(&mut self) -> Result<Option<Change>, StoreError>;
     /// }
     ///
-    /// /// Follows a new connection until it breaks. The view keeps what it holds then, and ages.
+    /// /// Follows a new connection until it breaks. Then the view keeps its contents, and ages.
     /// fn follow(mut feed: impl Connection, view: &View) -> Result<(), StoreError> {
     ///     feed.listen()?;
     ///     view.begin_round();
@@ -92,7 +95,7 @@ impl View {
     ///         view.record(&revocation);
     ///     }
     ///     view.forget_unseen();
-    ///     // Several times in `max_staleness`.
+    ///     // Several times per `max_staleness`.
     ///     loop {
     ///         let asked_at = Moment::now();
     ///         feed.ping()?;
@@ -128,10 +131,10 @@ impl View {
         self.freshness.set(at);
     }
 
-    /// How long ago the view is known to have contained everything; `None` before it ever did.
+    /// Returns how long ago the view is known to have been complete; `None` if it never was.
     ///
-    /// A reader asks this first and looks for its keys then: the other way round, the view could be brought up to
-    /// date between the two, and the look that missed would pass for a fresh one.
+    /// A reader must read the age before it looks up its keys. In the other order, the view could be updated
+    /// between the two steps, and a lookup that missed an entry would count as fresh.
     pub fn age(&self, now: Moment) -> Option<Duration> {
         self.freshness.age(now)
     }

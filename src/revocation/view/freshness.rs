@@ -1,4 +1,4 @@
-//! As of when a view is known to be complete, readable without a lock.
+//! The moment as of which a view is known to be complete, readable without a lock.
 
 use std::time::Duration;
 
@@ -6,12 +6,12 @@ use crate::clock::Moment;
 
 use super::sync::atomic::{AtomicU64, Ordering};
 
-/// Before the view was ever complete.
+/// The view has never been complete.
 const NEVER: u64 = 0;
 /// The view is complete at every moment.
 const ALWAYS: u64 = u64::MAX;
 
-/// The nanoseconds of a [`Moment`], or one of the two words above.
+/// The nanoseconds of a [`Moment`], or one of the two constants above.
 #[derive(Debug)]
 pub(super) struct Freshness(AtomicU64);
 
@@ -28,9 +28,9 @@ impl Freshness {
         self.0.load(Ordering::Acquire) == ALWAYS
     }
 
-    /// Complete as of `at`. Only ever moves forward.
+    /// Sets the moment as of which the view is complete. It only ever moves forward.
     pub(super) fn set(&self, at: Moment) {
-        // Release: whoever sees this instant sees the entries that were put in before it was set.
+        // Release: a reader that sees this moment also sees the entries that were added before it was set.
         self.0.fetch_max(nanos(at), Ordering::Release);
     }
 

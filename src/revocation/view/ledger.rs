@@ -1,7 +1,8 @@
-//! What a view knows beside its table, and no check reads: the versions of cutoffs, and un-revocations.
+//! What a view knows in addition to its table, and no check reads: the versions of cutoffs, and
+//! un-revocations.
 //!
-//! Of a revocation of every token the version stands in the table, where a cutoff would. Revocations with a cutoff are few beside
-//! them (of subjects and sessions, not of tokens), and so are un-revocations.
+//! The version of a revocation of every token is in the table, where a cutoff would be. Revocations with a
+//! cutoff are few in comparison (of subjects and sessions, not of tokens), and so are un-revocations.
 
 use std::collections::HashMap;
 
@@ -13,7 +14,7 @@ use super::super::version::Version;
 use super::KeyHash;
 use super::table::Entry;
 
-/// Of one shard.
+/// The ledger of one shard.
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
     versions: HashMap<KeyHash, Version>,
@@ -25,12 +26,12 @@ pub(super) struct Ledger {
 pub(super) struct Unrevoked {
     pub version: Version,
     pub expires_at: Timestamp,
-    /// In which round of comparing it was last seen.
+    /// The round of comparison in which it was last seen.
     round: u16,
 }
 
 impl Ledger {
-    /// The entry with its version.
+    /// Returns the entry together with its version.
     pub(super) fn complete(&self, key: KeyHash, entry: Entry) -> Held {
         let version = match entry.cutoff {
             Cutoff::IssuedUpTo(_) => self.versions.get(&key).copied().unwrap_or_default(),
@@ -43,7 +44,7 @@ impl Ledger {
         }
     }
 
-    /// Keeps the version of what was put into the table, where it found no room there.
+    /// Stores the version of an entry that was put into the table, if there was no room for it in the table.
     pub(super) fn note_version(&mut self, key: KeyHash, held: Held) {
         if matches!(held.cutoff, Cutoff::IssuedUpTo(_)) && held.version != Version::NONE {
             self.versions.insert(key, held.version);
@@ -58,7 +59,7 @@ impl Ledger {
         }
     }
 
-    /// The latest un-revocation of a key.
+    /// Returns the latest un-revocation of a key.
     pub(super) fn unrevoked(&self, key: KeyHash) -> Unrevoked {
         self.unrevoked.get(&key).copied().unwrap_or(Unrevoked {
             version: Version::NONE,
@@ -67,7 +68,7 @@ impl Ledger {
         })
     }
 
-    /// Hears of an un-revocation in a round of comparing.
+    /// Records an un-revocation that was seen in a round of comparison.
     pub(super) fn unrevoke(
         &mut self,
         key: KeyHash,
@@ -76,7 +77,7 @@ impl Ledger {
         round: u16,
     ) {
         let known = self.unrevoked(key);
-        // That an older one was seen says nothing about whether the latest still stands in the store.
+        // That an older un-revocation was seen does not prove that the latest one is still in the store.
         if version >= known.version && version != Version::NONE {
             let latest = Unrevoked {
                 version,
@@ -87,7 +88,7 @@ impl Ledger {
         }
     }
 
-    /// The un-revocations that stand at `now` and have not been seen in this round.
+    /// Returns the un-revocations that are live at `now` and have not been seen in this round.
     pub(super) fn unseen(
         &self,
         now: Timestamp,
@@ -98,12 +99,12 @@ impl Ledger {
         all.filter(move |(_, u)| unseen(u))
     }
 
-    /// Forgets un-revocations whose time is over.
+    /// Removes expired un-revocations.
     pub(super) fn prune(&mut self, now: Timestamp) {
         self.unrevoked.retain(|_, u| now < u.expires_at);
     }
 
-    /// The memory that this takes, in bytes: a hash table has a byte of its own for each place.
+    /// Returns the memory in use, in bytes: a hash table has one extra byte for each slot.
     pub(super) fn bytes(&self) -> usize {
         let place = |size: usize, capacity: usize| (size + 1) * capacity * 8 / 7;
         place(size_of::<(KeyHash, Version)>(), self.versions.capacity())
@@ -159,7 +160,7 @@ mod tests {
             ledger.versions.insert(key, Version::FIRST);
             ledger.unrevoke(key, Version::FIRST, Timestamp::NEVER, 0);
         }
-        // 2048 places are the first power of two of which seven eighths hold a thousand.
+        // 2048 slots are the smallest power of two of which seven eighths hold a thousand entries.
         let (version, unrevoked) = (16 + 8 + 1, 16 + 24 + 1);
         assert_eq!(ledger.bytes(), 2048 * (version + unrevoked));
     }

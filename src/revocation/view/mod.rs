@@ -1,12 +1,13 @@
 //! The view: an exact copy of the live revocations in this process' memory, which checks read.
 //!
-//! An entry is a 128-bit hash of the store key, a cutoff and an expiry: 32 bytes, at most 60 with the room that an
-//! open-addressing table needs. Readers take no lock and never wait: see `table.rs`. Expiry is judged by the reader,
-//! so an expired entry is gone at once, whenever it is swept.
+//! An entry is a 128-bit hash of the store key, a cutoff and an expiry: 32 bytes, at most 60 including the
+//! spare room that an open-addressing table needs. The version of a cutoff takes 29 to 57 bytes more, an
+//! un-revocation 47 to 94: see `ledger.rs`. Readers take no lock and never wait: see `table.rs`. Readers
+//! judge expiry themselves, so an expired entry stops counting at once, whenever it is pruned.
 //!
-//! The view also knows how old it is. A store with one writer, this process, updates it before it acknowledges a
-//! revocation: such a view is always fresh. A feed that follows a shared store says as of when it is (see
-//! [`View::set_fresh_as_of`]).
+//! The view also knows how old it is. A store with one writer, this process, updates the view before it
+//! acknowledges a revocation: such a view is always fresh. A feed that follows a shared store states as of
+//! when the view is complete (see [`View::set_fresh_as_of`]).
 
 mod feed;
 mod freshness;
@@ -18,6 +19,7 @@ use std::sync::PoisonError;
 
 use crate::clock::Timestamp;
 
+use super::hash::KeyHash;
 use super::key::RevocationKey;
 use super::registry::RegistrationKey;
 use super::state::{Held, KeyState};
@@ -30,102 +32,58 @@ use sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use sync::{Mutex, MutexGuard};
 use table::{Entry, Table};
 
-/// How many kinds of keys can be told apart in a view.
+/// The number of kinds of keys that a view can distinguish.
 const KINDS: usize = 16;
-/// So many that a writer seldom rebuilds much at once, and a rebuilt part is small beside the whole.
-/// Two are enough for a model checker.
+/// Enough shards that a writer rarely rebuilds much at once, and that a rebuilt shard is small compared to
+/// the whole. Two are enough for a model checker.
 const SHARDS: usize = if cfg!(any(loom, shuttle)) { 2 } else { 256 };
 
-/// 128 bits that stand for a store key: of its SHA-256, with the kind of the key in four of them, so that no check
-/// has to look for kinds of which there is nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct KeyHash {
-    high: u64,
-    low: u64,
+/// Returns the index of the shard that contains a key.
+fn shard_of(key: KeyHash) -> usize {
+    usize::from(key.head()[0]) % SHARDS
 }
 
-impl KeyHash {
-    /// From a cryptographic digest; `kind` is 1 to 15.
-    pub(super) fn new(digest: u128, kind: u8) -> Self {
-        let [low, high] = halves(digest);
-        Self {
-            high: (high & !15) | u64::from(kind & 15),
-            low,
-        }
-    }
-
-    /// From a SHA-256.
-    pub(super) fn of_digest(digest: &[u8; 32], kind: u8) -> Self {
-        let mut head = [0; 16];
-        head.copy_from_slice(&digest[..16]);
-        Self::new(u128::from_le_bytes(head), kind)
-    }
-
-    /// The first bytes of the digest, as far as no kind has been written over them.
-    pub(super) fn head(self) -> [u8; 8] {
-        self.low.to_le_bytes()
-    }
-
-    /// From what [`KeyHash::to_u128`] gave; `None` for what no key hashes to.
-    pub(super) fn from_u128(bits: u128) -> Option<Self> {
-        let [low, high] = halves(bits);
-        let hash = Self { high, low };
-        (hash.kind() != 0).then_some(hash)
-    }
-
-    /// All bits.
-    pub(super) fn to_u128(self) -> u128 {
-        (u128::from(self.high) << 64) | u128::from(self.low)
-    }
-
-    pub(super) fn kind(self) -> usize {
-        usize::from(self.high.to_le_bytes()[0] & 15)
-    }
-
-    fn shard(self) -> usize {
-        usize::from(self.low.to_le_bytes()[0]) % SHARDS
-    }
-}
-
-fn halves(bits: u128) -> [u64; 2] {
-    let bytes = bits.to_le_bytes();
-    let half = |at: usize| {
-        let mut half = [0; 8];
-        half.copy_from_slice(&bytes[at..at + 8]);
-        u64::from_le_bytes(half)
-    };
-    [half(0), half(8)]
-}
-
-/// What a change to the view changed.
+/// The effect of a change to the view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     /// The entry was not there.
     Added,
-    /// It was there with another cutoff or expiry.
+    /// The entry was there, with another cutoff or expiry.
     Altered,
-    /// It was there just so.
+    /// The entry was there, and is the same as before.
     None,
 }
 
-/// The in-memory copy.
+/// What an un-revocation in a restored key means for the entry of its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beside {
+    /// There is no entry, or it was stated later.
+    Stands,
+    /// The entry was stated earlier, and the key has been read in this round: what was read may have had no version.
+    Read,
+    /// The entry was stated earlier, and the key has not been read in this round.
+    NotRead,
+}
+
+/// The in-memory copy of the live revocations.
 ///
-/// [`View::default`] is empty and says that it was never complete: for a store that others write too, whose feed fills
-/// it. [`View::always_fresh`] is for a store that only this process writes.
+/// [`View::default`] is empty and has never been complete: it is for a store that others write, too, and
+/// whose feed fills the view. [`View::always_fresh`] is for a store that only this process writes.
 #[derive(Debug)]
 pub struct View {
     shards: Box<[Shard]>,
-    /// Entries by kind, the expired that have not been swept among them.
+    /// The number of entries of each kind, including expired ones that have not been pruned.
     present: [AtomicUsize; KINDS],
     freshness: Freshness,
-    /// The present round of comparing with the store: what is put in is marked as seen in it.
+    /// The current round of comparison with the store: entries that are put in are marked as seen in this
+    /// round.
     round: AtomicU16,
 }
 
 #[derive(Debug, Default)]
 struct Shard {
     table: Table,
-    /// Held while the table is changed. Readers do not know it.
+    /// Locked while the table is changed. Readers do not use it.
     ledger: Mutex<Ledger>,
 }
 
@@ -141,8 +99,8 @@ impl Default for View {
 }
 
 impl View {
-    /// An empty view that is exact at every moment: for a store with one writer, this process, which changes the view
-    /// ([`View::record`], [`View::forget`]) before it acknowledges what it was asked to do.
+    /// Makes an empty view that is exact at every moment, for a store with one writer, this process, which
+    /// changes the view ([`View::record`], [`View::forget`]) before it acknowledges a change.
     pub fn always_fresh() -> Self {
         Self {
             freshness: Freshness::always(),
@@ -150,46 +108,46 @@ impl View {
         }
     }
 
-    /// Puts a revocation in, in place of what stood under its key. For those who know what stands in the store: its only
-    /// writer, or the feed.
+    /// Inserts a revocation, replacing the entry under its key. Only for callers that know what is in the
+    /// store: its only writer, or the feed.
     pub fn record(&self, revocation: &Revocation) {
         self.put(revocation.key.hash(), Held::of(revocation));
     }
 
-    /// Puts a registered token in.
+    /// Inserts a registered token.
     pub fn register(&self, key: &RegistrationKey, expires_at: Timestamp) {
         self.put(key.hash(), Held::allowing(expires_at));
     }
 
-    /// Takes out what stands under a key. Tells whether there was something.
+    /// Removes the entry under a key. Returns whether there was one.
     pub fn forget(&self, key: &RevocationKey) -> bool {
         self.remove(key.hash())
     }
 
-    /// The cutoff under `key`, if a revocation stands there at `now`.
+    /// Returns the cutoff under `key`, if a revocation is live there at `now`.
     pub(super) fn find(&self, key: KeyHash, now: Timestamp) -> Option<Cutoff> {
         if self.present[key.kind()].load(Ordering::Acquire) == 0 {
             return None;
         }
-        let entry = self.shards[key.shard()].table.find(key)?;
+        let entry = self.shards[shard_of(key)].table.find(key)?;
         (now < entry.expires_at).then_some(entry.cutoff)
     }
 
-    /// The cutoff of the revocation that stands under a store key at `now`, if there is one.
+    /// Returns the cutoff of the revocation that is live under a store key at `now`, if there is one.
     pub fn lookup(&self, key: &RevocationKey, now: Timestamp) -> Option<Cutoff> {
         self.find(key.hash(), now)
     }
 
-    /// What is held under `key`, live or expired.
+    /// Returns the entry under `key`, live or expired.
     pub(super) fn entry(&self, key: KeyHash) -> Option<Held> {
-        let shard = &self.shards[key.shard()];
+        let shard = &self.shards[shard_of(key)];
         let ledger = shard.lock();
         shard.held(&ledger, key)
     }
 
-    /// All that is known of `key`, whatever has expired of it.
+    /// Returns everything that is known about `key`, live or expired.
     pub(super) fn state(&self, key: KeyHash) -> KeyState {
-        let shard = &self.shards[key.shard()];
+        let shard = &self.shards[shard_of(key)];
         let ledger = shard.lock();
         let unrevoked = ledger.unrevoked(key);
         match shard.held(&ledger, key) {
@@ -198,21 +156,21 @@ impl View {
         }
     }
 
-    /// The latest un-revocation of `key` that is known.
+    /// Returns the version of the latest known un-revocation of `key`.
     pub(super) fn unrevoked(&self, key: KeyHash) -> Version {
-        self.shards[key.shard()].lock().unrevoked(key).version
+        self.shards[shard_of(key)].lock().unrevoked(key).version
     }
 
-    /// Puts an entry in, in place of what was there.
+    /// Inserts an entry, replacing the one under the same key.
     pub(super) fn put(&self, key: KeyHash, held: Held) -> Change {
-        let shard = &self.shards[key.shard()];
+        let shard = &self.shards[shard_of(key)];
         let mut ledger = shard.lock();
         self.write(shard, &mut ledger, key, held)
     }
 
-    /// Puts an entry in, or makes the one that is there stronger, never weaker.
+    /// Inserts an entry, or strengthens the existing one; never weakens it.
     pub(super) fn strengthen(&self, key: KeyHash, held: Held) -> Change {
-        let shard = &self.shards[key.shard()];
+        let shard = &self.shards[shard_of(key)];
         let mut ledger = shard.lock();
         let stronger = match shard.held(&ledger, key) {
             Some(old) => old.strengthened_by(held),
@@ -221,9 +179,9 @@ impl View {
         self.write(shard, &mut ledger, key, stronger)
     }
 
-    /// Hears of an un-revocation, which counts as seen in this round. It takes out what was stated before it.
+    /// Records an un-revocation, which counts as seen in this round. It removes what was stated before it.
     pub(super) fn unrevoke(&self, key: KeyHash, version: Version, until: Timestamp) {
-        let shard = &self.shards[key.shard()];
+        let shard = &self.shards[shard_of(key)];
         let mut ledger = shard.lock();
         ledger.unrevoke(key, version, until, self.round.load(Ordering::Acquire));
         let latest = ledger.unrevoked(key).version;
@@ -234,43 +192,41 @@ impl View {
         }
     }
 
-    /// Hears of an un-revocation that stands beside the key, under a restored name. It takes out what was stated before it, unless that
-    /// was seen in this round: then it may stand without a version, and so count after the un-revocation. Tells whether that is
-    /// so, and the key itself has to be read again.
+    /// Records an un-revocation that is stored under the restored key, beside the native key, and removes nothing: the native key
+    /// may hold a revocation without a version, which counts after the un-revocation. Returns what the un-revocation means for the
+    /// view's entry.
     pub(super) fn unrevoke_restored(
         &self,
         key: KeyHash,
         version: Version,
         until: Timestamp,
-    ) -> bool {
-        let shard = &self.shards[key.shard()];
+    ) -> Beside {
+        let shard = &self.shards[shard_of(key)];
         let mut ledger = shard.lock();
         let round = self.round.load(Ordering::Acquire);
         ledger.unrevoke(key, version, until, round);
         let latest = ledger.unrevoked(key).version;
-        let Some(entry) = shard.table.find(key) else {
-            return false;
-        };
-        if !ledger.complete(key, entry).is_taken_back_by(latest) {
-            return false;
+        match shard.table.find(key) {
+            Some(entry) if ledger.complete(key, entry).is_taken_back_by(latest) => {
+                match entry.round == round {
+                    true => Beside::Read,
+                    false => Beside::NotRead,
+                }
+            }
+            _ => Beside::Stands,
         }
-        if entry.round == round {
-            return true;
-        }
-        self.take_out(shard, &mut ledger, key);
-        false
     }
 
-    /// Takes an entry out. Tells whether it was there.
+    /// Removes an entry. Returns whether it was there.
     pub(super) fn remove(&self, key: KeyHash) -> bool {
-        let shard = &self.shards[key.shard()];
+        let shard = &self.shards[shard_of(key)];
         let mut ledger = shard.lock();
         self.take_out(shard, &mut ledger, key)
     }
 
-    /// Puts `now` in place of what is held under a key, or takes it out, if it is still what was `held`.
+    /// If the entry under a key is still `held`, replaces it by `now`, or removes it if `now` is `None`.
     pub(super) fn settle(&self, key: KeyHash, held: Held, now: Option<Held>) {
-        let shard = &self.shards[key.shard()];
+        let shard = &self.shards[shard_of(key)];
         let mut ledger = shard.lock();
         if shard.held(&ledger, key) != Some(held) {
             return;
@@ -290,7 +246,7 @@ impl View {
         };
         let old = shard.table.find(key);
         if old.is_none() {
-            // Before the entry can be found, so that no reader passes over a kind that has one.
+            // Before the entry can be found, so that no reader skips a kind that has an entry.
             self.present[key.kind()].fetch_add(1, Ordering::AcqRel);
         }
         shard.table.put(key, entry);
@@ -311,7 +267,7 @@ impl View {
         removed
     }
 
-    /// Sweeps what has expired. Tells how many entries went.
+    /// Removes expired entries. Returns how many.
     pub fn prune(&self, now: Timestamp) -> usize {
         for shard in &self.shards {
             shard.lock().prune(now);
@@ -319,7 +275,7 @@ impl View {
         self.retain(|entry| now < entry.expires_at)
     }
 
-    /// Takes out every entry that is not to be kept. Tells how many went.
+    /// Removes every entry for which `keep` returns `false`. Returns how many.
     fn retain(&self, keep: impl Fn(Entry) -> bool) -> usize {
         let mut gone = [0; KINDS];
         for shard in &self.shards {
@@ -333,30 +289,30 @@ impl View {
                 kept
             });
         }
-        // Only now that they cannot be found: a reader that passes over a kind would find an entry of it again that is still there
-        // when the next is put in.
+        // Only after the entries can no longer be found. Otherwise a reader that skips a kind would find such
+        // a leftover entry as soon as another entry of the kind is added.
         for (present, gone) in self.present.iter().zip(gone) {
             present.fetch_sub(gone, Ordering::AcqRel);
         }
         gone.into_iter().sum()
     }
 
-    /// How many entries are held, the expired that have not been swept among them.
+    /// Returns the number of entries, including expired ones that have not been pruned.
     pub fn len(&self) -> usize {
         self.present.iter().map(|n| n.load(Ordering::Relaxed)).sum()
     }
 
-    /// Whether nothing is held.
+    /// Returns whether there are no entries.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Whether it is exact at every moment: see [`View::always_fresh`].
+    /// Returns whether the view is exact at every moment: see [`View::always_fresh`].
     pub fn is_always_fresh(&self) -> bool {
         self.freshness.is_always()
     }
 
-    /// The memory that the entries take, in bytes.
+    /// Returns the memory that the entries take, in bytes.
     pub fn bytes(&self) -> usize {
         let bytes = |shard: &Shard| shard.table.bytes() + shard.lock().bytes();
         self.shards.iter().map(bytes).sum()
@@ -365,7 +321,8 @@ impl View {
 
 impl Shard {
     fn lock(&self) -> MutexGuard<'_, Ledger> {
-        // A panic can only come from running out of memory while a new table is made; the old one is whole then.
+        // A panic can only come from running out of memory while a new table is made; the old table is then
+        // still intact.
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -1,7 +1,7 @@
-//! What the view's threads share memory by: atomics, a lock, and a pointer that is exchanged.
+//! The synchronization primitives of the view: atomics, a mutex, and an atomically swapped pointer.
 //!
-//! In production these are the standard library's and arc-swap's. `verification/interleavings` compiles the same view with those
-//! of `loom` and `shuttle`, which decide after every step which thread goes on.
+//! In production these are the standard library's and arc-swap's. `verification/interleavings` compiles the
+//! same view with those of `loom` and `shuttle`, which choose after every step which thread runs next.
 
 #[cfg(not(any(loom, shuttle)))]
 pub(super) use {

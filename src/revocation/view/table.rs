@@ -1,13 +1,14 @@
 //! An open-addressing hash table with one writer at a time and readers that never wait.
 //!
-//! A slot is four atomic words. A writer fills the last three and then publishes the first; a slot's key never changes
-//! afterwards, so a reader that has found its key reads words that belong to it. Removing marks the slot dead. Dead
-//! slots are not used again but left behind when the table is rebuilt, as a new one that readers come to by an atomic
-//! pointer while those within the old one finish there.
+//! A slot is four atomic words. A writer fills the last three and then publishes the first. A slot's key
+//! never changes afterwards, so a reader that has found its key reads words that belong to the key. Removing
+//! an entry marks its slot as dead. Dead slots are not reused; they are dropped when the table is rebuilt.
+//! Readers reach the rebuilt table through an atomic pointer; readers that are still in the old table finish
+//! there.
 //!
-//! The two words of an entry are changed one after the other, the cutoff first, and read the other way round. So a reader may see
-//! the new cutoff with the old expiry, which is never weaker than both states and gone when the change returns. It never sees the
-//! old cutoff with the new expiry.
+//! The two words of an entry are changed one after the other, the cutoff first, and read in the reverse
+//! order. So a reader may see the new cutoff with the old expiry, which is never weaker than both states, and
+//! no longer happens once the change has returned. A reader never sees the old cutoff with the new expiry.
 
 use std::sync::Arc;
 
@@ -19,19 +20,20 @@ use super::KeyHash;
 use super::sync::ArcSwap;
 use super::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
-/// What stands under a key.
+/// What is stored under a key.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
     pub cutoff: Cutoff,
-    /// Of a revocation of every token. That of a cutoff finds no room here: see `Ledger`.
+    /// The version of a revocation of every token. There is no room here for the version of a cutoff: see
+    /// `Ledger`.
     pub version: Version,
     pub expires_at: Timestamp,
-    /// In which round of comparing it was last seen.
+    /// The round of comparison in which it was last seen.
     pub round: u16,
 }
 
 impl Entry {
-    /// Whether both say the same of a token.
+    /// Returns whether both entries mean the same for every token.
     pub(super) fn says_as(&self, other: &Self) -> bool {
         self.cutoff == other.cutoff && self.expires_at == other.expires_at
     }
@@ -39,30 +41,31 @@ impl Entry {
 
 #[derive(Debug, Default)]
 struct Slot {
-    /// Published last; 0 means empty. Never 0 for a key, whose kind is in the lowest bits.
+    /// Published last; 0 means empty. It is never 0 for a key, whose kind is in the lowest bits.
     high: AtomicU64,
     low: AtomicU64,
-    /// Milliseconds; or, far below all of them, every token, with the version; or none.
+    /// A cutoff in milliseconds; or, far below all cutoffs, "every token" plus the version; or "no token".
     cutoff: AtomicI64,
-    /// Milliseconds in the upper 48 bits, the round in the lower 16. 0 means dead.
+    /// The expiry in milliseconds in the upper 48 bits, the round in the lower 16. 0 means dead.
     life: AtomicU64,
 }
 
 const NO_TOKEN: i64 = i64::MIN;
-/// Every token is revoked; the version is added to it.
+/// Every token is revoked; the version is added to this number.
 const ALL: i64 = i64::MIN + 1;
-/// The first of the cutoffs: above every version.
+/// The lowest cutoff: above every version.
 const FIRST_CUTOFF: i64 = i64::MIN / 2;
 const DEAD: u64 = 0;
 const MAX_MILLIS: u64 = (1 << 48) - 1;
-/// Under a model checker a table grows with its third entry, so that a short search meets it.
+/// Under a model checker, a table already grows with its third entry, so that a short search covers growth.
 const MIN_SLOTS: usize = if cfg!(any(loom, shuttle)) { 3 } else { 16 };
 
-/// One shard's table.
+/// The table of one shard.
 #[derive(Debug)]
 pub(super) struct Table {
     slots: ArcSwap<Box<[Slot]>>,
-    /// Slots that are not empty, the dead among them. Only the writer looks at these two.
+    /// The number of slots that are not empty, including dead ones. Only the writer accesses `used` and
+    /// `live`.
     used: AtomicUsize,
     live: AtomicUsize,
 }
@@ -83,7 +86,7 @@ impl Table {
         slots[slot_of(&slots, key)?].read()
     }
 
-    /// For the one writer.
+    /// Inserts or replaces an entry. Only for the one writer.
     pub(super) fn put(&self, key: KeyHash, entry: Entry) {
         let slots = self.slots.load_full();
         if let Some(at) = slot_of(&slots, key) {
@@ -106,7 +109,7 @@ impl Table {
         self.live.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// For the one writer. Tells whether the entry was there.
+    /// Removes an entry. Only for the one writer. Returns whether the entry was there.
     pub(super) fn remove(&self, key: KeyHash) -> bool {
         let slots = self.slots.load();
         let Some(at) = slot_of(&slots, key) else {
@@ -119,7 +122,8 @@ impl Table {
         was_live
     }
 
-    /// For the one writer: removes what `keep` does not want, and gives back the room of a table that is mostly dead.
+    /// Removes every entry for which `keep` returns `false`, and shrinks a table that is mostly dead. Only
+    /// for the one writer.
     pub(super) fn retain(&self, mut keep: impl FnMut(KeyHash, Entry) -> bool) {
         let slots = self.slots.load_full();
         for slot in &**slots {
@@ -148,7 +152,7 @@ impl Table {
         self.slots.load().len() * size_of::<Slot>()
     }
 
-    /// Copies what lives to a new table with room for `entries` and half as many more.
+    /// Copies the live entries to a new table with room for `entries` and half as many more.
     fn rebuild(&self, old: &[Slot], entries: usize) {
         let capacity = (entries * 15 / 8).max(MIN_SLOTS);
         let new: Box<[Slot]> = (0..capacity).map(|_| Slot::default()).collect();
@@ -162,7 +166,7 @@ impl Table {
     }
 }
 
-/// The slot that holds `key`, alive or dead.
+/// Returns the slot that contains `key`, live or dead.
 fn slot_of(slots: &[Slot], key: KeyHash) -> Option<usize> {
     let mut at = start(slots, key)?;
     loop {
@@ -176,7 +180,7 @@ fn slot_of(slots: &[Slot], key: KeyHash) -> Option<usize> {
     }
 }
 
-/// Puts a key that is not there into the first empty slot.
+/// Puts a key that is not in the table into the first empty slot.
 fn publish(slots: &[Slot], key: KeyHash, entry: Entry) {
     let Some(mut at) = start(slots, key) else {
         return;
@@ -189,7 +193,8 @@ fn publish(slots: &[Slot], key: KeyHash, entry: Entry) {
     slots[at].high.store(key.high, Ordering::Release);
 }
 
-/// Scales the hash to the table instead of taking a remainder, so that any length will do.
+/// Returns the slot at which probing starts. Scales the hash to the table instead of taking a remainder, so
+/// that the table may have any length.
 fn start(slots: &[Slot], key: KeyHash) -> Option<usize> {
     let scaled = (u128::from(key.high) * slots.len() as u128) >> 64;
     usize::try_from(scaled).ok().filter(|at| *at < slots.len())
@@ -252,10 +257,11 @@ impl Slot {
                 ALL.saturating_add(version).min(FIRST_CUTOFF - 1)
             }
             Cutoff::NoToken => NO_TOKEN,
-            // Instants before that would read as "all"; they are millions of years ago.
+            // Lower instants would be read as "all"; they are millions of years ago.
             Cutoff::IssuedUpTo(at) => at.millis().max(FIRST_CUTOFF),
         };
-        // An entry that expired at the epoch or before must not read as dead: a millisecond after it is as expired.
+        // An entry that expired at the epoch or before must not be read as dead: one millisecond after the
+        // epoch is just as expired.
         let millis = u64::try_from(entry.expires_at.millis())
             .unwrap_or(0)
             .clamp(1, MAX_MILLIS);

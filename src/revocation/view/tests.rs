@@ -1,4 +1,4 @@
-//! Entries that are put in, changed and taken out, and what readers find meanwhile.
+//! Tests of entries that are inserted, changed and removed, and of what readers find meanwhile.
 
 use std::time::Duration;
 
@@ -21,7 +21,7 @@ fn stated(cutoff: Cutoff, version: u64) -> Held {
 }
 
 fn key(n: u128) -> KeyHash {
-    // Spread over shards and slots as a digest would be.
+    // Spread over shards and slots, as a digest would be.
     KeyHash::new(n.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835), 1)
 }
 
@@ -100,7 +100,7 @@ fn an_un_revocation_that_a_round_has_not_seen_is_told() {
     }
     view.begin_round();
     view.unrevoke(key(2), at(7), LATER);
-    // That an older one was seen proves nothing about the latest.
+    // That an older one was seen proves nothing about the latest one.
     view.unrevoke(key(1), at(6), LATER);
     let unseen = view.unseen_unrevocations(NOW);
     assert_eq!(unseen, [(key(1), KeyState::unrevoked(at(7), LATER))]);
@@ -223,22 +223,25 @@ fn the_latest_un_revocation_is_told() {
 }
 
 #[test]
-fn an_un_revocation_beside_a_key_takes_out_what_was_not_seen_in_this_round() {
+fn an_un_revocation_beside_a_key_takes_nothing_out_and_says_whether_the_key_was_read() {
     let view = View::default();
     let unrevoked = Version::from_bits(7);
     view.put(key(1), stated(Cutoff::All, 6));
     view.put(key(2), stated(Cutoff::All, 8));
-    // Seen in this round: what stands there may have been set by hand since.
-    assert!(view.unrevoke_restored(key(1), unrevoked, LATER));
-    assert_eq!(view.find(key(1), NOW), Some(Cutoff::All));
-    assert!(!view.unrevoke_restored(key(2), unrevoked, LATER));
-    assert!(!view.unrevoke_restored(key(3), unrevoked, LATER));
+    let beside = |n| view.unrevoke_restored(key(n), unrevoked, LATER);
+    assert_eq!(
+        [1, 2, 3].map(beside),
+        [Beside::Read, Beside::Stands, Beside::Stands]
+    );
     assert_eq!(view.unrevoked(key(3)), unrevoked);
     view.begin_round();
-    assert!(!view.unrevoke_restored(key(1), unrevoked, LATER));
-    assert!(!view.unrevoke_restored(key(2), unrevoked, LATER));
-    assert_eq!(view.find(key(1), NOW), None);
-    assert_eq!(view.find(key(2), NOW), Some(Cutoff::All));
+    assert_eq!(
+        [1, 2, 3].map(beside),
+        [Beside::NotRead, Beside::Stands, Beside::Stands]
+    );
+    for n in [1, 2] {
+        assert_eq!(view.find(key(n), NOW), Some(Cutoff::All));
+    }
 }
 
 #[test]
@@ -258,4 +261,86 @@ fn what_has_expired_is_not_missed_by_a_round() {
     view.put(key(1), held(Cutoff::All, NOW));
     view.begin_round();
     assert_eq!(view.unseen(NOW), []);
+}
+
+#[test]
+fn a_cutoff_before_the_epoch_reads_back_as_it_is() {
+    let view = View::default();
+    for millis in [-1, -1_000_000_000_000] {
+        let cutoff = Cutoff::IssuedUpTo(Timestamp::from_millis(millis));
+        view.put(key(1), held(cutoff, LATER));
+        assert_eq!(view.find(key(1), NOW), Some(cutoff));
+    }
+    // A cutoff that is too long ago to be represented becomes a later one, and does not turn into "every
+    // token".
+    let cutoff = Cutoff::IssuedUpTo(Timestamp::from_millis(i64::MIN));
+    view.put(key(1), held(cutoff, LATER));
+    let found = view.find(key(1), NOW).unwrap();
+    assert!(!found.matches(Some(NOW)), "{found:?}");
+}
+
+#[test]
+fn entries_that_are_changed_or_come_back_take_no_more_room() {
+    // All in one shard, so that its table grows.
+    let keys: Vec<_> = (0..)
+        .map(key)
+        .filter(|k| shard_of(*k) == 0)
+        .take(60)
+        .collect();
+    let grown = |changes: usize| {
+        let view = View::default();
+        for key in &keys[..10] {
+            for _ in 0..=changes {
+                for end in [LATER, NOW, LATER] {
+                    view.put(*key, held(Cutoff::All, end));
+                }
+                view.remove(*key);
+            }
+            view.put(*key, held(Cutoff::All, LATER));
+        }
+        for key in &keys[10..] {
+            view.put(*key, held(Cutoff::All, LATER));
+        }
+        assert!(keys.iter().all(|key| view.find(*key, NOW).is_some()));
+        let grown = view.bytes();
+        view.retain(|_| true);
+        assert_eq!(view.bytes(), grown, "nothing was dead");
+        for key in &keys[1..] {
+            view.remove(*key);
+        }
+        view.retain(|_| true);
+        assert_eq!(view.find(keys[0], NOW), Some(Cutoff::All));
+        (grown, view.bytes())
+    };
+    assert_eq!(grown(100), grown(0));
+    let (full, nearly_empty) = grown(0);
+    assert!(nearly_empty < full / 2, "{nearly_empty} of {full}");
+}
+
+#[test]
+fn a_table_grows_seldom_and_by_half() {
+    let keys = (0..).map(key).filter(|k| shard_of(*k) == 0).take(1000);
+    let view = View::default();
+    let mut sizes = Vec::new();
+    for key in keys {
+        view.put(key, held(Cutoff::All, LATER));
+        sizes.push(view.bytes());
+    }
+    sizes.dedup();
+    assert!((5..20).contains(&sizes.len()), "{sizes:?}");
+}
+
+#[test]
+fn keys_that_share_half_of_their_bits_are_two() {
+    let view = View::default();
+    let digest = |low: u128| (7 << 64) | (low << 8);
+    let [one, other] = [1, 2].map(|low| KeyHash::new(digest(low).rotate_left(64), 1));
+    let [same, apart] = [1, 2].map(|low| KeyHash::new((7 << 64) | (low << 8), 1));
+    for (one, other) in [(one, other), (same, apart)] {
+        assert_eq!(shard_of(one), shard_of(other));
+        view.put(one, held(Cutoff::All, LATER));
+        assert_eq!(view.find(other, NOW), None);
+        view.put(other, held(Cutoff::IssuedUpTo(NOW), LATER));
+        assert_eq!(view.find(one, NOW), Some(Cutoff::All));
+    }
 }

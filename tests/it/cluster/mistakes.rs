@@ -3,16 +3,14 @@
 use jsonwebtoken::Algorithm;
 
 use crate::support::cluster::{Cluster, Flavour};
-use crate::support::server::{revoxy, run};
+use crate::support::server::{revoxy, run_with};
 use crate::support::{Config, Process, Redis, Revoxy, Scratch, SigningKey, eventually};
 
 async fn said(command: &str, scratch: &Scratch, lines: &[&str], store: &str) -> (bool, String) {
     let key = SigningKey::generate(Algorithm::ES256);
     let config = Config::trusting(&key, scratch).store(store.to_owned());
     let config = lines.iter().fold(config, |c, line| c.revocation(line));
-    let path = scratch.write("revoxy.yaml", config.yaml());
-    let arguments = [command, "--config", path.to_str().unwrap()];
-    let (status, said) = run(scratch, &mut revoxy(&arguments)).await;
+    let (status, said) = run_with(scratch, &[command], &config.yaml()).await;
     (status.success(), said)
 }
 

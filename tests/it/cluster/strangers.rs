@@ -2,7 +2,7 @@
 
 use super::{Replica, Scene, names};
 use crate::support::cluster::{Cluster, Flavour, store_at};
-use crate::support::server::{revoxy, run};
+use crate::support::server::run_with;
 use crate::support::{Config, Scratch, eventually};
 
 impl Scene {
@@ -68,7 +68,7 @@ async fn a_node_that_was_removed_and_goes_on_running_is_left_alone() {
 async fn with_nodes_of_two_clusters_configured_the_one_with_more_of_them_is_ours_and_else_none() {
     let scene = Scene::set(Flavour::Redis).await;
     let scratch = Scratch::new();
-    let other = Cluster::another_at(&scratch, crate::support::redis::free_port()).await;
+    let other = Cluster::another(&scratch).await;
     let revoked = names("revoked", 20);
     scene.revoke_by_hand(&revoked).await;
     let (ours, theirs) = (scene.ports(), other.nodes[0].port);
@@ -79,10 +79,8 @@ async fn with_nodes_of_two_clusters_configured_the_one_with_more_of_them_is_ours
         scene.all_become(&replica, &revoked, "revoked").await;
         scene.all_become(&replica, &names("good", 5), "ok").await;
         let yaml = with(scene.config([theirs, ours[0]])).yaml();
-        let path = scene.scratch.write("both.yaml", yaml);
         for command in ["serve", "doctor"] {
-            let arguments = [command, "--config", path.to_str().unwrap()];
-            let (status, said) = run(&scene.scratch, &mut revoxy(&arguments)).await;
+            let (status, said) = run_with(&scene.scratch, &[command], &yaml).await;
             assert!(!status.success(), "{command} {lines:?}: {said}");
             let words = "the configured nodes belong to different clusters";
             assert!(said.contains(words), "{command} {lines:?}: {said}");

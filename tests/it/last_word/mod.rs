@@ -97,7 +97,7 @@ impl Replica {
         let device = json!({ "issuer": "shop", "id": "device" });
         let session = json!({ "issuer": "shop", "sub": "bob", "all": true });
         for revocation in [device, session] {
-            assert!(self.admin.unrevoke(revocation).await, "it was revoked");
+            self.admin.unrevoke(revocation).await;
         }
     }
 

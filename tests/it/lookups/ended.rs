@@ -14,7 +14,7 @@ async fn a_revoked_token_is_not_accepted_again_when_its_key_ends_with_it() {
         let exp = tokens::now() + LIFE;
         let token = |jti: &str| scene.sign(Token::access(jti).with("exp", exp));
         let (by_application, by_hand) = (token("a"), token("b"));
-        // An application at logout, and what our own README tells people to type.
+        // An application at logout, and what `docs/revoking.md` tells people to type.
         let keys = ["bl:a", "revoxy:jti:shop:b"];
         for key in keys {
             scene.run(&["SET", key, "", "EXAT", &exp.to_string()]);

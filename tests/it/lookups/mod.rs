@@ -136,7 +136,7 @@ impl Asking {
     }
 }
 
-/// What a command of the program says about a configuration, with the status that it ends with.
+/// What a command of the program says about the configuration in this file.
 async fn said_by(scratch: &Scratch, command: &str, config: &Path) -> String {
     let mut command = revoxy(&[command, "--config", config.to_str().unwrap()]);
     run(scratch, &mut command).await.1

@@ -1,7 +1,7 @@
-//! What a scene needs of a store: a way for each replica to reach it, those who write to it by hand, and what can happen to
-//! it.
+//! What a scene needs from a store: a path to it for each replica, clients that write to it directly, and the
+//! faults that can happen to it.
 //!
-//! To try another: implement [`Backing`] in a file of its own, and add a test in `mod.rs`.
+//! To test another store, implement [`Backing`] in a file of its own, and add a test in `mod.rs`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,71 +11,73 @@ use revoxy::revocation::RevocationStore;
 use super::faults::{Fault, Kind};
 use crate::support::{Mood, Scratch};
 
-/// A store, real and running, that the replicas reach through proxies.
+/// A real, running store that the replicas reach through proxies.
 pub trait Backing: Sized {
     type Writer: Writer;
 
-    /// Starts it, with a way to it for so many replicas.
+    /// Starts the store, with proxies for this many replicas.
     async fn start(scratch: &Scratch, replicas: usize) -> Self;
 
-    /// What can happen to it.
+    /// The kinds of faults that can happen to it.
     fn kinds(&self) -> Vec<Kind>;
 
-    /// What the configuration of this replica says under `store`.
+    /// The value of `store` in the configuration of this replica.
     fn store(&self, replica: usize) -> String;
 
-    /// More lines of the section `revocation`.
+    /// Additional lines of the section `revocation`.
     fn lines(&self) -> Vec<String> {
         Vec::new()
     }
 
-    /// Whether only registered tokens are let through.
+    /// Whether only registered tokens are accepted.
     fn allow_list(&self) -> bool {
         false
     }
 
-    /// Registers tokens with these ids, where only registered ones are let through.
+    /// Registers tokens with these ids, if only registered ones are accepted.
     async fn register(&self, _jtis: &[String]) {}
 
-    /// From now on the way of this replica is so.
+    /// Sets how the proxies of this replica behave.
     fn set_mood(&self, replica: usize, mood: Mood);
 
     fn writer(&self) -> Self::Writer;
 
-    /// How long a writer waits after each revocation, so that there are some left for the last fault.
+    /// How long a writer pauses after each revocation, so that tokens are left for the last fault.
     fn pace(&self) -> Duration {
         Duration::from_millis(15)
     }
 
-    /// The store as a library's user reaches it, past the proxies and without a view.
+    /// A store of the library that bypasses the proxies and has no view.
     async fn direct(&self) -> Arc<dyn RevocationStore>;
 
-    /// Revokes many at once, which nobody checks, and waits for the acknowledgements, if there are any.
+    /// Revokes many tokens at once, which nobody checks, and waits for the acknowledgements, if there are
+    /// any.
     async fn flood(&self, count: usize);
 
-    /// Whether this destroys what was acknowledged, so that everybody must have seen it before.
+    /// Whether the fault destroys acknowledged data, so that every replica must have seen the data before.
     fn loses(&self, _fault: Fault) -> bool {
         false
     }
 
-    /// Whether what was lost must stand again before anybody may start anew: a replica that starts without it knows
-    /// nothing of it.
+    /// Whether what was lost must be restored before any replica may restart: a replica that starts without
+    /// it does not know that it is missing.
     fn must_stand_again(&self, _fault: Fault) -> bool {
         false
     }
 
-    /// What goes before a fault that destroys data, while everybody writes.
+    /// Prepares a fault that destroys data, while everybody keeps writing.
     async fn prepare(&mut self, _fault: Fault, _scratch: &Scratch) {}
 
-    /// A fault of the store itself, to its end.
+    /// Executes a fault of the store itself, until it is over.
     async fn suffer(&mut self, fault: Fault, scratch: &Scratch);
 }
 
-/// Somebody who revokes by hand.
+/// A client that revokes by writing to the store directly.
 pub trait Writer: Send + 'static {
-    /// Whether it has a connection, after one attempt to make one if there is none.
+    /// Returns whether it has a connection, after one attempt to establish one if there is none.
     fn is_connected(&mut self) -> impl Future<Output = bool> + Send;
 
-    /// Revokes the token of the issuer `shop` with this `jti`. Tells whether the store has acknowledged that.
+    /// Revokes the token of the issuer `shop` with this `jti`. Returns whether the store has acknowledged
+    /// that.
     fn revoke(&mut self, jti: &str) -> impl Future<Output = bool> + Send;
 }

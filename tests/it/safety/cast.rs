@@ -1,4 +1,5 @@
-//! The tokens of a run: those that are revoked by hand, those that the API is told about, and the sessions of subjects.
+//! The tokens of a run: those revoked by direct writes, those revoked and un-revoked through the API, and the
+//! sessions of subjects.
 
 use std::collections::HashMap;
 use std::sync::Mutex;
@@ -10,11 +11,11 @@ use super::judging::Token as Name;
 use crate::support::tokens::now;
 use crate::support::{SigningKey, Token};
 
-/// How many are revoked by hand, one after the other.
+/// How many are revoked by direct writes, one after the other.
 pub const BY_HAND: usize = 2000;
-/// How many of these are never revoked, to see that everything works again.
+/// How many of these are never revoked, to verify that everything works again.
 const SPARED: usize = 50;
-/// How many the API is told about, again and again.
+/// How many are used with the API, again and again.
 const BY_API: usize = 60;
 pub const SUBJECTS: usize = 12;
 /// Longer than any run.
@@ -23,17 +24,17 @@ pub const LIFE: Duration = Duration::from_secs(4 * 3600);
 pub struct Cast {
     key: SigningKey,
     devices: Vec<String>,
-    /// Tokens of sessions: signed once, because there are many checks of each.
+    /// Tokens of sessions: signed once, because each is checked many times.
     signed: Mutex<HashMap<Name, String>>,
     /// When all tokens expire, in seconds since 1970.
     until: i64,
-    /// The next that is revoked by hand.
+    /// The next token to be revoked by a direct write.
     next: AtomicUsize,
-    /// For each subject the seconds of the run at which its last session but one and its last one began.
+    /// For each subject, the seconds of the run at which its last session but one and its last session began.
     sessions: Vec<Mutex<(u64, u64)>>,
 }
 
-/// Those that are revoked by hand have names of their own, by which a fault finds them.
+/// Tokens that are revoked by direct writes have names of their own, by which a fault finds them.
 pub fn jti(name: Name) -> String {
     match name {
         Name::Device(n) if n < BY_HAND => format!("safety-{n}"),
@@ -49,7 +50,7 @@ pub fn subject(subject: usize) -> String {
 impl Cast {
     pub fn signed_by(key: SigningKey) -> Self {
         let until = now() + i64::try_from(LIFE.as_secs()).unwrap();
-        // The last of them nobody ever registers.
+        // Nobody ever registers the last of them.
         let device = |n| Token::access(&jti(Name::Device(n))).with("exp", until);
         let devices = (0..=BY_HAND + BY_API).map(|n| device(n).sign(&key));
         Self {
@@ -62,18 +63,18 @@ impl Cast {
         }
     }
 
-    /// A token that nobody has registered, which matters where only registered ones are let through.
+    /// A token that nobody has registered, which matters if only registered ones are accepted.
     pub fn stranger(&self) -> Name {
         Name::Device(BY_HAND + BY_API)
     }
 
-    /// What is registered at the beginning.
+    /// The tokens that are registered at the beginning.
     pub fn registered(&self) -> Vec<Name> {
         let devices = (0..BY_HAND + BY_API).map(Name::Device);
         devices.chain(self.last_sessions()).collect()
     }
 
-    /// All whose state matters in the end.
+    /// All tokens whose state matters in the end.
     pub fn all(&self) -> Vec<Name> {
         let by_hand = (0..self.newest()).map(Name::Device);
         let by_api = (BY_HAND..BY_HAND + BY_API).map(Name::Device);
@@ -94,7 +95,7 @@ impl Cast {
         *self.sessions[subject].lock().unwrap()
     }
 
-    /// A session of this subject has begun at this second of the run.
+    /// Records that a session of this subject has begun at this second of the run.
     pub fn session_began(&self, subject: usize, second: u64) {
         let mut sessions = self.sessions[subject].lock().unwrap();
         if second > sessions.1 {
@@ -102,7 +103,7 @@ impl Cast {
         }
     }
 
-    /// The next to be revoked by hand, if there is another.
+    /// The next token to be revoked by a direct write, if there is another.
     pub fn next_by_hand(&self) -> Option<Name> {
         let next = self.next.fetch_add(1, Ordering::SeqCst);
         (next < BY_HAND).then_some(Name::Device(next))
@@ -112,17 +113,17 @@ impl Cast {
         self.next.load(Ordering::SeqCst).min(BY_HAND - 1)
     }
 
-    /// One that the API is told about.
+    /// A token to be used with the API.
     pub fn by_api(&self, draw: usize) -> Name {
         Name::Device(BY_HAND + draw % BY_API)
     }
 
-    /// One to be checked, mostly of those about which something was stated of late.
+    /// A token to be checked, mostly one about which something was stated recently.
     pub fn to_be_checked(&self, draw: usize) -> Name {
         let (newest, rest) = (self.newest(), draw / 8);
         match draw % 8 {
             0 => Name::Device(rest % (newest + 1)),
-            // Not revoked yet: that it is allowed shows that something is.
+            // Not revoked yet: that such tokens are allowed proves that some are.
             1 | 2 => Name::Device((newest + rest % 40).min(BY_HAND - 1)),
             3 | 4 => Name::Device(newest - (rest % 60).min(newest)),
             5 | 6 => self.by_api(rest),
@@ -139,7 +140,7 @@ impl Cast {
         }
     }
 
-    /// The token itself.
+    /// The signed token.
     pub fn token(&self, name: Name, history: &History) -> String {
         match name {
             Name::Device(n) => self.devices[n].clone(),

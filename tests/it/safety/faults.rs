@@ -1,4 +1,4 @@
-//! The faults, and a schedule of them drawn from a seed.
+//! The faults, and a schedule of them that is drawn from a seed.
 
 use std::time::Duration;
 
@@ -8,57 +8,57 @@ pub enum Fault {
     Pause(Duration),
     /// SIGKILL, and a new server with the same data after this time.
     Kill(Duration),
-    /// SIGKILL, and a new server that has nothing.
+    /// SIGKILL, and a new server without data.
     KillAndForget(Duration),
-    /// SIGKILL, and a new server that has every key as it was first written.
+    /// SIGKILL, and a new server with every key as it was first written.
     GoBack,
-    /// SIGKILL, and a new server that has everything as it was this long ago.
+    /// SIGKILL, and a new server with the data from this long ago.
     Relapse(Duration),
-    /// One replica of Revoxy sleeps, with requests under way.
+    /// One Revoxy replica is paused (SIGSTOP), with requests in flight.
     Doze(usize, Duration),
-    /// The connections of one replica are closed, and refused for this time.
+    /// The connections of one replica are closed, and new ones refused for this time.
     Cut(usize, Duration),
     /// The connections of one replica stay open and carry nothing.
     Hang(usize, Duration),
-    /// The connections that one replica has stay open and carry nothing any more; new ones pass. This time goes by.
+    /// For this time, the existing connections of one replica stay open and carry nothing; new ones work.
     Orphan(usize, Duration),
     /// Every other connection of one replica stays open and carries nothing.
     HangHalf(usize, bool, Duration),
-    /// Everything to and from one replica is late by the second time.
+    /// Everything to and from one replica is delayed by the second duration.
     Delay(usize, Duration, Duration),
     /// The server closes every connection.
     ClientKill,
     /// Thousands of revocations at once.
     Flood,
-    /// The server may keep little for a slow reader, who is then cut off.
+    /// The server limits the output buffer of a slow reader, and then disconnects it.
     Overflow(usize),
-    /// One replica of Revoxy is killed and started again.
+    /// One Revoxy replica is killed and restarted.
     Restart(usize),
-    /// The server becomes a replica of another, empty one, takes over its data, and is a primary again.
+    /// The server becomes a replica of another, empty one, copies its data, and becomes a primary again.
     Demote,
     /// Memory is short, and keys are evicted.
     Evict,
-    /// Somebody takes the list for a cache.
+    /// Somebody flushes the list, taking it for a cache.
     FlushAll,
-    /// Somebody swaps it for another database, without a push.
+    /// Somebody swaps the list for another database, which causes no push.
     SwapDb,
-    /// The primary is replaced, although it is well.
+    /// The primary is replaced, although it is healthy.
     FailOver,
-    /// The primary is replaced by a replica that has heard nothing from it for this time.
+    /// The primary is replaced by a replica that has received nothing from it for this time.
     FailOverToDeaf(Duration),
-    /// The primary is replaced, and goes on as one for this time.
+    /// The primary is replaced, and keeps acting as one for this time.
     Usurp(Duration),
-    /// Most Sentinels say nothing.
+    /// Most Sentinels do not answer.
     Silence(Duration),
-    /// The primary sleeps until it is replaced and for this time, and wakes up as one.
+    /// The primary is paused until it has been replaced and for this time, and then continues as a primary.
     Sleep(Duration),
-    /// Slots of a cluster go to another node, key by key.
+    /// Slots of a cluster move to another node, key by key.
     MoveSlots,
-    /// Slots of a cluster go to another node, each with all its keys.
+    /// Slots of a cluster move to another node, each with all its keys at once.
     MoveSlotsAtOnce,
 }
 
-/// A fault without its particulars.
+/// A fault without its parameters.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     Pause,
@@ -89,7 +89,7 @@ pub enum Kind {
     MoveSlotsAtOnce,
 }
 
-/// What a seed makes: SplitMix64.
+/// A sequence of pseudo-random numbers from a seed: SplitMix64.
 pub struct Random(u64);
 
 impl Random {
@@ -114,11 +114,11 @@ impl Random {
     }
 }
 
-/// An endless schedule.
+/// An endless schedule of faults.
 pub struct Faults {
     random: Random,
     kinds: Vec<Kind>,
-    /// What the first round has still to go through, in an order of its own.
+    /// The kinds that are left for the first round, in random order.
     first: Vec<Kind>,
 }
 
@@ -145,7 +145,7 @@ impl Iterator for Faults {
         let replica = self.random.index(3);
         let time = self.random.millis(50, 1500);
         let longer = time + Duration::from_millis(800);
-        // The first round goes through all kinds; after that they come as they like.
+        // The first round goes through all kinds; after that, they are drawn at random.
         let kind = match self.first.pop() {
             Some(kind) => kind,
             None => {

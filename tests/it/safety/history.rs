@@ -1,5 +1,5 @@
-//! The history of a run, as it is written by many at once: what was stated when, what was answered when, and what the judge
-//! says of it.
+//! The history of a run, recorded concurrently: what was stated when, what was answered when, and the
+//! verdicts of the judge.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,16 +12,16 @@ use super::judging::{
 };
 use crate::support::tokens::now;
 
-/// How long a replica may take to be well again. Generous: the machine may be busy.
+/// How long a replica may take to recover. Generous, because the machine may be busy.
 const TO_HEAL: Duration = Duration::from_secs(30);
-/// How many breaches are told in full.
+/// How many breaches are reported in full.
 const TOLD: usize = 5;
-/// How many of the longest healings are told.
+/// How many of the longest recoveries are reported.
 const LONGEST_TOLD: usize = 5;
 
 pub struct History {
     began: Instant,
-    /// The second since 1970 in which it began.
+    /// The second since 1970 in which the run began.
     second: i64,
     inner: Mutex<Inner>,
 }
@@ -37,14 +37,14 @@ struct Tally {
     allowed: u64,
     denied: u64,
     unsure: u64,
-    /// How many statements were acknowledged, and how many have an outcome that nobody knows.
+    /// How many statements were acknowledged, and how many have an unknown outcome.
     acknowledged: u64,
     unknown: u64,
     breaches: HashMap<&'static str, u64>,
     told: Vec<String>,
 }
 
-/// A statement that somebody is making.
+/// A statement that is being made.
 pub struct Making {
     key: Key,
     id: StatementId,
@@ -73,22 +73,22 @@ impl History {
         instant.duration_since(self.began)
     }
 
-    /// The second of the run that this second since 1970 is. What was before the run is in its first.
+    /// Converts a second since 1970 to a second of the run. A time before the run counts as its first second.
     pub fn second_of(&self, since_1970: i64) -> u64 {
         u64::try_from(since_1970 - self.second).unwrap_or_default()
     }
 
-    /// The second since 1970 that this second of the run is.
+    /// Converts a second of the run to a second since 1970.
     pub fn since_1970(&self, second: u64) -> i64 {
         self.second + i64::try_from(second).unwrap()
     }
 
-    /// Until when something stands that stands for so long from now on.
+    /// Returns when something that lives for `life` from now on expires.
     pub fn until(&self, life: Duration) -> At {
         self.began.elapsed() + life
     }
 
-    /// What a cutoff says as long as nobody knows when it was taken.
+    /// A statement with a cutoff at an unknown time about now.
     pub fn up_to_about_now(&self, life: Duration) -> Says {
         let from = self.second_of(now()).saturating_sub(1);
         Says::RevokedUpTo {
@@ -98,21 +98,22 @@ impl History {
         }
     }
 
-    /// Somebody is about to state this.
+    /// Records that somebody is about to make this statement.
     pub fn begins(&self, key: Key, says: Says, origin: Origin) -> Making {
         let mut inner = self.inner();
-        // Not before it is noted: no check is judged without it that ended after it began.
+        // The time is taken after locking: no check that ended after the statement began may be judged
+        // without the statement.
         let at = self.began.elapsed();
         let id = inner.judge.begins(key, says, origin, at);
         Making { key, id, says }
     }
 
-    /// It was acknowledged a moment ago.
+    /// Records that the statement was acknowledged a moment ago.
     pub fn acknowledged(&self, making: &Making) {
         self.acknowledged_as(making, making.says);
     }
 
-    /// It was acknowledged a moment ago, in these words.
+    /// Records that the statement was acknowledged a moment ago, with this meaning.
     pub fn acknowledged_as(&self, Making { key, id, .. }: &Making, says: Says) {
         let at = self.began.elapsed();
         let mut inner = self.inner();
@@ -120,7 +121,7 @@ impl History {
         inner.tally.acknowledged += 1;
     }
 
-    /// Nobody knows what has become of it.
+    /// Records that the outcome of the statement is unknown.
     pub fn is_unknown(&self, Making { key, id, .. }: &Making) {
         let mut inner = self.inner();
         inner.judge.is_unknown(*key, *id);
@@ -136,7 +137,7 @@ impl History {
         self.inner().healing.fault_ended(at);
     }
 
-    /// A check that started at `started` on this replica was answered a moment ago.
+    /// Records that a check on this replica, which began at `started`, was answered a moment ago.
     pub fn answered(&self, token: Token, replica: usize, started: Instant, verdict: Verdict) {
         let check = self.check(token, replica, started, verdict);
         let mut inner = self.inner();
@@ -147,7 +148,7 @@ impl History {
         }
     }
 
-    /// The same, with nothing wrong any more.
+    /// Like [`Self::answered`], when no fault is active any more.
     pub fn answered_at_rest(
         &self,
         token: Token,
@@ -173,13 +174,13 @@ impl History {
         }
     }
 
-    /// Whether a token is revoked for certain by now.
+    /// Whether a token is certainly revoked by now.
     pub fn is_revoked(&self, token: Token) -> bool {
         let now = self.began.elapsed();
         self.inner().judge.is_revoked(token, now)
     }
 
-    /// Fails where a rule was broken.
+    /// Panics if a rule was broken.
     pub fn must_be_kept(&self) {
         let inner = self.inner();
         let tally = &inner.tally;
@@ -194,7 +195,7 @@ impl History {
     pub fn summary(&self) -> String {
         let inner = self.inner();
         let tally = &inner.tally;
-        // A run in which nothing was allowed or nothing denied has shown nothing.
+        // A run in which nothing was allowed or nothing was denied has proved nothing.
         assert!(
             tally.allowed > 100 && tally.denied > 100 && tally.acknowledged > 20,
             "{tally:?}"
@@ -208,7 +209,7 @@ impl History {
     }
 }
 
-/// What is told of the times that healing took, the longest last. Fails where one took too long.
+/// The report about recovery times, the longest last. Panics if one took too long.
 fn told_of(healed: &[Healed]) -> String {
     let longest: Vec<_> = healed.iter().rev().take(LONGEST_TOLD).collect();
     let in_time = healed.iter().all(|healed| healed.took < TO_HEAL);

@@ -1,24 +1,27 @@
-//! The promise: *a check that starts more than `max_staleness` after the store acknowledged a revocation never allows
-//! that token.* Over every fault that we can think of.
+//! The promise: *a check that starts more than `max_staleness` after the store acknowledged a revocation
+//! never allows that token.* Tested under every fault that we can think of.
 //!
-//! Writers revoke by hand in a real store; others revoke, take back, and revoke again through the API of three real Revoxy
-//! processes. Readers check through these processes. Meanwhile faults happen, drawn from a seed. Everybody notes what began
-//! and ended when, and a judge (`judging`) says which checks were wrong:
+//! Some writers revoke directly in a real store; others revoke, un-revoke, and revoke again through the API
+//! of three real Revoxy processes. Readers check tokens through these processes. Meanwhile, faults happen
+//! that are drawn from a seed. Everybody records what began and ended when, and a judge (`judging`) decides
+//! which checks were wrong:
 //!
-//! - allowed too late after an acknowledged revocation; on the replica that acknowledged it, at all;
-//! - refused as revoked although nothing that was stated revokes the token: it was never revoked, or issued after the cutoff;
+//! - allowed too late after an acknowledged revocation; on the replica that acknowledged it, allowed at all;
+//! - refused as revoked although no statement revokes the token: it was never revoked, or issued after the
+//!   cutoff;
 //! - refused again by a replica that had allowed it, although nothing was stated in between;
-//! - in the end not as was stated last, on every replica and on one that is started then.
+//! - in the end not as stated last, on every replica and on one that is started then.
 //!
-//! A run is repeated with its seed, and can be given some kinds of faults only:
+//! A run is repeated with its seed, and can be limited to some kinds of faults:
 //!
 //! ```text
 //! REVOXY_SAFETY_SEED=17 REVOXY_SAFETY_FAULTS=200 cargo test --test it safety:: -- --nocapture
 //! REVOXY_SAFETY_KINDS=Relapse,Restart cargo test --test it safety:: -- --nocapture
 //! ```
 //!
-//! What no process of ours had ever seen when the server lost it is lost, whoever asks: before a fault that destroys
-//! data, the writers rest until every replica has caught up. Everything else may come at any moment.
+//! What no Revoxy process had ever seen when the server lost it is lost for everybody: before a fault that
+//! destroys data, the writers pause until every replica has caught up. All other faults may happen at any
+//! moment.
 
 mod backing;
 mod cast;
@@ -48,7 +51,7 @@ fn setting(name: &str, default: u64) -> u64 {
     }
 }
 
-/// What can happen, or those of it that are asked for.
+/// The kinds of faults that can happen, or the selected ones of them.
 fn kinds_of(backing: &impl Backing) -> Vec<Kind> {
     let mut kinds = backing.kinds();
     if let Ok(asked) = std::env::var("REVOXY_SAFETY_KINDS") {
@@ -58,7 +61,7 @@ fn kinds_of(backing: &impl Backing) -> Vec<Kind> {
     kinds
 }
 
-/// How many faults a run goes through: in `make test` each kind once, and a third as many more as they come.
+/// The number of faults of a run: in `make test` each kind once, and a third as many more at random.
 async fn keeps_the_promise<B: Backing>(seed: u64) {
     let seed = setting("REVOXY_SAFETY_SEED", seed);
     let mut scene = Scene::<B>::set().await;

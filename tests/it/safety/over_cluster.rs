@@ -1,12 +1,15 @@
-//! Three primaries with a replica each, which the replicas of Revoxy reach as the cluster announces them.
+//! Three primaries with a replica each, which the Revoxy replicas reach at the addresses that the cluster
+//! announces.
 //!
-//! A revocation counts as acknowledged when the owner of its slot and that one's replica have it, or when that one has no
-//! replica: what a primary alone has is lost with it, in Redis Cluster to everybody. And, asked after that, two other nodes
-//! name that owner: what is written to one that has been replaced is lost too.
+//! A revocation counts as acknowledged when the owner of its slot and the owner's replica have it, or when
+//! the owner has no replica: what only a primary has is lost with it, in Redis Cluster for everybody.
+//! Moreover, two other nodes, queried after that, must name that owner: what is written to an owner that has
+//! been replaced is lost, too.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use revoxy::clock::SystemClock;
@@ -17,23 +20,25 @@ use super::faults::{Fault, Kind};
 use crate::support::cluster::{Cluster, Flavour};
 use crate::support::{Mood, PATIENCE, Scratch, eventually};
 
+/// How long a manual failover may take: `CLUSTER_MF_TIMEOUT` is 5 s, and the replica must have noticed.
+const MANUAL_FAILOVER: Duration = Duration::from_secs(6);
 /// How long a writer waits for an answer.
 const PATIENCE_OF_WRITERS: Duration = Duration::from_millis(300);
 
-/// Of Redis 7, whose slots move key by key.
+/// With Redis 7, whose slots move key by key.
 pub struct OverRedisCluster(Backed);
 
-/// Of Valkey 9, whose slots move at once.
+/// With Valkey 9, whose slots move atomically.
 pub struct OverValkeyCluster(Backed);
 
 struct Backed {
     cluster: Cluster,
     flavour: Flavour,
-    /// Counts up, so that every primary has its turn.
+    /// Incremented, so that every primary is chosen in turn.
     turn: usize,
 }
 
-/// Writes where it is sent.
+/// Writes to the node that it is redirected to.
 pub struct ClusterWriter {
     ports: Vec<u16>,
     next: usize,
@@ -61,7 +66,7 @@ impl Backed {
         ]
     }
 
-    /// The next primary in turn, and its replica.
+    /// Returns the next primary in turn, and its replica.
     async fn victim(&mut self) -> (usize, usize) {
         let primaries = self.cluster.primaries();
         let primary = primaries[self.turn % primaries.len()];
@@ -74,7 +79,7 @@ impl Backed {
         for node in 0..self.cluster.nodes.len() {
             self.cluster.works(node).await;
         }
-        // For a moment, an old primary and its successor both take themselves for one.
+        // For a moment, an old primary and its successor both claim to be primaries.
         eventually("as many primaries as replicas", async || {
             let primaries = self.cluster.primaries();
             let followed = |primary: &usize| self.cluster.replica_of(*primary).is_some();
@@ -85,13 +90,17 @@ impl Backed {
 
     async fn takes_over(&self, replica: usize) {
         eventually("a replica that takes over", async || {
-            let role: String = self.cluster.try_run(replica, &["INFO", "replication"])?;
-            role.contains("role:master").then_some(())
+            self.has_taken_over(replica)
         })
         .await;
     }
 
-    /// Some slots with keys in them, of this primary.
+    fn has_taken_over(&self, replica: usize) -> Option<()> {
+        let role: String = self.cluster.try_run(replica, &["INFO", "replication"])?;
+        role.contains("role:master").then_some(())
+    }
+
+    /// Returns some slots of this primary that contain keys.
     fn slots_of(&self, primary: usize, count: usize) -> Vec<u16> {
         let keys = (0..400).map(|n| format!("revoxy:jti:shop:safety-{n}"));
         let slots = keys.map(|key| self.cluster.slot_of(&key));
@@ -117,7 +126,7 @@ impl Backed {
                 self.cluster.restart(primary, scratch);
             }
             Fault::Sleep(time) => {
-                // It wakes up as a primary, and learns of its successor from the others.
+                // It continues as a primary, and learns of its successor from the others.
                 self.cluster.pause(primary);
                 self.takes_over(replica).await;
                 wait(time).await;
@@ -137,8 +146,16 @@ impl Backed {
                 .await;
             }
             Fault::FailOver => {
-                let _: Option<()> = self.cluster.try_run(replica, &["CLUSTER", "FAILOVER"]);
-                self.takes_over(replica).await;
+                // Redis abandons a manual failover that takes five seconds, and reports that to nobody.
+                let asked = Cell::new(None::<Instant>);
+                eventually("a replica that takes over", async || {
+                    if asked.get().is_none_or(|at| at.elapsed() > MANUAL_FAILOVER) {
+                        let _: Option<()> = self.cluster.try_run(replica, &["CLUSTER", "FAILOVER"]);
+                        asked.set(Some(Instant::now()));
+                    }
+                    self.has_taken_over(replica)
+                })
+                .await;
             }
             Fault::ClientKill => {
                 for node in 0..self.cluster.nodes.len() {
@@ -202,7 +219,7 @@ impl Backed {
     }
 }
 
-/// What both flavours do alike.
+/// The common code of both flavours.
 macro_rules! backing {
     ($over:ident, $flavour:expr) => {
         impl Backing for $over {
@@ -250,7 +267,7 @@ macro_rules! backing {
 backing!(OverRedisCluster, Flavour::Redis);
 backing!(OverValkeyCluster, Flavour::Valkey);
 
-/// Where a node sends us instead of answering.
+/// The node that a redirect names.
 struct Onward {
     port: u16,
     asking: bool,
@@ -269,7 +286,7 @@ impl ClusterWriter {
         Some(connection)
     }
 
-    /// Whether two other nodes say that this one is a primary with slots.
+    /// Returns whether two other nodes say that this one is a primary with slots.
     async fn is_named(&mut self, port: u16) -> bool {
         let mut named = 0;
         for other in self.ports.clone().into_iter().filter(|p| *p != port) {
@@ -295,7 +312,7 @@ impl ClusterWriter {
         false
     }
 
-    /// Writes, and waits for a copy. Tells whether both were done, if it is not sent on.
+    /// Writes, and waits for a copy. Returns whether both succeeded; a redirect is an error.
     async fn write(&mut self, key: &str, at: &Onward) -> Result<bool, Onward> {
         let Some(mut connection) = self.connection(at.port).await else {
             self.next += 1;

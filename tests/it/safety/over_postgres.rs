@@ -1,5 +1,5 @@
-//! One PostgreSQL, each replica behind a proxy. Only registered tokens are let through: it loses no registrations, so that
-//! nobody has to register again.
+//! One PostgreSQL, each replica behind a proxy. Only registered tokens are accepted: PostgreSQL loses no
+//! registrations, so nobody has to register again.
 
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ pub struct OverPostgres {
     proxies: Vec<Proxy>,
 }
 
-/// `INSERT`s by hand, with one connection.
+/// Direct `INSERT`s, with one connection.
 pub struct PostgresWriter {
     url: String,
     connection: Option<PgConnection>,
@@ -36,7 +36,8 @@ impl Backing for OverPostgres {
 
     fn kinds(&self) -> Vec<Kind> {
         use Kind::*;
-        // One connection of a feed hears and one asks: half of them hanging is one of the two.
+        // A feed has one connection for notifications and one for queries: if half of them hang, it is one of
+        // the two.
         vec![
             Pause, Kill, Doze, Cut, Hang, Orphan, HangHalf, HangHalf, Delay, ClientKill, Flood,
             Restart,

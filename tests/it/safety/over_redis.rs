@@ -10,23 +10,23 @@ use super::backing::{Backing, Writer};
 use super::faults::{Fault, Kind};
 use crate::support::{Mood, Proxy, Redis, Scratch, eventually};
 
-/// With deletions honoured, so that the promise does not cover keys that somebody deletes.
+/// With `deletions: honour`, so the promise does not cover keys that somebody deletes.
 pub struct OverRedis {
     redis: Redis,
     proxies: Vec<Proxy>,
-    /// Its data of a while ago.
+    /// A copy of its data from a while ago.
     older: Option<Scratch>,
 }
 
-/// With deletions ignored: the promise covers them.
+/// With `deletions: ignore`: the promise covers deleted keys.
 pub struct OverRedisIgnoringDeletions(OverRedis);
 
-/// What a revocation says at first: nothing about tokens of today, and not for long.
+/// The first value of a revocation: it does not apply to tokens of today, and expires soon.
 const FIRST: (&str, u32) = ("{\"not_before\":1}", 5);
-/// What it says at last: every token, and for longer than a run lasts.
+/// The last value: it applies to every token, and lasts longer than a run.
 const LAST: (&str, u32) = ("", 4 * 3600);
 
-/// `SET`s with one connection, each key twice: at last it says everything.
+/// Direct `SET`s with one connection, each key twice: the second value applies to every token.
 pub struct RedisWriter {
     client: redis::Client,
     connection: Option<redis::aio::MultiplexedConnection>,
@@ -131,7 +131,7 @@ impl Backing for OverRedis {
     }
 
     fn must_stand_again(&self, fault: Fault) -> bool {
-        // The server goes on as the same one: nothing tells a replica that starts that something is missing.
+        // The server remains the same one, so nothing tells a replica that starts that something is missing.
         matches!(fault, Fault::Evict | Fault::FlushAll | Fault::SwapDb)
     }
 
@@ -161,7 +161,7 @@ impl Backing for OverRedis {
                 self.redis.restart_empty(scratch).await;
             }
             Fault::GoBack => {
-                // Made ready elsewhere: the replicas must find it so from the start.
+                // Prepared elsewhere: the replicas must find it so from the start.
                 let elsewhere = Scratch::new();
                 let mut older = Redis::durable(&elsewhere).await;
                 let keys: Vec<String> = self.redis.run(&["KEYS", "revoxy:jti:shop:safety-*"]);

@@ -1,9 +1,9 @@
-//! A primary with two replicas, watched by three Sentinels. Each replica of Revoxy reaches the Sentinels through proxies, and
-//! the servers as the Sentinels announce them.
+//! A primary with two replicas, watched by three Sentinels. Each Revoxy replica reaches the Sentinels through
+//! proxies, and the servers at the addresses that the Sentinels announce.
 //!
-//! A revocation counts as acknowledged when the primary and one replica have it and, asked after that, every Sentinel that
-//! answers, which two must, names that primary. What others are told by a primary that has been replaced meanwhile is lost with
-//! Sentinel to everybody.
+//! A revocation counts as acknowledged when the primary and one replica have it and, queried after that,
+//! every Sentinel that answers, at least two, names that primary. What is acknowledged by a primary that has
+//! been replaced meanwhile is lost with Sentinel, for everybody.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,19 +22,19 @@ const PATIENCE_OF_WRITERS: Duration = Duration::from_millis(300);
 
 pub struct OverSentinel {
     trio: Trio,
-    /// For each replica of Revoxy, the ways to the Sentinels.
+    /// For each Revoxy replica, the proxies to the Sentinels.
     proxies: Vec<Vec<Proxy>>,
 }
 
-/// Asks the Sentinels, and writes where they say.
+/// Queries the Sentinels, and writes to the server that they name.
 pub struct SentinelWriter {
     sentinels: Vec<Line>,
-    /// Which Sentinel is asked next.
+    /// Which Sentinel is queried next.
     next: usize,
     primary: Option<(u16, Line)>,
 }
 
-/// A connection that is made when it is needed.
+/// A connection that is established when it is needed.
 struct Line {
     port: u16,
     connection: Option<MultiplexedConnection>,
@@ -76,7 +76,8 @@ impl Line {
 }
 
 impl OverSentinel {
-    /// The primary is away, or no more a primary: waits for another, and until everything is up again.
+    /// Waits until another server has replaced the primary, which is down or demoted, and everything is up
+    /// again.
     async fn is_whole_again(&self, before: usize) {
         self.trio.successor_of(before).await;
         eventually("the old primary as a replica", async || {
@@ -216,7 +217,8 @@ impl Backing for OverSentinel {
                 self.is_whole_again(primary).await;
             }
             Fault::Sleep(time) => {
-                // It wakes up as a primary, with what was sent to it meanwhile, and learns of its successor later.
+                // It continues as a primary, with what was sent to it meanwhile, and learns of its successor
+                // later.
                 self.trio.servers[primary].redis.pause();
                 self.trio
                     .is_replaced(self.trio.servers[primary].redis.port())

@@ -1,4 +1,4 @@
-//! Those who check tokens on one replica.
+//! Readers, which check tokens on one replica.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,7 +13,7 @@ use super::history::History;
 use super::judging::{Token, Verdict};
 use crate::support::{Answer, Checks};
 
-/// How many tokens a reader checks at the same time: one by one, most of the time goes by waiting for a turn of the machine.
+/// How many tokens a reader checks concurrently: one at a time, it would mostly wait to be scheduled.
 const TOGETHER: usize = 8;
 
 pub struct Reader {
@@ -22,12 +22,12 @@ pub struct Reader {
     pub checks: Arc<Vec<RwLock<Checks>>>,
     pub history: Arc<History>,
     pub random: Random,
-    /// Whether only registered tokens are let through.
+    /// Whether only registered tokens are accepted.
     pub allow_list: bool,
 }
 
 impl Reader {
-    /// Checks some tokens after the other, some of them at the same time.
+    /// Checks tokens in batches, each batch concurrently.
     pub async fn read(mut self, over: Arc<AtomicBool>) {
         while !over.load(Ordering::SeqCst) {
             let tokens: Vec<_> = (0..TOGETHER).map(|_| self.draw()).collect();

@@ -1,4 +1,4 @@
-//! A store, three replicas of Revoxy each behind a proxy, and those who write and read.
+//! The scene: a store, three Revoxy replicas, each behind a proxy, and writers and readers.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -22,12 +22,13 @@ use crate::support::{Checks, Config, Mood, Revoxy, Scratch, SigningKey, admin, e
 
 const REPLICAS: usize = 3;
 const MAX_STALENESS: Duration = Duration::from_millis(600);
-/// How many write by hand, use the API, and check on each replica.
+/// The number of direct writers, of users of the API, and of readers per replica.
 const WRITERS: usize = 2;
 const API_USERS: usize = 4;
 const READERS: usize = 2;
 
-/// How much more slowly than in a short run those who revoke by hand go on, so that tokens are left for the last fault.
+/// How many times slower than in a short run the direct writers are, so that tokens are left for the last
+/// fault.
 fn pace_for(faults: u64) -> u32 {
     u32::try_from(faults / 50).unwrap().max(1)
 }
@@ -40,13 +41,13 @@ pub struct Scene<B> {
     apis: Arc<RwLock<Vec<String>>>,
     config: Config,
     cast: Arc<Cast>,
-    /// Writers rest while it is true.
+    /// Writers pause while it is true.
     rest: watch::Sender<bool>,
     writing: Arc<AtomicUsize>,
     scratch: Scratch,
 }
 
-/// Writers and readers.
+/// The tasks of writers and readers.
 pub struct Work {
     tasks: JoinSet<()>,
     over: Arc<AtomicBool>,
@@ -101,7 +102,7 @@ impl<B: Backing> Scene<B> {
         scene
     }
 
-    /// Registers every token, where only registered ones are let through.
+    /// Registers every token, if only registered ones are accepted.
     async fn register_all(&self) {
         if !self.backing.allow_list() {
             return;
@@ -119,7 +120,7 @@ impl<B: Backing> Scene<B> {
         }
     }
 
-    /// Everybody begins to work, for about so many faults.
+    /// Starts writers and readers, for about this many faults.
     pub fn put_to_work(&self, seed: u64, faults: u64) -> Work {
         let over = Arc::<AtomicBool>::default();
         let mut tasks = JoinSet::new();
@@ -152,7 +153,7 @@ impl<B: Backing> Scene<B> {
         }
         for replica in 0..REPLICAS {
             for n in 0..READERS {
-                // Another stream of draws than those of the users.
+                // Different random numbers from those of the API users.
                 let random = Random::of(!seed - (replica * READERS + n) as u64);
                 tasks.spawn(self.reader(replica, random).read(Arc::clone(&over)));
             }
@@ -196,7 +197,7 @@ impl<B: Backing> Scene<B> {
                 self.backing.prepare(of_the_store, &self.scratch).await;
                 self.catch_up().await;
                 self.backing.suffer(of_the_store, &self.scratch).await;
-                // What follows is healing.
+                // From here on, the replicas recover.
                 self.history.fault_ended();
                 if self.backing.must_stand_again(of_the_store) {
                     self.stands_again().await;
@@ -206,7 +207,7 @@ impl<B: Backing> Scene<B> {
             of_the_store => self.backing.suffer(of_the_store, &self.scratch).await,
         }
         self.history.fault_ended();
-        // Time for the next fault to meet it half recovered, or not.
+        // Time for the next fault to happen during the recovery, or after it.
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
 
@@ -224,7 +225,7 @@ impl<B: Backing> Scene<B> {
         self.backing.set_mood(replica, Mood::Passing);
     }
 
-    /// Lets the writers rest until every replica knows everything that was acknowledged.
+    /// Pauses the writers until every replica knows everything that was acknowledged.
     async fn catch_up(&self) {
         self.rest.send_replace(true);
         eventually("writers that rest", async || {
@@ -242,11 +243,11 @@ impl<B: Backing> Scene<B> {
         }
     }
 
-    /// Waits until everything that is revoked stands in the store, under whatever name.
+    /// Waits until everything that is revoked is in the store, under whatever name.
     async fn stands_again(&self) {
         let store = self.backing.direct().await;
         eventually("all revocations in the store again", async || {
-            // Asked anew each time: some expire meanwhile.
+            // Computed anew each time: some revocations expire meanwhile.
             let revoked = self.cast.all().into_iter();
             let revoked = revoked.filter(|token| self.history.is_revoked(*token));
             let keys: Vec<_> = revoked.map(key_of).collect();
@@ -262,7 +263,8 @@ impl<B: Backing> Scene<B> {
     }
 
     async fn resume(&self) {
-        // Those who hold what the server has lost write it back before anybody else may start without it.
+        // The replicas that know what the server has lost must write it back before any replica may start
+        // without it.
         for replica in &self.replicas {
             eventually("a replica that follows the store", async || {
                 let age = replica.metric("revoxy_revocation_view_age_seconds").await;
@@ -273,7 +275,8 @@ impl<B: Backing> Scene<B> {
         self.rest.send_replace(false);
     }
 
-    /// With nothing wrong any more, every replica, and one that is started now, says of every token what was stated last.
+    /// Verifies that, with no fault active, every replica, and one that is started now, answers as was stated
+    /// last about every token.
     pub async fn recovers(&self) {
         let config = self.config.clone().store(self.backing.store(0));
         let newcomer = Revoxy::start(&self.scratch, &config).await;
@@ -288,7 +291,7 @@ impl<B: Backing> Scene<B> {
     async fn is_right(&self, replica: usize, checks: &Checks) {
         for token in self.cast.all() {
             let signed = self.cast.token(token, &self.history);
-            // On a busy machine even a replica that is well cannot decide for a moment.
+            // On a busy machine, even a healthy replica cannot decide for a moment.
             let (started, verdict) =
                 eventually("a decision with nothing wrong any more", async || {
                     let started = Instant::now();
@@ -301,7 +304,7 @@ impl<B: Backing> Scene<B> {
         }
     }
 
-    /// What is taken back through the store is allowed again, everywhere.
+    /// Verifies that what is un-revoked through the store is allowed again on every replica.
     pub async fn takes_back(&self) {
         let store = self.backing.direct().await;
         let revoked: Vec<_> = self.revoked_by_hand().take(20).collect();

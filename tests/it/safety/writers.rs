@@ -1,4 +1,4 @@
-//! Those who state something: by hand in the store, or through the API of a replica.
+//! Writers, which make statements: directly in the store, or through the API of a replica.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -15,28 +15,28 @@ use super::judging::{Key, Origin, Says, Token};
 use crate::support::admin::KEY;
 use crate::support::tokens::now;
 
-/// How long somebody waits for an answer of the API: longer than a replica sleeps.
+/// The timeout of a request to the API: longer than a replica is paused.
 const PATIENCE: Duration = Duration::from_secs(6);
-/// Between two statements of one who uses the API.
+/// The pause between two statements of an API user.
 const PACE: Duration = Duration::from_millis(20);
-/// For how long a revocation stands that is to be extended.
+/// The life of a revocation that is to be extended later.
 const SHORT: Duration = Duration::from_secs(30);
 
-/// Whether writers rest, and how many of them are in the middle of something.
+/// Whether writers have to pause, and how many of them are active.
 pub struct Rest {
     pub rest: watch::Receiver<bool>,
     pub writing: Arc<AtomicUsize>,
 }
 
 impl Rest {
-    /// Does it, unless everybody rests.
+    /// Does the work, unless writers have to pause.
     async fn unless(&mut self, work: impl Future<Output = ()>) {
         if *self.rest.borrow_and_update() {
             tokio::time::sleep(Duration::from_millis(10)).await;
             return;
         }
         self.writing.fetch_add(1, Ordering::SeqCst);
-        // Asked to rest in between: the one who asked has seen the count, or will.
+        // Whoever requested the pause in the meantime has seen the count, or will see it.
         if !*self.rest.borrow() {
             work.await;
         }
@@ -44,7 +44,7 @@ impl Rest {
     }
 }
 
-/// Revokes token after token by hand, and notes each acknowledgement.
+/// Revokes token after token by direct writes, and records each acknowledgement.
 pub async fn write_by_hand(
     (mut writer, pace): (impl Writer, Duration),
     cast: Arc<Cast>,
@@ -72,10 +72,10 @@ pub async fn write_by_hand(
     }
 }
 
-/// Somebody who uses the API of the replicas.
+/// A user of the replicas' API.
 pub struct ApiUser {
     pub http: reqwest::Client,
-    /// Where the replicas listen.
+    /// The addresses of the replicas' APIs.
     pub apis: Arc<RwLock<Vec<String>>>,
     pub cast: Arc<Cast>,
     pub history: Arc<History>,
@@ -92,7 +92,8 @@ impl ApiUser {
         }
     }
 
-    /// Revokes or takes back, a token or the sessions of a subject. Others may state something about the same at the same time.
+    /// Revokes or un-revokes a token or the sessions of a subject. Others may make statements about the same
+    /// key concurrently.
     async fn state_something(&mut self) {
         let replica = self.random.index(self.apis.read().await.len());
         let draw = self.random.index(usize::MAX);
@@ -211,7 +212,7 @@ impl ApiUser {
             .await
     }
 
-    /// What a request was answered that was done; nothing where nobody knows whether it was.
+    /// Returns the answer to a request that was carried out; `None` if nobody knows whether it was.
     async fn post(&self, replica: usize, path: &str, kind: &str, body: String) -> Option<Value> {
         let url = format!("http://{}{path}", self.apis.read().await[replica]);
         let request = self.http.post(url).body(body).timeout(PATIENCE);

@@ -70,7 +70,7 @@ pub async fn judge(f: &impl Fixture, keys: &TokenKeys) -> Option<RevokedBy> {
         Lookup::Clear => None,
         Lookup::Revoked(by) => Some(by),
         Lookup::Unidentified => panic!("nothing is lacking"),
-        Lookup::Ask => checker.ask(keys).await.unwrap(),
+        Lookup::Ask => checker.ask(keys, f.now()).await.unwrap(),
     }
 }
 

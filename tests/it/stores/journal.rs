@@ -17,7 +17,7 @@ use super::contract::{HOUR, find, key, list, revocation};
 use super::fixture::{Durable, Fixture, Store};
 use crate::support::process::root;
 use crate::support::server::run;
-use crate::support::{Config, Revoxy, Scratch, SigningKey, Token};
+use crate::support::{Config, Revoxy, Scratch, SigningKey, Token, eventually};
 use custom_store::Journal;
 
 pub struct InJournal {
@@ -31,6 +31,17 @@ impl InJournal {
         let clock = Arc::clone(&self.clock) as _;
         let store = Journal::open(&self.scratch.file("journal"), clock)?;
         Ok(Arc::new(store))
+    }
+
+    /// What opening it once more gives, when the store is closed. A process that another test starts just then has a copy of each
+    /// open file, and with it the lock, until it becomes its program.
+    async fn reopen(&mut self) -> Result<Store, StoreError> {
+        self.store = None;
+        eventually("a journal that nobody has open", async || {
+            let opened = self.open();
+            (!matches!(opened, Err(StoreError::Unavailable(_)))).then_some(opened)
+        })
+        .await
     }
 
     fn text(&self) -> String {
@@ -73,8 +84,7 @@ impl Fixture for InJournal {
 
 impl Durable for InJournal {
     async fn restart(&mut self) {
-        self.store = None;
-        self.store = Some(self.open().unwrap());
+        self.store = Some(self.reopen().await.unwrap());
     }
 }
 
@@ -102,9 +112,9 @@ async fn a_line_that_cannot_be_read_is_not_passed_over() {
         "\u{fffd}\n",
     ] {
         let mut f = InJournal::start().await;
-        f.store = None;
         f.add(line);
-        assert!(matches!(f.open(), Err(StoreError::Failed(_))), "{line:?}");
+        let opened = f.reopen().await;
+        assert!(matches!(opened, Err(StoreError::Failed(_))), "{line:?}");
         assert_eq!(f.text(), line);
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::process::{program, root};
 use super::{Process, Scratch, eventually};
 
-/// Which application.
+/// The kind of application.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Kind {
     /// flask-jwt-extended 4.
@@ -28,7 +28,8 @@ pub struct Application {
 }
 
 impl Application {
-    /// Starts one that signs with this secret (HS256) and keeps its list in the Redis database at `redis`.
+    /// Starts an application that signs with this secret (HS256) and keeps its list in the Redis database at
+    /// `redis`.
     pub async fn start(kind: Kind, secret: &str, redis: &str, scratch: &Scratch) -> Self {
         let mut command = command(kind);
         command
@@ -51,13 +52,13 @@ impl Application {
         }
     }
 
-    /// How many requests for this path have reached it.
+    /// Returns how many requests for this path have reached it.
     pub async fn served(&self, path: &str) -> u64 {
         let counts = self.call(Method::GET, "/served", None).await;
         counts[path].as_u64().unwrap_or_default()
     }
 
-    /// A request past Envoy and Revoxy, which must succeed: what was answered.
+    /// Sends a request that bypasses Envoy and Revoxy, which must succeed. Returns the answer.
     pub async fn call(&self, method: Method, path: &str, token: Option<&str>) -> Value {
         let url = format!("http://{}{path}", self.address);
         let mut request = self.http.request(method, url);

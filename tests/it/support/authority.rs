@@ -11,7 +11,7 @@ pub struct Authority {
     certificate: String,
 }
 
-/// A certificate with its key, in files.
+/// A certificate and its key, in files.
 pub struct Certified {
     pub cert_file: PathBuf,
     pub key_file: PathBuf,
@@ -20,7 +20,7 @@ pub struct Certified {
 impl Authority {
     pub fn new() -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
-        // A certificate whose subject is its issuer's counts as signed by itself.
+        // A certificate whose subject equals its issuer counts as self-signed.
         params
             .distinguished_name
             .push(DnType::CommonName, "the authority of a test");
@@ -33,12 +33,12 @@ impl Authority {
         }
     }
 
-    /// Writes its own certificate.
+    /// Writes the authority's own certificate.
     pub fn write(&self, scratch: &Scratch, name: &str) -> PathBuf {
         scratch.write(name, &self.certificate)
     }
 
-    /// A certificate for a host, in files of this name.
+    /// Makes a certificate for a host, in files with this name.
     pub fn certify(&self, scratch: &Scratch, host: &str, name: &str) -> Certified {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();

@@ -1,7 +1,7 @@
-//! The bus of a cluster, from which a node can be cut off while clients and replicas go on reaching it.
+//! The bus of a Redis Cluster, from which a node can be cut off while clients and replicas still reach it.
 //!
-//! Every node is announced with the port of a proxy. Who connects says so in its first message, so the proxies can close the
-//! connections from a node as well as those to it.
+//! Every node is announced with the port of a proxy. A node names itself in its first message on a
+//! connection, so the proxies can close the connections from a node as well as those to it.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 
-/// Where the sender's id stands in a message.
+/// The position of the sender's id in a message.
 const SENDER: std::ops::Range<usize> = 40..80;
 
 /// The id of the node that is cut off.
@@ -18,7 +18,7 @@ type CutOff = Option<String>;
 
 pub struct Bus {
     cut_off: Arc<watch::Sender<CutOff>>,
-    /// The proxies' own: what keeps a test busy must not cut the nodes off from each other.
+    /// The proxies' own runtime: load in a test must not cut the nodes off from each other.
     runtime: Option<Runtime>,
 }
 
@@ -32,7 +32,7 @@ impl Bus {
         }
     }
 
-    /// A way to the bus of this node. Tells its port.
+    /// Starts a proxy for the bus of this node. Returns its port.
     pub fn leads_to(&self, port: u16, id: &str) -> u16 {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let way = listener.local_addr().unwrap().port();

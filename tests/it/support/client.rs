@@ -1,4 +1,4 @@
-//! A client of the check service: asks what Envoy asks, without an Envoy.
+//! A client of the check service that sends what Envoy would send.
 
 use std::collections::BTreeMap;
 
@@ -39,7 +39,7 @@ impl Checks {
         self.try_ask(ask).await.unwrap()
     }
 
-    /// The same, where the call itself may fail: its code.
+    /// Like [`Checks::ask`], but the call itself may fail: then returns its code.
     pub async fn try_ask(&self, ask: impl Into<CheckRequest>) -> Result<Answer, tonic::Code> {
         let mut client = AuthorizationClient::new(self.0.clone());
         let answer = client.check(ask.into()).await;
@@ -48,7 +48,7 @@ impl Checks {
             .map_err(|e| e.code())
     }
 
-    /// Sends a message as it is, which may be no `CheckRequest`.
+    /// Sends a message as it is, which need not be a `CheckRequest`.
     pub async fn raw(&self, message: &[u8]) -> Answer {
         let mut grpc = tonic::client::Grpc::new(self.0.clone());
         grpc.ready().await.unwrap();
@@ -58,17 +58,17 @@ impl Checks {
         Answer::read(answer.into_inner())
     }
 
-    /// The same as [`Checks::bearer`], where the server may be away.
+    /// Like [`Checks::bearer`], but the server may be down.
     pub async fn try_bearer(&self, token: &str) -> Option<Answer> {
         self.try_ask(Ask::bearer(token)).await.ok()
     }
 
-    /// Asks about a request with this token, under the default policy.
+    /// Checks a request with this token, with the default policy.
     pub async fn bearer(&self, token: &str) -> Answer {
         self.ask(Ask::bearer(token)).await
     }
 
-    /// What the health service says of `service`; the error's code where it knows no such service.
+    /// Returns the health service's status of `service`; the error's code if there is no such service.
     pub async fn health(&self, service: &str) -> Result<ServingStatus, tonic::Code> {
         let mut client = HealthClient::new(self.0.clone());
         let service = service.to_owned();
@@ -79,7 +79,7 @@ impl Checks {
     }
 }
 
-/// A request that Envoy would ask about.
+/// A request that Envoy would have checked.
 #[derive(Clone, Default)]
 pub struct Ask {
     policy: Option<String>,
@@ -103,11 +103,11 @@ impl Ask {
         self
     }
 
-    /// The message, with what need not be UTF-8 in these parts.
+    /// The message, with bytes in these fields that need not be UTF-8.
     pub fn with_bytes(self, method: &[u8], host: &[u8], path: &[u8]) -> Vec<u8> {
         let marked = self.to("METHOD", "HOST-OF-IT", "/PATH-OF-IT");
         let mut message = CheckRequest::from(marked).encode_to_vec();
-        // Of the same lengths, so that none that stands around them changes.
+        // Of the same lengths, so that the length prefixes around them remain correct.
         for (mark, bytes) in [
             (&b"METHOD"[..], method),
             (b"HOST-OF-IT", host),
@@ -127,13 +127,13 @@ impl Ask {
         self
     }
 
-    /// As Envoy sends headers by default.
+    /// Adds a header as Envoy sends it by default.
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.http.headers.insert(name.to_owned(), value.to_owned());
         self
     }
 
-    /// As Envoy sends them with `encode_raw_headers`.
+    /// Adds a header as Envoy sends it with `encode_raw_headers`.
     pub fn raw_header(mut self, name: &str, value: &[u8]) -> Self {
         let map = self.http.header_map.get_or_insert_with(HeaderMap::default);
         map.headers.push(HeaderValue {
@@ -161,7 +161,7 @@ impl From<Ask> for CheckRequest {
     }
 }
 
-/// An answer, in the parts that matter.
+/// The parts of an answer that matter to tests.
 #[derive(Debug, PartialEq)]
 pub struct Answer {
     pub code: i32,
@@ -203,18 +203,18 @@ impl Answer {
         self.kind == "ok" && self.code == 0
     }
 
-    /// The reason, in the metadata, which every answer has.
+    /// The reason in the metadata, which every answer has.
     pub fn reason(&self) -> &str {
         &self.metadata["reason"]
     }
 
-    /// Status and reason.
+    /// The status and the reason.
     pub fn verdict(&self) -> (i32, &str) {
         (self.status, self.reason())
     }
 }
 
-/// Sends bytes, reads a `CheckResponse`.
+/// Encodes raw bytes, decodes a `CheckResponse`.
 struct RawCodec;
 
 impl Codec for RawCodec {

@@ -1,4 +1,4 @@
-//! A Redis Cluster of a test's own, whose nodes can be killed, paused, added, and whose slots can be moved.
+//! A Redis Cluster of a test's own. Its nodes can be killed, paused and added, and its slots can be moved.
 
 use std::path::PathBuf;
 
@@ -8,8 +8,9 @@ use rustix::process::Signal;
 
 use super::bus::Bus;
 pub use super::node::{Flavour, NODE_TIMEOUT, Node};
-use super::node::{Tls, connect, launch};
-use super::redis::free_port;
+use super::node::{Tls, launch};
+use super::ports::{free_port, on_free_ports};
+use super::redis::connect;
 use super::{Authority, PATIENCE, Scratch, eventually};
 
 const SLOTS: usize = 16384;
@@ -19,43 +20,49 @@ pub struct Cluster {
     bus: Bus,
 }
 
-/// What a node is when the cluster starts.
+/// The role of a node when the cluster starts.
 #[derive(Clone, Copy)]
 enum Role {
-    /// With slots, from the first to before the second.
+    /// Owns slots, from the first number up to, but excluding, the second.
     Primary(usize, usize),
     ReplicaOf(usize),
 }
 
-/// What a cluster is to be.
+/// The configuration of a cluster.
 #[derive(Default)]
 struct Plan {
     /// Whether each of the three primaries has a replica.
     replicas: bool,
     tls: Option<[PathBuf; 3]>,
-    /// The port of the first node, where it matters.
+    /// The port of the first node, if it matters.
     port: Option<u16>,
-    /// How many epochs it has seen.
+    /// How many configuration epochs the cluster has seen.
     epochs: usize,
 }
 
 impl Cluster {
-    /// Three primaries.
+    /// Starts three primaries.
     pub async fn start(scratch: &Scratch, flavour: Flavour) -> Self {
         Self::of(scratch, flavour, Plan::default()).await
     }
 
-    /// Three primaries of another cluster that has seen more, the first of them at this port.
-    pub async fn another_at(scratch: &Scratch, port: u16) -> Self {
+    /// Starts three primaries of another cluster, which has seen more epochs.
+    pub async fn another(scratch: &Scratch) -> Self {
+        Self::another_at(scratch, None).await
+    }
+
+    /// Like [`Self::another`], with the first primary at this port.
+    pub async fn another_at(scratch: &Scratch, port: impl Into<Option<u16>>) -> Self {
         let plan = Plan {
-            port: Some(port),
+            port: port.into(),
             epochs: 100,
             ..Plan::default()
         };
         Self::of(scratch, Flavour::Redis, plan).await
     }
 
-    /// Three primaries that are called `localhost`, and speak TLS to each other and to whoever shows a certificate.
+    /// Starts three primaries that are announced as `localhost`, and use TLS among themselves and with
+    /// clients that have a certificate.
     pub async fn with_tls(scratch: &Scratch, authority: &Authority) -> Self {
         let certified = authority.certify(scratch, "localhost", "node");
         let files = [
@@ -70,7 +77,7 @@ impl Cluster {
         Self::of(scratch, Flavour::Redis, plan).await
     }
 
-    /// Three primaries, and a replica of each: node 3 of node 0, and so on.
+    /// Starts three primaries, and a replica of each: node 3 replicates node 0, and so on.
     pub async fn with_replicas(scratch: &Scratch, flavour: Flavour) -> Self {
         let plan = Plan {
             replicas: true,
@@ -80,7 +87,24 @@ impl Cluster {
     }
 
     async fn of(scratch: &Scratch, flavour: Flavour, plan: Plan) -> Self {
-        let (primaries, tls) = (3, plan.tls);
+        let cluster = on_free_ports(async || {
+            let mut cluster = Self::launch(scratch, flavour, &plan);
+            for node in &mut cluster.nodes {
+                if !node.answers().await {
+                    return None;
+                }
+            }
+            Some(cluster)
+        });
+        let cluster = cluster.await;
+        for node in 0..cluster.nodes.len() {
+            cluster.works(node).await;
+        }
+        cluster
+    }
+
+    fn launch(scratch: &Scratch, flavour: Flavour, plan: &Plan) -> Self {
+        let (primaries, tls) = (3, &plan.tls);
         let share = |n: usize| SLOTS * n / primaries;
         let mut roles: Vec<Role> = (0..primaries)
             .map(|n| Role::Primary(share(n), share(n + 1)))
@@ -92,8 +116,7 @@ impl Cluster {
         for n in 0..roles.len() {
             let (bus, id) = (free_port(), new_id());
             let way = bus_ways.leads_to(bus, &id);
-            let tls = tls.clone();
-            let tls = tls.map(|files| Tls {
+            let tls = tls.clone().map(|files| Tls {
                 port: free_port(),
                 files,
             });
@@ -104,7 +127,7 @@ impl Cluster {
         for (port, way, id, bus, tls) in &places {
             let dir = scratch.file(&format!("cluster-{port}"));
             std::fs::create_dir_all(&dir).unwrap();
-            // The whole table from the start: quicker than to let the nodes meet.
+            // The nodes get the whole table at the start, which is faster than letting them meet.
             let mut table = String::new();
             for (n, (role, place)) in roles.iter().zip(&places).enumerate() {
                 let myself = if place.0 == *port { "myself," } else { "" };
@@ -115,7 +138,7 @@ impl Cluster {
                     }
                     Role::ReplicaOf(of) => ("slave", places[*of].2.clone(), String::new()),
                 };
-                // Of two ports the table has the one with TLS.
+                // If there are two ports, the table contains the one with TLS.
                 let port = place.4.as_ref().map_or(place.0, |tls| tls.port);
                 table += &format!(
                     "{} 127.0.0.1:{port}@{} {myself}{role} {of} 0 0 {epoch} connected{slots}\n",
@@ -135,18 +158,14 @@ impl Cluster {
                 tls: tls.clone(),
             });
         }
-        let cluster = Self {
+        Self {
             nodes,
             flavour,
             bus: bus_ways,
-        };
-        for node in 0..cluster.nodes.len() {
-            cluster.works(node).await;
         }
-        cluster
     }
 
-    /// Waits until a node says that the cluster works, and a replica until it follows.
+    /// Waits until a node reports that the cluster works; for a replica, until it is in sync.
     pub async fn works(&self, node: usize) {
         eventually("a node of a working cluster", async || {
             let info: String = self.try_run(node, &["CLUSTER", "INFO"])?;
@@ -157,25 +176,29 @@ impl Cluster {
         .await;
     }
 
-    /// A primary without slots.
+    /// Adds a primary without slots.
     pub async fn add(&mut self, scratch: &Scratch) -> usize {
-        let (port, bus) = (free_port(), free_port());
-        let dir = scratch.file(&format!("cluster-{port}"));
-        std::fs::create_dir_all(&dir).unwrap();
-        let process = launch(scratch, self.flavour, port, (bus, bus), &dir, None);
-        let mut node = Node {
-            process,
-            port,
-            bus,
-            way: bus,
-            id: String::new(),
-            dir,
-            tls: None,
-        };
+        let mut node = on_free_ports(async || {
+            let (bus, port) = (free_port(), free_port());
+            let dir = scratch.file(&format!("cluster-{port}"));
+            std::fs::create_dir_all(&dir).unwrap();
+            let mut node = Node {
+                process: launch(scratch, self.flavour, port, (bus, bus), &dir, None),
+                port,
+                bus,
+                way: bus,
+                id: String::new(),
+                dir,
+                tls: None,
+            };
+            node.answers().await.then_some(node)
+        })
+        .await;
         node.id = eventually("a new node", async || node.try_run(&["CLUSTER", "MYID"])).await;
         self.nodes.push(node);
         let new = self.nodes.len() - 1;
-        let (port, bus) = (port.to_string(), bus.to_string());
+        let node = &self.nodes[new];
+        let (port, bus) = (node.port.to_string(), node.bus.to_string());
         let () = self.run(0, &["CLUSTER", "MEET", "127.0.0.1", &port, &bus]);
         for node in 0..self.nodes.len() {
             self.knows(node, &self.nodes[new].id).await;
@@ -193,7 +216,7 @@ impl Cluster {
         .await;
     }
 
-    /// What redis-cli would do at one node.
+    /// Runs a command on one node, like redis-cli.
     pub fn run<T: FromRedisValue>(&self, node: usize, command: &[&str]) -> T {
         self.nodes[node].run(command)
     }
@@ -202,7 +225,7 @@ impl Cluster {
         self.nodes[node].try_run(command)
     }
 
-    /// What `redis-cli -c` would do: goes where the key is.
+    /// Runs a command on the owner of a key, like `redis-cli -c`.
     pub async fn run_about<T: FromRedisValue>(&self, key: &str, command: &[&str]) -> T {
         eventually("an answer of the owner of a slot", async || {
             let mut asking = false;
@@ -230,13 +253,18 @@ impl Cluster {
         .await
     }
 
-    /// The node that owns a slot, as it says itself.
+    /// Returns the node's own line in its `CLUSTER NODES`, if it is a primary: the ranges of its slots begin
+    /// with the ninth field.
+    fn own_line(&self, node: usize) -> Option<String> {
+        let table: String = self.try_run(node, &["CLUSTER", "NODES"])?;
+        let line = table.lines().find(|l| l.contains("myself,master"));
+        line.map(str::to_owned)
+    }
+
+    /// Returns the node that says it owns a slot.
     pub fn owner(&self, slot: u16) -> Option<usize> {
         (0..self.nodes.len()).find(|node| {
-            let table: Option<String> = self.try_run(*node, &["CLUSTER", "NODES"]);
-            let table = table.unwrap_or_default();
-            let myself = table.lines().find(|l| l.contains("myself,master"));
-            myself.is_some_and(|line| {
+            self.own_line(*node).is_some_and(|line| {
                 line.split(' ').skip(8).any(|range| {
                     let (first, last) = range.split_once('-').unwrap_or((range, range));
                     let (first, last) = (first.parse::<u16>(), last.parse::<u16>());
@@ -246,18 +274,16 @@ impl Cluster {
         })
     }
 
-    /// The nodes that own slots, as they say themselves.
+    /// Returns the nodes that say they own slots.
     pub fn primaries(&self) -> Vec<usize> {
         let owns = |node: &usize| {
-            let table: Option<String> = self.try_run(*node, &["CLUSTER", "NODES"]);
-            let table = table.unwrap_or_default();
-            let myself = table.lines().find(|l| l.contains("myself,master"));
-            myself.is_some_and(|line| line.split(' ').nth(8).is_some())
+            let line = self.own_line(*node);
+            line.is_some_and(|line| line.split(' ').nth(8).is_some())
         };
         (0..self.nodes.len()).filter(owns).collect()
     }
 
-    /// A node that follows this primary.
+    /// Returns a node that follows this primary.
     pub fn replica_of(&self, primary: usize) -> Option<usize> {
         let port = format!("master_port:{}\r", self.nodes[primary].port);
         (0..self.nodes.len()).find(|node| {
@@ -279,7 +305,7 @@ impl Cluster {
         node.unwrap()
     }
 
-    /// Waits until another node owns the slot, and everybody who answers knows it.
+    /// Waits until another node owns the slot, and every node that answers knows it.
     pub async fn fails_over(&self, slot: u16, from: usize) -> usize {
         let to = eventually("another owner of the slot", async || {
             self.owner(slot).filter(|owner| *owner != from)
@@ -293,7 +319,7 @@ impl Cluster {
         self.nodes[node].process.kill();
     }
 
-    /// A new process with the data of the killed one.
+    /// Starts a new process with the data of the killed one.
     pub fn restart(&mut self, node: usize, scratch: &Scratch) {
         let flavour = self.flavour;
         let node = &mut self.nodes[node];
@@ -301,7 +327,7 @@ impl Cluster {
         node.process = launch(scratch, flavour, node.port, bus, &node.dir, tls);
     }
 
-    /// Kills every node, and starts them all again on their data.
+    /// Kills every node, and restarts them all with their data.
     pub async fn restart_all(&mut self, scratch: &Scratch) {
         for node in 0..self.nodes.len() {
             self.kill(node);
@@ -314,14 +340,14 @@ impl Cluster {
         }
     }
 
-    /// From now on no other node reaches this one, nor it them; clients and its replica do. It does not notice for a
-    /// minute, and so goes on as before.
+    /// Cuts this node off from the other nodes; clients and its replica still reach it. It does not notice
+    /// for a minute, and so keeps serving.
     pub fn cut_off(&self, node: usize) {
         let () = self.run(node, &["CONFIG", "SET", "cluster-node-timeout", "60000"]);
         self.bus.cut_off(Some(&self.nodes[node].id));
     }
 
-    /// Ends that.
+    /// Reconnects a node that was cut off.
     pub fn reconnect(&self, node: usize) {
         self.bus.cut_off(None);
         let timeout = NODE_TIMEOUT.as_millis().to_string();
@@ -336,12 +362,13 @@ impl Cluster {
         self.nodes[node].process.signal(Signal::CONT);
     }
 
-    /// What a configuration says to use it.
+    /// The configuration of a store that uses this cluster.
     pub fn store(&self) -> String {
         store_at(self.nodes.iter().take(3).map(|n| n.port))
     }
 
-    /// What `redis-cli --cluster del-node` does: the others forget a node, and it them; it goes on as a process.
+    /// Does what `redis-cli --cluster del-node` does: the others forget a node, and the node forgets them;
+    /// its process keeps running.
     pub async fn remove(&self, node: usize) {
         self.forget(node);
         let () = self.run(node, &["CLUSTER", "RESET", "SOFT"]);
@@ -353,14 +380,14 @@ impl Cluster {
         .await;
     }
 
-    /// All others forget a node.
+    /// Makes all other nodes forget a node.
     pub fn forget(&self, node: usize) {
         for other in (0..self.nodes.len()).filter(|other| *other != node) {
             let () = self.run(other, &["CLUSTER", "FORGET", &self.nodes[node].id]);
         }
     }
 
-    /// The same over TLS, with these lines about it.
+    /// The configuration of a store that uses this cluster over TLS, with these additional lines.
     pub fn store_over_tls(&self, lines: &str) -> String {
         let ports = self.nodes.iter().filter_map(|n| Some(n.tls.as_ref()?.port));
         let nodes: Vec<_> = ports.map(|port| format!("\"localhost:{port}\"")).collect();
@@ -368,14 +395,14 @@ impl Cluster {
         format!("redis: {{ cluster: {{ nodes: [{nodes}] }}, tls: {{ {lines} }} }}")
     }
 
-    /// How a store of the library reaches it.
+    /// The options of a library store that uses this cluster.
     pub fn options(&self) -> RedisOptions {
         let nodes = self.nodes.iter().map(|n| format!("127.0.0.1:{}", n.port));
         RedisOptions::cluster(nodes.collect(), PATIENCE)
     }
 }
 
-/// What a configuration says to use the cluster of the nodes at these ports.
+/// The configuration of a store that uses the cluster of the nodes at these ports.
 pub fn store_at(ports: impl IntoIterator<Item = u16>) -> String {
     let nodes = ports
         .into_iter()

@@ -3,6 +3,9 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
+use http_body_util::BodyExt as _;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use tokio::net::TcpStream;
 
@@ -16,7 +19,7 @@ pub struct Envoy {
     http: reqwest::Client,
 }
 
-/// What a client sees.
+/// A response as the client sees it.
 #[derive(Debug)]
 pub struct Seen {
     pub status: u16,
@@ -30,7 +33,7 @@ impl Envoy {
         Self::start_edited(scratch, revoxy, app, &[]).await
     }
 
-    /// With replacements in `envoy.yaml`, each of something that stands there exactly once.
+    /// Starts Envoy with replacements in `envoy.yaml`; each text to replace must occur exactly once.
     pub async fn start_edited(
         scratch: &Scratch,
         revoxy: &str,
@@ -39,7 +42,7 @@ impl Envoy {
     ) -> Self {
         let mut yaml = std::fs::read_to_string(root().join("envoy.yaml")).unwrap();
         let revoxy: SocketAddr = revoxy.parse().unwrap();
-        // Port 0: Envoy chooses, and tells.
+        // Port 0: Envoy chooses a port, and reports it.
         for (port, ours) in [
             (9901, 0),
             (10000, 0),
@@ -92,7 +95,7 @@ impl Envoy {
         }
     }
 
-    /// `GET path` with these `Authorization` headers, one after the other.
+    /// Sends `GET path` with these `Authorization` headers, in this order.
     pub async fn get(&self, path: &str, authorization: &[&str]) -> Seen {
         let headers: Vec<_> = authorization
             .iter()
@@ -101,12 +104,12 @@ impl Envoy {
         self.send(path, &headers).await
     }
 
-    /// `GET path` with these headers, one after the other.
+    /// Sends `GET path` with these headers, in this order.
     pub async fn send(&self, path: &str, headers: &[(&str, &str)]) -> Seen {
         self.call(reqwest::Method::GET, path, headers).await
     }
 
-    /// A request with any method, and these headers, one after the other.
+    /// Sends a request with any method, and these headers, in this order.
     pub async fn call(
         &self,
         method: reqwest::Method,
@@ -121,12 +124,31 @@ impl Envoy {
         seen(request.send().await.unwrap()).await
     }
 
-    /// `GET path` with a bearer token.
+    /// Sends a request over HTTP/2 with exactly this method: client libraries for HTTP/1.1 write `post` in
+    /// upper case.
+    pub async fn call_over_http2(&self, method: &str, path: &str, token: Option<&str>) -> Seen {
+        let stream = TcpStream::connect(self.edge).await.unwrap();
+        let connected = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+        let (mut client, connection) = connected.await.unwrap();
+        let connection = tokio::spawn(connection);
+        let url = format!("http://{}{path}", self.edge);
+        let mut request = hyper::Request::builder().method(method).uri(url);
+        if let Some(token) = token {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        let answer = client.send_request(request.body(String::new()).unwrap());
+        let (head, body) = answer.await.unwrap().into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        connection.abort();
+        seen(hyper::Response::from_parts(head, body).into()).await
+    }
+
+    /// Sends `GET path` with a bearer token.
     pub async fn bearer(&self, path: &str, token: &str) -> Seen {
         self.get(path, &[&format!("Bearer {token}")]).await
     }
 
-    /// Sends the bytes as they are; a client library would tidy them up. The status of the answer.
+    /// Sends raw bytes, which a client library would normalize. Returns the status of the answer.
     pub async fn raw(&self, request: &str) -> u16 {
         use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufStream};
         let mut stream = BufStream::new(TcpStream::connect(self.edge).await.unwrap());
@@ -137,7 +159,7 @@ impl Envoy {
         line.split(' ').nth(1).unwrap().parse().unwrap()
     }
 
-    /// One of its counters or gauges.
+    /// Returns a counter or gauge of Envoy.
     pub async fn stat(&self, name: &str) -> u64 {
         let url = format!("http://{}/stats?filter=^{name}$", self.admin);
         let text = get(&self.http, &url).await.unwrap();
@@ -148,7 +170,7 @@ impl Envoy {
             .unwrap_or_else(|_| panic!("no {name}: {text:?}"))
     }
 
-    /// Everything that it logged.
+    /// Returns everything that it has logged.
     pub fn log(&self) -> String {
         self.process.output()
     }
@@ -178,12 +200,12 @@ fn replace_once(text: &mut String, from: &str, to: &str) {
 }
 
 impl Seen {
-    /// Whether the application answered.
+    /// Whether the application has answered.
     pub fn passed(&self) -> bool {
         self.status == 200 && self.body["application"] == true
     }
 
-    /// Why Revoxy refused.
+    /// The reason why Revoxy has refused the request.
     pub fn reason(&self) -> &str {
         self.body["reason"].as_str().unwrap_or_default()
     }

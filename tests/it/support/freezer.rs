@@ -1,11 +1,11 @@
-//! A control group that a process can be frozen in, as container runtimes do it (`docker pause`).
+//! A control group in which a process can be frozen, as container runtimes do (`docker pause`).
 
 use std::path::{Path, PathBuf};
 
-/// Which file lists the processes of a group, and takes them into it.
+/// The file that lists the processes of a group, and moves a process that is written to it into the group.
 const PROCESSES: &str = "cgroup.procs";
 
-/// Which file says that a group is frozen, and in which words.
+/// The file that freezes a group, and the words to write.
 struct Words {
     file: &'static str,
     frozen: &'static str,
@@ -31,7 +31,7 @@ pub struct Freezer {
 }
 
 impl Freezer {
-    /// Puts this process into a group of its own; `None` where that is not possible here.
+    /// Moves this process into a group of its own; `None` if that is not possible on this machine.
     pub fn of(pid: u32) -> Option<Self> {
         let roots = [
             ("/sys/fs/cgroup", VERSION_2),
@@ -40,7 +40,7 @@ impl Freezer {
         ];
         let mut freezers = roots.into_iter().filter_map(|(root, words)| {
             let root = PathBuf::from(root);
-            // Else it is no hierarchy of groups.
+            // Otherwise, it is not a hierarchy of groups.
             std::fs::metadata(root.join(PROCESSES)).ok()?;
             let group = root.join(format!("revoxy-test-{pid}"));
             let pid = pid.to_string();

@@ -1,4 +1,4 @@
-//! An issuer's JWK set by URL. The server can be told to be slow.
+//! A server of an issuer's JWK set. It can be made slow, and made to answer something else.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 use super::{SigningKey, Token};
 
-/// Answers every request with the same body, which may be changed.
+/// Answers every request with the same body, which can be changed.
 pub struct KeyServer {
     pub address: SocketAddr,
     state: Arc<Mutex<State>>,
@@ -19,6 +19,7 @@ pub struct KeyServer {
 }
 
 struct State {
+    status: u16,
     body: String,
     pause: Duration,
     requests: usize,
@@ -29,6 +30,7 @@ impl KeyServer {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let state = Arc::new(Mutex::new(State {
+            status: 200,
             body: jwks(keys),
             pause: Duration::ZERO,
             requests: 0,
@@ -42,13 +44,14 @@ impl KeyServer {
                 connections.spawn(async move {
                     let mut request = [0; 4096];
                     let _ = stream.read(&mut request).await;
-                    let (body, pause) = {
+                    let (status, body, pause) = {
                         let mut state = served.lock().unwrap();
                         state.requests += 1;
-                        (state.body.clone(), state.pause)
+                        (state.status, state.body.clone(), state.pause)
                     };
                     tokio::time::sleep(pause).await;
-                    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+                    let length = body.len();
+                    let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\n\r\n");
                     let _ = stream.write_all(format!("{head}{body}").as_bytes()).await;
                 });
             }
@@ -60,7 +63,7 @@ impl KeyServer {
         }
     }
 
-    /// The `keys` of a configuration, with more members.
+    /// The `keys` section of a configuration, with more members.
     pub fn keys(&self, more: &str) -> String {
         format!("{{ jwks_url: \"http://{}/jwks\", {more} }}", self.address)
     }
@@ -69,30 +72,36 @@ impl KeyServer {
         self.state.lock().unwrap().body = jwks(keys);
     }
 
-    /// From now on an answer takes so long.
+    /// Sets the answer to all requests.
+    pub fn says(&self, status: u16, body: &str) {
+        let mut state = self.state.lock().unwrap();
+        (state.status, state.body) = (status, body.to_owned());
+    }
+
+    /// Sets how long an answer takes.
     pub fn pause(&self, pause: Duration) {
         self.state.lock().unwrap().pause = pause;
     }
 
-    /// How often the set has been asked for.
+    /// Returns how often the set has been requested.
     pub fn requests(&self) -> usize {
         self.state.lock().unwrap().requests
     }
 }
 
-/// A set of these keys.
+/// A key set of these keys.
 pub fn jwks(keys: &[&SigningKey]) -> String {
     let keys: Vec<_> = keys.iter().map(|k| k.jwk(&kid(k))).collect();
     json!({ "keys": keys }).to_string()
 }
 
-/// A name for a key that no other has.
+/// A unique name for a key.
 fn kid(key: &SigningKey) -> String {
     let jwk = key.jwk("");
     jwk["x"].as_str().unwrap_or_default().to_owned()
 }
 
-/// A good token that names its key.
+/// A valid token that names its key.
 pub fn signed(key: &SigningKey) -> String {
     signed_as(Token::access("a"), key)
 }

@@ -1,15 +1,17 @@
-//! What the tests start and talk to. One file a thing.
+//! The servers and clients of the tests, one per file.
 
 pub mod admin;
 pub mod application;
 pub mod authority;
 pub mod bus;
+pub mod cleanup;
 pub mod client;
 pub mod cluster;
 pub mod envoy;
 pub mod freezer;
 pub mod key_server;
 pub mod node;
+pub mod ports;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
@@ -39,7 +41,8 @@ pub use server::{Config, Revoxy};
 pub use tokens::{SigningKey, Token};
 pub use upstream::Upstream;
 
-/// How long a test waits for what must happen. It fails afterwards, so it is generous: the machine may be busy.
+/// How long a test waits for something that must happen. It fails afterwards, so this is generous: the
+/// machine may be busy.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Polls until `probe` finds something.
@@ -47,7 +50,7 @@ pub async fn eventually<T>(what: &str, probe: impl AsyncFnMut() -> Option<T>) ->
     within(PATIENCE, what, probe).await
 }
 
-/// Polls until `probe` finds something, for another time than usual.
+/// Polls until `probe` finds something, with a timeout of `patience`.
 pub async fn within<T>(
     patience: Duration,
     what: &str,

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use redis::FromRedisValue;
 
-use super::redis::{redis_server, valkey_server};
-use super::{PATIENCE, Process, Scratch};
+use super::redis::{answers_at, connect, redis_server, valkey_server};
+use super::{Process, Scratch};
 
-/// After this the others hold a node for dead.
+/// After this timeout, the other nodes consider a node as failed.
 pub const NODE_TIMEOUT: Duration = Duration::from_millis(1500);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -22,15 +22,15 @@ pub struct Node {
     pub process: Process,
     pub port: u16,
     pub bus: u16,
-    /// How the others reach its bus.
+    /// The port at which other nodes reach its bus.
     pub way: u16,
     pub id: String,
     pub dir: PathBuf,
-    /// Where it speaks TLS, beside the plain port.
+    /// Its TLS port, in addition to the plain one.
     pub tls: Option<Tls>,
 }
 
-/// What a node needs to speak TLS.
+/// What a node needs for TLS.
 #[derive(Clone)]
 pub struct Tls {
     pub port: u16,
@@ -39,6 +39,14 @@ pub struct Tls {
 }
 
 impl Node {
+    /// Waits until it answers. Returns `false` if it has ended because a port was in use.
+    pub async fn answers(&mut self) -> bool {
+        let port = self.port;
+        self.process
+            .answers(async |process| answers_at(port, process))
+            .await
+    }
+
     pub fn run<T: FromRedisValue>(&self, command: &[&str]) -> T {
         let mut call = redis::Cmd::new();
         call.arg(command);
@@ -52,14 +60,6 @@ impl Node {
         call.arg(command);
         call.query(&mut connect(self.port)?).ok()
     }
-}
-
-pub fn connect(port: u16) -> Option<redis::Connection> {
-    let client = redis::Client::open(format!("redis://127.0.0.1:{port}")).ok()?;
-    let patience = Duration::from_millis(500);
-    let connection = client.get_connection_with_timeout(patience).ok()?;
-    connection.set_read_timeout(Some(PATIENCE)).ok()?;
-    Some(connection)
 }
 
 pub fn launch(
@@ -81,7 +81,7 @@ pub fn launch(
     let timeout = NODE_TIMEOUT.as_millis().to_string();
     command.args(["--cluster-node-timeout", &timeout, "--save", ""]);
     command.args(["--appendonly", "yes", "--appendfsync", "always"]);
-    // A replica takes over however far behind it is, and follows at once.
+    // A replica takes over however far behind it is, and synchronizes at once.
     command.args(["--cluster-replica-validity-factor", "0"]);
     command.args(["--repl-diskless-sync-delay", "0"]);
     command.arg("--dir").arg(dir);

@@ -1,30 +1,33 @@
-//! A PostgreSQL of a test's own, which can be killed, paused and brought back.
+//! A PostgreSQL of a test's own, which can be killed, paused and restarted.
 //!
 //! PostgreSQL does not run as root, which tests often do: then it runs as nobody.
 
 use std::fs::Permissions;
-use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use revoxy::revocation::PostgresOptions;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
 use sqlx::{Connection as _, PgConnection, Row as _};
+use tokio::time::timeout;
 
+use super::cleanup::ends_with_us;
+use super::ports::{free_port, on_free_ports};
 use super::process::program;
 use super::{PATIENCE, Process, Scratch, eventually};
 
-/// Settings of every server here: as little as will do, and quick to stop waiting for the disk.
-const SETTINGS: [&str; 6] = [
+/// Settings of all servers in the tests: minimal resources, and no waiting for the disk.
+const SETTINGS: [&str; 7] = [
     "listen_addresses=127.0.0.1",
     "shared_buffers=16MB",
     "max_connections=60",
     "autovacuum=off",
     "log_min_messages=warning",
     "fsync=off",
+    // In the data directory, not in /dev/shm, where it would outlive a server that is killed.
+    "dynamic_shared_memory_type=mmap",
 ];
 
 pub struct Postgres {
@@ -34,39 +37,24 @@ pub struct Postgres {
     settings: Vec<String>,
 }
 
-/// Ports below those that the kernel gives to outgoing connections, and apart from those of Redis.
-fn free_port() -> u16 {
-    const FIRST: u16 = 10_000;
-    const COUNT: u16 = 10_000;
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Another run of these tests at the same time most likely starts elsewhere.
-    let start = u16::try_from(std::process::id() % u32::from(COUNT)).unwrap();
-    loop {
-        let port = FIRST + (start + NEXT.fetch_add(1, Ordering::Relaxed)) % COUNT;
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
-            return port;
-        }
-    }
-}
-
 impl Postgres {
-    /// One that loses nothing when it is killed, and waits for no disk.
+    /// Starts a server that loses nothing when it is killed, and does not wait for the disk.
     pub async fn start(scratch: &Scratch) -> Self {
         Self::start_with(scratch, &[]).await
     }
 
-    /// One with more settings, `name=value`, or other ones.
+    /// Starts a server with additional or different settings, `name=value`.
     pub async fn start_with(scratch: &Scratch, settings: &[&str]) -> Self {
         let data = scratch.unused("postgres-data");
         new_cluster(scratch, &data);
         Self::start_on(scratch, data, settings).await
     }
 
-    /// One on a data directory that is there.
+    /// Starts a server on an existing data directory.
     pub async fn start_on(scratch: &Scratch, data: PathBuf, settings: &[&str]) -> Self {
         let settings = SETTINGS.iter().chain(settings);
         let settings: Vec<_> = settings.map(|s| (*s).to_owned()).collect();
-        loop {
+        on_free_ports(async || {
             let port = free_port();
             let mut postgres = Self {
                 process: launch(scratch, port, &data, &settings),
@@ -74,28 +62,27 @@ impl Postgres {
                 data: data.clone(),
                 settings: settings.clone(),
             };
-            if postgres.answers().await {
-                return postgres;
-            }
-        }
-    }
-
-    /// Whether it answers; no, where it ended because its port is taken.
-    async fn answers(&mut self) -> bool {
-        eventually("an answer of PostgreSQL", async || {
-            if let Some(status) = self.process.ended() {
-                let output = self.process.output();
-                let taken = output.contains("Address already in use");
-                assert!(taken, "postgres: {status}\n{output}");
-                return Some(false);
-            }
-            self.connect().await.map(|_| true)
+            postgres.answers().await.then_some(postgres)
         })
         .await
     }
 
+    /// Waits until the server answers, and is ours and not another one at its port. Returns `false` if it has
+    /// ended because the port was in use.
+    async fn answers(&mut self) -> bool {
+        let (port, data) = (self.port, self.data.to_string_lossy().into_owned());
+        self.process
+            .answers(async |_| {
+                let mut connection = connect(port).await?;
+                let query = sqlx::query("SHOW data_directory");
+                let row = query.fetch_one(&mut connection).await.ok()?;
+                (row.get::<String, _>(0) == data).then_some(())
+            })
+            .await
+    }
+
     pub async fn connect(&self) -> Option<PgConnection> {
-        PgConnection::connect(&self.url()).await.ok()
+        connect(self.port).await
     }
 
     pub fn port(&self) -> u16 {
@@ -110,17 +97,17 @@ impl Postgres {
         url(self.port)
     }
 
-    /// What a configuration says to use it.
+    /// The configuration of a store that uses this server.
     pub fn store(&self) -> String {
         store(self.port)
     }
 
-    /// How a store of the library reaches it.
+    /// The options of a library store that uses this server.
     pub fn options(&self) -> PostgresOptions {
         options(self.url())
     }
 
-    /// What psql would do.
+    /// Runs a statement, like psql.
     pub async fn run(&self, sql: &str) {
         let mut connection = self.connect().await.unwrap();
         let done = sqlx::raw_sql(sqlx::AssertSqlSafe(sql))
@@ -129,7 +116,7 @@ impl Postgres {
         done.unwrap_or_else(|e| panic!("{sql}: {e}"));
     }
 
-    /// The one value that a query gives, as text.
+    /// Returns the single value that a query yields, as text.
     pub async fn ask(&self, sql: &str) -> String {
         let mut connection = self.connect().await.unwrap();
         let query = sqlx::query(sqlx::AssertSqlSafe(sql));
@@ -137,9 +124,9 @@ impl Postgres {
         row.unwrap_or_else(|e| panic!("{sql}: {e}")).get(0)
     }
 
-    /// SIGKILL for all its processes, as when the machine goes down.
+    /// Sends SIGKILL to all its processes, as if the machine had failed.
     pub fn kill(&mut self) {
-        // Stopped first, so that it starts no more of them.
+        // Stopped first, so that it starts no more processes.
         self.process.signal(Signal::STOP);
         let children = self.children();
         self.process.kill();
@@ -148,25 +135,25 @@ impl Postgres {
         }
     }
 
-    /// A new server on the port and the data of the killed one.
+    /// Starts a new server with the port and the data of the killed one.
     pub async fn restart(&mut self, scratch: &Scratch) {
-        // What is left of the killed one is refused until the kernel has put it away.
+        // Starting fails until the kernel has removed what is left of the killed server.
         self.process = eventually("a PostgreSQL that has started again", async || {
             let mut process = launch(scratch, self.port, &self.data, &self.settings);
-            loop {
-                if process.ended().is_some() {
-                    return None;
-                }
-                if self.connect().await.is_some() {
-                    return Some(process);
-                }
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-            }
+            let answers = eventually(
+                "an answer of PostgreSQL, or its end",
+                async || match process.ended() {
+                    Some(_) => Some(false),
+                    None => self.connect().await.map(|_| true),
+                },
+            )
+            .await;
+            answers.then_some(process)
         })
         .await;
     }
 
-    /// From now on it takes connections (the kernel does) and answers nothing.
+    /// Makes the server answer nothing, although the kernel still accepts connections.
     pub fn pause(&self) {
         self.process.signal(Signal::STOP);
         for child in self.children() {
@@ -181,7 +168,7 @@ impl Postgres {
         self.process.signal(Signal::CONT);
     }
 
-    /// Its processes but the first.
+    /// Returns all its processes but the first.
     fn children(&self) -> Vec<Pid> {
         let pid = self.process.pid();
         let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
@@ -192,25 +179,55 @@ impl Postgres {
 }
 
 impl Drop for Postgres {
+    /// Stops the server at once, but orderly: it releases its shared memory, and no child process keeps the
+    /// directory in use.
     fn drop(&mut self) {
-        // A server that was killed alone would leave its children, which hold the directory, for a moment longer.
         if self.process.ended().is_none() {
-            self.kill();
+            self.resume();
+            self.process.signal(Signal::QUIT);
+            if !self.process.ends_within(PATIENCE) {
+                self.kill();
+            }
         }
+        remove_shared_memory(&self.data);
     }
 }
 
-/// How the owner reaches the one on this port.
+/// Returns the shared memory of a server, as named in its lock file: the second number of line 7. A server
+/// that has stopped leaves no such file.
+pub fn shared_memory(data: &Path) -> Option<String> {
+    let lock = std::fs::read_to_string(data.join("postmaster.pid")).ok()?;
+    let segment = lock.lines().nth(6)?.split_whitespace().nth(1)?;
+    Some(segment.to_owned())
+}
+
+/// Removes the shared memory of a server that was killed and not restarted.
+fn remove_shared_memory(data: &Path) {
+    if let Some(segment) = shared_memory(data) {
+        // The command fails if there is none.
+        let _ = Command::new("ipcrm").args(["-m", &segment]).output();
+    }
+}
+
+/// Connects as the owner. The kernel accepts connections even for a server that is paused, so waiting for an
+/// answer has a timeout.
+async fn connect(port: u16) -> Option<PgConnection> {
+    let url = url(port);
+    let connection = timeout(PATIENCE, PgConnection::connect(&url)).await;
+    connection.ok()?.ok()
+}
+
+/// The owner's URL of the server on this port.
 pub fn url(port: u16) -> String {
     format!("postgres://postgres@127.0.0.1:{port}/postgres?sslmode=disable")
 }
 
-/// What a configuration says to use the one on this port.
+/// The configuration of a store that uses the server on this port.
 pub fn store(port: u16) -> String {
     format!("postgres: {{ url: {:?} }}", url(port))
 }
 
-/// How a store of the library reaches this.
+/// The options of a library store that uses this URL.
 pub fn options(url: String) -> PostgresOptions {
     PostgresOptions {
         url,
@@ -220,7 +237,7 @@ pub fn options(url: String) -> PostgresOptions {
     }
 }
 
-/// A program of PostgreSQL; Debian keeps them out of the PATH.
+/// Finds a program of PostgreSQL; Debian keeps them out of the PATH.
 fn postgres_program(name: &str) -> PathBuf {
     let versions = std::fs::read_dir("/usr/lib/postgresql");
     let versions = versions.into_iter().flatten().flatten();
@@ -235,7 +252,7 @@ fn postgres_program(name: &str) -> PathBuf {
         .with_file_name(name)
 }
 
-/// The command, run by somebody that PostgreSQL puts up with.
+/// Makes a command that runs as a user that PostgreSQL accepts.
 fn unprivileged(program: &Path) -> Command {
     if !geteuid().is_root() {
         return Command::new(program);
@@ -246,7 +263,7 @@ fn unprivileged(program: &Path) -> Command {
     command
 }
 
-/// Gives a directory to whom the server runs as.
+/// Gives a directory to the user that the server runs as.
 pub fn hand_over(path: &Path) {
     if geteuid().is_root() {
         let mut chown = Command::new("chown");
@@ -255,15 +272,16 @@ pub fn hand_over(path: &Path) {
 }
 
 fn run(command: &mut Command) {
-    let output = command.output().unwrap();
+    let output = ends_with_us(command).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{command:?}: {said}");
 }
 
-/// A data directory. Making one takes a second, so one is kept beside what Cargo builds, and copied.
+/// Makes a data directory. Initializing one takes a second, so one is kept next to Cargo's build output, and
+/// copied.
 fn new_cluster(scratch: &Scratch, data: &Path) {
     static MAKING: Mutex<()> = Mutex::new(());
-    // The way to the directory, for somebody else.
+    // Another user must be able to reach the directory.
     std::fs::set_permissions(scratch.path(), Permissions::from_mode(0o711)).unwrap();
     let initdb = postgres_program("initdb");
     let version = initdb.parent().unwrap().to_string_lossy().replace('/', "-");
@@ -277,7 +295,7 @@ fn new_cluster(scratch: &Scratch, data: &Path) {
         initdb.args(["-U", "postgres", "--auth=trust", "--no-sync"]);
         initdb.args(["--encoding=UTF8", "--locale=C", "--wal-segsize=1", "-D"]);
         run(initdb.arg(&fresh).current_dir(scratch.path()));
-        // Beside it first: another run of the tests may be at the same.
+        // Copied to another name first: another test run may be doing the same.
         let beside = template.with_extension(format!("{}", std::process::id()));
         run(Command::new("cp").arg("-a").args([&fresh, &beside]));
         if std::fs::rename(&beside, &template).is_err() {

@@ -1,11 +1,13 @@
-//! A child process: its output in a file, killed when the test is over.
+//! A child process: its output goes to a file, and it is killed when the test ends.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::cleanup::ends_with_us;
 use super::{Scratch, eventually};
 
 pub struct Process {
@@ -18,7 +20,7 @@ impl Process {
     pub fn start(name: &'static str, command: &mut Command, scratch: &Scratch) -> Self {
         let log = scratch.unused(name);
         let file = File::create(&log).unwrap();
-        let child = command
+        let child = ends_with_us(command)
             .stdin(Stdio::null())
             .stdout(file.try_clone().unwrap())
             .stderr(file)
@@ -31,17 +33,44 @@ impl Process {
         self.child.id()
     }
 
-    /// All that it has said so far.
+    /// Returns all its output so far.
     pub fn output(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap()).into_owned()
     }
 
-    /// Its status, if it has ended.
+    /// Returns its exit status, if it has ended.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().unwrap()
     }
 
-    /// Fails where it has ended.
+    /// Waits until `probe` succeeds. Returns `false` if the process has ended because its address was in use.
+    pub async fn answers(&mut self, mut probe: impl AsyncFnMut(&Self) -> Option<()>) -> bool {
+        let name = self.name;
+        eventually(&format!("an answer of {name}"), async || {
+            if let Some(status) = self.ended() {
+                let output = self.output();
+                let taken = output.contains("Address already in use");
+                assert!(taken, "{name}: {status}\n{output}");
+                return Some(false);
+            }
+            probe(self).await.map(|()| true)
+        })
+        .await
+    }
+
+    /// Waits until it ends, for at most `patience`. For destructors, which cannot await.
+    pub fn ends_within(&mut self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        while self.ended().is_none() {
+            if Instant::now() > deadline {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        true
+    }
+
+    /// Panics if it has ended.
     pub fn must_run(&mut self) {
         if let Some(status) = self.ended() {
             panic!("{} ended by itself: {status}", self.name);
@@ -52,13 +81,13 @@ impl Process {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    /// SIGKILL: no chance to write or to say anything.
+    /// Sends SIGKILL, so that it cannot write or report anything.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
 
-    /// Waits for its end.
+    /// Waits until it ends.
     pub async fn end(&mut self) -> ExitStatus {
         let name = self.name;
         eventually(&format!("the end of {name}"), async || self.ended()).await
@@ -79,8 +108,8 @@ impl Drop for Process {
     }
 }
 
-/// Where a program is: what the environment variable says, else the first of `places` or of the PATH that has it.
-/// Without it no test can say anything, so that is a failure, not a reason to skip.
+/// Finds a program: the path in the environment variable, else the first of `places` or of the PATH that
+/// exists. Without the program a test proves nothing, so it fails instead of being skipped.
 pub fn program(name: &str, variable: &str, places: &[PathBuf]) -> PathBuf {
     if let Some(path) = std::env::var_os(variable) {
         return path.into();
@@ -95,7 +124,7 @@ pub fn program(name: &str, variable: &str, places: &[PathBuf]) -> PathBuf {
     })
 }
 
-/// The repository.
+/// The root of the repository.
 pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }

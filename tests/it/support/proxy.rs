@@ -1,4 +1,4 @@
-//! A TCP proxy that misbehaves on demand: cuts, hangs, delays.
+//! A TCP proxy that misbehaves on demand: it closes, hangs or delays connections.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,30 +10,31 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::AbortHandle;
 
-/// How bytes are passed on.
+/// How bytes are forwarded.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Mood {
     Passing,
-    /// Connections stay open, and nothing comes through: half open.
+    /// Connections stay open, and nothing is forwarded: half open.
     Hanging,
-    /// So are every other connection, the odd ones or the even ones, while the rest passes.
+    /// The same for every other connection, the odd or the even ones; the rest work.
     HangingHalf {
         odd: bool,
     },
-    /// What a client says on a connection that was made before does not come through. What the server says does, and new
-    /// connections pass.
+    /// On connections from before this instant, nothing is forwarded from the client to the server. The other
+    /// direction, and new connections, work.
     Unheard {
         before: Instant,
     },
-    /// Nothing comes through on a connection that was made before, in either direction; new ones pass.
+    /// On connections from before this instant, nothing is forwarded in either direction. New connections
+    /// work.
     Forgotten {
         before: Instant,
     },
-    /// Everything comes through this much later.
+    /// Everything is delayed by this much.
     Delaying(Duration),
-    /// What the server says comes through with a bit turned.
+    /// The server's answers are forwarded with one bit flipped.
     Garbling,
-    /// Connections are refused, open ones closed.
+    /// New connections are refused, and open ones are closed.
     Cutting,
 }
 
@@ -44,7 +45,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// One in front of this port.
+    /// Starts a proxy to this port.
     pub async fn before(port: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -68,7 +69,7 @@ impl Proxy {
         self.address.port()
     }
 
-    /// What a configuration says to reach Redis through it.
+    /// The configuration of a store that uses Redis through the proxy.
     pub fn store(&self) -> String {
         format!("redis: {{ url: \"redis://127.0.0.1:{}/0\" }}", self.port())
     }
@@ -86,7 +87,7 @@ impl Drop for Proxy {
 }
 
 impl Mood {
-    /// Whether nothing comes through in this direction of a connection.
+    /// Whether nothing is forwarded in this direction of a connection.
     fn hangs(self, way: &Way) -> bool {
         match self {
             Self::Hanging => true,

@@ -1,4 +1,5 @@
-//! HTTP/2 frame by frame (RFC 9113), for what no client library does: messages that do not end, answers that are not read.
+//! HTTP/2 frame by frame (RFC 9113), for what no client library does: messages that do not end, answers that
+//! are not read.
 
 use std::sync::Arc;
 
@@ -20,9 +21,9 @@ const INITIAL_WINDOW_SIZE: u16 = 4;
 /// The window of a new connection (RFC 9113 §6.9.2).
 const WINDOW: usize = 65_535;
 
-/// A connection on which nothing is answered, not even pings. What the server sends is read and thrown away.
+/// A connection that answers nothing, not even pings. What the server sends is read and discarded.
 pub struct RawHttp2 {
-    /// How many bytes the server takes on the whole connection.
+    /// How many more bytes the server accepts on the whole connection.
     window: Arc<Semaphore>,
     writer: OwnedWriteHalf,
     next: u32,
@@ -30,7 +31,7 @@ pub struct RawHttp2 {
 }
 
 impl RawHttp2 {
-    /// Greets the server. `window` is how much of an answer it may send.
+    /// Connects to the server. `window` is how much of an answer the server may send.
     pub async fn connect(address: &str, window: u32) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         let (reader, mut writer) = stream.into_split();
@@ -48,8 +49,8 @@ impl RawHttp2 {
         }
     }
 
-    /// Begins a check whose message is to have `length` bytes and of which these are sent; `end` ends the request. Fails
-    /// when the connection is gone.
+    /// Begins a check whose message is announced with `length` bytes and of which `sent` is sent; `end` ends
+    /// the request. Fails if the connection is closed.
     pub async fn check(&mut self, length: u32, sent: &[u8], end: bool) -> std::io::Result<()> {
         let stream = self.next;
         self.next += 2;
@@ -64,7 +65,7 @@ impl RawHttp2 {
         let mut body = vec![0];
         body.extend(length.to_be_bytes());
         body.extend(sent);
-        // The largest frame that every peer takes.
+        // The largest frame that every peer must accept.
         let mut pieces = body.chunks(16_384).peekable();
         while let Some(piece) = pieces.next() {
             let last = end && pieces.peek().is_none();
@@ -79,13 +80,13 @@ impl RawHttp2 {
         self.reader.await.unwrap();
     }
 
-    /// Whether the server has closed it.
+    /// Whether the server has closed the connection.
     pub fn is_closed(&self) -> bool {
         self.reader.is_finished()
     }
 }
 
-/// Reads until the end, and keeps count of the window.
+/// Reads until the end, and keeps track of the window.
 async fn read(mut from: OwnedReadHalf, window: Arc<Semaphore>) {
     let mut head = [0; 9];
     while from.read_exact(&mut head).await.is_ok() {
@@ -111,7 +112,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     frame
 }
 
-/// `POST` to the check service, without compression (RFC 7541).
+/// The headers of a `POST` to the check service, without compression (RFC 7541).
 fn headers() -> Vec<u8> {
     let mut block = vec![0x83, 0x86];
     let mut literal = |index: &[u8], value: &[u8]| {

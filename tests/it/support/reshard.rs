@@ -1,4 +1,4 @@
-//! Moving slots of a cluster between its nodes.
+//! Moves slots of a cluster between its nodes.
 
 use super::cluster::Cluster;
 use super::eventually;
@@ -17,7 +17,7 @@ impl Cluster {
         };
         set(to, &["IMPORTING", &from_id]);
         set(from, &["MIGRATING", &to_id]);
-        // Nodes talk to each other over TLS where they speak it.
+        // Nodes that have TLS ports use them among themselves.
         let node = &self.nodes[to];
         let port = node.tls.as_ref().map_or(node.port, |tls| tls.port);
         let port = port.to_string();
@@ -29,13 +29,13 @@ impl Cluster {
             step().await;
         }
         set(to, &["NODE", &to_id]);
-        // With its last slot gone it may have become a replica by itself.
+        // Without its last slot, it may have become a replica automatically.
         let () = self
             .try_run(from, &["CLUSTER", "SETSLOT", &text, "NODE", &to_id])
             .unwrap_or_default();
     }
 
-    /// Makes a slot another's without its keys, and waits until the owner from before knows it.
+    /// Transfers the ownership of a slot without its keys, and waits until the former owner knows it.
     pub async fn give_slot(&self, slot: u16, from: usize, to: usize) {
         let text = slot.to_string();
         let (from_id, to_id) = (&self.nodes[from].id, &self.nodes[to].id);
@@ -49,7 +49,7 @@ impl Cluster {
         .await;
     }
 
-    /// Moves slots all at once, as Valkey 9 can.
+    /// Moves slots atomically, as Valkey 9 can.
     pub async fn move_slots_at_once(&self, first: u16, last: u16, from: usize, to: usize) {
         let (a, b) = (first.to_string(), last.to_string());
         let to_id = &self.nodes[to].id;

@@ -1,4 +1,5 @@
-//! A primary, two replicas, and three Sentinels that watch them, which can each be killed, paused and brought back.
+//! A primary, two replicas, and three Sentinels that watch them. Each of these can be killed, paused and
+//! restarted.
 
 use std::process::Command;
 use std::time::Duration;
@@ -6,19 +7,21 @@ use std::time::Duration;
 use revoxy::revocation::{Credentials, Endpoint, RedisOptions, SentinelOptions};
 use rustix::process::Signal;
 
-use super::process::program;
-use super::redis::free_port;
+use super::ports::{free_port, on_free_ports};
+use super::redis::{answers_at, redis_server};
 use super::{PATIENCE, Process, Redis, Scratch, eventually, within};
 
-/// What the Sentinels call the primary.
+/// The name of the primary in the Sentinels.
 pub const MASTER: &str = "shop";
-/// What a Sentinel is told at start, and where it writes down what it finds out.
-const CONFIG: &str = "sentinel.conf";
-/// The user that the Sentinels are to the servers.
+/// The configuration of a Sentinel, to which it also writes what it has found out.
+pub const CONFIG: &str = "sentinel.conf";
+/// The user that the Sentinels authenticate as.
 const WATCHER: [&str; 6] = ["--user", "watcher", "on", ">watching", "&*", "~*"];
-/// A Sentinel that was kept from running for two seconds takes no part in failovers for 30 s (TILT); on a busy machine this may repeat.
+/// A Sentinel that was kept from running for two seconds takes no part in failovers for 30 s (TILT); on a
+/// busy machine this may happen repeatedly.
 const TILTED: Duration = Duration::from_secs(90);
-/// How long a server must be silent to count as down: on a busy machine even a healthy one is silent for a while.
+/// How long a server must be silent to count as down: on a busy machine, even a healthy one is silent for a
+/// while.
 const DOWN_AFTER: Duration = Duration::from_secs(2);
 
 pub struct Trio {
@@ -36,7 +39,7 @@ impl Member {
     async fn start(replica_of: Option<u16>) -> Self {
         let scratch = Scratch::new();
         let mut arguments = WATCHER.to_vec();
-        // Full synchronisations that are waited for would be most of a test.
+        // Otherwise, waiting for full synchronizations would take most of a test's time.
         arguments.extend(["+@all", "--repl-diskless-sync-delay", "0"]);
         let primary = replica_of.map(|port| port.to_string());
         if let Some(port) = &primary {
@@ -52,7 +55,7 @@ impl Member {
         self.redis.restart(&self.scratch).await;
     }
 
-    /// `master` or `slave`; nothing where it is away.
+    /// Returns `master` or `slave`; `None` if the server is down.
     pub fn role(&self) -> Option<String> {
         let role: Vec<redis::Value> = self.redis.try_run(&["ROLE"])?;
         redis::from_redis_value(role[0].clone()).ok()
@@ -66,8 +69,13 @@ pub struct Sentinel {
 }
 
 impl Sentinel {
-    fn start(primary: u16) -> Self {
-        let (scratch, port) = (Scratch::new(), free_port());
+    async fn start(primary: u16) -> Self {
+        on_free_ports(async || Self::start_at(free_port(), primary).await).await
+    }
+
+    /// Returns `None` if the port is in use.
+    async fn start_at(port: u16, primary: u16) -> Option<Self> {
+        let scratch = Scratch::new();
         let config = format!(
             "port {port}
 bind 127.0.0.1
@@ -84,15 +92,25 @@ sentinel parallel-syncs {MASTER} 2
             down = DOWN_AFTER.as_millis()
         );
         scratch.write(CONFIG, config);
-        Self {
-            process: launch(&scratch),
+        let mut process = launch(&scratch);
+        let answers = async |process: &Process| answers_at(port, process);
+        process.answers(answers).await.then_some(Self {
+            process,
             port,
             scratch,
-        }
+        })
     }
 
-    /// Has it look at the servers more often than it does by default, so that it soon notices what has changed. Before Redis 7
-    /// it takes its time.
+    async fn three(primary: u16) -> Vec<Self> {
+        let mut sentinels = Vec::new();
+        for _ in 0..3 {
+            sentinels.push(Self::start(primary).await);
+        }
+        sentinels
+    }
+
+    /// Makes it poll the servers more often than by default, so that it soon notices changes. Redis before 7
+    /// lacks the command, and its Sentinel notices changes later.
     fn looks_often(&self) {
         let often = ["info-period", "500", "publish-period", "500"];
         let _: Option<()> = self.run(&[&["SENTINEL", "DEBUG"][..], &often].concat());
@@ -102,7 +120,7 @@ sentinel parallel-syncs {MASTER} 2
         self.process.kill();
     }
 
-    /// A new process in the place of the killed one. It knows what that one had written down.
+    /// Starts a new process in place of the killed one, with the state that the killed one has written down.
     pub fn restart(&mut self) {
         self.process = launch(&self.scratch);
     }
@@ -111,7 +129,7 @@ sentinel parallel-syncs {MASTER} 2
         self.port
     }
 
-    /// What redis-cli would do; `None` where there is no answer.
+    /// Runs a command, like redis-cli. Returns `None` if there is no answer.
     pub fn run<T: redis::FromRedisValue>(&self, command: &[&str]) -> Option<T> {
         let url = format!("redis://127.0.0.1:{}", self.port);
         let client = redis::Client::open(url).ok()?;
@@ -121,7 +139,7 @@ sentinel parallel-syncs {MASTER} 2
         redis::Cmd::new().arg(command).query(&mut connection).ok()
     }
 
-    /// The port of the primary that it names.
+    /// Returns the port of the primary that it names.
     pub fn names(&self) -> Option<u16> {
         let command = ["SENTINEL", "GET-MASTER-ADDR-BY-NAME", MASTER];
         self.run::<(String, u16)>(&command).map(|(_, port)| port)
@@ -136,18 +154,18 @@ sentinel parallel-syncs {MASTER} 2
     }
 }
 
-fn launch(scratch: &Scratch) -> Process {
-    let mut command = Command::new(program("redis-server", "REDIS_SERVER_BIN", &[]));
+/// Starts a Sentinel with the configuration [`CONFIG`] in this directory.
+pub fn launch(scratch: &Scratch) -> Process {
+    let mut command = Command::new(redis_server());
     command.arg(scratch.file(CONFIG)).arg("--sentinel");
     Process::start("sentinel", &mut command, scratch)
 }
 
 impl Trio {
-    /// A primary alone, with its Sentinels: where nothing becomes of it, that is enough.
+    /// Starts a primary without replicas, with its Sentinels: sufficient for tests without a failover.
     pub async fn without_replicas() -> Self {
         let primary = Member::start(None).await;
-        let port = primary.redis.port();
-        let sentinels: Vec<_> = (0..3).map(|_| Sentinel::start(port)).collect();
+        let sentinels = Sentinel::three(primary.redis.port()).await;
         let servers = vec![primary];
         let trio = Self { servers, sentinels };
         trio.is_named_by_all().await;
@@ -165,7 +183,7 @@ impl Trio {
         }
     }
 
-    /// Kills everything, and starts all of it again on its data.
+    /// Kills everything, and restarts it with its data.
     pub async fn restart(&mut self) {
         for sentinel in &mut self.sentinels {
             sentinel.kill();
@@ -182,7 +200,8 @@ impl Trio {
         self.is_named_by_all().await;
     }
 
-    /// Starts all, and waits until every Sentinel knows every other and both replicas, which are in step.
+    /// Starts everything, and waits until every Sentinel knows the others and both replicas, which are in
+    /// sync.
     pub async fn start() -> Self {
         let first = Member::start(None).await;
         let port = first.redis.port();
@@ -195,14 +214,14 @@ impl Trio {
             (info.matches("state=online").count() == 2).then_some(())
         })
         .await;
-        let sentinels: Vec<_> = (0..3).map(|_| Sentinel::start(port)).collect();
+        let sentinels = Sentinel::three(port).await;
         let trio = Self { servers, sentinels };
         trio.is_named_by_all().await;
         trio.is_whole().await;
         trio
     }
 
-    /// Waits until every Sentinel sees everything up.
+    /// Waits until every Sentinel considers everything as up.
     pub async fn is_whole(&self) {
         eventually(
             "Sentinels that know each other and both replicas",
@@ -211,12 +230,12 @@ impl Trio {
         .await;
     }
 
-    /// Which server all running Sentinels name, once they do.
+    /// Waits until all running Sentinels name the same server, and returns it.
     pub async fn primary(&self) -> usize {
         self.primary_but(None).await
     }
 
-    /// The same, once it is another than this.
+    /// Like [`Self::primary`], but waits until it is another server than `before`.
     pub async fn successor_of(&self, before: usize) -> usize {
         self.primary_but(Some(before)).await
     }
@@ -235,7 +254,7 @@ impl Trio {
         .await
     }
 
-    /// Has the Sentinels replace the primary, although nothing is wrong with it.
+    /// Makes the Sentinels replace the primary, although nothing is wrong with it.
     pub async fn fail_over(&self) {
         within(TILTED, "a failover that begins", async || {
             self.sentinels[0].run::<String>(&["SENTINEL", "FAILOVER", MASTER])
@@ -243,7 +262,8 @@ impl Trio {
         .await;
     }
 
-    /// From now on the Sentinels cannot make this server a replica: as if it were cut off from them, but not from us.
+    /// Prevents the Sentinels from making this server a replica: as if it were cut off from them, but not
+    /// from us.
     pub fn cut_off(&self, server: usize) {
         let () = self.servers[server].redis.run(&[
             "ACL",
@@ -260,8 +280,8 @@ impl Trio {
             .run(&["ACL", "SETUSER", "watcher", "+@all"]);
     }
 
-    /// From now on the replicas of this primary hear nothing from it, and the Sentinels still take them for replicas of it:
-    /// what is written is lost when one of them takes its place.
+    /// Cuts the replicas of this primary off from it, while the Sentinels still take them for its replicas:
+    /// what is written then is lost when one of them takes its place.
     pub async fn lock_out_replicas_of(&self, primary: usize) {
         for (index, server) in self.servers.iter().enumerate() {
             if index == primary {
@@ -285,7 +305,7 @@ impl Trio {
         }
     }
 
-    /// Lets all replicas hear their primary again.
+    /// Lets all replicas follow their primary again.
     pub fn let_in(&self) {
         for server in &self.servers {
             let redis = &server.redis;
@@ -320,7 +340,7 @@ impl Trio {
         self.sentinels.iter().map(node).collect()
     }
 
-    /// What a configuration says to use it.
+    /// The configuration of a store that uses these Sentinels.
     pub fn store(&self) -> String {
         format!(
             "redis: {{ sentinel: {{ master: {MASTER}, nodes: {:?} }} }}",
@@ -328,7 +348,7 @@ impl Trio {
         )
     }
 
-    /// How a store of the library reaches it.
+    /// The options of a library store that uses these Sentinels.
     pub fn options(&self, confirmed_within: Duration) -> RedisOptions {
         RedisOptions {
             endpoint: Endpoint::Sentinel(SentinelOptions {

@@ -7,24 +7,24 @@ use serde_json::Value;
 use super::tokens::{AUDIENCE, ISSUER};
 use super::{Checks, Process, Scratch, SigningKey, eventually};
 
-/// A configuration that works, section by section.
+/// A working configuration, section by section.
 #[derive(Clone)]
 pub struct Config {
     pub check: String,
     pub shutdown: String,
     pub keys: String,
     pub algorithms: String,
-    /// More lines of the issuer.
+    /// Additional lines of the issuer.
     pub issuer: String,
     pub store: String,
-    /// More lines of the section `revocation`.
+    /// Additional lines of the section `revocation`.
     pub revocation: String,
-    /// More sections.
+    /// Additional sections.
     pub more: String,
 }
 
 impl Config {
-    /// One that trusts this key and keeps revocations in memory.
+    /// A configuration that trusts this key and keeps revocations in memory.
     pub fn trusting(key: &SigningKey, scratch: &Scratch) -> Self {
         Self {
             check: "127.0.0.1:0".to_owned(),
@@ -104,22 +104,23 @@ issuers:
 
 pub struct Revoxy {
     pub process: Process,
-    /// Where the check service listens.
+    /// The address of the check service.
     pub check: String,
-    /// Where the operations port listens.
+    /// The address of the operations port.
     pub operations: String,
-    /// Where the API listens.
+    /// The address of the API.
     pub api: String,
     http: reqwest::Client,
 }
 
 impl Revoxy {
-    /// Starts it and waits until it is ready.
+    /// Starts Revoxy and waits until it is ready.
     pub async fn start(scratch: &Scratch, config: &Config) -> Self {
-        Self::start_as(&mut serve(scratch, &config.yaml()), scratch).await
+        let mut serve = with_config(scratch, &["serve"], &config.yaml());
+        Self::start_as(&mut serve, scratch).await
     }
 
-    /// Starts a program that serves as Revoxy does, and waits until it is ready.
+    /// Starts a program that serves like Revoxy, and waits until it is ready.
     pub async fn start_as(command: &mut Command, scratch: &Scratch) -> Self {
         let mut process = Process::start("revoxy", command, scratch);
         eventually("a ready Revoxy", async || {
@@ -130,41 +131,35 @@ impl Revoxy {
                 .then_some(())
         })
         .await;
-        let listening = |listener: &str| {
-            let output = process.output();
-            let mut events = output.lines().filter_map(|l| serde_json::from_str(l).ok());
-            let event =
-                events.find(|e: &Value| e["message"] == "listening" && e["listener"] == listener);
-            let address = &event.expect("the log says where it listens")["address"];
-            address.as_str().unwrap().to_owned()
-        };
+        let address =
+            |listener| listens_at(&process, listener).expect("the log says where it listens");
         Self {
-            check: listening("check"),
-            operations: listening("operations"),
-            api: listening("api"),
+            check: address("check"),
+            operations: address("operations"),
+            api: address("api"),
             process,
             http: reqwest::Client::new(),
         }
     }
 
-    /// Starts it where that must fail: its status and what it said on standard error.
+    /// Starts Revoxy where that must fail. Returns its status and its standard error.
     pub async fn refused(scratch: &Scratch, yaml: &str) -> (ExitStatus, String) {
-        run(scratch, &mut serve(scratch, yaml)).await
+        run_with(scratch, &["serve"], yaml).await
     }
 
-    /// A client of the check service.
+    /// Connects a client of the check service.
     pub async fn checks(&self) -> Checks {
         Checks::connect(&self.check).await
     }
 
-    /// Asks the operations port.
+    /// Sends a request to the operations port.
     pub async fn get(&self, path: &str) -> (u16, String) {
         let url = format!("http://{}{path}", self.operations);
         let answer = self.http.get(url).send().await.unwrap();
         (answer.status().as_u16(), answer.text().await.unwrap())
     }
 
-    /// The value of one metric, named with its labels as in the exposition.
+    /// Returns the value of one metric, named with its labels as in the exposition format.
     pub async fn metric(&self, name: &str) -> f64 {
         let (_, text) = self.get("/metrics").await;
         let value = text
@@ -176,7 +171,7 @@ impl Revoxy {
             .unwrap()
     }
 
-    /// `POST /oauth2/revoke` with this body.
+    /// Sends `POST /oauth2/revoke` with this body.
     pub async fn post_revoke(&self, body: impl Into<String>) -> (u16, Value) {
         let url = format!("http://{}/oauth2/revoke", self.api);
         let request = self.http.post(url).body(body.into());
@@ -187,23 +182,40 @@ impl Revoxy {
         (status, serde_json::from_str(&text).unwrap_or_default())
     }
 
-    /// Revokes a token, which must work.
+    /// Revokes a token, which must succeed. Retries while the store is too slow, as on a busy machine.
     pub async fn revoke(&self, token: &str) {
-        let (status, body) = self.post_revoke(format!("token={token}")).await;
+        let (status, body) = eventually("a store that answers in time", async || {
+            let answer = self.post_revoke(format!("token={token}")).await;
+            (answer.0 != 503).then_some(answer)
+        })
+        .await;
         assert_eq!(status, 200, "{body}");
     }
 }
 
-/// Runs a command to its end.
+/// Returns the address of a listener of a Revoxy according to its log; `None` if it does not listen yet.
+pub fn listens_at(process: &Process, listener: &str) -> Option<String> {
+    let output = process.output();
+    let mut events = output.lines().filter_map(|l| serde_json::from_str(l).ok());
+    let event = events.find(|e: &Value| e["message"] == "listening" && e["listener"] == listener);
+    event?["address"].as_str().map(str::to_owned)
+}
+
+/// Runs a command with this configuration until it ends. Returns its status and output.
+pub async fn run_with(scratch: &Scratch, command: &[&str], yaml: &str) -> (ExitStatus, String) {
+    run(scratch, &mut with_config(scratch, command, yaml)).await
+}
+
+/// Runs a command until it ends. Returns its status and output.
 pub async fn run(scratch: &Scratch, command: &mut Command) -> (ExitStatus, String) {
-    // Where a file is made by mistake, it is made there.
+    // Files that are created by mistake end up there.
     command.current_dir(scratch.path());
     let mut process = Process::start("revoxy", command, scratch);
     let status = process.end().await;
     (status, process.output())
 }
 
-/// The command, with nothing of the environment's that could change what it does.
+/// The command, without any environment variables that could change its behaviour.
 pub fn revoxy(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_revoxy"));
     for (name, _) in std::env::vars_os() {
@@ -216,7 +228,10 @@ pub fn revoxy(arguments: &[&str]) -> Command {
     command
 }
 
-fn serve(scratch: &Scratch, yaml: &str) -> Command {
-    let path = scratch.write("revoxy.yaml", yaml);
-    revoxy(&["serve", "--config", path.to_str().unwrap()])
+/// The command, with this configuration in `revoxy.yaml`.
+fn with_config(scratch: &Scratch, command: &[&str], yaml: &str) -> Command {
+    let mut command = revoxy(command);
+    command.arg("--config");
+    command.arg(scratch.write("revoxy.yaml", yaml));
+    command
 }

@@ -1,4 +1,4 @@
-//! Keys, made for each test anew, and tokens signed with them.
+//! Keys, generated for each test, and tokens signed with them.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -18,7 +18,7 @@ use super::Scratch;
 pub const ISSUER: &str = "https://auth.shop.example";
 pub const AUDIENCE: &str = "shop";
 
-/// A key that signs, and its public half in the forms in which Revoxy reads it.
+/// A signing key, and its public half in the forms that Revoxy reads.
 pub struct SigningKey {
     pub algorithm: Algorithm,
     encoding: EncodingKey,
@@ -32,12 +32,16 @@ enum Public {
 }
 
 impl SigningKey {
+    pub fn es256() -> Self {
+        Self::generate(Algorithm::ES256)
+    }
+
     pub fn generate(algorithm: Algorithm) -> Self {
         revoxy::jwt::install_crypto().unwrap();
         if algorithm == Algorithm::HS256 {
             let mut secret = vec![0; 32];
             aws_lc_rs::rand::fill(&mut secret).unwrap();
-            // A secret that ends in a line end cannot be told from a file that does.
+            // A secret that ends in a line break cannot be distinguished from a file that does.
             secret[31] |= 0x80;
             return Self {
                 algorithm,
@@ -87,7 +91,7 @@ impl SigningKey {
         format!("{:?}", self.algorithm)
     }
 
-    /// Writes the file that verifies, and returns the `keys` of a configuration that names it.
+    /// Writes the file for verification, and returns the `keys` of a configuration that names it.
     pub fn write(&self, scratch: &Scratch) -> String {
         let (option, content) = match &self.public {
             Public::Pem(pem) => ("pem_file", pem.as_bytes()),
@@ -98,7 +102,7 @@ impl SigningKey {
         format!("{{ {option}: {path:?} }}")
     }
 
-    /// The private half, which no configuration should name.
+    /// The private half, which no configuration should contain.
     pub fn private_pem(&self) -> &str {
         &self.private_pem
     }
@@ -123,7 +127,7 @@ fn pem(label: &str, der: &[u8]) -> String {
     )
 }
 
-/// A token to be: good unless it is made bad.
+/// A token to be signed: valid unless it is made invalid.
 #[derive(Clone)]
 pub struct Token {
     header: Map<String, Value>,
@@ -166,7 +170,7 @@ impl Token {
         self
     }
 
-    /// The token, signed. The header says the key's algorithm unless it was made to say another.
+    /// Signs the token. The header names the key's algorithm unless it was set to another one.
     pub fn sign(mut self, key: &SigningKey) -> String {
         let algorithm = json!(key.name());
         self.header.entry("alg").or_insert(algorithm);
@@ -176,7 +180,7 @@ impl Token {
         format!("{input}.{signature}")
     }
 
-    /// Header and payload, not signed.
+    /// Header and payload, without signature.
     pub fn signing_input(&self) -> String {
         let part = |map: &Map<String, Value>| URL_SAFE_NO_PAD.encode(json!(map).to_string());
         format!("{}.{}", part(&self.header), part(&self.claims))

@@ -1,4 +1,4 @@
-//! The application behind Envoy: answers 200 to everything and says what it was asked.
+//! The application behind Envoy: answers 200 to everything and returns the request that it has received.
 
 use std::net::SocketAddr;
 

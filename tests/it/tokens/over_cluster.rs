@@ -101,8 +101,8 @@ async fn two_replicas_over_a_cluster_register_list_revoke_and_take_back() {
     let active = two.admin.list("sub=alice&active=true").await;
     assert_eq!(active.len(), TOKENS - 1);
     let found = json!({ "issuer": "shop", "id": "t03" });
-    assert!(two.admin.unrevoke(found.clone()).await);
-    assert!(!one.admin.unrevoke(found).await);
+    two.admin.unrevoke(found.clone()).await;
+    one.admin.unrevoke_nothing(found).await;
     crowd.are_revoked(both, |_| false).await;
 
     // All but two are, on every node, and only those of alice.
@@ -123,7 +123,7 @@ async fn two_replicas_over_a_cluster_register_list_revoke_and_take_back() {
     }
     crowd.are_revoked(both, |id| !kept.contains(&id)).await;
     let again = json!({ "issuer": "shop", "id": "t00" });
-    assert!(one.admin.unrevoke(again).await);
+    one.admin.unrevoke(again).await;
     crowd
         .are_revoked(both, |id| id != "t00" && !kept.contains(&id))
         .await;
@@ -159,11 +159,14 @@ async fn an_allow_list_stays_whole_while_its_slots_move_and_the_cluster_restarts
                 Some(())
             })
             .await;
+            let again = &crowd.tokens[0].1;
+            if *name != list {
+                one.admin.register(again).await;
+                return;
+            }
             // What writes both keys of the list has to wait while there is one on either node.
-            let again = json!({ "token": crowd.tokens[0].1 });
-            let said = one.admin.post("/tokens", again).await;
-            let refused = *name == list && said.status == 503;
-            assert!(said.status == 201 || refused, "{name}: {said:?}");
+            let said = one.admin.post("/tokens", json!({ "token": again })).await;
+            assert!([201, 503].contains(&said.status), "{said:?}");
         };
         let to = (from + 1) % 3;
         crowd.cluster.move_slot(slot, from, to, look).await;

@@ -6,8 +6,10 @@
 #![cfg(any(loom, shuttle))]
 
 #[path = "../../../src/clock/mod.rs"]
-#[allow(dead_code, reason = "the view needs little of it")]
+#[allow(dead_code, unused_imports, reason = "the view needs little of it")]
 mod clock;
+#[allow(dead_code, reason = "the tests choose hashes by themselves")]
+mod digest;
 mod revocation;
 mod stand_in;
 

@@ -76,11 +76,13 @@ impl Record {
         if !rules.unrevocation_kept {
             state = state.without_unrevocation();
         }
+        // What was written by hand stays without a version.
+        let by_hand = rules.versions && self.key.is_some_and(|value| value.by_hand);
         self.key = Some(Value {
             state: state.held(rules.two_versions),
-            by_hand: false,
+            by_hand,
         });
-        version
+        if by_hand { OLDEST } else { version }
     }
 
     /// The script `UNREVOKE`. Returns the version that it was given.

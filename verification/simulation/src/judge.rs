@@ -190,6 +190,22 @@ impl Judge {
         if !self.promise.hand_takes_back && all.iter().any(|s| overwrites(s) || overwrote(s)) {
             return None;
         }
+        // A deletion by hand passes for an eviction until the next comparison, and takes along an un-revocation that a replica has not
+        // read yet (docs/promise.md).
+        let deletes =
+            |s: &Statement| s.by == By::Hand && s.says == Says::TakenBack && !s.is_before(last);
+        if !history.losses.is_empty() && all.iter().any(deletes) {
+            return None;
+        }
+        // A cutoff that is stated beside the un-revocation or after it, where a server has lost that, is joined with what was taken back. Of
+        // both only the later version is kept, and so the un-revocation between them does not count (docs/promise.md).
+        let is_joined = |s: &Statement| {
+            let is_revocation = matches!(s.says, Says::Revoked { .. });
+            is_revocation && s.invoked < check.ended && !s.is_before(last)
+        };
+        if !history.losses.is_empty() && all.iter().any(is_joined) {
+            return None;
+        }
         let by_hand = last.by == By::Hand || revoking().any(|s| s.by == By::Hand);
         if by_hand && !history.losses.is_empty() {
             return None;
@@ -282,6 +298,31 @@ mod tests {
         let last = judge.hear_last(&refused, &history, cast());
         assert_eq!(last, Some(Violation::StaysRefused));
         judge.promise.hand_takes_back = false;
+        assert_eq!(judge.hear_last(&refused, &history, cast()), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cutoff_beside_an_un_revocation_may_bring_back_what_that_took_back_where_a_server_lost_it()
+     {
+        let narrow = || Says::Revoked {
+            cutoff: Some(cast().tokens[0].issued_at - 1),
+            until: None,
+            replaces: false,
+        };
+        let stays = Some(Violation::StaysRefused);
+        let (judge, mut history) = judge();
+        state(&mut history, REVOKED);
+        state(&mut history, narrow());
+        state(&mut history, Says::TakenBack);
+        history.lose();
+        let refused = check(&mut history, Verdict::Refused);
+        assert_eq!(judge.hear_last(&refused, &history, cast()), stays);
+        history.losses.clear();
+        state(&mut history, narrow());
+        let refused = check(&mut history, Verdict::Refused);
+        assert_eq!(judge.hear_last(&refused, &history, cast()), stays);
+        history.lose();
+        let refused = check(&mut history, Verdict::Refused);
         assert_eq!(judge.hear_last(&refused, &history, cast()), None);
     }
 

@@ -16,16 +16,23 @@ use revoxy_simulation::rng::Rng;
 use revoxy_simulation::world::Wall;
 use tokio::net::TcpStream;
 
+/// How often a server is started, where somebody else is quicker to take a port.
+const ATTEMPTS: usize = 10;
+
 /// A real server that ends with the test.
 struct Server {
     process: Child,
     port: u16,
+    /// Where the other nodes of a cluster reach it. By default it is the port and 10000, which may be no port.
+    bus: u16,
+    directory: PathBuf,
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+        let _ = std::fs::remove_dir_all(&self.directory);
     }
 }
 
@@ -35,34 +42,50 @@ fn free_port() -> u16 {
 }
 
 impl Server {
-    async fn start(binary: &Path) -> Self {
-        Self::start_with(binary, &[]).await
+    async fn start(binary: &Path, clustered: bool) -> Self {
+        for _ in 0..ATTEMPTS {
+            let mut server = Self::launch(binary, clustered);
+            if server.listens().await {
+                return server;
+            }
+        }
+        panic!("{}: not one of {ATTEMPTS} runs", binary.display());
     }
 
-    async fn start_with(binary: &Path, more: &[&str]) -> Self {
-        let port = free_port();
-        let process = Command::new(binary)
-            .args([
-                "--port",
-                &port.to_string(),
-                "--save",
-                "",
-                "--bind",
-                "127.0.0.1",
-            ])
-            .args(["--dir", &std::env::temp_dir().display().to_string()])
-            .args(more)
-            .stdout(Stdio::null())
-            .spawn()
-            .unwrap();
-        let server = Self { process, port };
+    fn launch(binary: &Path, clustered: bool) -> Self {
+        let (port, bus) = (free_port(), free_port());
+        let name = format!("revoxy-conformance-{}-{port}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        std::fs::create_dir(&directory).unwrap();
+        let mut command = Command::new(binary);
+        command.args(["--bind", "127.0.0.1", "--save", ""]);
+        command.args(["--port", &port.to_string(), "--dir"]);
+        command.arg(&directory);
+        if clustered {
+            command.args(["--cluster-enabled", "yes"]);
+            command.args(["--cluster-port", &bus.to_string()]);
+        }
+        let process = command.stdout(Stdio::null()).spawn().unwrap();
+        Self {
+            process,
+            port,
+            bus,
+            directory,
+        }
+    }
+
+    /// Whether it does; no, where it has ended: as a rule a port is taken.
+    async fn listens(&mut self) -> bool {
         for _ in 0..200 {
-            if TcpStream::connect(("127.0.0.1", port)).await.is_ok() {
-                return server;
+            if self.process.try_wait().unwrap().is_some() {
+                return false;
+            }
+            if TcpStream::connect(("127.0.0.1", self.port)).await.is_ok() {
+                return true;
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
         }
-        panic!("{} does not listen after five seconds", binary.display());
+        panic!("a server does not listen after five seconds");
     }
 }
 
@@ -127,7 +150,7 @@ fn of_the_model(age: Age) -> Vec<String> {
 
 async fn compare(binary: Option<PathBuf>, age: Age) {
     let Some(binary) = binary else { return };
-    let server = Server::start(&binary).await;
+    let server = Server::start(&binary, false).await;
     let connect = |_| TcpStream::connect(("127.0.0.1", server.port));
     let real = play(SCRIPT, connect).await.unwrap();
     let model = tokio::task::spawn_blocking(move || of_the_model(age));
@@ -175,24 +198,9 @@ async fn the_model_answers_as_redis_8_does() {
 
 /// Two nodes of a real cluster, of which each owns half of the slots and knows the other.
 async fn start_cluster(binary: &Path) -> [Server; 2] {
-    let (mut nodes, mut buses) = (Vec::new(), Vec::new());
+    let mut nodes = Vec::new();
     for _ in 0..2 {
-        // A bus port of its own: by default it is the port and 10000, which may be no port.
-        let bus = free_port().to_string();
-        let config = std::env::temp_dir().join(format!("revoxy-conformance-{bus}.conf"));
-        let config_text = config.display().to_string();
-        let arguments = [
-            "--cluster-enabled",
-            "yes",
-            "--cluster-port",
-            &bus,
-            "--cluster-config-file",
-            &config_text,
-        ];
-        nodes.push(Server::start_with(binary, &arguments).await);
-        buses.push(bus);
-        // It is open by now, and needed no more.
-        let _ = std::fs::remove_file(&config);
+        nodes.push(Server::start(binary, true).await);
     }
     let nodes: [Server; 2] = nodes.try_into().unwrap_or_else(|_| unreachable!());
     for (node, first) in nodes.iter().zip([0_u16, 8192]) {
@@ -200,7 +208,7 @@ async fn start_cluster(binary: &Path) -> [Server; 2] {
         words.extend((first..first + 8192).map(|slot| slot.to_string()));
         node.ask(&words).await;
     }
-    let (port, bus) = (nodes[1].port.to_string(), buses[1].clone());
+    let (port, bus) = (nodes[1].port.to_string(), nodes[1].bus.to_string());
     let met = ["CLUSTER", "MEET", "127.0.0.1", &port, &bus].map(str::to_owned);
     nodes[0].ask(&met).await;
     for _ in 0..400 {

@@ -1,7 +1,7 @@
-//! Asking about keys in any slot: at the owner, and where that sends us on.
+//! Queries keys in any slot: sends the commands to the slot owner, and follows redirects.
 //!
-//! `MOVED` and `ASK` say where to ask, never that there is nothing. A question that nobody could answer yet is told
-//! apart from one whose answer is "nothing".
+//! `MOVED` and `ASK` say where to ask; they never mean that a key does not exist. A question that no node could
+//! answer yet is distinguished from one whose answer is "nothing".
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -9,14 +9,15 @@ use std::future::Future;
 use futures_util::future::join_all;
 use redis::{Arg, Cmd, Pipeline, ServerError, ServerErrorKind, Value};
 
-use super::super::connector::Address;
+use super::super::address::Address;
 use super::slot::slot_of;
 use super::told::address_of;
 
-/// How often a question is sent on. In a cluster that is at rest once is enough.
+/// The maximum number of times that a question is sent. In a stable cluster, once is enough.
 const MOST_HOPS: usize = 5;
 
-/// Commands about one key, or several in one slot. They are sent together, and need not be carried out together.
+/// Commands about one key, or about several keys in one slot. They are sent together, but not necessarily
+/// executed atomically.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Question {
     pub slot: u16,
@@ -24,7 +25,7 @@ pub(in super::super) struct Question {
 }
 
 impl Question {
-    /// One command that names its key first.
+    /// Builds a question from one command whose first argument is its key.
     pub(in super::super) fn of(command: Cmd) -> Self {
         let key = match command.args_iter().nth(1) {
             Some(Arg::Simple(key)) => key,
@@ -37,26 +38,26 @@ impl Question {
     }
 }
 
-/// One value a command; or what the last node that was asked said instead of answering.
+/// One value per command; or the error that the last node returned instead of an answer.
 pub(in super::super) type Answer = Result<Vec<Value>, ServerError>;
 
-/// The nodes that can be asked.
+/// The nodes that can be queried.
 pub(super) trait Nodes: Sync {
     type Error: Send;
 
-    /// Who owns a slot.
+    /// Returns the owner of a slot.
     fn owner(&self, slot: u16) -> Option<usize>;
 
-    /// Who is at an address.
+    /// Returns the node at an address.
     fn at(&self, address: &Address) -> Option<usize>;
 
-    /// Where a node is.
+    /// Returns the address of a node.
     fn address(&self, node: usize) -> &Address;
 
-    /// Hears that a slot has another owner than was known.
+    /// Called when a slot turns out to have another owner than was known (`MOVED`).
     fn has_moved(&self) {}
 
-    /// Sends commands to one node, in one go. Errors that it answers are among the values.
+    /// Sends commands to one node in one pipeline. Errors that the node answers with are among the values.
     fn send(
         &self,
         node: usize,
@@ -64,15 +65,15 @@ pub(super) trait Nodes: Sync {
     ) -> impl Future<Output = Result<Vec<Value>, Self::Error>> + Send;
 }
 
-/// Where a question goes next.
+/// The next hop of a question.
 #[derive(Clone, Copy)]
 struct Way {
     question: usize,
-    /// Whether the node is to answer though the slot is not its own yet.
+    /// Whether to send `ASKING`, so that the node answers although it does not own the slot yet.
     asking: bool,
 }
 
-/// Asks everything at once. Fails where a node cannot be reached.
+/// Sends all questions in parallel. Fails if a node cannot be reached.
 pub(super) async fn ask<N: Nodes>(
     nodes: &N,
     questions: &[Question],
@@ -80,7 +81,7 @@ pub(super) async fn ask<N: Nodes>(
     let mut answers: Vec<Option<Answer>> = vec![None; questions.len()];
     let mut next: BTreeMap<usize, Vec<Way>> = BTreeMap::new();
     for (question, asked) in questions.iter().enumerate() {
-        // Where nobody is known to own the slot, any node says more.
+        // If no owner of the slot is known, any node can redirect us.
         let node = nodes.owner(asked.slot).unwrap_or_default();
         let asking = false;
         next.entry(node).or_default().push(Way { question, asking });
@@ -130,7 +131,7 @@ pub(super) async fn ask<N: Nodes>(
     Ok(answers.into_iter().flatten().collect())
 }
 
-/// The first answer that is none.
+/// Returns the first value that is not an answer: a redirect, or an error that says that the node cannot answer now.
 fn evasion(values: &[Value]) -> Option<ServerError> {
     values.iter().find_map(|value| match value {
         Value::ServerError(error) if is_evasion(error) => Some(error.clone()),
@@ -145,7 +146,7 @@ fn is_evasion(error: &ServerError) -> bool {
     )
 }
 
-/// Whom to ask next, and whether with `ASKING`.
+/// Returns the node that a redirect names, and whether to send `ASKING` to it.
 fn onward<N: Nodes>(nodes: &N, asked: usize, error: &ServerError) -> Option<(usize, bool)> {
     let asking = match error.kind()? {
         ServerErrorKind::Moved => {
@@ -168,7 +169,7 @@ mod tests {
 
     use super::*;
 
-    /// Nodes that answer from a script, and what they were sent.
+    /// Nodes that answer from a script, and a record of what was sent to them.
     struct Scripted {
         addresses: Vec<Address>,
         answers: Mutex<Vec<Vec<Value>>>,
@@ -231,7 +232,8 @@ mod tests {
         let (answer, sent) = asked(answers).await;
         assert_eq!(answer.unwrap(), [nil.clone(), Value::Int(-2)]);
         assert_eq!(sent, [(0, 2), (1, 4)]);
-        // The host that is not told is the one that was asked; one of two that is gone takes both along.
+        // An empty host means the host of the node that answered. If one of two commands is redirected, both
+        // are sent again.
         let answers = vec![
             vec![nil.clone(), refusal("MOVED 7 :2")],
             vec![nil, Value::Int(-1)],

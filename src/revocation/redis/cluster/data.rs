@@ -1,15 +1,15 @@
-//! Reading and writing keys in any slot, for the feed.
+//! Reads and writes keys in any slot, for the feed.
 
 use redis::{Cmd, FromRedisValue as _, RedisError, RedisResult, Value};
 
-use super::super::link::Reading;
+use super::super::scan::Reading;
 use super::super::script;
 use super::ask::Question;
 use super::nodes::Primaries;
 use super::slot::slot_of;
 
 impl Primaries {
-    /// Reads keys one by one: of several in one command, one may be on its way to another node.
+    /// Reads keys one by one: of several keys in one command, one may be migrating to another node.
     pub(in super::super) async fn read(&self, keys: &[Vec<u8>]) -> RedisResult<Vec<Reading>> {
         let questions: Vec<Question> = keys.iter().map(|key| question(key)).collect();
         let answers = self.ask(&questions).await?;
@@ -22,7 +22,7 @@ impl Primaries {
             .collect()
     }
 
-    /// Runs commands, each with the key that it is about. All of them were carried out, or it fails.
+    /// Runs commands, each given with its key. Fails unless all of them were executed.
     pub(in super::super) async fn run(
         &self,
         commands: Vec<(String, Cmd)>,
@@ -40,7 +40,8 @@ impl Primaries {
     }
 }
 
-/// One script for each, so that life and value are of the same moment also where the key is on its way to another node.
+/// Uses one script per key, so that life and value are read at the same moment, even while the key is migrating
+/// to another node.
 fn question(key: &[u8]) -> Question {
     let mut eval = redis::cmd("EVAL");
     eval.arg(script::READ).arg(1).arg(key);

@@ -1,14 +1,14 @@
-//! Says why a cluster is not believed, when that lasts: a failover must not fill the log, and whoever waits for a start
-//! must not be left without a word.
+//! Decides when to log that a cluster is not believed: only if that lasts, because a failover must not fill the
+//! log, but an operator who waits for a start needs an explanation.
 
 use std::time::Duration;
 
 use crate::clock::Moment;
 
-/// How long doubt has to last before it is said.
+/// How long doubt must last before it is logged.
 const LASTS: Duration = Duration::from_secs(3);
 
-/// For how long there has been doubt.
+/// Tracks how long there has been doubt.
 #[derive(Debug, Default)]
 pub(super) struct Doubt {
     since: Option<Moment>,
@@ -16,7 +16,7 @@ pub(super) struct Doubt {
 }
 
 impl Doubt {
-    /// Hears whether there is doubt now. Tells whether to say so: once, until it is over.
+    /// Records whether there is doubt now. Returns whether to log it: once, until the doubt is over.
     pub(super) fn is_to_be_said(&mut self, doubt: bool, now: Moment) -> bool {
         if !doubt {
             *self = Self::default();

@@ -1,4 +1,4 @@
-//! Records of tokens in a cluster: both keys of a subject are in one slot, a registration is in one of its own.
+//! Token records in a cluster: both keys of a subject are in one slot, a registration is in a slot of its own.
 
 use async_trait::async_trait;
 use redis::{Cmd, Value};
@@ -18,7 +18,7 @@ impl Keeper for RedisClusterStore {
     }
 
     async fn command(&self, command: Cmd) -> Result<Value, StoreError> {
-        // Of a node that may be believed: that a token is not registered is an answer, too.
+        // Only a trusted node is believed: "not registered" is an answer, too.
         let question = [Question::of(command)];
         let mut answers = self.router.ask(&question, self.trusted()).await?;
         let answer = answers.pop().and_then(|mut answer| answer.pop());
@@ -29,9 +29,9 @@ impl Keeper for RedisClusterStore {
         let Some(key) = call.keys.first() else {
             return Ok(());
         };
-        // Whole and not by its hash, which another node may not know.
+        // The whole script, not its hash, which another node may not know.
         let mut eval = redis::cmd("EVAL");
-        eval.arg(call.script)
+        eval.arg(call.script.text())
             .arg(call.keys.len())
             .arg(&call.keys)
             .arg(&call.arguments);

@@ -1,58 +1,66 @@
-//! A Redis Cluster: finding its primaries, and asking about keys in any slot.
+//! A Redis Cluster: discovers its primaries, and queries keys in any slot.
 //!
 //! # Why "fresh as of *t*" is true of a cluster
 //!
-//! The feed tracks on a connection to every primary before anything is read. What `feed.rs` says of one server is then
-//! true of each: when its answer to a heartbeat is here, so is every push for a write that it had acknowledged. What
-//! has to be shown is that no other node can have acknowledged a write. So a heartbeat asks every primary for its table
-//! of the cluster, and proves something only when
+//! The feed enables tracking on a connection to every primary before anything is read. What `feed.rs` proves
+//! for one server then holds for each: once its answer to a heartbeat has arrived, so has every push for a
+//! write that it acknowledged before. It remains to show that no other node can have acknowledged a write. So a
+//! heartbeat asks every primary for its report of the cluster, and proves something only when
 //!
-//! - each has answered, takes itself for a primary, and says that the cluster works;
-//! - their tables are of one cluster, every slot has an owner, and whoever any of them names as the owner of a slot, or as
-//!   another primary without slots, is connected to: a client is sent by `MOVED` or `ASK` only to nodes in these tables;
-//! - none of them holds a primary for dead. A replica takes over by itself only when more than half of the primaries
-//!   have voted for it, and these hold the old one for dead at that moment;
-//! - every key that was pushed could be read, wherever its slot is on the way; and where slots have another owner than was
-//!   known, what was pushed since the heartbeat before the last has been read again, as the one from before may have answered.
+//! - each has answered, considers itself a primary, and says that the cluster is up;
+//! - their reports belong to one cluster, every slot has an owner, and the feed is connected to every node that
+//!   any report names as a slot owner, or as another primary without slots: `MOVED` and `ASK` send a client
+//!   only to nodes in these reports;
+//! - no report marks a primary as failed. A replica takes over by itself only after more than half of the
+//!   primaries have voted for it, and at that moment these consider the old primary failed;
+//! - every pushed key could be read, wherever its slot is in a migration; and if slots have another owner than
+//!   was known, the keys pushed since the heartbeat before the last have been read again, because the previous
+//!   owner may have answered for them.
 //!
-//! What a heartbeat has proved counts when the next one finds the same primaries. By then a node that has taken over
-//! without anybody's death (`CLUSTER FAILOVER`) has told the others: it does so before it takes its first write, and
-//! the bus between them has an eighth of the bound to carry that.
+//! What a heartbeat has proved counts when the next one finds the same primaries. By then a node that has taken
+//! over although no primary had failed (`CLUSTER FAILOVER`) has told the others: it does so before it accepts
+//! its first write, and the cluster bus has the interval between two heartbeats (an eighth of `max_staleness`,
+//! but at most 250 ms) to deliver that.
 //!
-//! Primaries may disagree about who of them has a slot, as they do while slots move: each of them pushes.
+//! Primaries may disagree about which of them owns a slot, as they do while slots move: each of them pushes.
 //!
-//! What cannot be guaranteed, because Redis Cluster does not: a write that a primary acknowledged and had not yet passed
-//! on to the replica that took its place is lost, unless a view holds it (it is written back then). And where
-//! `CLUSTER FAILOVER TAKEOVER` makes a replica a primary that is cut off from all other primaries, nobody can know.
+//! What cannot be guaranteed, because Redis Cluster does not guarantee it: a write that a primary acknowledged,
+//! but had not yet replicated to the replica that took its place, is lost unless a view holds it (then it is
+//! written back). And if `CLUSTER FAILOVER TAKEOVER` promotes a replica that is cut off from all other
+//! primaries, no client can detect that.
 //!
 //! # Which cluster
 //!
-//! Who answers at an address may have been removed from the cluster, or be of another one by now. So only tables that are
-//! connected by node ids are put together, and of several such parts the one counts that knows the owners of slots from before:
-//! `same.rs`. Feed and router share what they remember of them (`Seeds`), and so never follow different ones.
+//! The node that answers at an address may have been removed from the cluster, or may belong to another one by
+//! now. So only reports that are connected by node ids are merged, and of several such groups, the one counts
+//! that names the slot owners from before: see `same.rs`. Feed and router share what they remember of the
+//! owners (`Seeds`), and so never follow different clusters.
 //!
 //! # When nodes fail and slots move
 //!
-//! Other primaries than before, or one of them a replica: the feed connects anew and reads everything, in one round over
-//! all of them, since the view knows only hashes and so no slots. Slots that move among the same primaries interrupt
-//! nothing: source and destination push the keys that move. `MOVED` and `ASK` are followed, and where nobody answers,
-//! the key is read again before a heartbeat counts.
+//! If the primaries differ from those before, or one of them is a replica, the feed reconnects and reads
+//! everything, in one round over all of them: the view knows only hashes, and so no slots. Slots that move
+//! among the same primaries interrupt nothing: source and destination push the keys that move. `MOVED` and
+//! `ASK` are followed, and if no node answers, the key is read again before a heartbeat counts.
 //!
-//! A primary that was started refuses all keys for two seconds, and all of them do while one is held for dead. So nothing is read, and no time is
-//! given to other replicas of ours to write back, before a heartbeat has proved something: what is missing could not be written back, and the
-//! cluster serves again for everybody at the same moment.
+//! A primary that was just started rejects all keys for two seconds, and all primaries do while one is marked
+//! as failed. So before a heartbeat has proved something, nothing is read, and other Revoxy replicas are given
+//! no time to write back: what is missing could not be written back yet, and the cluster resumes service for
+//! everybody at the same moment.
 //!
-//! What is gone since slots have moved counts as lost and not as deleted, until everything has been compared: a slot can
-//! be given to a node without its keys.
+//! What disappears after slots have moved counts as lost and not as deleted, until everything has been
+//! compared: a slot can be assigned to a node without its keys.
 
 mod ask;
 mod data;
 mod discovery;
+mod doctor;
 mod doubt;
 mod keeper;
 mod nodes;
 mod router;
 mod same;
+mod seeds;
 mod slot;
 mod store;
 mod surveyor;
@@ -60,6 +68,8 @@ mod told;
 mod topology;
 mod write;
 
-pub(super) use discovery::{Seeds, diagnose, primaries};
+pub(super) use discovery::primaries;
+pub(super) use doctor::diagnose;
 pub(super) use nodes::{Beat, Primaries};
+pub(super) use seeds::Seeds;
 pub use store::RedisClusterStore;

@@ -1,4 +1,4 @@
-//! The feed's connections to all primaries, each tracking.
+//! The feed's tracking connections to all primaries.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -10,12 +10,14 @@ use tokio::time::timeout;
 
 use crate::clock::Moment;
 
-use super::super::connector::{Address, Connector, Driver, Protocol};
-use super::super::feed::FeedEnd;
-use super::super::link::{Batch, Position, scan, track};
+use super::super::address::Address;
+use super::super::connector::Connector;
+use super::super::dialer::{Driver, Protocol};
+use super::super::feed_end::FeedEnd;
 use super::super::prefixes::Prefixes;
 use super::super::pulse::{Heard, Pulse};
 use super::super::pushes::Pushes;
+use super::super::scan::{Batch, Position, scan, track};
 use super::super::server::ServerInfo;
 use super::ask::{self, Answer, Question};
 use super::discovery::{self, NOT_A_CLUSTER};
@@ -24,15 +26,15 @@ use super::same;
 use super::told::Told;
 use super::topology::Topology;
 
-/// How many primaries are scanned at the same time.
+/// How many primaries are scanned in parallel.
 const SCANS: usize = 8;
 
-/// All primaries, and who owns what.
+/// All primaries, and the slots that each owns.
 pub(in super::super) struct Primaries {
     nodes: Vec<Node>,
     topology: Topology,
     prefixes: Prefixes,
-    /// Whether somebody has said `MOVED` since that was last asked.
+    /// Whether a node has answered `MOVED` since the flag was last read.
     moved: AtomicBool,
     doubt: Doubt,
     why: Option<String>,
@@ -48,14 +50,14 @@ struct Node {
 /// What a heartbeat has shown of the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct Beat {
-    /// Whether those that are connected to are all that may have taken a write.
+    /// Whether no node can have acknowledged a write, except those that are connected.
     pub proven: bool,
-    /// Whether slots have changed hands since the last one.
+    /// Whether slots have moved since the last heartbeat.
     pub moved: bool,
 }
 
 impl Primaries {
-    /// Finds the primaries, connects to each, and has every change pushed from now on.
+    /// Discovers the primaries, connects to each, and has every change pushed from now on.
     pub(in super::super) async fn open(
         connector: &Connector,
         patience: Duration,
@@ -94,7 +96,7 @@ impl Primaries {
         })
     }
 
-    /// The signs of life of every connection.
+    /// Returns the pulse of every connection.
     pub(in super::super) fn pulses(&self) -> Vec<Pulse> {
         let pulse = |node: &Node| Pulse {
             connection: node.connection.clone(),
@@ -103,17 +105,17 @@ impl Primaries {
         self.nodes.iter().map(pulse).collect()
     }
 
-    /// A number that stands for who has which slots.
+    /// Returns a fingerprint of which primary owns which slots.
     pub(in super::super) fn slots(&self) -> u64 {
         self.topology.fingerprint()
     }
 
-    /// Why the last heartbeat has proved nothing; empty where it has.
+    /// Returns why the last heartbeat proved nothing; empty if it did.
     pub(in super::super) fn why(&self) -> &str {
         self.why.as_deref().unwrap_or_default()
     }
 
-    /// Asks each who it is.
+    /// Queries the identity and state of each primary.
     pub(in super::super) async fn servers(&self) -> RedisResult<Vec<ServerInfo>> {
         let asked = self.nodes.iter().enumerate().map(async |(place, node)| {
             let info = ServerInfo::read(&mut node.connection.clone()).await?;
@@ -123,8 +125,8 @@ impl Primaries {
         try_join_all(asked).await
     }
 
-    /// Asks every primary what it is and what it knows of the others. When this has returned, everything is here that
-    /// any of them had pushed before.
+    /// Asks every primary for its role and for its report of the cluster. When this returns, everything that
+    /// any of them pushed before has arrived.
     pub(in super::super) async fn heartbeat(&mut self) -> Result<Beat, FeedEnd> {
         let asked = self
             .nodes
@@ -134,7 +136,7 @@ impl Primaries {
         self.judge(&told)
     }
 
-    /// What the primaries tell, put together.
+    /// Judges the reports of all primaries together.
     fn judge(&mut self, told: &[Told]) -> Result<Beat, FeedEnd> {
         let same = |(told, primary): (&Told, &super::topology::Primary)| told.id == primary.id;
         if !told.iter().zip(&self.topology.primaries).all(same) {
@@ -168,7 +170,7 @@ impl Primaries {
         })
     }
 
-    /// Reads the names of some more keys, on several primaries at once.
+    /// Reads the next batch of key names, from several primaries in parallel.
     pub(in super::super) async fn scan(&self, from: &Position) -> RedisResult<Batch> {
         let mut cursors = match from.cursors.len() {
             0 => vec![Some(0); self.nodes.len()],
@@ -191,18 +193,19 @@ impl Primaries {
         Ok(Batch { names, position })
     }
 
-    /// Whether a slot was found with another owner than was known, since this was last asked.
+    /// Returns whether a slot was found to have another owner than was known, since the last call.
     pub(in super::super) fn met_moved(&self) -> bool {
         self.moved.swap(false, Ordering::Relaxed)
     }
 
-    /// Asks about keys, wherever they are.
+    /// Queries keys, wherever they are.
     pub(in super::super) async fn ask(&self, questions: &[Question]) -> RedisResult<Vec<Answer>> {
         ask::ask(self, questions).await
     }
 }
 
-/// Why what primaries tell does not show that they are all that may have taken a write, if it does not.
+/// Returns why the reports do not prove that these primaries are the only nodes that may have acknowledged a
+/// write; `None` if they do.
 fn doubt(told: &[Told], topology: &Topology) -> Option<String> {
     let nodes = || told.iter().flat_map(|t| &t.nodes);
     let primaries = || topology.primaries.iter();
@@ -213,7 +216,7 @@ fn doubt(told: &[Told], topology: &Topology) -> Option<String> {
     if !topology.is_whole() {
         return Some("some slots belong to no node".to_owned());
     }
-    // Any node that one of them has given a slot may have taken a write.
+    // Any node that a report names as a slot owner may have acknowledged a write.
     if let Some(node) = nodes().find(|n| !n.slots.is_empty() && !known(&n.id)) {
         return Some(format!("not all agree who owns the slots of {}", node.at));
     }

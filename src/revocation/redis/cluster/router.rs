@@ -1,7 +1,8 @@
-//! Direct reads and writes: a connection to each primary, and who owns what, looked up anew all the time (`surveyor.rs`).
+//! Direct reads and writes: a connection to each primary, and the slot owners, which `surveyor.rs` queries
+//! continuously.
 //!
-//! A primary that is cut off from the others goes on answering for a while, though another has taken its place. So what
-//! a node says counts only when most of the primaries have named it not longer ago than a bound.
+//! A primary that is cut off from the others continues to answer for a while, although another node has taken
+//! its place. So an answer counts only if a majority of the primaries has confirmed the node within a bound.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,26 +18,27 @@ use crate::clock::Moment;
 
 use super::super::super::StoreError;
 use super::super::super::key::PREFIX;
-use super::super::connection::refused;
-use super::super::connector::{Address, Connector};
+use super::super::address::Address;
+use super::super::connector::Connector;
+use super::super::error::refused;
 use super::super::feed::TrustedServers;
-use super::super::link::scan;
+use super::super::scan::scan;
 use super::super::server::{self, Spoken};
 use super::ask::{self, Answer, Nodes, Question};
 use super::discovery;
 use super::surveyor::{Map, Surveyor};
 
-/// How often a call that met a changing cluster is tried.
+/// The maximum number of tries for a call during a change of the cluster.
 const MOST_TRIES: usize = 4;
-/// How long a write waits until most primaries have said who they are.
+/// How long a write waits until a majority of primaries has confirmed the topology.
 const CONFIRMING: Duration = Duration::from_secs(5);
-/// Between two tries.
+/// The pause between two tries.
 const PAUSE: Duration = Duration::from_millis(20);
 
-/// The way to the right node.
+/// Routes calls to the right node.
 pub(in super::super) struct Router {
     map: watch::Receiver<Option<Arc<Map>>>,
-    /// How old the word of most primaries may be.
+    /// The maximum age of the confirmation by a majority of primaries.
     bound: Duration,
     look: Arc<Notify>,
     last_error: Arc<Mutex<String>>,
@@ -50,7 +52,7 @@ impl Drop for Router {
 }
 
 impl Router {
-    /// Starts to look for the primaries. With `identify` each connection first asks which server it has met.
+    /// Starts to look for the primaries. With `identify`, each connection first queries which server it has reached.
     pub(in super::super) fn start(connector: Connector, bound: Duration, identify: bool) -> Self {
         let (sender, map) = watch::channel(None);
         let (look, last_error) = (Arc::<Notify>::default(), Arc::<Mutex<String>>::default());
@@ -71,7 +73,7 @@ impl Router {
         }
     }
 
-    /// Waits until the cluster has been found and each primary been connected to.
+    /// Waits until the cluster has been discovered and each primary is connected.
     pub(in super::super) async fn ready(&self, patience: Duration) -> Result<(), StoreError> {
         let Ok(map) = timeout(patience, self.current()).await else {
             let last = self.last_error.lock();
@@ -86,7 +88,7 @@ impl Router {
         join_all(waits).await.into_iter().collect()
     }
 
-    /// Waits until most primaries have said after `at` who they are.
+    /// Waits until a majority of primaries has confirmed the topology after `at`.
     pub(in super::super) async fn confirmed_after(&self, at: Moment) -> Result<(), StoreError> {
         let mut maps = self.map.clone();
         self.look.notify_one();
@@ -101,7 +103,8 @@ impl Router {
         }
     }
 
-    /// The map, as soon as there is one that most primaries have confirmed of late: the caller sets the deadline.
+    /// Returns the map, as soon as there is one that a majority of primaries has confirmed within the bound.
+    /// The caller sets the deadline.
     async fn current(&self) -> Result<Arc<Map>, StoreError> {
         let gone = |_| StoreError::Unavailable("shutting down".to_owned());
         let mut maps = self.map.clone();
@@ -113,8 +116,8 @@ impl Router {
         map.ok_or_else(|| StoreError::Unavailable("not connected".to_owned()))
     }
 
-    /// Asks about keys, wherever they are, and where `trusted` says so only nodes that are. One value a command, none
-    /// of them an error.
+    /// Queries keys, wherever they are; with `trusted`, only on trusted nodes. Returns one value per command,
+    /// none of which is an error.
     pub(in super::super) async fn ask(
         &self,
         questions: &[Question],
@@ -140,8 +143,7 @@ impl Router {
         }
     }
 
-    /// Reads the names of some more keys. A position names the node that it is on; nodes come in the order of their
-    /// ids.
+    /// Reads the next batch of key names. A position names the node that it is on; nodes are ordered by their ids.
     pub(in super::super) async fn scan(
         &self,
         position: Option<&str>,
@@ -154,7 +156,7 @@ impl Router {
             Some(text) => {
                 let (id, cursor) = text.split_once(':').ok_or_else(bad)?;
                 let cursor: u64 = cursor.parse().map_err(|_| bad())?;
-                // What a node that is gone had is on others now, as likely before as behind.
+                // The keys of a node that is gone are on other nodes now, as likely before this position as after it.
                 let place = primaries.partition_point(|p| p.id.as_str() < id);
                 let is_there = primaries.get(place).is_some_and(|p| p.id == id);
                 (place, if is_there { cursor } else { 0 })
@@ -184,7 +186,7 @@ impl Router {
     }
 }
 
-/// The values, if there is one for every command.
+/// Returns the values, if there is one for every command.
 fn values(answers: Vec<Answer>) -> Result<Vec<Vec<Value>>, StoreError> {
     let mut all = Vec::with_capacity(answers.len());
     for answer in answers {
@@ -204,7 +206,7 @@ fn values(answers: Vec<Answer>) -> Result<Vec<Vec<Value>>, StoreError> {
     Ok(all)
 }
 
-/// One call's way to the nodes.
+/// The nodes as one call sees them.
 struct Asking<'r> {
     map: &'r Map,
     trusted: Option<&'r TrustedServers>,
@@ -233,7 +235,7 @@ impl Nodes for Asking<'_> {
             let now = now.as_ref();
             now.is_some_and(|now| !now.topology.has_those_of(&self.map.topology))
         };
-        // A node that is down is not waited for any longer once another has taken its place.
+        // Stop waiting for a node that is down once another has taken its place.
         let mut connection = tokio::select! {
             connection = node.current() => connection?,
             _ = maps.wait_for(others) => {
@@ -246,7 +248,7 @@ impl Nodes for Asking<'_> {
                     "not a Redis process, or not a history, that the view was last complete with",
                 ));
             }
-            // The role in the same breath: a replica may be behind or somebody else's.
+            // Queries the role in the same pipeline: a replica may be behind, or follow another primary.
             pipeline.add_command(server::hello(Spoken::Resp2));
         }
         pipeline.ignore_errors();

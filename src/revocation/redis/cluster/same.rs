@@ -1,40 +1,40 @@
-//! Which of the tables that nodes tell are of one cluster, and which cluster is ours.
+//! Decides which reports of nodes belong to one cluster, and which cluster is ours.
 //!
-//! Not everybody who answers at an address that is configured, or was once found, belongs to the cluster. A node that
-//! was removed (`redis-cli --cluster del-node`) goes on and knows nobody; and an address may by now be that of a node of
-//! another cluster, whose epochs mean nothing here. Two tables are of one cluster when one names the other's teller, by
-//! its id: stale as it may be, a table of a member names other members.
+//! Not every node that answers at a configured or discovered address belongs to the cluster. A node that was
+//! removed (`redis-cli --cluster del-node`) keeps running and knows no other node; and an address may by now be
+//! that of a node of another cluster, whose epochs mean nothing here. Two reports belong to one cluster if one
+//! of them names, by its id, the node that sent the other: even a stale report of a member names other members.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use super::super::connector::Address;
+use super::super::address::Address;
 use super::slot::SLOTS;
 use super::told::Told;
 
-/// Our cluster.
+/// The reports of our cluster.
 #[derive(Debug)]
 pub(super) struct Chosen {
     pub told: Vec<Told>,
-    /// Where the tables come from.
+    /// The addresses that sent these reports.
     pub from: Vec<Address>,
-    /// Who answered and is not of it.
+    /// The addresses that answered but do not belong to our cluster.
     pub left_out: Vec<Address>,
 }
 
-/// Tables that are connected.
+/// A group of connected reports.
 #[derive(Default)]
 struct Part<'t> {
     from: Vec<&'t Address>,
-    /// How many of the owners that were known are named.
+    /// How many of the known slot owners the reports name.
     known: usize,
-    /// How many slots somebody has.
+    /// How many slots have an owner.
     slots: usize,
-    /// How many of the configured nodes are in it.
+    /// How many of the configured nodes are in the group.
     configured: usize,
 }
 
-/// Chooses the cluster that names most of the known `owners` of slots; where none are known, or it was set up anew, the
-/// one that the configuration means.
+/// Chooses the cluster that names a majority of the known slot `owners`. If none are known, or the cluster was
+/// set up anew, chooses the one that the configuration means.
 pub(super) fn choose(
     told: Vec<(Address, Told)>,
     owners: &BTreeSet<String>,
@@ -71,12 +71,12 @@ pub(super) fn choose(
     Ok(all)
 }
 
-/// Whether all these tables are of one cluster.
+/// Returns whether all these reports belong to one cluster.
 pub(super) fn are_of_one(told: &[Told]) -> bool {
     parts(told.iter()).iter().all(|part| *part == 0)
 }
 
-/// By table: the first one of the part that it is in.
+/// Returns, for each report, the index of the first report in its group.
 fn parts<'t>(told: impl Iterator<Item = &'t Told> + Clone) -> Vec<usize> {
     let tellers = told.clone().enumerate().map(|(at, t)| (t.id.as_str(), at));
     let tellers: HashMap<&str, usize> = tellers.collect();
@@ -132,9 +132,9 @@ impl<'t> Part<'t> {
     }
 }
 
-/// The one of which there can be no doubt: it has the most slots, and the most of the configured nodes.
+/// Returns the only unambiguous choice: the group with the most slots and the most configured nodes.
 fn largest(parts: &BTreeMap<usize, Part>) -> Result<usize, String> {
-    // Nodes that know of no slots are what is left of a cluster, or will be one.
+    // Nodes that know no slot owner are the rest of a former cluster, or the beginning of a new one.
     let parts: Vec<_> = parts.iter().filter(|(_, part)| part.slots > 0).collect();
     if parts.is_empty() {
         return Err(
@@ -155,7 +155,8 @@ fn largest(parts: &BTreeMap<usize, Part>) -> Result<usize, String> {
     }
 }
 
-/// Those that name most of the known owners; they are one cluster, also where the tables that connect them are missing.
+/// Returns the groups that each name a majority of the known owners. They are one cluster, even if the reports
+/// that connect them are missing.
 fn ours(
     parts: &BTreeMap<usize, Part>,
     owners: usize,
@@ -169,7 +170,7 @@ fn ours(
     if !ours.is_empty() {
         return Ok(ours);
     }
-    // Set up anew, unless it is a stranger who happens to be the only one that answers.
+    // The cluster was set up anew. A foreign node that happens to be the only one to answer does not pass for that.
     let anew = those(&|part| part.slots > 0 && part.configured * 2 > configured);
     if !anew.is_empty() {
         return Ok(anew);
@@ -195,7 +196,7 @@ mod tests {
         Address::Tcp("redis".to_owned(), port)
     }
 
-    /// What the node `own` tells at this port: of these nodes, each with its slots.
+    /// Builds the report of the node `own` at this port: it names these nodes, each with its slots.
     fn table(port: u16, own: &str, nodes: &[(&str, &[(u16, u16)])]) -> (Address, Told) {
         let node = |(id, slots): &(&str, &[(u16, u16)])| ToldNode {
             id: (*id).to_owned(),
@@ -226,7 +227,7 @@ mod tests {
         ]
     }
 
-    /// The ids of those that are chosen.
+    /// Returns the ids of the nodes whose reports are chosen.
     fn chosen(
         told: Vec<(Address, Told)>,
         owners: &[&str],
@@ -244,7 +245,7 @@ mod tests {
         let told = || vec![removed(), table(1, "a", OURS), table(2, "b", OURS)];
         assert_eq!(chosen(told(), &[], &[9, 1]).unwrap(), ["a", "b"]);
         assert_eq!(chosen(told(), &["a", "b"], &[9, 1]).unwrap(), ["a", "b"]);
-        // All that is configured is gone; the rest was found before.
+        // All configured nodes are gone; the others were discovered before.
         assert_eq!(chosen(told(), &["a", "b"], &[9]).unwrap(), ["a", "b"]);
         let why = chosen(vec![removed()], &[], &[9, 1]).unwrap_err();
         assert!(why.contains("owner of slots"), "{why}");
@@ -284,14 +285,14 @@ mod tests {
             chosen(theirs(), &["a", "b"], &[1, 3, 4]).unwrap(),
             ["f", "g"]
         );
-        // One of ours that joined them does not make them ours.
+        // One of our nodes that joined them does not make theirs our cluster.
         let joined = vec![table(3, "a", &[("f", &[(0, 16383)]), ("a", &[])])];
         assert!(chosen(joined, &["a", "b"], &[1, 2, 3]).is_err());
     }
 
     #[test]
     fn a_table_that_is_behind_or_ahead_is_of_the_same_cluster() {
-        // `c` has just been met by `b`, which `a` does not know yet; `d` was forgotten by all and still knows them.
+        // `b` has just met `c`, which `a` does not know yet. All others have forgotten `d`, which still knows them.
         let met: &[(&str, &[(u16, u16)])] =
             &[("a", &[(0, 8191)]), ("b", &[(8192, 16383)]), ("c", &[])];
         let told = vec![

@@ -1,14 +1,15 @@
-//! Which of the 16384 slots of a cluster a key is in: CRC16 (XMODEM) of the part in braces, or of all of it.
+//! The slot of a key, out of the 16384 slots of a cluster: CRC16 (XMODEM) of the hash tag in braces, or of the
+//! whole key.
 
-/// How many slots there are.
+/// The number of slots.
 pub(super) const SLOTS: u16 = 16384;
 
-/// The slot of a key.
+/// Returns the slot of a key.
 pub(in super::super) fn slot_of(key: &[u8]) -> u16 {
     crc16(hashed(key)) % SLOTS
 }
 
-/// What is between the first opening brace and the next closing one, if that is something.
+/// Returns the part between the first opening brace and the next closing one, unless that is empty.
 fn hashed(key: &[u8]) -> &[u8] {
     let Some(open) = key.iter().position(|b| *b == b'{') else {
         return key;
@@ -55,7 +56,7 @@ mod tests {
     #[test]
     fn slots_are_those_of_the_cluster_specification() {
         assert_eq!(crc16(b"123456789"), 0x31c3);
-        // What `CLUSTER KEYSLOT` says.
+        // The results of `CLUSTER KEYSLOT`.
         for (key, slot) in [("foo", 12182), ("hello", 866), ("revoxy:jti:shop:a", 5465)] {
             assert_eq!(slot_of(key.as_bytes()), slot, "{key}");
         }

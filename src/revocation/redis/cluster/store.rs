@@ -1,4 +1,5 @@
-//! The store over a cluster: the keys of a revocation are in slots of their own, so no two of them change together.
+//! The store on top of a cluster. Each key of a revocation is in a slot of its own, so no two of them change
+//! atomically.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,24 +10,25 @@ use redis::{Cmd, FromRedisValue, Value};
 use crate::clock::{Clock, Timestamp};
 use crate::metrics::FeedMetrics;
 
-use super::super::super::foreign::ForeignKey;
+use super::super::super::feed_settings::FeedSettings;
 use super::super::super::key::RevocationKey;
+use super::super::super::lookups::ForeignKey;
 use super::super::super::statement::{Cutoff, Revocation};
 use super::super::super::version::VersionClock;
 use super::super::super::view::View;
 use super::super::super::{Durability, Page, RevocationStore, StoreError, TokenRegistry};
 use super::super::applications;
 use super::super::connector::Connector;
-use super::super::feed::{FeedSettings, TrustedServers};
+use super::super::feed::TrustedServers;
 use super::super::following::Following;
 use super::super::options::RedisOptions;
-use super::super::stored::StoredKey;
+use super::super::stored_key::StoredKey;
 use super::super::{format, script};
 use super::ask::Question;
 use super::router::Router;
 use super::slot::slot_of;
 
-/// How old the word of most primaries may be where nothing is configured: without a view.
+/// The maximum age of the confirmation by a majority of primaries if nothing is configured, that is, without a view.
 const BOUND: Duration = Duration::from_secs(1);
 
 /// Revocations in a Redis Cluster.
@@ -39,7 +41,8 @@ pub struct RedisClusterStore {
 }
 
 impl RedisClusterStore {
-    /// A store that is asked on every check. It connects in the background: see [`RedisClusterStore::ready`].
+    /// Creates a store that is queried on every check. It connects in the background: see
+    /// [`RedisClusterStore::ready`].
     pub fn new(options: &RedisOptions, clock: Arc<dyn Clock>) -> Result<Self, StoreError> {
         Ok(Self {
             clock,
@@ -50,7 +53,7 @@ impl RedisClusterStore {
         })
     }
 
-    /// The same, counting here what it reads of applications and cannot make sense of.
+    /// Also counts application values that cannot be read.
     #[must_use]
     pub fn counting(self, metrics: FeedMetrics) -> Self {
         Self {
@@ -59,7 +62,7 @@ impl RedisClusterStore {
         }
     }
 
-    /// A store with a view that is kept in the background: see [`RedisClusterStore::ready`].
+    /// Creates a store with a view that is kept current in the background: see [`RedisClusterStore::ready`].
     pub fn with_view(
         options: &RedisOptions,
         settings: FeedSettings,
@@ -85,8 +88,8 @@ impl RedisClusterStore {
         })
     }
 
-    /// Waits until the cluster has answered and the view, if there is one, is complete. After `patience` without a
-    /// connection, or when the cluster cannot be followed, the error says why; reading a large list may take longer.
+    /// Waits until the cluster has answered and the view, if there is one, is complete. If the cluster cannot be
+    /// followed, or after `patience` without a connection, the error says why. Reading a large list may take longer.
     pub async fn ready(&self, patience: Duration) -> Result<(), StoreError> {
         self.router.ready(patience).await?;
         match &self.following {
@@ -99,7 +102,7 @@ impl RedisClusterStore {
         self.following.as_ref().map(|f| &f.trusted)
     }
 
-    /// Writes, whoever owns the slots.
+    /// Sends writes to the slot owners, trusted or not.
     pub(super) async fn write(
         &self,
         questions: &[Question],
@@ -111,10 +114,7 @@ impl RedisClusterStore {
     async fn read(&self, keys: Vec<RevocationKey>) -> Result<Vec<Revocation>, StoreError> {
         let read = |key: &RevocationKey| {
             let restored = StoredKey::restored(key.hash());
-            [
-                read_whole(key.rendered()),
-                about(&restored, vec![one("GET", &restored)]),
-            ]
+            [read_whole(key.rendered()), read_whole(&restored)]
         };
         let questions: Vec<_> = keys.iter().flat_map(read).collect();
         let answers = self.router.ask(&questions, None).await?;
@@ -122,24 +122,14 @@ impl RedisClusterStore {
         let mut revocations = Vec::with_capacity(keys.len());
         let mut answers = answers.into_iter();
         for key in keys {
-            let mut next = || answers.next().and_then(|mut answer| answer.pop());
-            let (whole, restored) = (next(), next());
-            let (left, value, _): (i64, Option<Vec<u8>>, u64) =
-                read_as(whole.unwrap_or(Value::Nil))?;
-            let restored: Option<Vec<u8>> = read_as(restored.unwrap_or(Value::Nil))?;
-            let expires_at = match u64::try_from(left) {
-                Ok(ms) => now.plus(Duration::from_millis(ms)),
-                // Expired in between.
-                Err(_) if left == -2 => continue,
-                Err(_) => Timestamp::NEVER,
+            let mut next = || {
+                let answer = answers.next().and_then(|mut answer| answer.pop());
+                let (left, value, _): (i64, Option<Vec<u8>>, u64) =
+                    read_as(answer.unwrap_or(Value::Nil))?;
+                Ok::<_, StoreError>(format::whole(value, left, now))
             };
-            let Some(value) = value else { continue };
-            revocations.extend(format::revocation(
-                key,
-                &value,
-                restored.as_deref(),
-                expires_at,
-            ));
+            let (native, restored) = (next()?, next()?);
+            revocations.extend(format::revocation(key, native.as_ref(), restored.as_ref()));
         }
         Ok(revocations)
     }
@@ -209,11 +199,12 @@ impl RevocationStore for RedisClusterStore {
     }
 
     async fn prune(&self, now: Timestamp) -> Result<u64, StoreError> {
-        // As over one server: what expired while the feed was away it is told by nobody.
+        // As with one server, nothing reports to the feed what expired while the feed was disconnected.
         Ok(self.view().map_or(0, |view| view.prune(now) as u64))
     }
 
-    /// Node by node. A revocation that moves to another node meanwhile may be listed twice, or not.
+    /// Lists node by node. A revocation that moves to another node during the listing may be listed twice, or
+    /// not at all.
     async fn list(&self, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
         let mut position = after.map(str::to_owned);
         let mut revocations = Vec::new();
@@ -244,7 +235,7 @@ fn one(command: &str, key: &str) -> Cmd {
     command
 }
 
-/// Life and value of a key in one step.
+/// Reads life and value of a key atomically.
 pub(super) fn read_whole(key: &str) -> Question {
     let mut eval = redis::cmd("EVAL");
     eval.arg(script::READ).arg(1).arg(key);

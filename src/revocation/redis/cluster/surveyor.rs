@@ -1,4 +1,4 @@
-//! Looks all the time who owns what, for direct reads and writes: see `router.rs`.
+//! Continuously determines the slot owners, for direct reads and writes: see `router.rs`.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -9,28 +9,29 @@ use tokio::time::timeout;
 
 use crate::clock::Moment;
 
+use super::super::address::Address;
 use super::super::connection::Connection;
-use super::super::connector::{Address, Connector};
+use super::super::connector::Connector;
 use super::discovery;
 use super::doubt::Doubt;
 use super::told::Told;
 use super::topology::Topology;
 
-/// At least between two looks at the cluster.
+/// The minimum pause between two surveys of the cluster.
 const PAUSE: Duration = Duration::from_millis(20);
-/// How long a node may take to tell what it knows.
+/// How long a node may take to send its report.
 const TELLING: Duration = Duration::from_millis(500);
 
-/// Who owns what, and the way there.
+/// The slot owners, and the connections to them.
 pub(super) struct Map {
     pub topology: Topology,
-    /// By the place among the primaries.
+    /// The connections, in the order of the primaries.
     pub nodes: Vec<Arc<Connection>>,
-    /// When most primaries were last asked and named these.
+    /// The send time of the last queries to which a majority of primaries answered with these primaries.
     pub confirmed: Option<Moment>,
 }
 
-/// The task that keeps the map.
+/// The task that keeps the map current.
 pub(super) struct Surveyor {
     pub connector: Connector,
     pub identify: bool,
@@ -52,7 +53,7 @@ impl Surveyor {
                         if say {
                             tracing::warn!(why, "the cluster's primaries are not confirmed");
                         }
-                        // For whoever waits until they are.
+                        // For callers that time out while they wait for the confirmation.
                         *self.last_error() = why;
                     }
                 }
@@ -75,7 +76,7 @@ impl Surveyor {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The map as it is now, and why it is not confirmed, if it is not.
+    /// Returns the current map, and why it is not confirmed, if it is not.
     async fn survey(&self) -> Result<(Map, Option<String>), String> {
         let before = self.sender.borrow().clone();
         let asked = Moment::now();
@@ -83,13 +84,14 @@ impl Surveyor {
             Some(map) => ask_all(map).await,
             None => Vec::new(),
         };
-        // The others do not know yet that a primary is no more where it was, and would send us there.
+        // Another node answers at a primary's address: the other primaries do not know that yet, and would send
+        // us there.
         let displaced = before.as_ref().and_then(|map| displaced(map, &answers));
         let seeds = self.connector.seeds();
         let ours = seeds.and_then(|seeds| seeds.ours(answers).ok());
         let mut told = ours.unwrap_or_default();
         let most = |told: &[Told], of: &Topology| told.len() * 2 > of.primaries.len();
-        // Those who are known may all be the wrong ones.
+        // The known nodes may all be the wrong ones: fall back to discovery.
         if !before
             .as_ref()
             .is_some_and(|map| most(&told, &map.topology))
@@ -146,7 +148,7 @@ impl Surveyor {
     }
 }
 
-/// What the primaries tell that answer soon.
+/// Returns the reports of the primaries that answer soon.
 async fn ask_all(map: &Map) -> Vec<(Address, Told)> {
     let asked = map.nodes.iter().zip(&map.topology.primaries);
     let asked = asked.map(async |(node, primary)| {
@@ -168,7 +170,7 @@ async fn ask_all(map: &Map) -> Vec<(Address, Told)> {
     join_all(asked).await.into_iter().flatten().collect()
 }
 
-/// Where another node is than the owner of slots that was.
+/// Returns the address of a slot owner at which another node answers now.
 fn displaced(map: &Map, answers: &[(Address, Told)]) -> Option<Address> {
     let topology = &map.topology;
     let other = |(at, told): &&(Address, Told)| {

@@ -1,22 +1,23 @@
-//! What one node tells of its cluster.
+//! One node's report of its cluster.
 
 use std::collections::BTreeMap;
 
 use redis::aio::MultiplexedConnection;
 use redis::{RedisError, RedisResult, Value};
 
-use super::super::connector::Address;
+use super::super::address::Address;
 
 /// The cluster as one node sees it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Told {
     /// The id of the node itself.
     pub id: String,
-    /// Whether it takes itself for a primary.
+    /// Whether the node considers itself a primary.
     pub is_primary: bool,
-    /// Whether it says that the cluster works: a node that is cut off from most primaries says no after a while.
+    /// Whether the node says that the cluster is up: a node that is cut off from the majority of primaries says
+    /// no after a while.
     pub works: bool,
-    /// Every node that it knows and can name an address of, itself among them.
+    /// Every node that this one knows and has an address of, including itself.
     pub nodes: Vec<ToldNode>,
 }
 
@@ -26,16 +27,16 @@ pub(super) struct ToldNode {
     pub id: String,
     pub at: Address,
     pub is_primary: bool,
-    /// Whether most primaries hold it for dead.
+    /// Whether a majority of primaries considers the node failed (the flag `fail`).
     pub has_failed: bool,
-    /// Of two who claim a slot, the one with the greater epoch has it.
+    /// The configuration epoch: of two nodes that claim a slot, the one with the greater epoch owns it.
     pub epoch: u64,
-    /// Slots, by first and last.
+    /// Slot ranges, each with first and last slot.
     pub slots: Vec<(u16, u16)>,
 }
 
 impl Told {
-    /// Asks a node, which was reached at `at`.
+    /// Asks a node, which was reached at `at`, for its report.
     pub(super) async fn ask(
         connection: &mut MultiplexedConnection,
         at: &Address,
@@ -43,7 +44,7 @@ impl Told {
         let mut questions = redis::pipe();
         questions.cmd("CLUSTER").arg("NODES");
         questions.cmd("CLUSTER").arg("INFO");
-        // How nodes want to be called: by address or by name.
+        // Names the endpoint that each node prefers: IP address or hostname.
         questions.cmd("CLUSTER").arg("SLOTS");
         let (nodes, info, slots): (String, String, Value) =
             questions.query_async(connection).await?;
@@ -59,7 +60,7 @@ impl Told {
             works: info.lines().any(|l| l.trim_end() == "cluster_state:ok"),
             ..Self::default()
         };
-        // Nodes that have no slots are not in `CLUSTER SLOTS`, but they want to be called as the others do.
+        // Nodes without slots are not in `CLUSTER SLOTS`, but prefer the same kind of endpoint as the others.
         let by_name = nodes.lines().any(|line| {
             let Some((id, host)) = id_and_hostname(line) else {
                 return false;
@@ -80,6 +81,8 @@ impl Told {
     }
 }
 
+/// Parses one line:
+///
 /// `<id> <ip:port@bus[,hostname[,…]]> <flags> <primary> <ping> <pong> <epoch> <link> <slot> <slot> …`.
 fn parse_line(
     line: &str,
@@ -106,7 +109,7 @@ fn parse_line(
         Some((host, port)) => (host.as_str(), *port),
         None => (own, port.parse().ok()?),
     };
-    // A slot that is being moved is in brackets, beside the slots that the node has.
+    // A slot in migration is listed in brackets, in addition to the slots that the node owns, and is skipped here.
     let slots = words.skip(1).filter_map(|word| {
         let (first, last) = word.split_once('-').unwrap_or((word, word));
         Some((first.parse().ok()?, last.parse().ok()?))
@@ -122,7 +125,7 @@ fn parse_line(
     Some((node, has("myself")))
 }
 
-/// A host that is not told is the one that was asked.
+/// Returns an address. A host that the report leaves out is the one that was asked.
 pub(super) fn address_of(host: &str, port: u16, asked: &Address) -> Address {
     match asked {
         Address::Tcp(own, _) if host.is_empty() || host == "?" => Address::Tcp(own.clone(), port),
@@ -136,7 +139,7 @@ fn id_and_hostname(line: &str) -> Option<(&str, &str)> {
     (!hostname.is_empty()).then_some((id, hostname))
 }
 
-/// From `CLUSTER SLOTS`: by node id, the endpoint that it prefers.
+/// Parses `CLUSTER SLOTS`: for each node id, its preferred endpoint.
 fn names(slots: &Value) -> BTreeMap<String, (String, u16)> {
     let mut names = BTreeMap::new();
     let Value::Array(ranges) = slots else {

@@ -1,9 +1,9 @@
-//! Who has which slot, from what several nodes tell.
+//! The slot owners, merged from the reports of several nodes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use super::super::connector::Address;
+use super::super::address::Address;
 use super::slot::SLOTS;
 use super::told::{Told, ToldNode};
 
@@ -16,27 +16,29 @@ pub(super) struct Primary {
     pub at: Address,
 }
 
-/// The primaries, those without slots among them, and what they own.
+/// The primaries, including those without slots, and the slots that they own.
 #[derive(Clone, Debug)]
 pub(super) struct Topology {
-    /// In the order of their ids.
+    /// Ordered by id.
     pub primaries: Vec<Primary>,
-    /// By slot: who owns it.
+    /// The owner of each slot.
     owners: Box<[u16]>,
-    /// Every address that somebody has told of a primary.
+    /// Every address that any report gives for a primary.
     addresses: Vec<(Address, usize)>,
 }
 
-/// Who claims which slot. A heartbeat puts several tables of all slots together: ids are compared once a node and not once a slot.
+/// The slots that nodes claim. A heartbeat merges several reports of all slots, so ids are compared once per
+/// node, not once per slot.
 #[derive(Default)]
 struct Claims<'t> {
     ids: Vec<&'t str>,
-    /// By slot: the greatest epoch of a claim, and the place of its id; empty as long as nobody claims anything.
+    /// For each slot: the greatest epoch of a claim, and the index of the claimant's id. Empty until a node
+    /// claims a slot.
     slots: Vec<Option<(u64, u16)>>,
 }
 
 impl<'t> Claims<'t> {
-    /// Hears which slots a node is said to own.
+    /// Records the slots that a node is said to own.
     fn hear(&mut self, node: &'t ToldNode) {
         if node.slots.is_empty() {
             return;
@@ -60,7 +62,7 @@ impl<'t> Claims<'t> {
         }
     }
 
-    /// The ids of those whose claim to a slot counts.
+    /// Returns the ids of the nodes that own a slot, because their claim has the greatest epoch.
     fn owners(&self) -> BTreeSet<&'t str> {
         let mut owns = vec![false; self.ids.len()];
         for (_, place) in self.slots.iter().flatten() {
@@ -70,7 +72,7 @@ impl<'t> Claims<'t> {
         ids.filter(|(_, owns)| *owns).map(|(id, _)| *id).collect()
     }
 
-    /// By slot: the place of its owner in this index.
+    /// Returns, for each slot, the position of its owner in this index.
     fn places(&self, index: &BTreeMap<&str, u16>) -> Box<[u16]> {
         let places = self.ids.iter().map(|id| index.get(id).copied());
         let places: Vec<u16> = places.map(|place| place.unwrap_or(NOBODY)).collect();
@@ -85,11 +87,11 @@ impl<'t> Claims<'t> {
 }
 
 impl Topology {
-    /// Of those who claim a slot the one with the greatest epoch has it, as in the cluster itself. A primary without
-    /// slots counts where another primary names it, and nobody holds it for dead or for a replica: a node that was
-    /// removed still calls itself one.
+    /// Merges reports. Of the nodes that claim a slot, the one with the greatest epoch owns it, as in the
+    /// cluster itself. A primary without slots is a member if another primary names it, and no report calls it
+    /// failed or a replica: a node that was removed still calls itself a primary.
     ///
-    /// The tables have to be of one cluster (`same.rs`): epochs of two cannot be compared.
+    /// The reports must belong to one cluster (`same.rs`): epochs of two clusters cannot be compared.
     pub(super) fn merge<'t>(told: impl Iterator<Item = &'t Told> + Clone) -> Self {
         let mut at = BTreeMap::new();
         let (mut named, mut not) = (BTreeSet::new(), BTreeSet::new());
@@ -98,7 +100,8 @@ impl Topology {
         for (teller, node) in told.clone().flat_map(nodes) {
             if node.is_primary {
                 at.insert(node.id.as_str(), &node.at);
-                // Of primaries only: they are all that a heartbeat asks, and it has to come to the same.
+                // Only if a primary names it: heartbeats query only primaries, and discovery must use the same
+                // membership rule.
                 if teller.is_primary && teller.id != node.id {
                     named.insert(node.id.as_str());
                 }
@@ -134,37 +137,37 @@ impl Topology {
         }
     }
 
-    /// The place among the primaries of the owner of a slot.
+    /// Returns the index of the primary that owns a slot.
     pub(super) fn owner(&self, slot: u16) -> Option<usize> {
         let owner = usize::from(*self.owners.get(usize::from(slot))?);
         (owner < self.primaries.len()).then_some(owner)
     }
 
-    /// Whether every slot has an owner.
+    /// Returns whether every slot has an owner.
     pub(super) fn is_whole(&self) -> bool {
         !self.owners.contains(&NOBODY)
     }
 
-    /// Whether the primary at this place owns a slot.
+    /// Returns whether the primary with this index owns a slot.
     pub(super) fn owns(&self, place: usize) -> bool {
         self.owners.iter().any(|owner| usize::from(*owner) == place)
     }
 
-    /// The place of the primary at an address.
+    /// Returns the index of the primary at an address.
     pub(super) fn at(&self, address: &Address) -> Option<usize> {
         let found = self.addresses.iter().find(|(at, _)| at == address);
         found.map(|(_, place)| *place)
     }
 
-    /// Whether a slot has another owner here than there. Only for two with the same primaries.
+    /// Returns whether any slot has different owners here and in `other`. Both must have the same primaries.
     pub(super) fn differs_from(&self, other: &Self) -> bool {
         self.owners != other.owners
     }
 
-    /// A number that stands for who has which slots.
+    /// Returns a fingerprint of which primary owns which slots.
     pub(super) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
-        // Slots that follow each other have mostly one owner, and there are many.
+        // There are many slots, but consecutive ones mostly have the same owner.
         for run in self.owners.chunk_by(|one, next| one == next) {
             let owner = run.first().map(|owner| usize::from(*owner));
             let owner = owner.and_then(|owner| self.primaries.get(owner));
@@ -173,7 +176,7 @@ impl Topology {
         hasher.finish()
     }
 
-    /// Whether both have the same primaries.
+    /// Returns whether both have the same primaries.
     pub(super) fn has_those_of(&self, other: &Self) -> bool {
         let ids = |t: &Self| t.primaries.iter().map(|p| p.id.clone()).collect::<Vec<_>>();
         ids(self) == ids(other)
@@ -195,7 +198,7 @@ mod tests {
         }
     }
 
-    /// Of the first of them.
+    /// Builds a report that the first of these nodes sends.
     fn told(nodes: Vec<ToldNode>) -> Told {
         Told {
             id: nodes[0].id.clone(),
@@ -249,7 +252,7 @@ mod tests {
         let mut replica = node("r", 1, &[]);
         replica.is_primary = false;
         let of_a = told(vec![owner()]);
-        // Forgotten by the others, and not reset: it still knows them.
+        // The others have forgotten the node, but it was not reset: it still knows them.
         let forgotten = told(vec![node("x", 2, &[]), owner()]);
         let behind = told(vec![replica, owner(), node("x", 2, &[])]);
         let topology = Topology::merge([&of_a, &forgotten, &behind].into_iter());

@@ -1,7 +1,8 @@
-//! Writing revocations and un-revocations in a cluster, and knowing that they count: see the file of the same name for one server.
+//! Writes revocations and un-revocations in a cluster, and confirms that they count: see `redis/write.rs`,
+//! which does the same for one server.
 //!
-//! The names of a revocation are in slots of their own. Its state is written in one step, under its own name; what stands under the
-//! restored name is read before, so that what is stated is later than that.
+//! The native and the restored key of a revocation are in different slots. The state is written atomically, to
+//! the native key. The restored key is read before, so that the new statement gets a later version than it has.
 
 use redis::Value;
 
@@ -14,7 +15,7 @@ use super::super::super::statement::Revocation;
 use super::super::super::version::Version;
 use super::super::super::view::View;
 use super::super::script;
-use super::super::stored::StoredKey;
+use super::super::stored_key::StoredKey;
 use super::super::write::{
     LIFE_TOLERANCE, MOST_WRITES, Said, knows_unrevoked, life_argument, parse_version, refuses,
     tombstone_life, unconfirmed,
@@ -34,7 +35,7 @@ impl RedisClusterStore {
         for _ in 0..MOST_WRITES {
             let (restored, _) = self.restored(key).await?;
             let version = self.later_than(&restored).max(least);
-            // Whole and not by its hash, which another node may not know.
+            // The whole script, not its hash, which another node may not know.
             let mut eval = redis::cmd("EVAL");
             eval.arg(script::REVOKE)
                 .arg(1)
@@ -43,7 +44,7 @@ impl RedisClusterStore {
                 .arg(life_argument(life))
                 .arg(format::value(revocation))
                 .arg(version.to_string())
-                // What stands counts together with what stands under the restored name, which the script does not see.
+                // A stored revocation counts together with the restored key, which the script cannot see.
                 .arg(match restored == KeyState::NOTHING {
                     true => std::mem::take(&mut slack),
                     false => "",
@@ -67,7 +68,7 @@ impl RedisClusterStore {
         Err(unconfirmed())
     }
 
-    /// Tells whether a revocation stood.
+    /// Returns whether a revocation existed.
     pub(super) async fn write_unrevocation(&self, key: &RevocationKey) -> Result<bool, StoreError> {
         let (mut stood, mut least) = (false, Version::NONE);
         for _ in 0..MOST_WRITES {
@@ -89,7 +90,7 @@ impl RedisClusterStore {
                 continue;
             }
             stood |= native || restored.held().is_some();
-            // It does not count any more; nobody needs it.
+            // The restored key no longer counts: delete it.
             let name = StoredKey::restored(key.hash());
             let mut drop = redis::cmd("EVAL");
             drop.arg(script::DROP).arg(1).arg(&name).arg(&text);
@@ -103,7 +104,7 @@ impl RedisClusterStore {
         Err(unconfirmed())
     }
 
-    /// What stands under the restored name, and its life in ms.
+    /// Returns the state in the restored key, and its remaining life in ms.
     async fn restored(&self, key: &RevocationKey) -> Result<(KeyState, i64), StoreError> {
         let question = read_whole(&StoredKey::restored(key.hash()));
         let (left, value, _): (i64, Option<Vec<u8>>, u64) = self.write_one(question).await?;
@@ -114,7 +115,7 @@ impl RedisClusterStore {
         Ok((state, left))
     }
 
-    /// A version for what is stated now, after all that is known to stand elsewhere.
+    /// Returns a version for a statement made now, later than all that is known to be stored elsewhere.
     fn later_than(&self, state: &KeyState) -> Version {
         let now = self.clock.now();
         let stated = state.held().map_or(Version::NONE, |held| held.version);
@@ -131,8 +132,8 @@ impl RedisClusterStore {
         read_as(answer.unwrap_or(Value::Nil))
     }
 
-    /// Whether what has just been written is where it counts: in the view, when that must have it; without a view, with the owner of
-    /// the slot that most primaries name after it was written.
+    /// Returns whether the last write is where it counts: in the view, once the view must contain it; without a
+    /// view, on the slot owner that a majority of primaries has confirmed after the write.
     async fn counts(
         &self,
         key: &RevocationKey,

@@ -1,29 +1,31 @@
-//! Sentinel: who the primary is, asked for anew all the time.
+//! Sentinel: continuously determines which server is the primary.
 //!
 //! # Why a primary that was replaced is not believed
 //!
-//! A primary that is cut off from its Sentinels goes on answering as one, while they make another. So what a server says of itself
-//! proves nothing. Every Sentinel is asked over a connection of its own, four times in `confirmed_within` and whenever a heartbeat
-//! is sent, at the same time as that: it costs no extra wait.
+//! A primary that is cut off from its Sentinels continues to answer as a primary, while they promote another
+//! server. So what a server says about itself proves nothing. Every Sentinel is queried over a connection of
+//! its own, four times in `confirmed_within`, and in parallel with each heartbeat, so that it adds no wait.
 //!
-//! The promise is about writes that the *store* has acknowledged, and the store is the server that a Sentinel names. Let such
-//! a write be acknowledged at *w*, by a server that at least one Sentinel named by then, and let a server be confirmed
-//! (`Votes::confirmed`) as of *c* > *w*. Then a majority named the confirmed server, all that named it were asked at *c* or later, and no
-//! Sentinel that answered knew of a later failover. So the two are one and the same, and a view that is fresh as of min(heartbeat, *c*) has
-//! that write.
-//! Direct reads and writes are for a server that was confirmed within `confirmed_within` of being asked; for others there is
-//! no answer, as if it could not be reached.
+//! The promise is about writes that the *store* has acknowledged, and the store is the server that a Sentinel
+//! names. Let such a write be acknowledged at *w*, by a server that at least one Sentinel named by then, and let
+//! a server be confirmed (`Votes::confirmed`) as of *c* > *w*. Then a majority named the confirmed server, every
+//! Sentinel that named it was queried at *c* or later, and no Sentinel that answered knew of a later failover.
+//! So the two servers are the same, and a view that is fresh as of min(heartbeat, *c*) contains that write.
 //!
-//! A server that a majority replaces is left at once, and the next connection looks anew.
+//! Direct reads and writes go only to a server that was confirmed within `confirmed_within` before the call;
+//! otherwise there is no answer, as if the server could not be reached.
 //!
-//! # What Sentinel cannot give
+//! When a majority names another server, the connection to the replaced server is dropped at once, and the next
+//! connection asks the Sentinels again.
 //!
-//! - Replication is asynchronous: the new primary may lack what the old one acknowledged last. What a view of ours had seen is written
-//!   back (see `feed.rs`).
-//! - What the old primary acknowledges after the failover is lost when it becomes a replica, to everybody. `min-replicas-to-write 1` on
-//!   the servers makes it refuse instead.
-//! - The Sentinel that led a failover tells the others within moments. If it can be reached by whoever writes and not by us, then in
-//!   these moments, and only then, its word is missing above.
+//! # What Sentinel cannot guarantee
+//!
+//! - Replication is asynchronous: the new primary may lack what the old one acknowledged last. What one of our
+//!   views had seen is written back (see `feed.rs`).
+//! - What the old primary acknowledges after the failover is lost to everybody when it becomes a replica.
+//!   `min-replicas-to-write 1` on the servers makes it refuse such writes.
+//! - The Sentinel that led a failover informs the others within moments. If the writer can reach that Sentinel
+//!   and we cannot, then its vote is missing from the argument above during these moments, and only then.
 
 mod standing;
 mod votes;
@@ -39,17 +41,18 @@ use tokio::time::timeout;
 
 use crate::clock::Moment;
 
-use super::connection::server_code;
-use super::connector::{Address, Connected, Connector, Protocol};
+use super::address::Address;
+use super::dialer::{Connected, Dialer, Protocol};
+use super::error::has_code;
 
 pub(super) use standing::Standing;
 pub(super) use votes::Votes;
 use votes::{Answer, Majority};
 
-/// The least time that a Sentinel is given to answer.
+/// The minimum time that a Sentinel gets to answer.
 const LEAST_PATIENCE: Duration = Duration::from_millis(100);
 
-/// The Sentinels, and the tasks that ask them.
+/// The Sentinels, and the tasks that query them.
 pub(super) struct Sentinels {
     votes: watch::Receiver<Votes>,
     questions: watch::Sender<()>,
@@ -64,31 +67,34 @@ impl Drop for Sentinels {
     }
 }
 
-/// Who asks one Sentinel.
+/// The task that queries one Sentinel.
 struct Attendant {
     index: usize,
-    sentinel: Connector,
+    at: Address,
+    dialer: Dialer,
     master: String,
-    /// How often it is asked, unless sooner.
+    /// The query interval, unless a query is requested sooner.
     every: Duration,
     questions: watch::Receiver<()>,
     votes: Arc<watch::Sender<Votes>>,
 }
 
 impl Sentinels {
-    /// Begins to ask: `nodes` are the Sentinels with their names, `master` is what they call the primary.
+    /// Starts to query the Sentinels at these addresses. `master` is their name for the primary.
     pub(super) fn ask_from_now_on(
-        nodes: &[(String, Connector)],
+        nodes: &[Address],
+        dialer: &Dialer,
         master: &str,
         confirmed_within: Duration,
     ) -> Self {
-        let named = Votes::of(nodes.iter().map(|(name, _)| name.clone()));
+        let named = Votes::of(nodes.iter().map(Address::to_string));
         let (sender, votes) = watch::channel(named);
         let (sender, (questions, heard)) = (Arc::new(sender), watch::channel(()));
-        let attend = |(index, (_, sentinel)): (usize, &(String, Connector))| {
+        let attend = |(index, at): (usize, &Address)| {
             let attendant = Attendant {
                 index,
-                sentinel: sentinel.clone(),
+                at: at.clone(),
+                dialer: dialer.clone(),
                 master: master.to_owned(),
                 every: confirmed_within / 4,
                 questions: heard.clone(),
@@ -104,17 +110,17 @@ impl Sentinels {
         }
     }
 
-    /// Has all of them asked now.
+    /// Requests a query of all Sentinels now.
     pub(super) fn ask(&self) {
         self.questions.send_replace(());
     }
 
-    /// What they say, now and from now on.
+    /// Returns the current and all future votes.
     pub(super) fn votes(&self) -> watch::Receiver<Votes> {
         self.votes.clone()
     }
 
-    /// Where the primary is, in answers to questions that are asked now. The caller sets the deadline.
+    /// Returns the primary's address, from answers to queries that start now. The caller sets the deadline.
     pub(super) async fn primary(&self) -> Result<Address, String> {
         let since = Moment::now();
         self.ask();
@@ -145,17 +151,18 @@ impl Attendant {
         }
     }
 
-    /// Asks once, over the connection that there is or a new one. Tells when it asked.
+    /// Queries the Sentinel once, over the existing connection or a new one. Returns when the query was sent.
     async fn ask(&self, connection: &mut Option<Connected>) -> (Moment, Answer) {
         let mut made = match connection.take() {
             Some(made) => made,
-            None => match self.sentinel.connect(Protocol::Resp2).await {
+            None => match self.dialer.to(self.at.clone(), Protocol::Resp2).await {
                 Ok(made) => made,
                 Err(error) => return (Moment::now(), Answer::Failed(error.to_string())),
             },
         };
         let asked = Moment::now();
-        // The epoch before and after, so that address and epoch are surely of one failover.
+        // Queries the epoch before and after the address, to make sure that address and epoch belong to the
+        // same failover.
         let mut questions = redis::pipe();
         questions.cmd("SENTINEL").arg("MASTER").arg(&self.master);
         questions
@@ -167,7 +174,7 @@ impl Attendant {
         let answer = match timeout(self.every.max(LEAST_PATIENCE), answered).await {
             Ok(Ok(answers)) => read(answers),
             Ok(Err(error)) if is_unknown(&error) => Answer::Unknown,
-            Ok(Err(error)) if server_code(&error).as_deref() == Some("ERR") => {
+            Ok(Err(error)) if has_code(&error, &["ERR"]) => {
                 Answer::Failed("this is no Sentinel; a Redis without is named by `url`".to_owned())
             }
             Ok(Err(error)) => Answer::Failed(made.describe(&error)),
@@ -195,7 +202,7 @@ fn read((before, address, after): (State, Option<(String, u16)>, State)) -> Answ
     }
 }
 
-/// Whether the Sentinel says that it watches no primary of that name.
+/// Returns whether the Sentinel says that it monitors no primary of that name.
 fn is_unknown(error: &redis::RedisError) -> bool {
     let refused = error.clone().into_server_errors();
     let says_so =

@@ -1,4 +1,4 @@
-//! Whether the server of a connection is still the one to be asked.
+//! Whether the server of a connection is still the one to query.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use tokio::time::timeout;
 
 use crate::clock::Moment;
 
-use super::super::connector::Address;
+use super::super::address::Address;
 use super::{Sentinels, Votes};
 
-/// How long the Sentinels may say nothing new.
+/// How long to wait for news from the Sentinels.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What is known of one server, now and from now on.
+/// The current and future standing of one server.
 #[derive(Clone)]
 pub(crate) struct Standing(Option<Watched>);
 
@@ -26,7 +26,7 @@ struct Watched {
 }
 
 impl Standing {
-    /// Of a server that nobody watches: it is what it says.
+    /// A server that no Sentinel monitors: it is believed about its own role.
     pub(crate) fn undoubted() -> Self {
         Self(None)
     }
@@ -40,14 +40,14 @@ impl Standing {
         }))
     }
 
-    /// Has the Sentinels asked now.
+    /// Requests a query of the Sentinels now.
     pub(crate) fn ask(&self) {
         if let Some(watched) = &self.0 {
             watched.questions.send_replace(());
         }
     }
 
-    /// As of when it is known that this is the server.
+    /// Returns the latest moment as of which this server is known to be the one to query.
     pub(crate) fn since(&self) -> Option<Moment> {
         let now = Moment::now();
         match &self.0 {
@@ -56,15 +56,15 @@ impl Standing {
         }
     }
 
-    /// Whether it was known lately enough to be asked.
+    /// Returns whether the last confirmation is recent enough to query the server.
     pub(crate) fn is_good(&self) -> bool {
         let Some(watched) = &self.0 else { return true };
         self.since()
             .is_some_and(|since| since.elapsed() <= watched.confirmed_within)
     }
 
-    /// Waits until it is known that this was the server after `at`. Tells whether it was; nobody else can be meant where nobody
-    /// watches.
+    /// Waits until the Sentinels confirm or deny that this was still the server to query after `at`. Returns
+    /// whether it was. Without Sentinels, no other server is possible.
     pub(crate) async fn confirmed_after(mut self, at: Moment) -> bool {
         loop {
             if self.since().is_some_and(|since| since >= at) {
@@ -78,19 +78,19 @@ impl Standing {
         }
     }
 
-    /// Waits until something more is known. Tells whether it is another server that is to be asked.
+    /// Waits for new votes. Returns whether they name another server.
     pub(crate) async fn changed(&mut self) -> bool {
         let Some(watched) = &mut self.0 else {
             return std::future::pending().await;
         };
         if watched.votes.changed().await.is_err() {
-            // Nobody asks any more: nothing is ever known again.
+            // The tasks that query the Sentinels have ended: there will be no more confirmations.
             return true;
         }
         watched.votes.borrow_and_update().supersede(&watched.at)
     }
 
-    /// Waits until another server is to be asked.
+    /// Waits until the Sentinels name another server.
     pub(crate) async fn superseded(mut self) {
         while !self.changed().await {}
     }

@@ -1,54 +1,57 @@
-//! What the Sentinels say, and what follows from it.
+//! The Sentinels' votes, and what follows from them.
 //!
-//! A Sentinel names the primary and the *epoch* of the failover that made it so. A failover needs a majority of the Sentinels to
-//! be started, and gets an epoch higher than all before; the others learn of it from the one that led it, within seconds. So:
+//! A Sentinel names the primary and the *epoch* of the failover that promoted it. A failover needs a majority
+//! of the Sentinels to start, and gets a higher epoch than all before; the other Sentinels learn of it from the
+//! one that led it, within seconds. So:
 //!
-//! - Whom a majority of the *configured* Sentinels names is the primary, or was until a moment ago. A minority that is cut off
-//!   from the others, or out of date, decides nothing; neither does a majority of those that happen to answer.
-//! - As long as a single Sentinel names another with a higher epoch, it knows of a failover that the others have yet to hear of.
+//! - The server that a majority of the *configured* Sentinels names is the primary, or was until a moment ago.
+//!   A minority that is partitioned or out of date decides nothing; neither does a majority of those that
+//!   happen to answer.
+//! - A single Sentinel that names another server with a higher epoch knows of a failover that the others have
+//!   not learned of yet.
 
 use std::time::Duration;
 
 use crate::clock::Moment;
 
-use super::super::connector::Address;
+use super::super::address::Address;
 
-/// How long a Sentinel's last word counts that says no more. Sentinels publish what they know every 2 s: by then the
-/// others know it too, or it was given up.
+/// The TTL of a silent Sentinel's last vote. Sentinels publish what they know every 2 s: by then the others
+/// know of the failover too, or it was aborted.
 const HEARSAY: Duration = Duration::from_secs(10);
 
-/// What a Sentinel answered.
+/// A Sentinel's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// The primary is there, since the failover of this epoch.
+    /// The address of the primary, and the epoch of the failover that promoted it.
     Names(Address, u64),
-    /// It watches no primary of that name.
+    /// The Sentinel monitors no primary of that name.
     Unknown,
-    /// It gave no answer, or a wrong one.
+    /// The Sentinel gave no answer, or an invalid one.
     Failed(String),
 }
 
-/// What all of them answered last.
+/// The last answers of all Sentinels.
 #[derive(Clone, Debug)]
 pub(crate) struct Votes(Vec<Ballot>);
 
 #[derive(Clone, Debug)]
 struct Ballot {
-    /// The Sentinel, as it is configured.
+    /// The Sentinel's name, as configured.
     node: String,
-    /// Its last answer, and when it was asked.
+    /// The last answer, and when the query was sent.
     last: Option<(Moment, Answer)>,
-    /// What it named last, and when it was asked.
+    /// The last server that it named with its epoch, and when the query was sent.
     named: Option<(Moment, Address, u64)>,
 }
 
-/// Whom a majority names.
+/// The server that a majority names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Majority {
     For(Address),
-    /// Too few have answered as yet.
+    /// Too few Sentinels have answered yet.
     Open,
-    /// There is none; why.
+    /// There is no majority, with the reason.
     None(String),
 }
 
@@ -62,7 +65,7 @@ impl Votes {
         Self(nodes.into_iter().map(ballot).collect())
     }
 
-    /// Records the answer of a Sentinel that was asked at `asked`.
+    /// Records the answer of a Sentinel to a query that was sent at `asked`.
     pub(crate) fn record(&mut self, index: usize, asked: Moment, answer: Answer) {
         let Some(ballot) = self.0.get_mut(index) else {
             return;
@@ -77,7 +80,7 @@ impl Votes {
         self.0.len() / 2 + 1
     }
 
-    /// Whom a majority names in answers to questions of `since` or later.
+    /// Returns the server that a majority names, in answers to queries sent at `since` or later.
     pub(crate) fn primary(&self, since: Moment) -> Majority {
         let answers: Vec<_> = self.0.iter().map(|b| b.answer(since)).collect();
         for answer in answers.iter().flatten() {
@@ -93,11 +96,13 @@ impl Votes {
         Majority::None(self.describe())
     }
 
-    /// Since when it is known that the server at `address` is the primary: the latest instant such that all Sentinels that name it were
-    /// asked then or later, if they are a majority and nobody knows of a later failover.
+    /// Returns as of when the server at `address` is known to be the primary: the send time of the oldest query
+    /// among those whose last answers name this server. `None` unless the Sentinels that name it are a majority
+    /// and no Sentinel knows of a later failover.
     ///
-    /// All, and not a majority of them: the one that led a failover knows of it before the others, and its answer may be the slowest.
-    /// One that does not answer names nobody, as soon as its time to answer is over.
+    /// All Sentinels that name it are taken into account, not just a majority of them: the one that led a
+    /// failover knows of it before the others, and its answer may be the slowest. A Sentinel that does not
+    /// answer names no server once its deadline has passed.
     pub(crate) fn confirmed(&self, address: &Address, now: Moment) -> Option<Moment> {
         let mut asked = Vec::new();
         let mut latest = 0;
@@ -121,7 +126,7 @@ impl Votes {
         (!self.0.iter().any(knows_of_a_later)).then_some(since)
     }
 
-    /// Whether a majority names one other server instead.
+    /// Returns whether a majority agrees on one other server.
     pub(crate) fn supersede(&self, address: &Address) -> bool {
         let others = self.0.iter().filter_map(|b| match &b.last {
             Some((at, Answer::Names(named, _))) if named != address => Some((*at, named)),
@@ -137,7 +142,7 @@ impl Votes {
         self.0.iter().filter(names)
     }
 
-    /// Everything that was answered last, to say why there is no majority.
+    /// Describes all last answers, to explain why there is no majority.
     pub(crate) fn describe(&self) -> String {
         let all = self.0.len();
         let unknown = |b: &&Ballot| matches!(b.last, Some((_, Answer::Unknown)));
@@ -149,7 +154,7 @@ impl Votes {
                 None => "no answer in time".to_owned(),
                 Some((_, Answer::Names(address, _))) => format!("names {address}"),
                 Some((_, Answer::Unknown)) => "knows no primary of this name".to_owned(),
-                // What could not be reached is named already.
+                // The error for a Sentinel that could not be reached already names it.
                 Some((_, Answer::Failed(why))) if why.starts_with(&b.node) => return why.clone(),
                 Some((_, Answer::Failed(why))) => why.clone(),
             };
@@ -190,7 +195,7 @@ mod tests {
 
     const SECOND: Duration = Duration::from_secs(1);
 
-    /// Votes of which each was asked for one second after the one before.
+    /// Returns votes, each to a query sent one second after the one before.
     fn votes(answers: &[Answer]) -> (Votes, Moment) {
         let start = Moment::now();
         let mut votes = Votes::of((0..answers.len()).map(|n| format!("sentinel-{n}")));
@@ -245,7 +250,7 @@ mod tests {
         assert_eq!(votes.confirmed(&server(2), now), None);
         votes.record(0, now, names(1, 0));
         assert_eq!(votes.confirmed(&server(1), now), Some(start + SECOND));
-        // An answer that fails takes the one before with it.
+        // A failed answer replaces the one before.
         votes.record(1, now, failed());
         assert_eq!(votes.confirmed(&server(1), now), Some(start + 2 * SECOND));
         votes.record(2, now, failed());
@@ -258,7 +263,7 @@ mod tests {
         let now = start + 3 * SECOND;
         assert_eq!(votes.confirmed(&server(1), now), None);
         assert!(!votes.supersede(&server(1)));
-        // It falls silent: the others have the time that they need to hear of it.
+        // This Sentinel falls silent: its vote counts until the others have had time to learn of the failover.
         votes.record(2, now, failed());
         assert_eq!(votes.confirmed(&server(1), now), None);
         let heard = now + HEARSAY;

@@ -1,4 +1,4 @@
-//! How long a replica goes on answering that it cannot decide, after what was wrong is over.
+//! Recovery: for how long a replica keeps answering that it cannot decide after a fault is over.
 
 use std::time::Duration;
 
@@ -10,17 +10,17 @@ pub struct Healing {
     fault: String,
     /// When faults ended.
     ends: Vec<At>,
-    /// For each replica since when it cannot decide; `None` where it can.
+    /// For each replica, since when it cannot decide; `None` if it can.
     unsure: Vec<Option<At>>,
     healed: Vec<Healed>,
 }
 
-/// One healing of one replica.
+/// One recovery of one replica.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Healed {
     pub took: Duration,
     pub replica: usize,
-    /// The fault that had begun last.
+    /// The last fault that had begun.
     pub fault: String,
 }
 
@@ -32,12 +32,12 @@ impl Healing {
         }
     }
 
-    /// Something goes wrong.
+    /// Records that a fault begins.
     pub fn fault_began(&mut self, fault: String) {
         self.fault = fault;
     }
 
-    /// What was wrong is over.
+    /// Records that a fault is over.
     pub fn fault_ended(&mut self, at: At) {
         self.ends.push(at);
     }
@@ -48,7 +48,8 @@ impl Healing {
             (Verdict::Unsure, None) => *unsure = Some(check.ended),
             (Verdict::Allowed, Some(since)) if since < check.started => {
                 *unsure = None;
-                // Healed before the end of what is wrong now, if anything is: of that before it.
+                // If it recovered while a newer fault is active, the recovery counts for the fault before
+                // that.
                 let last = self.ends.iter().rev().find(|end| **end < check.ended);
                 if let Some(last) = last {
                     self.healed.push(Healed {
@@ -62,7 +63,7 @@ impl Healing {
         }
     }
 
-    /// Every healing, the longest last.
+    /// All recoveries, the longest last.
     pub fn healed(&self) -> Vec<Healed> {
         let mut healed = self.healed.clone();
         healed.sort_by_key(|healed| healed.took);

@@ -1,4 +1,5 @@
-//! The judge: hears statements and checks in the order in which they end, and says which checks break a rule.
+//! The judge: receives statements and checks in the order in which they end, and decides which checks break a
+//! rule.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -6,36 +7,36 @@ use std::time::Duration;
 use super::statement::{Origin, Outcome, Says, Statement, StatementId};
 use super::{At, Check, Key, Token, Verdict};
 
-/// What is promised.
+/// The parameters of the promise.
 #[derive(Clone, Copy, Debug)]
 pub struct Rules {
     /// How long after an acknowledgement a check may begin and still allow.
     pub max_staleness: Duration,
-    /// Whether only tokens that are registered are let through.
+    /// Whether only registered tokens are accepted.
     pub allow_list: bool,
 }
 
-/// Which rule a check breaks.
+/// The rule that a check breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Breach {
-    /// Allowed, although it was revoked so long before the check began.
+    /// Allowed, although it was revoked this long before the check began.
     AllowedTooLate(Duration),
     /// Allowed, although nobody has ever registered it.
     NeverRegistered,
-    /// Refused as revoked, although nothing that was ever stated revokes it.
+    /// Refused as revoked, although no statement ever revoked it.
     NeverRevoked,
     /// Refused as revoked by a replica that had allowed it, although nothing was stated in between.
     FlippedBack,
-    /// With nothing wrong any more: allowed, although what was stated last revokes it.
+    /// After all faults: allowed, although the last statement revokes it.
     LostForEver,
-    /// With nothing wrong any more: refused, although what was stated last takes the revocation back.
+    /// After all faults: refused, although the last statement takes the revocation back.
     NotTakenBack,
 }
 
 pub struct Judge {
     rules: Rules,
     statements: HashMap<Key, Vec<Statement>>,
-    /// When the check began and ended that began last of those that allowed a token on a replica.
+    /// Begin and end of the check that began last of those that allowed a token on a replica.
     allowed: HashMap<(Token, usize), (At, At)>,
 }
 
@@ -48,7 +49,7 @@ impl Judge {
         }
     }
 
-    /// Somebody begins to state this.
+    /// Records that somebody begins to make this statement.
     pub fn begins(&mut self, key: Key, says: Says, origin: Origin, began: At) -> StatementId {
         let statements = self.statements.entry(key).or_default();
         statements.push(Statement {
@@ -60,14 +61,14 @@ impl Judge {
         StatementId(statements.len() - 1)
     }
 
-    /// It was acknowledged then, in these words.
+    /// Records that the statement was acknowledged at this time, with this meaning.
     pub fn acknowledged(&mut self, key: Key, id: StatementId, says: Says, at: At) {
         let statement = self.statement(key, id);
         statement.says = says;
         statement.outcome = Outcome::Acknowledged(at);
     }
 
-    /// Whether it will take effect is not known.
+    /// Records that nobody knows whether the statement takes effect.
     pub fn is_unknown(&mut self, key: Key, id: StatementId) {
         self.statement(key, id).outcome = Outcome::Unknown;
     }
@@ -77,7 +78,7 @@ impl Judge {
         &mut statements.expect("somebody began to state it")[id.0]
     }
 
-    /// What was stated about a token of late, in words.
+    /// Describes the recent statements about a token.
     pub fn story_of(&self, token: Token) -> String {
         const OF_LATE: usize = 10;
         let line = |statement: &Statement| format!("    {statement:?}\n");
@@ -90,7 +91,7 @@ impl Judge {
         self.statements.get(&key).map_or(&[], Vec::as_slice)
     }
 
-    /// A check was answered. What has begun by its end has been told before.
+    /// Judges a check. Every statement that began before its end must have been recorded.
     pub fn checked(&mut self, check: &Check) -> Option<Breach> {
         match check.verdict {
             Verdict::Unsure => None,
@@ -111,7 +112,7 @@ impl Judge {
         }
     }
 
-    /// A check was answered with nothing wrong any more, and long after the last statement.
+    /// Judges a check after all faults, and long after the last statement.
     pub fn checked_at_rest(&mut self, check: &Check) -> Option<Breach> {
         let revoked = self.revoked_before(check).is_some();
         match check.verdict {
@@ -121,7 +122,7 @@ impl Judge {
         }
     }
 
-    /// Whether the token is surely revoked.
+    /// Whether the token is certainly revoked.
     pub fn is_revoked(&self, token: Token, now: At) -> bool {
         let check = Check {
             token,
@@ -133,12 +134,13 @@ impl Judge {
         self.revoked_before(&check).is_some()
     }
 
-    /// How long before the check the token was revoked, beyond what is promised, where it surely was and stayed so.
+    /// How long before the check the token was revoked, beyond what is promised, if it certainly was and
+    /// stayed so.
     fn revoked_before(&self, check: &Check) -> Option<Duration> {
         let statements = self.of_key(check.token.key());
         let taken_back = |s: &&Statement| s.takes_back() && s.began <= check.ended;
         let taken_back = statements.iter().filter(taken_back);
-        // Looked for once: what was taken back and revoked a thousand times is checked as often.
+        // Computed once: a token that was revoked and un-revoked a thousand times is checked as often.
         let taken_back = taken_back.map(Statement::latest).max();
         let stands = |revocation: &Statement| taken_back.is_none_or(|at| at < revocation.began);
         let in_time = |revocation: &Statement| {
@@ -160,8 +162,8 @@ impl Judge {
         begun.any(|s| s.may_revoke(check.token))
     }
 
-    /// Whether every revocation was surely before something acknowledged that takes it back. By hand nobody says which of two
-    /// is the later one.
+    /// Whether every revocation was certainly made before an acknowledged un-revocation. Direct writes do not
+    /// say which of two statements is the later one.
     fn is_taken_back(&self, check: &Check) -> bool {
         let statements = self.of_key(check.token.key());
         let taken_back = |s: &&Statement| s.takes_back() && s.acknowledged().is_some();
@@ -173,8 +175,9 @@ impl Judge {
         revocations.all(undone) && !self.lacks_registration(check)
     }
 
-    /// Whether the replica had allowed the token in a check that knew of every revocation there was. By hand nobody says
-    /// which of two statements is the later one: where a server goes back, that is refused which may be revoked.
+    /// Whether the replica had allowed the token in a check that knew of every revocation. Direct writes do
+    /// not say which of two statements is the later one: if a server goes back to older data, a token that
+    /// may be revoked is refused.
     fn has_flipped(&self, check: &Check) -> bool {
         let Some((started, ended)) = self.allowed.get(&(check.token, check.replica)) else {
             return false;
@@ -193,7 +196,7 @@ impl Judge {
         registrations.iter().any(|s| s.began <= check.ended)
     }
 
-    /// Whether the token is refused rightly for want of an acknowledged registration.
+    /// Whether the token is rightly refused because it has no acknowledged registration.
     fn lacks_registration(&self, check: &Check) -> bool {
         let registrations = self.of_key(Key::Registration(check.token));
         let registered = |s: &Statement| s.acknowledged().is_some_and(|at| at < check.started);

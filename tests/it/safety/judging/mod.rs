@@ -1,8 +1,10 @@
-//! What a history of statements and checks must look like. Pure: it is told what happened when, and does nothing itself.
+//! The rules for a history of statements and checks. Pure: it receives what happened when, and does nothing
+//! by itself.
 //!
-//! Times are those of one observer's clock, from the beginning of the run. A statement takes effect at some moment between its
-//! beginning and its acknowledgement; one whose outcome nobody knows takes effect at some moment up to [`LATEST_EFFECT`] after
-//! its beginning, or never. A check is judged wrong only where it is wrong whichever moments these were.
+//! Times are those of one observer's clock, from the beginning of the run. A statement takes effect at some
+//! moment between its beginning and its acknowledgement. A statement with an unknown outcome takes effect at
+//! some moment up to [`LATEST_EFFECT`] after its beginning, or never. A check is only judged wrong if it is
+//! wrong whichever moments these were.
 
 mod healing;
 mod judge;
@@ -15,19 +17,19 @@ pub use healing::{Healed, Healing};
 pub use judge::{Breach, Judge, Rules};
 pub use statement::{Origin, Says, StatementId};
 
-/// A moment: how long after the beginning of the run.
+/// A moment: the time since the beginning of the run.
 pub type At = Duration;
 
-/// Until how long after its beginning a statement may take effect whose outcome is unknown: no request, and nothing that is
-/// paused with requests in its queue, lasts longer.
+/// How long after its beginning a statement with an unknown outcome may still take effect: neither a request
+/// nor a pause with requests in a queue lasts longer.
 pub const LATEST_EFFECT: Duration = Duration::from_secs(20);
 
 /// A token that is checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Token {
-    /// One of which is said by itself whether it is revoked.
+    /// A token that is revoked individually.
     Device(usize),
-    /// One that a subject's cutoff may mean, issued at this second of the run.
+    /// A token that a subject's cutoff may apply to, issued at this second of the run.
     Session { subject: usize, issued: u64 },
 }
 
@@ -36,12 +38,12 @@ pub enum Token {
 pub enum Key {
     Device(usize),
     Subject(usize),
-    /// On the list of those that are let through at all.
+    /// The registration of a token on the allow-list.
     Registration(Token),
 }
 
 impl Token {
-    /// What may revoke it.
+    /// The key under which the token may be revoked.
     fn key(self) -> Key {
         match self {
             Self::Device(device) => Key::Device(device),

@@ -1,11 +1,11 @@
-//! What was stated about a key, when, and whether it was acknowledged.
+//! A statement about a key: when it was made, and whether it was acknowledged.
 
 use super::{At, LATEST_EFFECT, Token};
 
-/// Who stated it.
+/// Who made the statement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// Somebody who writes to the store by hand.
+    /// A client that writes to the store directly.
     Hand,
     /// The API of this replica, which refuses the token itself from the acknowledgement on.
     Api(usize),
@@ -16,11 +16,12 @@ pub enum Origin {
 pub enum Says {
     /// Revoked, at least until then.
     Revoked { until: At },
-    /// All tokens that were issued up to a second between these two are revoked, at least until `until`.
+    /// All tokens that were issued up to a second between `from` and `to` are revoked, at least until
+    /// `until`.
     RevokedUpTo { from: u64, to: u64, until: At },
-    /// Taken back.
+    /// The revocation was taken back.
     NotRevoked,
-    /// On the list of those that are let through.
+    /// Registered on the allow-list.
     Registered,
 }
 
@@ -31,7 +32,7 @@ pub(super) enum Outcome {
     Unknown,
 }
 
-/// By which a statement is found again when its outcome is known.
+/// Identifies a statement, to record its outcome later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct StatementId(pub(super) usize);
 
@@ -61,7 +62,7 @@ impl Statement {
         }
     }
 
-    /// Whether it revokes this token for certain, as long as it stands: until when it does.
+    /// Until when it certainly revokes this token; `None` if it does not certainly revoke it.
     pub fn revokes(&self, token: Token) -> Option<At> {
         match (self.says, token) {
             (Says::Revoked { until }, _) => Some(until),

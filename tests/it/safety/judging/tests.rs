@@ -1,4 +1,5 @@
-//! The judge itself, on histories of a few events. Times are in milliseconds; what is promised is 100.
+//! Tests of the judge itself, with histories of a few events. Times are in milliseconds; the promised
+//! staleness is 100.
 
 use std::time::Duration;
 
@@ -34,19 +35,19 @@ fn up_to(second: u64) -> Says {
 }
 
 impl Judge {
-    /// Stated through replica 0, and acknowledged.
+    /// A statement through replica 0 that is acknowledged.
     fn states(&mut self, key: Key, says: Says, (began, ended): (u64, u64)) {
         let id = self.begins(key, says, Origin::Api(0), ms(began));
         self.acknowledged(key, id, says, ms(ended));
     }
 
-    /// Stated through replica 0; nobody knows what came of it.
+    /// A statement through replica 0 with an unknown outcome.
     fn attempts(&mut self, key: Key, says: Says, began: u64) {
         let id = self.begins(key, says, Origin::Api(0), ms(began));
         self.is_unknown(key, id);
     }
 
-    /// Checked on replica 1.
+    /// A check on replica 1.
     fn answers(&mut self, token: Token, verdict: Verdict, when: (u64, u64)) -> Option<Breach> {
         self.checked(&check(token, 1, verdict, when))
     }
@@ -149,7 +150,7 @@ fn an_un_revocation_of_which_nobody_knows_allows_either_until_it_cannot_come_any
     judge.states(KEY, REVOKED, (1000, 1010));
     judge.attempts(KEY, Says::NotRevoked, 2000);
     assert_eq!(judge.answers(DEVICE, Allowed, (9000, 9001)), None);
-    // It may still take effect after this.
+    // The attempt may still take effect after this.
     judge.states(KEY, REVOKED, (10_000, 10_010));
     assert_eq!(judge.answers(DEVICE, Allowed, (11_000, 11_001)), None);
     judge.states(KEY, REVOKED, (22_001, 22_010));
@@ -176,11 +177,11 @@ fn a_refusal_that_has_ended_does_not_come_back_by_itself() {
     judge.states(KEY, Says::NotRevoked, (2000, 2010));
     assert_eq!(judge.answers(DEVICE, Revoked, (2500, 2501)), None);
     assert_eq!(judge.answers(DEVICE, Allowed, (2600, 2601)), None);
-    // At the same time as the other.
+    // Concurrent with the other check.
     assert_eq!(judge.answers(DEVICE, Revoked, (2601, 2602)), None);
     let flip = Some(Breach::FlippedBack);
     assert_eq!(judge.answers(DEVICE, Revoked, (2602, 2603)), flip);
-    // Another replica may hear of it later.
+    // Another replica may learn of it later.
     assert_eq!(
         judge.checked(&check(DEVICE, 2, Revoked, (2700, 2701))),
         None
@@ -309,7 +310,7 @@ fn a_replica_heals_from_the_end_of_the_last_fault_on() {
     answers(&mut healing, Allowed, 2500);
     // Only the first answer counts.
     answers(&mut healing, Allowed, 2600);
-    // By itself, without a fault of its own.
+    // The replica becomes unsure without a fault.
     answers(&mut healing, Unsure, 3000);
     answers(&mut healing, Allowed, 3099);
     let healed = |took| Healed {

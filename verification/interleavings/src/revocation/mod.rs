@@ -1,5 +1,8 @@
 //! The room of revocation, as far as a view needs it.
 
+#[path = "../../../../src/revocation/hash.rs"]
+#[allow(dead_code, reason = "the view needs little of it")]
+mod hash;
 mod key;
 mod registry;
 mod test_view;

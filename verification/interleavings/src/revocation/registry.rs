@@ -1,6 +1,6 @@
 //! Takes the place of the key of a registered token.
 
-use super::view::KeyHash;
+use super::hash::KeyHash;
 
 /// A key that is nothing but its hash.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use crate::clock::{Moment, Timestamp};
 
+use super::hash::KeyHash;
 use super::state::Held;
 use super::statement::Cutoff;
 use super::version::Version;
-use super::view::{KeyHash, View};
+use super::view::View;
 
 /// A key of a view.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

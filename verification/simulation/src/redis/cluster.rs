@@ -22,6 +22,8 @@ use super::slots::{SLOTS, slot_of};
 pub const NODES: [&str; 6] = ["node0", "node1", "node2", "node3", "node4", "node5"];
 /// How often a word is tried to be told to a node that is stopped.
 const TOLD_AGAIN: Duration = Duration::from_millis(5);
+/// For how long a primary holds up writes for a failover by agreement that does not come about: Redis' `CLUSTER_MF_TIMEOUT`.
+const AGREED_WITHIN: Duration = Duration::from_secs(5);
 
 /// The nodes.
 pub struct Cluster {
@@ -119,6 +121,14 @@ impl Cluster {
     /// The number of a shard's other node.
     pub fn replica(&self, shard: usize) -> usize {
         self.shards + 2 * shard - self.primary(shard)
+    }
+
+    /// Whether a shard's other node is the primary's replica, so that it can take its place: it may not have heard yet, or have kept a slot.
+    pub fn has_replica(&self, shard: usize) -> bool {
+        let primary = &self.machines[self.primary(shard)].name;
+        let replica = self.machine(self.replica(shard));
+        let follows = replica.with(|process, _| process.role == Role::ReplicaOf(primary.clone()));
+        follows == Some(true)
     }
 
     /// Which shard a slot belongs to.
@@ -233,6 +243,12 @@ impl Cluster {
         changed.flatten()
     }
 
+    /// A primary holds up writes from now on, until it is a replica, and not for ever.
+    pub fn hold_up_writes(&self, node: usize) {
+        let until = Instant::now() + AGREED_WITHIN;
+        self.with(node, |_, process| process.writes_wait_until = Some(until));
+    }
+
     /// A replica takes its primary's place; with `in_step`, after it has done everything that the primary did.
     pub fn promote(self: &Arc<Self>, shard: usize, in_step: bool) {
         let (old, new, epoch) = (self.primary(shard), self.replica(shard), self.next_epoch());
@@ -248,13 +264,25 @@ impl Cluster {
         self.announce(new);
     }
 
-    /// Has a replica do everything that its primary did.
+    /// Has a replica do everything that its primary did, and hear which slots that owns: a primary that holds up writes pings the
+    /// replica with its offset, and every ping says so.
     fn catch_up(&self, shard: usize) {
-        let (from, to) = (self.primary(shard), self.replica(shard));
-        let (from, to) = (&self.machines[from], &self.machines[to]);
+        let (old, new) = (self.primary(shard), self.replica(shard));
+        let (from, to) = (&self.machines[old], &self.machines[new]);
         let mut stream = std::mem::take(&mut self.lock().streams[shard]);
         stream.read(from, to, Instant::now(), || {});
         stream.apply_all(to);
+        let number = self.next_word();
+        if let Some(word) = self.with(old, |node, _| node.word(number)) {
+            self.deliver(new, &word);
+        }
+    }
+
+    /// The number of the next word on the bus.
+    fn next_word(&self) -> u64 {
+        let mut state = self.lock();
+        state.words += 1;
+        state.words
     }
 
     fn bus_delay(&self, most: Option<u64>) -> Duration {
@@ -291,11 +319,7 @@ impl Cluster {
     }
 
     fn tell(self: &Arc<Self>, from: usize, to: usize, most: Option<u64>) {
-        let number = {
-            let mut state = self.lock();
-            state.words += 1;
-            state.words
-        };
+        let number = self.next_word();
         if self.lock().isolated[from] || !self.machines[from].is_running() {
             return;
         }
@@ -338,7 +362,7 @@ impl Cluster {
             }
             if heard.replicates.is_some() {
                 process.role = Role::ReplicaOf(name.clone());
-                process.holds_up_writes = false;
+                process.writes_wait_until = None;
             }
             heard.replicates.is_some()
         });
@@ -347,6 +371,7 @@ impl Cluster {
 
     /// Most primaries hold a node for dead: they know at once, the others soon.
     pub fn fail(self: &Arc<Self>, of: usize) {
+        let number = self.next_word();
         for node in (0..self.machines.len()).filter(|node| *node != of) {
             let is_primary = self.lock().primaries.contains(&node);
             let delay = match is_primary {
@@ -357,7 +382,7 @@ impl Cluster {
             tokio::spawn(async move {
                 sleep(delay).await;
                 let mark = |cluster: &Self| {
-                    cluster.with(node, |node, _| node.peers[of].failed = true);
+                    cluster.with(node, |node, _| node.hold_for_dead(of, number));
                 };
                 cluster.reach(node, mark).await;
             });
@@ -387,5 +412,83 @@ async fn replicate(cluster: Arc<Cluster>) {
             }
             cluster.lock().streams[shard] = stream;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::hand::Session;
+    use crate::net::Net;
+    use crate::resp::Reply;
+    use crate::world::Wall;
+
+    use super::super::process::Data;
+
+    fn of_two_shards() -> (Net, Arc<Cluster>) {
+        let (net, mut rng) = (Net::new(Rng::new(1)), Rng::new(2));
+        let start = |name: &&str| {
+            let machine = Machine::new(name, &net, Wall::new(), rng.fork());
+            machine.start(Data::default(), Duration::ZERO, |_| ());
+            machine
+        };
+        let machines = NODES[..4].iter().map(start).collect();
+        (net, Cluster::start(machines, (0, 5), Rng::new(3)))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn by_agreement_a_replica_takes_over_a_slot_that_its_primary_has_just_been_given() {
+        let (_, cluster) = of_two_shards();
+        let (old, new, slot) = (cluster.primary(1), cluster.replica(1), 7);
+        let epoch = cluster.next_epoch();
+        cluster.with(old, |node, _| {
+            node.give(slot, old);
+            node.peers[old].epoch = epoch;
+        });
+        cluster.hold_up_writes(old);
+        cluster.promote(1, true);
+        sleep(Duration::from_millis(100)).await;
+        let knows = cluster.with(old, |node, process| {
+            let is_replica = process.role == Role::ReplicaOf(NODES[new].to_owned());
+            (node.owner(slot), is_replica, process.holds_up_writes())
+        });
+        assert_eq!(knows, Some((Some(new), true, false)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_primary_that_has_not_heard_of_its_successor_is_no_replica_of_it() {
+        let (_, cluster) = of_two_shards();
+        cluster.promote(1, false);
+        assert!(!cluster.has_replica(1));
+        sleep(Duration::from_millis(100)).await;
+        assert!(cluster.has_replica(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_that_has_spoken_since_is_not_held_for_dead() {
+        let (_, cluster) = of_two_shards();
+        let word = cluster.with(0, |node, _| node.word(2)).unwrap();
+        let held_for_dead = cluster.with(1, |node, _| {
+            node.hear(&word);
+            [1, 3].map(|number| {
+                node.hold_for_dead(0, number);
+                node.peers[0].failed
+            })
+        });
+        assert_eq!(held_for_dead, Some([false, true]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn writes_that_are_held_up_for_a_failover_that_does_not_come_are_carried_out() {
+        let (net, cluster) = of_two_shards();
+        cluster.hold_up_writes(0);
+        let began = Instant::now();
+        let socket = net.connect("hand".to_owned(), NODES[0].to_owned()).await;
+        let mut session = Session::over(socket.unwrap());
+        let reply = timeout(2 * AGREED_WITHIN, session.ask(&["SET", "{b}", ""]));
+        assert_eq!(reply.await.unwrap().unwrap(), Reply::ok());
+        assert!(began.elapsed() >= AGREED_WITHIN);
     }
 }

@@ -266,7 +266,7 @@ impl State {
             let Some(process) = &mut self.process else {
                 return false;
             };
-            if process.holds_up_writes && commands::may_write(&command) {
+            if process.holds_up_writes() && commands::may_write(&command) {
                 client.held_up = Some(command);
                 break;
             }

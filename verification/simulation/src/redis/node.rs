@@ -159,6 +159,13 @@ impl Node {
         self.assign(slots, Some(self.me));
     }
 
+    /// Hears that most primaries hold a node for dead, unless that node has said something since: `number` is that of a word at that time.
+    pub fn hold_for_dead(&mut self, of: usize, number: u64) {
+        if self.heard[of] < number {
+            self.peers[of].failed = true;
+        }
+    }
+
     /// Hears what another node says of itself. Tells which of its own slots this node lost by that, and whose replica it has become.
     pub fn hear(&mut self, word: &Word) -> Heard {
         let mut heard = Heard::default();

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use tokio::time::Instant;
+
 use crate::rng::Rng;
 
 use super::keyspace::{Entry, Keyspace, Value};
@@ -85,8 +87,8 @@ pub struct Process {
     pub touched: Vec<Touch>,
     /// What it knows of its cluster, where it is in one.
     pub cluster: Option<Node>,
-    /// Writes wait, as with `CLIENT PAUSE … WRITE`.
-    pub holds_up_writes: bool,
+    /// Until when writes wait, as with `CLIENT PAUSE … WRITE`.
+    pub writes_wait_until: Option<Instant>,
     /// How old the program is.
     pub age: Age,
     /// How many keys a step of `SCAN` looks at, whatever is asked for.
@@ -122,7 +124,7 @@ impl Process {
             scripts: BTreeMap::new(),
             touched: Vec::new(),
             cluster: None,
-            holds_up_writes: false,
+            writes_wait_until: None,
             age: Age::default(),
             scan_at_most: usize::MAX,
             rng,
@@ -133,6 +135,12 @@ impl Process {
     pub fn begin_history(&mut self) {
         self.former = Some((self.replication_id.clone(), self.offset));
         self.replication_id = id(&mut self.rng);
+    }
+
+    /// Whether writes wait.
+    pub fn holds_up_writes(&self) -> bool {
+        let until = self.writes_wait_until;
+        until.is_some_and(|until| Instant::now() < until)
     }
 
     /// What stands under a key now. One that has ended goes, on a primary.

@@ -47,13 +47,12 @@ pub(super) async fn strike(
             migration.cluster.set_moving(slot, to);
             tokio::spawn(migration.go());
         }
-        Fault::GiveAway => {
+        Fault::GiveAway
             if rests(&migration.stage, Seen::All).await
                 && may_go()
-                && migration.stage.servers.iter().all(Machine::is_running)
-            {
-                migration.give_away();
-            }
+                && migration.stage.servers.iter().all(Machine::is_running) =>
+        {
+            migration.give_away();
         }
         _ => {}
     }

@@ -210,7 +210,7 @@ impl Running {
 
     /// What the store says about a token.
     pub async fn ask(&self, keys: &TokenKeys) -> Verdict {
-        match self.checker.ask(keys).await {
+        match self.checker.ask(keys, self.wall.now()).await {
             Ok(None) => Verdict::Allowed,
             Ok(Some(_)) => Verdict::Refused,
             Err(_) => Verdict::Undecided,

@@ -85,6 +85,7 @@ pub(super) async fn strike(
         || !stage.servers.iter().all(Machine::is_running)
         || !cluster.is_calm()
         || cluster.has_moving(shard)
+        || !cluster.has_replica(shard)
         || !cluster.begin(shard)
     {
         return;
@@ -147,8 +148,7 @@ impl TakeOver {
 
     /// `CLUSTER FAILOVER`: the old primary holds up writes until it is a replica.
     fn by_agreement(self) {
-        self.cluster
-            .with(self.old, |_, process| process.holds_up_writes = true);
+        self.cluster.hold_up_writes(self.old);
         self.promote(true);
         self.end();
     }

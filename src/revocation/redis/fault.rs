@@ -1,0 +1,237 @@
+//! Explains why the other end of a connection to Redis cannot be talked to: it closed the connection, or speaks
+//! another protocol.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use tokio_rustls::rustls::{AlertDescription, Error as TlsError};
+
+use super::address::Address;
+use super::tapped::Tap;
+
+/// The first byte of a RESP reply: the type of a value (Redis serialization protocol specification).
+const RESP_TYPES: &[u8] = b"+-:$*_#,(!=%|~>";
+/// The first byte of a TLS record that a server may send first: an alert or a handshake message (RFC 8446 §5.1).
+const TLS_ALERT: u8 = 21;
+const TLS_HANDSHAKE: u8 = 22;
+const HTTP: &[u8] = b"HTTP/";
+
+/// The protocol that a server is expected to speak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spoken {
+    /// RESP, the protocol of Redis.
+    Resp,
+    /// RESP over TLS.
+    RespInTls,
+    /// TLS, below the protocol that is expected next.
+    Tls,
+}
+
+/// Where the configuration says whether TLS is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TlsSwitch {
+    /// In the scheme of a URL.
+    Scheme,
+    /// In a section `tls`, for servers that are not named by a URL.
+    Section,
+}
+
+impl TlsSwitch {
+    /// What to do if a server speaks TLS and we do not.
+    const fn on(self) -> &'static str {
+        match self {
+            Self::Scheme => "use rediss://",
+            Self::Section => "configure `tls`",
+        }
+    }
+
+    /// What to do if we speak TLS and a server does not.
+    const fn off(self) -> &'static str {
+        match self {
+            Self::Scheme => "name its TLS port, or use redis://",
+            Self::Section => "name its TLS port, or leave `tls` out",
+        }
+    }
+}
+
+/// The first problem found on one connection, if any.
+///
+/// A server that requires a client certificate says so only after we have considered the handshake complete. So
+/// the driver task of the connection may read the TLS alert before any caller waits for an answer; the next
+/// caller then finds only a closed connection.
+#[derive(Clone)]
+pub(super) struct Fault {
+    tls: TlsSwitch,
+    told: Arc<OnceLock<String>>,
+    in_handshake: Arc<AtomicBool>,
+}
+
+impl Fault {
+    pub(super) fn new(tls: TlsSwitch) -> Self {
+        Self {
+            tls,
+            told: Arc::default(),
+            in_handshake: Arc::default(),
+        }
+    }
+
+    /// Returns what the other end did wrong, and what to do.
+    pub(super) fn told(&self) -> Option<String> {
+        self.told.get().cloned()
+    }
+
+    /// Describes that a connection to the server at `at` was not made in time.
+    pub(super) fn late(&self, at: &Address) -> String {
+        match self.in_handshake.load(Ordering::Relaxed) {
+            // A Redis without TLS takes the TLS client hello for the beginning of a command, and waits for the rest.
+            true => format!(
+                "{at}: no answer to the TLS handshake in time: the server does not seem to speak TLS, or hangs; {}",
+                self.tls.off()
+            ),
+            false => "no answer in time".to_owned(),
+        }
+    }
+
+    pub(super) fn waits_for_handshake(&self, waits: bool) {
+        self.in_handshake.store(waits, Ordering::Relaxed);
+    }
+
+    /// Judges the first bytes received; empty if the connection was closed.
+    fn hear_first(&self, heard: &[u8], expected: Spoken) {
+        if let Some(wrong) = judge(heard, expected, self.tls) {
+            let _ = self.told.set(wrong);
+        }
+    }
+
+    fn hear_error(&self, error: &io::Error) {
+        let tls = error.get_ref().and_then(|e| e.downcast_ref::<TlsError>());
+        let Some(TlsError::AlertReceived(alert)) = tls else {
+            return;
+        };
+        let hint = match alert {
+            AlertDescription::CertificateRequired => {
+                "it wants a certificate of ours: tls.cert_file and tls.key_file"
+            }
+            _ => "see the server's own log",
+        };
+        let _ = self
+            .told
+            .set(format!("TLS: the server says {alert:?}; {hint}"));
+    }
+}
+
+/// Returns what is wrong with the first bytes that a server sends.
+fn judge(heard: &[u8], expected: Spoken, tls: TlsSwitch) -> Option<String> {
+    let is_http = |heard: &[u8]| {
+        let begun = heard.len().min(HTTP.len());
+        heard.starts_with(b"<") || begun > 0 && heard[..begun] == HTTP[..begun]
+    };
+    match (heard.first(), expected) {
+        (Some(_), _) if is_http(heard) => Some(
+            "the server speaks HTTP and not Redis' protocol: is this the right port?".to_owned(),
+        ),
+        (Some(&(TLS_ALERT | TLS_HANDSHAKE)), Spoken::Tls) => None,
+        (_, Spoken::Tls) => Some(format!(
+            "the server does not seem to speak TLS; {}",
+            tls.off()
+        )),
+        (None, Spoken::Resp) => Some(format!(
+            "connection closed before any answer; does the server expect TLS? Then {}",
+            tls.on()
+        )),
+        (Some(&(TLS_ALERT | TLS_HANDSHAKE)), Spoken::Resp) => {
+            Some(format!("the server speaks TLS; {}", tls.on()))
+        }
+        (Some(first), Spoken::Resp | Spoken::RespInTls) if !RESP_TYPES.contains(first) => {
+            Some("the server does not speak Redis' protocol: is this the right port?".to_owned())
+        }
+        (_, Spoken::Resp | Spoken::RespInTls) => None,
+    }
+}
+
+/// Watches a stream for problems.
+pub(super) struct FaultFinder {
+    fault: Fault,
+    /// `None` once something has been received.
+    expected: Option<Spoken>,
+}
+
+impl FaultFinder {
+    pub(super) fn new(expected: Spoken, fault: &Fault) -> Self {
+        Self {
+            fault: fault.clone(),
+            expected: Some(expected),
+        }
+    }
+}
+
+impl Tap for FaultFinder {
+    fn heard(&mut self, read: Result<&[u8], &io::Error>) {
+        let first = match read {
+            Ok(heard) => Some(heard),
+            // A peer that closes without having read everything resets the connection.
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Some(&[][..]),
+            Err(_) => None,
+        };
+        if let Some(first) = first
+            && let Some(expected) = self.expected.take()
+        {
+            self.fault.hear_first(first, expected);
+        }
+        if let Err(error) = read {
+            self.fault.hear_error(error);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_says_first_tells_what_it_speaks() {
+        let closed: &[u8] = b"";
+        for (heard, expected, words) in [
+            (&b"+OK\r\n"[..], Spoken::Resp, None),
+            (b"-NOAUTH", Spoken::Resp, None),
+            (b"%", Spoken::RespInTls, None),
+            (b">", Spoken::Resp, None),
+            (b"\x15\x03", Spoken::Resp, Some("speaks TLS; use rediss://")),
+            (b"HTTP/1.1 400", Spoken::Resp, Some("speaks HTTP")),
+            (b"HTTP/1.1 400", Spoken::RespInTls, Some("speaks HTTP")),
+            (b"H", Spoken::Resp, Some("speaks HTTP")),
+            (b"<html>", Spoken::Resp, Some("speaks HTTP")),
+            (b"SSH-2.0", Spoken::Resp, Some("does not speak Redis")),
+            (closed, Spoken::Resp, Some("expect TLS? Then use rediss://")),
+            (closed, Spoken::RespInTls, None),
+            (b"\x16\x03", Spoken::Tls, None),
+            (b"\x15\x03", Spoken::Tls, None),
+            (
+                b"-ERR",
+                Spoken::Tls,
+                Some("not seem to speak TLS; name its TLS port"),
+            ),
+            (b"HTTP/1.1 400", Spoken::Tls, Some("speaks HTTP")),
+            (closed, Spoken::Tls, Some("not seem to speak TLS")),
+        ] {
+            let said = judge(heard, expected, TlsSwitch::Scheme);
+            let fits = match (&said, words) {
+                (Some(said), Some(words)) => said.contains(words),
+                (said, words) => said.is_none() && words.is_none(),
+            };
+            assert!(fits, "{heard:?} {expected:?}: {said:?}");
+        }
+    }
+
+    #[test]
+    fn where_no_url_says_it_the_section_tls_is_named() {
+        for (heard, expected, words) in [
+            (&b""[..], Spoken::Resp, "configure `tls`"),
+            (b"-ERR", Spoken::Tls, "leave `tls` out"),
+        ] {
+            let said = judge(heard, expected, TlsSwitch::Section).unwrap_or_default();
+            assert!(said.contains(words), "{said}");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! A stream with an observer of everything that is read from it.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// The observer of a stream.
+pub(super) trait Tap: Unpin {
+    /// Called after each read, with the bytes read (none at the end of the stream), or the error.
+    fn heard(&mut self, read: Result<&[u8], &io::Error>);
+}
+
+/// A stream with a tap.
+pub(super) struct Tapped<S, T> {
+    pub stream: S,
+    pub tap: T,
+}
+
+impl<S: AsyncRead + Unpin, T: Tap> AsyncRead for Tapped<S, T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        into: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let (before, room) = (into.filled().len(), into.remaining());
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, into));
+        match &read {
+            Ok(()) if room > 0 => self.tap.heard(Ok(&into.filled()[before..])),
+            // A read without room in the buffer returns nothing, and says nothing about the stream.
+            Ok(()) => {}
+            Err(error) => self.tap.heard(Err(error)),
+        }
+        Poll::Ready(read)
+    }
+}
+
+impl<S: AsyncWrite + Unpin, T: Tap> AsyncWrite for Tapped<S, T> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}

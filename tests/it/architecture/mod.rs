@@ -1,0 +1,116 @@
+//! What ARCHITECTURE.md says of the sources: which room uses which, and that no two files need each other.
+
+mod sources;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::support::process::root;
+
+use sources::Sources;
+
+type Uses = BTreeMap<String, BTreeSet<String>>;
+
+fn uses() -> Uses {
+    Sources::read(&root().join("src")).uses()
+}
+
+/// The arrows that ARCHITECTURE.md draws: for each room those that it may use.
+fn drawn() -> Uses {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let (_, rest) = text.split_once("## Rooms and arrows").unwrap();
+    let drawing = rest.split("```").nth(1).unwrap();
+    let mut arrows = Uses::new();
+    for line in drawing.lines().filter(|line| !line.is_empty()) {
+        let (room, used) = line
+            .split_once("─►")
+            .unwrap_or_else(|| panic!("no arrow in {line:?}"));
+        let used = used.split_once('(').map_or(used, |(used, _)| used);
+        let names = used.split(',').map(|name| name.trim().to_owned());
+        let before = arrows.insert(
+            room.trim().to_owned(),
+            names.filter(|n| !n.is_empty()).collect(),
+        );
+        assert!(before.is_none(), "{room:?} is drawn twice");
+    }
+    arrows
+}
+
+/// The room of a file: the longest of the drawn ones that its path begins with.
+fn room<'r>(file: &str, rooms: &'r Uses) -> &'r str {
+    let path = file.strip_suffix(".rs").unwrap();
+    let holds = |room: &&String| {
+        path.strip_prefix(room.as_str())
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let found = rooms.keys().filter(holds).max_by_key(|room| room.len());
+    found.unwrap_or_else(|| panic!("ARCHITECTURE.md draws no room that holds src/{file}"))
+}
+
+#[test]
+fn every_arrow_between_rooms_is_drawn_and_every_drawn_one_is_there() {
+    let drawn = drawn();
+    let mut missing = BTreeSet::new();
+    let mut unused: BTreeSet<_> = drawn
+        .iter()
+        .flat_map(|(room, used)| used.iter().map(move |u| (room.as_str(), u.as_str())))
+        .filter(|(_, used)| *used != "everything")
+        .collect();
+    for (file, used) in &uses() {
+        let from = room(file, &drawn);
+        for other in used {
+            let to = room(other, &drawn);
+            unused.remove(&(from, to));
+            if from != to && !drawn[from].contains("everything") && !drawn[from].contains(to) {
+                missing.insert(format!("{from} ─► {to}: src/{file} uses src/{other}"));
+            }
+        }
+    }
+    assert!(
+        missing.is_empty(),
+        "not drawn in ARCHITECTURE.md: {missing:#?}"
+    );
+    assert!(
+        unused.is_empty(),
+        "drawn in ARCHITECTURE.md, and nowhere in src: {unused:#?}"
+    );
+}
+
+/// What is below a file that has modules: it puts them together, so that both may name each other.
+fn is_below(file: &str, parent: &str) -> bool {
+    parent
+        .strip_suffix("mod.rs")
+        .is_some_and(|directory| file.starts_with(directory))
+}
+
+/// The shortest way from a file back to itself, if there is one.
+fn circle(start: &str, uses: &Uses) -> Option<Vec<String>> {
+    let mut ways = VecDeque::from([vec![start.to_owned()]]);
+    let mut seen = BTreeSet::new();
+    while let Some(way) = ways.pop_front() {
+        let file = way.last()?;
+        for next in uses[file].iter().filter(|next| !is_below(next, file)) {
+            let longer = [way.as_slice(), std::slice::from_ref(next)].concat();
+            if next == start {
+                return Some(longer);
+            }
+            if seen.insert(next.clone()) {
+                ways.push_back(longer);
+            }
+        }
+    }
+    None
+}
+
+#[test]
+fn no_file_needs_itself_by_way_of_others() {
+    let uses = uses();
+    let circles: Vec<_> = uses
+        .keys()
+        .filter_map(|file| circle(file, &uses))
+        .map(|way| way.join(" → "))
+        .collect();
+    assert!(
+        circles.is_empty(),
+        "files that import each other: {circles:#?}"
+    );
+}
