@@ -37,7 +37,7 @@ impl Readiness {
 }
 
 /// Updates metrics from the current state of a component.
-type Reading = Box<dyn Fn(&Metrics) + Send + Sync>;
+type CacheReading = Box<dyn Fn(&Metrics) + Send + Sync>;
 
 /// The state that the operations port shows.
 #[derive(Clone)]
@@ -45,7 +45,7 @@ pub struct Operations {
     metrics: Arc<Metrics>,
     readiness: Readiness,
     store: Arc<OnceLock<Arc<dyn RevocationStore>>>,
-    cache: Arc<OnceLock<Reading>>,
+    cache: Arc<OnceLock<CacheReading>>,
     scrapes: Arc<Scrapes>,
 }
 

@@ -111,7 +111,7 @@ impl Failure {
 
 impl From<StoreError> for Failure {
     fn from(error: StoreError) -> Self {
-        tracing::error!(%error, "a request to the API could not be done");
+        tracing::error!(%error, "a request to the API failed");
         Self::Unavailable("the store could not be read or written; try again".to_owned())
     }
 }

@@ -7,12 +7,12 @@ use crate::config::ShutdownConfig;
 use crate::operations::Readiness;
 
 use super::keys_loaded::KeysLoaded;
-use super::shutdown::{self, Stage};
+use super::shutdown::{self, ShutdownStage};
 use super::{StartError, other};
 
 /// Announces how far the life of the process has progressed.
 pub(super) struct Life {
-    pub stage: watch::Sender<Stage>,
+    pub stage: watch::Sender<ShutdownStage>,
     pub readiness: Readiness,
     pub shutdown: ShutdownConfig,
 }
@@ -30,7 +30,7 @@ impl Life {
         let ready = async {
             keys.wait().await;
             readiness.set(true);
-            stage.send_replace(Stage::Running);
+            stage.send_replace(ShutdownStage::Running);
             tracing::info!("ready");
             std::future::pending::<()>().await;
         };
@@ -80,6 +80,6 @@ mod tests {
             error.starts_with("a task that keeps an issuer's keys current ended"),
             "{error}"
         );
-        assert_eq!(*stages.borrow(), Stage::Starting);
+        assert_eq!(*stages.borrow(), ShutdownStage::Starting);
     }
 }

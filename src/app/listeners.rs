@@ -19,7 +19,7 @@ use crate::operations::Operations;
 
 use super::connection_limit::ConnectionLimit;
 use super::http;
-use super::shutdown::{Stage, reached};
+use super::shutdown::{ShutdownStage, reached};
 use super::workers;
 
 /// The maximum number of checks in flight on one connection. It must be more than Envoy sends: until Envoy
@@ -98,11 +98,11 @@ impl Listeners {
     pub fn serve_operations(
         &mut self,
         operations: Operations,
-        stages: &watch::Receiver<Stage>,
+        stages: &watch::Receiver<ShutdownStage>,
     ) -> JoinSet<()> {
         let mut servers = JoinSet::new();
         if let Some(listener) = self.operations.take() {
-            let ending = reached(stages, Stage::Ending);
+            let ending = reached(stages, ShutdownStage::Ending);
             let router = operations.router();
             servers.spawn(http::serve("operations", listener, router, ending));
         }
@@ -114,10 +114,10 @@ impl Listeners {
         self,
         check: ExtAuthz,
         api: Api,
-        stages: &watch::Receiver<Stage>,
+        stages: &watch::Receiver<ShutdownStage>,
         servers: &mut JoinSet<()>,
     ) {
-        let ending = || reached(stages, Stage::Ending);
+        let ending = || reached(stages, ShutdownStage::Ending);
         let limit = ConnectionLimit::new("check", self.max_connections);
         let budget = MemoryBudget::new(REQUESTS, limit.heaviest_evictor());
         let check = CheckServer::new(check, self.max_message, budget);
@@ -150,11 +150,15 @@ fn check_within(config: &Config) -> Duration {
         .saturating_add(WORK_WITHIN)
 }
 
-fn grpc(check: CheckServer, within: Duration, stages: &watch::Receiver<Stage>) -> GrpcRouter {
+fn grpc(
+    check: CheckServer,
+    within: Duration,
+    stages: &watch::Receiver<ShutdownStage>,
+) -> GrpcRouter {
     let (health, health_service) = tonic_health::server::health_reporter();
     let (running, unready) = (
-        reached(stages, Stage::Running),
-        reached(stages, Stage::Unready),
+        reached(stages, ShutdownStage::Running),
+        reached(stages, ShutdownStage::Unready),
     );
     tokio::spawn(async move {
         health.set_not_serving::<CheckServer>().await;

@@ -13,7 +13,7 @@ use crate::operations::Readiness;
 
 /// The stages in the life of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Stage {
+pub(super) enum ShutdownStage {
     /// Listening, but not ready yet.
     Starting,
     /// Serving.
@@ -25,14 +25,14 @@ pub(super) enum Stage {
 }
 
 /// Creates the channel that announces the stages.
-pub(super) fn stages() -> (watch::Sender<Stage>, watch::Receiver<Stage>) {
-    watch::channel(Stage::Starting)
+pub(super) fn stages() -> (watch::Sender<ShutdownStage>, watch::Receiver<ShutdownStage>) {
+    watch::channel(ShutdownStage::Starting)
 }
 
 /// Resolves when the process has reached `stage`.
 pub(super) fn reached(
-    stages: &watch::Receiver<Stage>,
-    stage: Stage,
+    stages: &watch::Receiver<ShutdownStage>,
+    stage: ShutdownStage,
 ) -> impl Future<Output = ()> + Send + 'static {
     let mut stages = stages.clone();
     async move {
@@ -43,20 +43,20 @@ pub(super) fn reached(
 
 /// Waits for SIGTERM or SIGINT, then announces the stages. A second signal skips the delay.
 pub(super) async fn signalled(
-    stage: &watch::Sender<Stage>,
+    stage: &watch::Sender<ShutdownStage>,
     config: ShutdownConfig,
     readiness: &Readiness,
 ) {
     let first = next_signal().await;
     tracing::info!(signal = first, delay = ?config.delay, "ending: not ready any more");
     readiness.set(false);
-    stage.send_replace(Stage::Unready);
+    stage.send_replace(ShutdownStage::Unready);
     // Ctrl-C comes from a person at a terminal; there is no load balancer that needs time to stop sending
     // requests.
     if first != "SIGINT" {
         let _ = tokio::time::timeout(config.delay, next_signal()).await;
     }
-    stage.send_replace(Stage::Ending);
+    stage.send_replace(ShutdownStage::Ending);
 }
 
 async fn next_signal() -> &'static str {

@@ -304,7 +304,7 @@ fn is_usable(config: &Config, redis: &RedisOptions, problems: &mut Problems) -> 
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
-    use crate::revocation::answering::Answering;
+    use crate::revocation::scripted_store::Answering;
     use crate::revocation::{Cutoff, KeyKind, Page, Revocation, RevocationKey};
 
     #[tokio::test(start_paused = true)]

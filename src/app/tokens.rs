@@ -7,7 +7,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Mode, Problems};
 use crate::jwt::VerifiedClaims;
 use crate::metrics::Metrics;
-use crate::revocation::{Noter, NoterTask, RegistrationKey, TokenKeys};
+use crate::revocation::{RecorderTask, RegistrationKey, TokenKeys, TokenRecorder};
 
 use super::Store;
 
@@ -17,11 +17,11 @@ const LAST_NOTES: Duration = Duration::from_secs(2);
 /// What is done with a token when it has been verified for the first time.
 pub(super) struct Tokens {
     allow_list: bool,
-    noter: Option<Noter>,
+    recorder: Option<TokenRecorder>,
 }
 
 /// The task that writes records of tokens that were seen, if there is one.
-pub(super) struct Notes(Option<NoterTask>);
+pub(super) struct Notes(Option<RecorderTask>);
 
 /// Starts what is configured. Reports what the store does not support.
 pub(super) fn start(
@@ -52,23 +52,30 @@ pub(super) fn start(
             "an allow-list without `api.admin_key_file`: tokens can be registered in the store itself only"
         );
     }
-    let (noter, task) = match revocation.note_tokens && problems.is_empty() {
+    let (recorder, task) = match revocation.note_tokens && problems.is_empty() {
         true => {
             let (store, clock) = (Arc::clone(store), Arc::clone(clock));
-            let (noter, task) = Noter::start(store, revocation.types, clock, metrics.notes());
-            (Some(noter), Some(task))
+            let (recorder, task) =
+                TokenRecorder::start(store, revocation.types, clock, metrics.notes());
+            (Some(recorder), Some(task))
         }
         false => (None, None),
     };
-    (Tokens { allow_list, noter }, Notes(task))
+    (
+        Tokens {
+            allow_list,
+            recorder,
+        },
+        Notes(task),
+    )
 }
 
 impl Tokens {
     /// Records the token if so configured, and adds the key under which it has to be registered, if it has to
     /// be.
     pub fn see(&self, claims: &VerifiedClaims, keys: TokenKeys) -> TokenKeys {
-        if let Some(noter) = &self.noter {
-            noter.see(claims, &keys);
+        if let Some(recorder) = &self.recorder {
+            recorder.see(claims, &keys);
         }
         match (self.allow_list, keys.keys().first()) {
             (true, Some(token)) => {

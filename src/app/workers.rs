@@ -22,7 +22,7 @@ use tonic::transport::server::Router;
 
 use super::connection_limit::{ACCEPT_PAUSE, ConnectionLimit, ConnectionPermit};
 use super::guarded::{Guarded, Timeouts};
-use super::shutdown::{Stage, reached};
+use super::shutdown::{ShutdownStage, reached};
 
 /// The number of connections that are accepted and not yet taken by their worker.
 const WAITING: usize = 64;
@@ -85,7 +85,7 @@ pub(super) async fn serve<L: Listener>(
     listener: L,
     router: Router,
     limit: Arc<ConnectionLimit>,
-    stages: watch::Receiver<Stage>,
+    stages: watch::Receiver<ShutdownStage>,
 ) {
     let cores = thread::available_parallelism().map_or(1, usize::from);
     let (mut connections, mut ended) = (Vec::new(), Vec::new());
@@ -104,7 +104,7 @@ pub(super) async fn serve<L: Listener>(
     tokio::select! {
         // First, because the workers then end, too.
         biased;
-        () = reached(&stages, Stage::Ending) => {}
+        () = reached(&stages, ShutdownStage::Ending) => {}
         _ = select_all(&mut ended) => return,
         () = deal(&listener, &connections, &limit) => return,
     }
@@ -141,7 +141,10 @@ struct Worker<L: Listener> {
     ended: oneshot::Receiver<()>,
 }
 
-fn start<L: Listener>(router: Router, stages: watch::Receiver<Stage>) -> io::Result<Worker<L>> {
+fn start<L: Listener>(
+    router: Router,
+    stages: watch::Receiver<ShutdownStage>,
+) -> io::Result<Worker<L>> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
@@ -153,7 +156,7 @@ fn start<L: Listener>(router: Router, stages: watch::Receiver<Stage>) -> io::Res
                 L::attach(connection).map(|stream| Guarded::new(stream, permit, TIMEOUTS))
             };
             let incoming = ReceiverStream::new(incoming).map(attach);
-            let end = reached(&stages, Stage::Ending);
+            let end = reached(&stages, ShutdownStage::Ending);
             tokio::select! {
                 result = router.serve_with_incoming_shutdown(incoming, end) => {
                     if let Err(error) = result {

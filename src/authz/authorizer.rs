@@ -103,8 +103,8 @@ impl Authorizer {
                     Ok(None) => unless_revoked.outcome,
                     Ok(Some(_)) => DenyReason::Revoked.into(),
                     Err(error) => {
-                        tracing::debug!(%error, "no word from the revocation store");
-                        self.without_word(token.derived(), unless_revoked.policy)
+                        tracing::debug!(%error, "the revocation store did not answer");
+                        self.when_store_is_silent(token.derived(), unless_revoked.policy)
                     }
                 };
                 Verdict {
@@ -116,7 +116,7 @@ impl Authorizer {
     }
 
     /// Decides what happens if the store does not answer. No other code decides this.
-    fn without_word(&self, keys: &TokenKeys, policy: Option<&Policy>) -> Outcome {
+    fn when_store_is_silent(&self, keys: &TokenKeys, policy: Option<&Policy>) -> Outcome {
         let Some(checker) = &self.revocation else {
             return ErrorReason::Internal.into();
         };

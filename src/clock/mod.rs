@@ -5,13 +5,13 @@
 //! the time instead of waiting for it.
 
 mod moment;
-mod seldom;
+mod once_per_minute;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 pub use moment::Moment;
-pub use seldom::OncePerMinute;
+pub use once_per_minute::OncePerMinute;
 
 /// Milliseconds since the Unix epoch, UTC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use saphyr::{LoadableYamlNode as _, MarkedYamlOwned, ScalarOwned, YamlDataOwned};
 use serde_json::{Map, Value};
 
+use super::messages::plain;
 use super::problem::{Problem, Problems};
 use super::raw::RawConfig;
 use super::variables::ENV_PREFIX;
-use super::words::plain;
-use super::{variables, words};
+use super::{messages, variables};
 
 /// A tree of values and their sources.
 #[derive(Clone, Debug)]
@@ -128,7 +128,7 @@ impl Document {
             };
             if !spoiled.iter().any(follows) {
                 let value = root.pointer(&format!("/{}", path.replace('.', "/")));
-                let message = words::wrong_value(&error.to_string(), value);
+                let message = messages::wrong_value(&error.to_string(), value);
                 problems.push(self.problem(&path, message));
             }
             // Without the offending value, the rest can be examined, too.
@@ -141,7 +141,7 @@ impl Document {
     }
 
     fn unknown_key(&self, path: &str) -> Problem {
-        let problem = self.problem(path, words::unknown_key(path));
+        let problem = self.problem(path, messages::unknown_key(path));
         match variables::meant_by(&problem.place) {
             Some(name) => Problem {
                 message: format!("unknown key; did you mean {name}?"),

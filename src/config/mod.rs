@@ -10,6 +10,7 @@ mod issuers;
 mod keys;
 mod limits;
 mod lookups;
+mod messages;
 mod mode;
 mod policies;
 mod postgres;
@@ -25,7 +26,6 @@ mod tests;
 mod token_sources;
 mod variables;
 mod verification;
-mod words;
 
 use std::path::{Path, PathBuf};
 

@@ -6,9 +6,9 @@
 
 use serde_json::{Map, Value};
 
+use super::messages::plain;
 use super::problem::Problem;
 use super::raw::RawConfig;
-use super::words::plain;
 
 /// The prefix of environment variables that override values. The double underscore distinguishes them from
 /// those that Kubernetes sets for a Service called `revoxy` (`REVOXY_SERVICE_HOST`, `REVOXY_PORT`).

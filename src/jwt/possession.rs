@@ -56,7 +56,7 @@ impl Verifier {
                     return Err(Unrevocable::Invalid(Rejection::BadSignature));
                 }
                 Err(VerifyError::Rejected(_)) if !current => {
-                    let files = self.look_again(token, until).await;
+                    let files = self.reread_key_files(token, until).await;
                     current = true;
                     // If there are no key files, only fetched keys can settle it.
                     if files.ok_or(Unrevocable::Unknown)? == 0 && !self.is_final(token, current) {
@@ -124,7 +124,7 @@ impl Verifier {
 
     /// Has the key files of the token's issuer read again. Returns how many there are, or `None` if they have
     /// not been read by `until`.
-    async fn look_again(&self, token: &str, until: Instant) -> Option<usize> {
+    async fn reread_key_files(&self, token: &str, until: Instant) -> Option<usize> {
         let issuer = || {
             let token = CompactToken::parse(token).ok()?;
             let claims = UnverifiedClaims(&token.payload);

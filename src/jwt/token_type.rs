@@ -86,7 +86,7 @@ impl TokenTypeRule {
             Self::Usual => usual(claims)?,
             Self::Named(names) => names.of(claims)?,
         };
-        Ok(match (narrower(by_claims, typ.and_then(said_by)), by_key) {
+        Ok(match (narrower(by_claims, typ.and_then(named)), by_key) {
             (said, None) => said.unwrap_or(TokenType::Access),
             (None, Some(by_key)) => by_key,
             (Some(said), Some(by_key)) if said == by_key => said,
@@ -113,7 +113,7 @@ fn usual(claims: &Map<String, Value>) -> Result<Option<TokenType>, Refusal> {
     for claim in USUAL_CLAIMS {
         found = match claims.get(claim) {
             None | Some(Value::Null) => found,
-            Some(Value::String(said)) => narrower(found, said_by(&said.to_ascii_lowercase())),
+            Some(Value::String(said)) => narrower(found, named(&said.to_ascii_lowercase())),
             Some(_) => return Err(Rejection::InvalidClaim.because_of(claim)),
         };
     }
@@ -132,7 +132,7 @@ fn narrower(one: Option<TokenType>, other: Option<TokenType>) -> Option<TokenTyp
 }
 
 /// Returns the type that a usual name, in lower case, means; `None` if it says nothing about the type.
-fn said_by(word: &str) -> Option<TokenType> {
+fn named(word: &str) -> Option<TokenType> {
     match word {
         // RFC 7519 §5.1: says only that it is a JWT.
         "jwt" => None,

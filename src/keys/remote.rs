@@ -199,7 +199,7 @@ impl Refresher {
         let name = &*self.issuer.profile().name;
         self.metrics.failed(error.label());
         if self.present.is_some() && succeeded.elapsed() >= self.timing.max_age {
-            tracing::error!(issuer = name, %error, "the keys are too old to be believed; its tokens cannot be verified");
+            tracing::error!(issuer = name, %error, "the keys are stale; tokens of this issuer cannot be verified");
             self.issuer.replace_keys(KeySet::default());
             self.metrics.replaced(0);
             self.present = None;

@@ -227,8 +227,8 @@ fn is_young(view: &View, limit: Duration) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::answering::{Answering, metrics};
     use super::super::lookups::{KeyRule, Lookups, Match};
+    use super::super::scripted_store::{Answering, metrics};
     use super::super::{RegistrationKey, Revocation};
     use super::*;
     use crate::jwt::VerifiedClaims;

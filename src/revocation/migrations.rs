@@ -11,11 +11,11 @@ use sqlx::migrate::{MigrateError, Migration, MigrationType, Migrator};
 pub(super) const TABLE: &str = "revoxy_migrations";
 
 /// One step: its number (from 1), its purpose, and its SQL.
-pub(super) type Step = (i64, &'static str, &'static str);
+pub(super) type MigrationStep = (i64, &'static str, &'static str);
 
 /// Makes a migrator for all steps, to be run under the database's lock.
-pub(super) fn migrator(steps: &'static [Step]) -> Migrator {
-    let step = |(version, name, sql): &Step| {
+pub(super) fn migrator(steps: &'static [MigrationStep]) -> Migrator {
+    let step = |(version, name, sql): &MigrationStep| {
         let (kind, sql) = (MigrationType::Simple, (*sql).into_sql_str());
         Migration::new(*version, (*name).into(), kind, sql, false)
     };

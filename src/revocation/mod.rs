@@ -9,8 +9,6 @@
 //! (`tests/it/stores`). A user of the library can implement the trait anywhere and pass the store to
 //! [`crate::app::serve_with`], or to a [`Checker`]: see `examples/custom_store.rs`.
 
-#[cfg(test)]
-pub(crate) mod answering;
 mod breaker;
 mod checker;
 mod clock_offset;
@@ -25,11 +23,13 @@ mod key;
 mod lookups;
 mod memory;
 mod migrations;
-mod noter;
 mod postgres;
 mod record;
+mod recorder;
 mod redis;
 mod registry;
+#[cfg(test)]
+pub(crate) mod scripted_store;
 mod sqlite;
 mod state;
 mod statement;
@@ -54,9 +54,9 @@ pub use lookups::{
     WithoutClaim,
 };
 pub use memory::MemoryStore;
-pub use noter::{Noter, NoterTask};
 pub use postgres::{PostgresOptions, PostgresStore};
 pub use record::{NotAPlace, Place, TokenPage, TokenRecord};
+pub use recorder::{RecorderTask, TokenRecorder};
 #[cfg(feature = "simulation")]
 pub use redis::script_text;
 pub use redis::{

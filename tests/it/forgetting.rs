@@ -513,3 +513,36 @@ async fn what_expires_under_the_name_of_a_restored_key_is_swept() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_token_that_is_un_revoked_once_more_while_its_keys_are_read_is_not_refused_meanwhile() {
+    let mut scene = Scene::set(&[HONOUR]).await;
+    let restored = scene.restored_name_of("a").await;
+    // What is left after a failover: the revocation, and the un-revocation that was written back beside it.
+    let before = |seconds: i64| SystemClock.now().millis() - 1000 * seconds;
+    let revoked = format!(r#"{{"version":"{}.0"}}"#, before(20));
+    let unrevoked = format!(r#"{{"not_before":0,"unrevoked":"{}.0"}}"#, before(10));
+    let () = scene.redis.run(&["SET", NATIVE, &revoked, "EX", "3600"]);
+    let () = scene
+        .redis
+        .run(&["SET", &restored, &unrevoked, "EX", "3600"]);
+    let proxy = Proxy::before(scene.redis.port()).await;
+    let replica = scene.replica_through(proxy.store()).await;
+    scene.all_are(&replica, &["a"], "ok").await;
+    // The replica reads one key after the other. In between, another replica un-revokes the token, which states the
+    // un-revocation under the native key and deletes the restored one.
+    let mut second = proxy.hold(&restored);
+    let _: u64 = scene.redis.run(&["EXPIRE", NATIVE, "3000"]);
+    second.arrives().await;
+    let mut third = proxy.hold(NATIVE);
+    let another = RedisStore::new(&scene.redis.options(), Arc::new(SystemClock)).unwrap();
+    another.ready(PATIENCE).await.unwrap();
+    let key = RevocationKey::new(KeyKind::TokenId, "shop", "a");
+    another.unrevoke(&key).await.unwrap();
+    drop(second);
+    third.arrives().await;
+    scene.all_are(&replica, &["a"], "ok").await;
+    drop(third);
+    scene.has_heard(&replica).await;
+    scene.all_are(&replica, &["a"], "ok").await;
+}

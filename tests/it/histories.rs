@@ -15,7 +15,7 @@ const RESTORED: &str = "revoxy_revocations_restored_total";
 const PUSHES: &str = "revoxy_revocation_feed_pushes_total";
 const AGE: &str = "revoxy_revocation_view_age_seconds";
 /// What is said where others are given the time to write back.
-const SETTLES: &str = "giving other replicas time to restore";
+const SETTLES: &str = "waiting for other replicas to restore";
 
 struct Scene {
     scratch: Scratch,

@@ -156,7 +156,7 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
     use crate::jwt::{Issuer, TokenType, Verifier, testing};
-    use crate::revocation::answering::metrics;
+    use crate::revocation::scripted_store::metrics;
     use crate::revocation::{
         CheckedTypes, MemoryStore, Page, Revocation, RevocationStore, StoreError,
     };

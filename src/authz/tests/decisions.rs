@@ -13,7 +13,7 @@ use crate::authz::{
 use crate::clock::ManualClock;
 use crate::jwt::testing::{self, Signer};
 use crate::jwt::{CachingVerifier, Issuer, IssuerProfile, KeyDemand, Verifier};
-use crate::revocation::answering::{self, Answering};
+use crate::revocation::scripted_store::{self, Answering};
 use crate::revocation::{
     CheckedTypes, Checker, CheckerSettings, Cutoff, RegistrationKey, StoreError, TokenKeys,
 };
@@ -94,7 +94,7 @@ fn checking(store: Answering) -> Checker {
         deadline: Duration::from_secs(1),
         max_staleness: Duration::from_secs(1),
     };
-    Checker::new(Arc::new(store), settings, answering::metrics().store)
+    Checker::new(Arc::new(store), settings, scripted_store::metrics().store)
 }
 
 /// The reason, policy, issuer and claim of a verdict.

@@ -15,7 +15,7 @@ use super::super::clock_offset;
 use super::super::hash::KeyHash;
 use super::super::registry::is_registration;
 use super::super::view::{Change, View};
-use super::row::{Entry, Told};
+use super::row::{Entry, TriggerMessage};
 
 /// The tolerance for clock differences: a revocation that expires within it is left to expire.
 const EXPIRY_SLACK: Duration = Duration::from_secs(60);
@@ -48,10 +48,10 @@ impl Mirror {
     }
 
     /// Acts on a message.
-    pub(super) fn hear(&mut self, told: Told) {
+    pub(super) fn hear(&mut self, told: TriggerMessage) {
         self.metrics.pushes.inc();
         match told {
-            Told::Put(entry, revoked_at) => {
+            TriggerMessage::Put(entry, revoked_at) => {
                 self.metrics.propagation(self.clock.now().since(revoked_at));
                 // On an allow-list, an added entry weakens: a message alone must not let anyone in.
                 if is_registration(entry.hash) {
@@ -60,12 +60,12 @@ impl Mirror {
                     self.take(entry);
                 }
             }
-            Told::Gone(hash) => {
+            TriggerMessage::Gone(hash) => {
                 if self.view.entry(hash).is_some() {
                     self.doubtful.insert(hash);
                 }
             }
-            Told::All => self.emptied = true,
+            TriggerMessage::All => self.emptied = true,
         }
     }
 
@@ -118,12 +118,12 @@ impl Mirror {
     }
 
     /// Returns how many keys must be read again.
-    pub(super) fn count_doubtful(&self) -> usize {
+    pub(super) fn count_to_reread(&self) -> usize {
         self.doubtful.len()
     }
 
     /// Takes the keys that must be read again.
-    pub(super) fn take_doubtful(&mut self) -> Vec<KeyHash> {
+    pub(super) fn take_to_reread(&mut self) -> Vec<KeyHash> {
         self.doubtful.drain().collect()
     }
 
@@ -134,7 +134,7 @@ impl Mirror {
 
     /// Marks the entries that were not seen as doubtful, after everything has been read. Entries that are about
     /// to expire are left out, except registrations, which grant access.
-    pub(super) fn note_unseen_as_doubtful(&mut self) {
+    pub(super) fn mark_unseen_for_reread(&mut self) {
         let now = self.clock.now();
         let soon = now.plus(EXPIRY_SLACK);
         for (hash, held) in self.view.unseen(now) {
@@ -150,7 +150,7 @@ impl Mirror {
             self.metrics.healed.inc_by(changes);
             tracing::warn!(
                 entries = changes,
-                "a comparison with PostgreSQL found what no notification had told of"
+                "a comparison with PostgreSQL found changes of which no notification had arrived"
             );
         }
     }

@@ -9,10 +9,10 @@
 //! pooler that tracks prepared statements.
 
 mod doctor;
-mod ear;
 mod error;
 mod feed;
 mod feed_end;
+mod listener;
 mod mirror;
 mod options;
 mod pool;

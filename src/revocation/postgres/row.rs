@@ -34,7 +34,7 @@ impl Entry {
 
 /// A message of the trigger.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Told {
+pub(super) enum TriggerMessage {
     /// A row was inserted or updated; with the time that the row says it was written at.
     Put(Entry, Timestamp),
     /// A row was deleted.
@@ -43,7 +43,7 @@ pub(super) enum Told {
     All,
 }
 
-impl Told {
+impl TriggerMessage {
     /// Parses the payload of a notification; `None` if it is not a message of ours, or is about a key that is not ours.
     pub(super) fn read(payload: &str) -> Option<Self> {
         let mut words = payload.split(' ');
@@ -155,14 +155,17 @@ mod tests {
             expires_at: Timestamp::NEVER,
         };
         assert_eq!(
-            Told::read(&format!("put {head} all 9223372036854775807 1700000000000")),
-            Some(Told::Put(entry, Timestamp::from_secs(1_700_000_000)))
+            TriggerMessage::read(&format!("put {head} all 9223372036854775807 1700000000000")),
+            Some(TriggerMessage::Put(
+                entry,
+                Timestamp::from_secs(1_700_000_000)
+            ))
         );
         assert_eq!(
-            Told::read(&format!("gone {head}")),
-            Some(Told::Gone(key.hash()))
+            TriggerMessage::read(&format!("gone {head}")),
+            Some(TriggerMessage::Gone(key.hash()))
         );
-        assert_eq!(Told::read("all"), Some(Told::All));
+        assert_eq!(TriggerMessage::read("all"), Some(TriggerMessage::All));
     }
 
     #[test]
@@ -177,7 +180,7 @@ mod tests {
             "gone (0,1) unheard ab8ec213021c224876c8aa3fd50d9edec55aba64eb338c5bde7f920849506712",
             "put (0,1) jti ab8ec213021c224876c8aa3fd50d9edec55aba64eb338c5bde7f920849506712 x 1 1",
         ] {
-            assert_eq!(Told::read(payload), None, "{payload}");
+            assert_eq!(TriggerMessage::read(payload), None, "{payload}");
         }
     }
 

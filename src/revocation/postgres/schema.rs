@@ -7,10 +7,10 @@ use sqlx::migrate::{Migrate as _, MigrateError, Migrator};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::super::StoreError;
-use super::super::migrations::{self, Step, TABLE};
+use super::super::migrations::{self, MigrationStep, TABLE};
 use super::error;
 
-const STEPS: [Step; 2] = [
+const STEPS: [MigrationStep; 2] = [
     (
         1,
         "revocations",

@@ -16,10 +16,10 @@ use crate::clock::{Moment, Timestamp};
 
 use super::super::StoreError;
 use super::super::hash::KeyHash;
-use super::ear::Ear;
 use super::feed_end::FeedEnd;
+use super::listener::Ear;
 use super::mirror::Mirror;
-use super::row::{self, Told, VIEW_COLUMNS, hex};
+use super::row::{self, TriggerMessage, VIEW_COLUMNS, hex};
 use super::schema::{ENABLE, TRIGGERS, Triggers};
 use super::{PostgresOptions, pool};
 
@@ -39,11 +39,11 @@ pub(super) struct Session {
     /// The state of the triggers when the session began.
     triggers: String,
     patience: Duration,
-    reading: Option<Reading>,
+    reading: Option<TableScan>,
 }
 
 /// A read of all rows that is in progress.
-struct Reading {
+struct TableScan {
     after: Vec<u8>,
     /// Whether this is a comparison, in which nothing is expected to differ.
     comparing: bool,
@@ -147,10 +147,10 @@ impl Session {
 
     /// Acts on a notification.
     pub(super) async fn act(&mut self, payload: &str) -> Result<(), FeedEnd> {
-        if let Some(told) = Told::read(payload) {
+        if let Some(told) = TriggerMessage::read(payload) {
             self.mirror.hear(told);
         }
-        if self.mirror.count_doubtful() >= DOUBTFUL {
+        if self.mirror.count_to_reread() >= DOUBTFUL {
             self.settle(false).await?;
         }
         Ok(())
@@ -184,7 +184,7 @@ impl Session {
 
     fn begin(&mut self, comparing: bool) {
         self.mirror.view.begin_round();
-        self.reading = Some(Reading {
+        self.reading = Some(TableScan {
             after: Vec::new(),
             comparing,
         });
@@ -192,7 +192,7 @@ impl Session {
 
     /// Reads the next batch. Returns whether everything has been read, including the entries that were not seen.
     async fn step(&mut self) -> Result<bool, FeedEnd> {
-        let Some(Reading { after, comparing }) = self.reading.take() else {
+        let Some(TableScan { after, comparing }) = self.reading.take() else {
             return Ok(true);
         };
         let batch = format!(
@@ -222,12 +222,12 @@ impl Session {
         let next = rows.last().map(|row| row.try_get(0)).transpose()?;
         match next {
             Some(after) if rows.len() == BATCH => {
-                self.reading = Some(Reading { after, comparing });
+                self.reading = Some(TableScan { after, comparing });
                 self.settle(comparing).await?;
                 Ok(false)
             }
             _ => {
-                self.mirror.note_unseen_as_doubtful();
+                self.mirror.mark_unseen_for_reread();
                 self.settle(comparing).await?;
                 Ok(true)
             }
@@ -236,7 +236,7 @@ impl Session {
 
     /// Reads doubtful keys again, and restarts the read of everything if all rows are said to be gone.
     async fn settle(&mut self, comparing: bool) -> Result<(), FeedEnd> {
-        let doubtful = self.mirror.take_doubtful();
+        let doubtful = self.mirror.take_to_reread();
         for keys in doubtful.chunks(DOUBTFUL) {
             let rows = self.rows_of(keys).await?;
             let found: Vec<_> = rows

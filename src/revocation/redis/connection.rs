@@ -20,7 +20,7 @@ use super::error::describe;
 use super::error::is_of_replica;
 use super::error::refused;
 use super::error::server_code;
-use super::sentinel::Standing;
+use super::sentinel::PrimaryConfirmation;
 use super::server::{Identity, ServerInfo};
 
 /// The backoff between connection attempts: initial and maximum. Short, so that a server that comes back is in
@@ -33,9 +33,9 @@ const PROBE_TIMEOUT: Duration = Duration::from_millis(500);
 /// The current connection, if there is one.
 pub(super) struct Connection {
     live: watch::Receiver<Option<Live>>,
-    doubts: Arc<Doubts>,
+    problems: Arc<Problems>,
     last_error: Arc<Mutex<String>>,
-    keeper: AbortHandle,
+    task: AbortHandle,
 }
 
 #[derive(Clone)]
@@ -45,18 +45,18 @@ struct Live {
     identity: Identity,
     connection: MultiplexedConnection,
     driver: Arc<Driver>,
-    standing: Standing,
+    standing: PrimaryConfirmation,
 }
 
 /// Problems that callers reported for the current connection.
 #[derive(Default)]
-struct Doubts {
-    worst: Mutex<(u64, Doubt)>,
+struct Problems {
+    worst: Mutex<(u64, Problem)>,
     raised: Notify,
 }
 
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-enum Doubt {
+enum Problem {
     #[default]
     None,
     /// A call was not answered within its deadline: the server may be slow, or the connection half open.
@@ -71,8 +71,8 @@ pub(super) struct Borrowed<'c> {
     pub inner: MultiplexedConnection,
     pub identity: Identity,
     generation: u64,
-    standing: Standing,
-    doubts: &'c Doubts,
+    standing: PrimaryConfirmation,
+    problems: &'c Problems,
     /// Keeps the driver task alive: the call may be answered after the connection has been given up.
     _driver: Arc<Driver>,
     settled: bool,
@@ -83,7 +83,7 @@ pub(super) struct Taken {
     /// The connection that was used.
     pub generation: u64,
     /// What is known of the server.
-    pub standing: Standing,
+    pub standing: PrimaryConfirmation,
 }
 
 impl Connection {
@@ -91,20 +91,20 @@ impl Connection {
     /// has reached.
     pub fn start(connector: Connector, identify: bool) -> Self {
         let (sender, live) = watch::channel(None);
-        let (doubts, last_error) = (Arc::<Doubts>::default(), Arc::<Mutex<String>>::default());
-        let keeper = Keeper {
+        let (problems, last_error) = (Arc::<Problems>::default(), Arc::<Mutex<String>>::default());
+        let task = ConnectionTask {
             connect_timeout: connector.connect_timeout(),
             connector,
             identify,
             sender,
-            doubts: Arc::clone(&doubts),
+            problems: Arc::clone(&problems),
             last_error: Arc::clone(&last_error),
         };
         Self {
             live,
-            doubts,
+            problems,
             last_error,
-            keeper: tokio::spawn(keeper.run()).abort_handle(),
+            task: tokio::spawn(task.run()).abort_handle(),
         }
     }
 
@@ -115,7 +115,7 @@ impl Connection {
         // A connection that is known to be broken, but that the task has not dropped yet, does not count.
         let usable = |live: &Option<Live>| {
             let live = live.as_ref();
-            live.is_some_and(|live| !self.doubts.is_broken(live.generation))
+            live.is_some_and(|live| !self.problems.is_broken(live.generation))
         };
         let live = live.wait_for(usable).await.map_err(gone)?.clone();
         let Some(live) = live else {
@@ -130,7 +130,7 @@ impl Connection {
             identity: live.identity,
             generation: live.generation,
             standing: live.standing,
-            doubts: &self.doubts,
+            problems: &self.problems,
             _driver: live.driver,
             settled: false,
         })
@@ -139,7 +139,7 @@ impl Connection {
     /// Requests a new connection, if `generation` is the current one: the server at the other end is not
     /// authoritative.
     pub fn leave(&self, generation: u64) {
-        self.doubts.raise(generation, Doubt::Broken);
+        self.problems.raise(generation, Problem::Broken);
     }
 
     /// Waits for the first connection.
@@ -164,7 +164,7 @@ impl Connection {
 
 impl Drop for Connection {
     fn drop(&mut self) {
-        self.keeper.abort();
+        self.task.abort();
     }
 }
 
@@ -181,7 +181,7 @@ impl Borrowed<'_> {
     /// Reports that the server answered, but must not be queried: another server has to be found.
     pub fn unfit(mut self, why: &str) -> StoreError {
         self.settled = true;
-        self.doubts.raise(self.generation, Doubt::Broken);
+        self.problems.raise(self.generation, Problem::Broken);
         StoreError::Unavailable(why.to_owned())
     }
 
@@ -192,7 +192,7 @@ impl Borrowed<'_> {
         if code.is_some_and(|c| c != "LOADING" && c != "READONLY") && !is_of_replica(error) {
             return refused(error);
         }
-        self.doubts.raise(self.generation, Doubt::Broken);
+        self.problems.raise(self.generation, Problem::Broken);
         StoreError::Unavailable(describe(error))
     }
 }
@@ -200,58 +200,58 @@ impl Borrowed<'_> {
 impl Drop for Borrowed<'_> {
     fn drop(&mut self) {
         if !self.settled {
-            self.doubts.raise(self.generation, Doubt::Slow);
+            self.problems.raise(self.generation, Problem::Slow);
         }
     }
 }
 
-impl Doubts {
-    fn raise(&self, generation: u64, doubt: Doubt) {
+impl Problems {
+    fn raise(&self, generation: u64, problem: Problem) {
         let mut worst = self.worst.lock().unwrap_or_else(PoisonError::into_inner);
-        if (generation, doubt) > *worst {
-            *worst = (generation, doubt);
+        if (generation, problem) > *worst {
+            *worst = (generation, problem);
             self.raised.notify_one();
         }
     }
 
     fn is_broken(&self, generation: u64) -> bool {
         let worst = self.worst.lock().unwrap_or_else(PoisonError::into_inner);
-        *worst == (generation, Doubt::Broken)
+        *worst == (generation, Problem::Broken)
     }
 
     /// Returns what needs attention for this generation. A broken connection stays broken.
-    fn take(&self, generation: u64) -> Doubt {
+    fn take(&self, generation: u64) -> Problem {
         let mut worst = self.worst.lock().unwrap_or_else(PoisonError::into_inner);
         match *worst {
-            (of, doubt) if of == generation => {
-                if doubt == Doubt::Slow {
-                    worst.1 = Doubt::None;
+            (of, problem) if of == generation => {
+                if problem == Problem::Slow {
+                    worst.1 = Problem::None;
                 }
-                doubt
+                problem
             }
-            _ => Doubt::None,
+            _ => Problem::None,
         }
     }
 }
 
 /// The task that keeps the connection alive.
-struct Keeper {
+struct ConnectionTask {
     connector: Connector,
     identify: bool,
     connect_timeout: Duration,
     sender: watch::Sender<Option<Live>>,
-    doubts: Arc<Doubts>,
+    problems: Arc<Problems>,
     last_error: Arc<Mutex<String>>,
 }
 
-impl Drop for Keeper {
+impl Drop for ConnectionTask {
     /// Nothing monitors the connection any more, so it must not be used.
     fn drop(&mut self) {
         self.sender.send_replace(None);
     }
 }
 
-impl Keeper {
+impl ConnectionTask {
     async fn run(self) {
         let mut pause = FIRST_PAUSE;
         let mut generation = 0;
@@ -272,7 +272,7 @@ impl Keeper {
                     tokio::select! {
                         () = self.until_broken(generation, made.connection) => {}
                         () = standing.superseded() => {
-                            tracing::warn!("the Sentinels name another Redis server");
+                            tracing::warn!("the Sentinels name another primary");
                         }
                     }
                     self.sender.send_replace(None);
@@ -315,11 +315,11 @@ impl Keeper {
 
     async fn until_broken(&self, generation: u64, mut connection: MultiplexedConnection) {
         loop {
-            self.doubts.raised.notified().await;
-            match self.doubts.take(generation) {
-                Doubt::None => {}
-                Doubt::Broken => return,
-                Doubt::Slow => {
+            self.problems.raised.notified().await;
+            match self.problems.take(generation) {
+                Problem::None => {}
+                Problem::Broken => return,
+                Problem::Slow => {
                     let ping = redis::cmd("PING");
                     let probe = ping.query_async::<String>(&mut connection);
                     if !matches!(tokio::time::timeout(PROBE_TIMEOUT, probe).await, Ok(Ok(_))) {

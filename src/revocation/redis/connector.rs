@@ -12,26 +12,26 @@ use super::cluster::Seeds;
 use super::dialer::{ConnectError, Connected, Dialer, Protocol, Settings};
 use super::fault::TlsSwitch;
 use super::options::{Endpoint, OptionsError, RedisOptions, SentinelOptions};
-use super::sentinel::{Sentinels, Standing};
+use super::sentinel::{PrimaryConfirmation, Sentinels};
 use super::url::{mistake, parse, parse_node};
 
 /// Makes connections.
 #[derive(Clone)]
 pub(super) struct Connector {
-    server: Arc<Server>,
+    server: Arc<Target>,
     dialer: Dialer,
 }
 
 /// How the server's address is determined.
-enum Server {
+enum Target {
     Fixed(Address),
-    Sentinel(Watched),
+    Sentinel(SentinelTarget),
     /// Many servers.
     Cluster(Seeds),
 }
 
 /// A primary that Sentinels monitor.
-struct Watched {
+struct SentinelTarget {
     nodes: Vec<Address>,
     dialer: Dialer,
     master: String,
@@ -40,7 +40,7 @@ struct Watched {
     sentinels: OnceLock<Sentinels>,
 }
 
-impl Watched {
+impl SentinelTarget {
     fn sentinels(&self) -> &Sentinels {
         self.sentinels.get_or_init(|| {
             Sentinels::ask_from_now_on(
@@ -62,10 +62,10 @@ impl Connector {
                     return Err(mistake("tls", "goes with a rediss:// URL"));
                 }
                 let files = tls.then(|| options.tls.clone().unwrap_or_default());
-                (Server::Fixed(address), files, connection)
+                (Target::Fixed(address), files, connection)
             }
             Endpoint::Sentinel(sentinel) => (
-                Server::Sentinel(Watched::by(sentinel, options.connect_timeout)?),
+                Target::Sentinel(SentinelTarget::by(sentinel, options.connect_timeout)?),
                 options.tls.clone(),
                 RedisConnectionInfo::default().set_db(sentinel.database),
             ),
@@ -79,7 +79,7 @@ impl Connector {
                 let nodes = nodes.iter().enumerate();
                 let nodes = nodes.map(|(at, node)| parse_node("cluster", at, node));
                 let nodes = nodes.collect::<Result<_, _>>()?;
-                let server = Server::Cluster(Seeds::new(nodes));
+                let server = Target::Cluster(Seeds::new(nodes));
                 (server, options.tls.clone(), RedisConnectionInfo::default())
             }
         };
@@ -102,11 +102,11 @@ impl Connector {
     /// Connects to the server, at its current address.
     pub(super) async fn connect(&self, protocol: Protocol) -> Result<Connected, ConnectError> {
         let at = match &*self.server {
-            Server::Fixed(address) => address.clone(),
-            Server::Cluster(seeds) => seeds
+            Target::Fixed(address) => address.clone(),
+            Target::Cluster(seeds) => seeds
                 .first()
                 .ok_or_else(|| ConnectError::Other("no node is configured".to_owned()))?,
-            Server::Sentinel(watched) => {
+            Target::Sentinel(watched) => {
                 let sentinels = watched.sentinels();
                 let found = tokio::time::timeout(self.connect_timeout(), sentinels.primary()).await;
                 let found = found.unwrap_or_else(|_| Err(sentinels.votes().borrow().describe()));
@@ -121,13 +121,15 @@ impl Connector {
     }
 
     /// Returns the standing of the server at an address: whether it is the one to query, now and from now on.
-    pub(super) fn standing(&self, at: &Address) -> Standing {
+    pub(super) fn standing(&self, at: &Address) -> PrimaryConfirmation {
         match &*self.server {
             // In a cluster, the nodes know.
-            Server::Fixed(_) | Server::Cluster(_) => Standing::undoubted(),
-            Server::Sentinel(watched) => {
-                Standing::watched(at.clone(), watched.sentinels(), watched.confirmed_within)
-            }
+            Target::Fixed(_) | Target::Cluster(_) => PrimaryConfirmation::always_confirmed(),
+            Target::Sentinel(watched) => PrimaryConfirmation::watched(
+                at.clone(),
+                watched.sentinels(),
+                watched.confirmed_within,
+            ),
         }
     }
 
@@ -138,11 +140,11 @@ impl Connector {
             database => format!(", database {database}"),
         };
         let by = match &*self.server {
-            Server::Sentinel(watched) => format!(
+            Target::Sentinel(watched) => format!(
                 ", the primary of `{}` by the word of its Sentinels",
                 watched.master
             ),
-            Server::Fixed(_) | Server::Cluster(_) => String::new(),
+            Target::Fixed(_) | Target::Cluster(_) => String::new(),
         };
         format!("connected to {software} at {at}{database}{by}")
     }
@@ -150,15 +152,15 @@ impl Connector {
     /// Returns the nodes to ask for the primaries, if this is a cluster.
     pub(super) fn seeds(&self) -> Option<&Seeds> {
         match &*self.server {
-            Server::Cluster(seeds) => Some(seeds),
-            Server::Fixed(_) | Server::Sentinel(_) => None,
+            Target::Cluster(seeds) => Some(seeds),
+            Target::Fixed(_) | Target::Sentinel(_) => None,
         }
     }
 
     /// Returns a connector that connects only to the server at this address, with otherwise the same settings.
     pub(super) fn at(&self, address: Address) -> Self {
         Self {
-            server: Arc::new(Server::Fixed(address)),
+            server: Arc::new(Target::Fixed(address)),
             dialer: self.dialer.clone(),
         }
     }
@@ -175,7 +177,7 @@ impl Connector {
     /// Checks that every file can be read, including those for the Sentinels.
     pub(super) fn check_files(&self) -> Result<(), OptionsError> {
         self.dialer.check_files()?;
-        if let Server::Sentinel(watched) = &*self.server {
+        if let Target::Sentinel(watched) = &*self.server {
             let wrong = |e: OptionsError| mistake(format!("sentinel.{}", e.key), e.why);
             watched.dialer.check_files().map_err(wrong)?;
         }
@@ -183,7 +185,7 @@ impl Connector {
     }
 }
 
-impl Watched {
+impl SentinelTarget {
     fn by(options: &SentinelOptions, connect_timeout: Duration) -> Result<Self, OptionsError> {
         if options.master.is_empty() {
             return Err(mistake(

@@ -18,11 +18,11 @@ use crate::tls::{self, TlsFiles};
 use super::address::Address;
 use super::error::describe;
 use super::fault::{Fault, TlsSwitch};
+use super::liveness::ReadCounter;
+use super::observed_stream::Tapped;
 use super::options::{Credentials, OptionsError};
-use super::pulse::Heard;
 use super::pushes::Pushes;
 use super::stream::open;
-use super::tapped::Tapped;
 use super::url::mistake;
 
 /// Connects to servers at given addresses, all with the same credentials and certificates.
@@ -56,7 +56,7 @@ pub(super) struct Connected {
     /// The task that reads and writes the connection; the connection closes when this is dropped.
     pub driver: Driver,
     /// The reads of the connection, as a sign of life.
-    pub heard: Heard,
+    pub heard: ReadCounter,
     fault: Fault,
 }
 
@@ -147,7 +147,7 @@ impl Dialer {
         let stream = open(at, secrets.tls, &fault)
             .await
             .map_err(|why| ConnectError::Other(format!("{at}: {why}")))?;
-        let heard = Heard::default();
+        let heard = ReadCounter::default();
         let stream = Tapped {
             stream,
             tap: heard.clone(),

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use tokio_rustls::rustls::{AlertDescription, Error as TlsError};
 
 use super::address::Address;
-use super::tapped::Tap;
+use super::observed_stream::Tap;
 
 /// The first byte of a RESP reply: the type of a value (Redis serialization protocol specification).
 const RESP_TYPES: &[u8] = b"+-:$*_#,(!=%|~>";
@@ -19,7 +19,7 @@ const HTTP: &[u8] = b"HTTP/";
 
 /// The protocol that a server is expected to speak.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Spoken {
+pub(super) enum Protocol {
     /// RESP, the protocol of Redis.
     Resp,
     /// RESP over TLS.
@@ -98,7 +98,7 @@ impl Fault {
     }
 
     /// Judges the first bytes received; empty if the connection was closed.
-    fn hear_first(&self, heard: &[u8], expected: Spoken) {
+    fn hear_first(&self, heard: &[u8], expected: Protocol) {
         if let Some(wrong) = judge(heard, expected, self.tls) {
             let _ = self.told.set(wrong);
         }
@@ -122,7 +122,7 @@ impl Fault {
 }
 
 /// Returns what is wrong with the first bytes that a server sends.
-fn judge(heard: &[u8], expected: Spoken, tls: TlsSwitch) -> Option<String> {
+fn judge(heard: &[u8], expected: Protocol, tls: TlsSwitch) -> Option<String> {
     let is_http = |heard: &[u8]| {
         let begun = heard.len().min(HTTP.len());
         heard.starts_with(b"<") || begun > 0 && heard[..begun] == HTTP[..begun]
@@ -131,22 +131,22 @@ fn judge(heard: &[u8], expected: Spoken, tls: TlsSwitch) -> Option<String> {
         (Some(_), _) if is_http(heard) => Some(
             "the server speaks HTTP and not Redis' protocol: is this the right port?".to_owned(),
         ),
-        (Some(&(TLS_ALERT | TLS_HANDSHAKE)), Spoken::Tls) => None,
-        (_, Spoken::Tls) => Some(format!(
+        (Some(&(TLS_ALERT | TLS_HANDSHAKE)), Protocol::Tls) => None,
+        (_, Protocol::Tls) => Some(format!(
             "the server does not seem to speak TLS; {}",
             tls.off()
         )),
-        (None, Spoken::Resp) => Some(format!(
+        (None, Protocol::Resp) => Some(format!(
             "connection closed before any answer; does the server expect TLS? Then {}",
             tls.on()
         )),
-        (Some(&(TLS_ALERT | TLS_HANDSHAKE)), Spoken::Resp) => {
+        (Some(&(TLS_ALERT | TLS_HANDSHAKE)), Protocol::Resp) => {
             Some(format!("the server speaks TLS; {}", tls.on()))
         }
-        (Some(first), Spoken::Resp | Spoken::RespInTls) if !RESP_TYPES.contains(first) => {
+        (Some(first), Protocol::Resp | Protocol::RespInTls) if !RESP_TYPES.contains(first) => {
             Some("the server does not speak Redis' protocol: is this the right port?".to_owned())
         }
-        (_, Spoken::Resp | Spoken::RespInTls) => None,
+        (_, Protocol::Resp | Protocol::RespInTls) => None,
     }
 }
 
@@ -154,11 +154,11 @@ fn judge(heard: &[u8], expected: Spoken, tls: TlsSwitch) -> Option<String> {
 pub(super) struct FaultFinder {
     fault: Fault,
     /// `None` once something has been received.
-    expected: Option<Spoken>,
+    expected: Option<Protocol>,
 }
 
 impl FaultFinder {
-    pub(super) fn new(expected: Spoken, fault: &Fault) -> Self {
+    pub(super) fn new(expected: Protocol, fault: &Fault) -> Self {
         Self {
             fault: fault.clone(),
             expected: Some(expected),
@@ -193,27 +193,35 @@ mod tests {
     fn what_a_server_says_first_tells_what_it_speaks() {
         let closed: &[u8] = b"";
         for (heard, expected, words) in [
-            (&b"+OK\r\n"[..], Spoken::Resp, None),
-            (b"-NOAUTH", Spoken::Resp, None),
-            (b"%", Spoken::RespInTls, None),
-            (b">", Spoken::Resp, None),
-            (b"\x15\x03", Spoken::Resp, Some("speaks TLS; use rediss://")),
-            (b"HTTP/1.1 400", Spoken::Resp, Some("speaks HTTP")),
-            (b"HTTP/1.1 400", Spoken::RespInTls, Some("speaks HTTP")),
-            (b"H", Spoken::Resp, Some("speaks HTTP")),
-            (b"<html>", Spoken::Resp, Some("speaks HTTP")),
-            (b"SSH-2.0", Spoken::Resp, Some("does not speak Redis")),
-            (closed, Spoken::Resp, Some("expect TLS? Then use rediss://")),
-            (closed, Spoken::RespInTls, None),
-            (b"\x16\x03", Spoken::Tls, None),
-            (b"\x15\x03", Spoken::Tls, None),
+            (&b"+OK\r\n"[..], Protocol::Resp, None),
+            (b"-NOAUTH", Protocol::Resp, None),
+            (b"%", Protocol::RespInTls, None),
+            (b">", Protocol::Resp, None),
+            (
+                b"\x15\x03",
+                Protocol::Resp,
+                Some("speaks TLS; use rediss://"),
+            ),
+            (b"HTTP/1.1 400", Protocol::Resp, Some("speaks HTTP")),
+            (b"HTTP/1.1 400", Protocol::RespInTls, Some("speaks HTTP")),
+            (b"H", Protocol::Resp, Some("speaks HTTP")),
+            (b"<html>", Protocol::Resp, Some("speaks HTTP")),
+            (b"SSH-2.0", Protocol::Resp, Some("does not speak Redis")),
+            (
+                closed,
+                Protocol::Resp,
+                Some("expect TLS? Then use rediss://"),
+            ),
+            (closed, Protocol::RespInTls, None),
+            (b"\x16\x03", Protocol::Tls, None),
+            (b"\x15\x03", Protocol::Tls, None),
             (
                 b"-ERR",
-                Spoken::Tls,
+                Protocol::Tls,
                 Some("not seem to speak TLS; name its TLS port"),
             ),
-            (b"HTTP/1.1 400", Spoken::Tls, Some("speaks HTTP")),
-            (closed, Spoken::Tls, Some("not seem to speak TLS")),
+            (b"HTTP/1.1 400", Protocol::Tls, Some("speaks HTTP")),
+            (closed, Protocol::Tls, Some("not seem to speak TLS")),
         ] {
             let said = judge(heard, expected, TlsSwitch::Scheme);
             let fits = match (&said, words) {
@@ -227,8 +235,8 @@ mod tests {
     #[test]
     fn where_no_url_says_it_the_section_tls_is_named() {
         for (heard, expected, words) in [
-            (&b""[..], Spoken::Resp, "configure `tls`"),
-            (b"-ERR", Spoken::Tls, "leave `tls` out"),
+            (&b""[..], Protocol::Resp, "configure `tls`"),
+            (b"-ERR", Protocol::Tls, "leave `tls` out"),
         ] {
             let said = judge(heard, expected, TlsSwitch::Section).unwrap_or_default();
             assert!(said.contains(words), "{said}");

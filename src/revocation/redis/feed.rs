@@ -53,9 +53,9 @@ use super::link::Link;
 use super::prefixes::Prefixes;
 use super::progress::Progress;
 use super::pushes::Pushes;
-use super::reconcile::{Reconciliation, Server};
+use super::reconcile::{FollowedServers, Reconciliation};
 use super::rights;
-use super::sentinel::Standing;
+use super::sentinel::PrimaryConfirmation;
 use super::server::{Identity, Servers};
 use super::session::Session;
 use super::suspect::Suspects;
@@ -79,7 +79,7 @@ pub(super) struct TrustedServers(Arc<Trusted>);
 #[derive(Default)]
 struct Trusted {
     identities: Mutex<Vec<Identity>>,
-    /// Whether a direct read has met an untrusted server since [`TrustedServers::are_doubted`] was last called.
+    /// Whether a direct read has met an untrusted server since [`TrustedServers::is_distrusted`] was last called.
     doubted: AtomicBool,
 }
 
@@ -90,7 +90,7 @@ impl TrustedServers {
     }
 
     /// Returns whether a direct read has met an untrusted server since the last call.
-    fn are_doubted(&self) -> bool {
+    fn is_distrusted(&self) -> bool {
         self.0.doubted.swap(false, Ordering::Relaxed)
     }
 
@@ -107,7 +107,7 @@ impl TrustedServers {
 }
 
 /// What the feed reports to the rest of the store.
-pub(super) struct Heard {
+pub(super) struct FeedHandles {
     pub states: watch::Receiver<FeedState>,
     pub trusted: TrustedServers,
     pub progress: Progress,
@@ -167,12 +167,12 @@ impl Feed {
         clock: Arc<dyn Clock>,
         versions: Arc<VersionClock>,
         metrics: FeedMetrics,
-    ) -> (Self, Heard) {
+    ) -> (Self, FeedHandles) {
         let (state, states) = watch::channel(FeedState::Starting(String::new()));
         let suspects = Suspects::new(settings.issuers.clone(), metrics.clone());
         let trusted = TrustedServers::default();
         let progress = Progress::default();
-        let heard = Heard {
+        let heard = FeedHandles {
             states,
             trusted: trusted.clone(),
             progress: progress.clone(),
@@ -269,7 +269,7 @@ impl Feed {
         let settling = self.settling(&servers, changed);
         let mut standing = match link.at() {
             Some(at) => self.connector.standing(at),
-            None => Standing::undoubted(),
+            None => PrimaryConfirmation::always_confirmed(),
         };
         let every = match link.is_cluster() {
             // In a cluster, a heartbeat proves only the time of the one before it, so a write waits for two.
@@ -285,7 +285,7 @@ impl Feed {
                 self.metrics.clone(),
                 &self.settings,
                 self.suspects.clone(),
-                Server {
+                FollowedServers {
                     identities: servers.identities(),
                     evictions,
                     changed,
@@ -307,7 +307,7 @@ impl Feed {
         if !settling.is_zero() {
             tracing::info!(
                 ?settling,
-                "a Redis that may have lost revocations: giving other replicas time to restore"
+                "this Redis may have lost revocations; waiting for other replicas to restore them"
             );
         }
         let settled = Moment::now() + settling;
@@ -322,7 +322,7 @@ impl Feed {
                 biased;
                 () = self.progress.time_to_beat(&mut beats, session.link.is_cluster()) => {
                     standing.ask();
-                    if self.trusted.are_doubted() {
+                    if self.trusted.is_distrusted() {
                         session.look_who_it_is().await?;
                     }
                     proved = session.heartbeat().await?;
@@ -398,7 +398,7 @@ impl Feed {
     fn claim(
         &mut self,
         proved: Option<Moment>,
-        standing: &Standing,
+        standing: &PrimaryConfirmation,
         settled: Moment,
         servers: &Servers,
         session: &Session,
@@ -421,7 +421,7 @@ impl Feed {
         self.view.set_fresh_as_of(as_of);
         self.progress.reached(as_of);
         // What this server lacks and refused to take back is not deleted. That also holds after a reconnection.
-        self.another_met = done.is_owing() || done.moving.has_moved();
+        self.another_met = done.has_refused_restores() || done.moving.has_moved();
         self.metrics.following(true);
         self.known = Some(now);
         if std::mem::replace(&mut self.is_complete, true) {

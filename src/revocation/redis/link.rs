@@ -18,17 +18,17 @@ use super::connector::Connector;
 use super::dialer::{Driver, Protocol};
 use super::error;
 use super::feed_end::FeedEnd;
+use super::liveness::{Pulse, ReadCounter};
 use super::prefixes::Prefixes;
-use super::pulse::{Heard, Pulse};
 use super::pushes::Pushes;
 use super::scan::Batch;
 use super::scan::Position;
-use super::scan::Reading;
+use super::scan::RawValue;
 use super::scan::micros;
 use super::scan::readings;
 use super::scan::scan;
 use super::scan::track;
-use super::server::{self, ServerInfo, Servers, Spoken, hello};
+use super::server::{self, RespVersion, ServerInfo, Servers, hello};
 use super::stored_key::StoredKey;
 use super::{format, script};
 
@@ -46,7 +46,7 @@ pub(super) struct One {
     connection: MultiplexedConnection,
     prefixes: Prefixes,
     _driver: Driver,
-    heard: Heard,
+    heard: ReadCounter,
     at: Address,
     /// Whether the user may run `TIME`.
     tells_time: bool,
@@ -141,7 +141,7 @@ impl Link {
     pub(super) async fn heartbeat(&mut self) -> Result<Beat, FeedEnd> {
         match self {
             Self::One(one) => {
-                match server::is_primary(&mut one.connection, &hello(Spoken::Resp3)).await? {
+                match server::is_primary(&mut one.connection, &hello(RespVersion::Resp3)).await? {
                     true => Ok(Beat {
                         proven: true,
                         moved: false,
@@ -169,7 +169,7 @@ impl Link {
 
     /// Reads values and remaining lives of keys. Value and life of a key are read at the same moment: a key
     /// that disappears between two reads would look like one of another type, which it never was.
-    pub(super) async fn read(&mut self, keys: &[Vec<u8>]) -> RedisResult<Vec<Reading>> {
+    pub(super) async fn read(&mut self, keys: &[Vec<u8>]) -> RedisResult<Vec<RawValue>> {
         match self {
             _ if keys.is_empty() => Ok(Vec::new()),
             Self::One(one) => one.read(keys).await,
@@ -224,7 +224,7 @@ impl Link {
 }
 
 impl One {
-    async fn read(&mut self, keys: &[Vec<u8>]) -> RedisResult<Vec<Reading>> {
+    async fn read(&mut self, keys: &[Vec<u8>]) -> RedisResult<Vec<RawValue>> {
         let mut pipeline = redis::pipe();
         pipeline.atomic();
         for key in keys {

@@ -19,8 +19,8 @@ use super::format::EXPIRY_SLACK;
 use super::link::Link;
 use super::reconcile::Reconciliation;
 use super::restore::Missing;
-use super::restore::says_less;
-use super::stored::Standing;
+use super::restore::is_weaker;
+use super::stored::KeyStates;
 use super::stored_key::StoredKey;
 
 /// The number of expiries that are remembered. A key beyond that counts as deleted when it expires.
@@ -30,7 +30,7 @@ impl Reconciliation {
     /// Returns whether the server may have lost acknowledged writes.
     pub(super) fn may_have_lost(&self) -> bool {
         self.server.changed
-            || self.is_owing()
+            || self.has_refused_restores()
             || self.unfit().is_some()
             || self.evicted
             || self.moving.has_moved()
@@ -50,7 +50,7 @@ impl Reconciliation {
     }
 
     /// Applies the value of a key that can also exist as a restored key.
-    pub(super) fn take(&mut self, key: StoredKey, hash: KeyHash, standing: &Standing) -> Change {
+    pub(super) fn take(&mut self, key: StoredKey, hash: KeyHash, standing: &KeyStates) -> Change {
         let change = self.take_statement(key, hash, standing);
         // Last, so that a check never finds the key without an entry while the statement replaces one that is
         // taken back.
@@ -59,10 +59,10 @@ impl Reconciliation {
         change
     }
 
-    fn take_statement(&mut self, key: StoredKey, hash: KeyHash, standing: &Standing) -> Change {
+    fn take_statement(&mut self, key: StoredKey, hash: KeyHash, standing: &KeyStates) -> Change {
         let held_before = self.view.entry(hash).is_some();
         let known = self.view.state(hash);
-        self.hear_of_versions(standing);
+        self.observe_versions(standing);
         if let Some((Cutoff::NoToken, _)) = standing.stated.revoked {
             return self.take_grace(key, hash, &known, standing.expires_at);
         }
@@ -92,7 +92,7 @@ impl Reconciliation {
         if key.restorable().is_some()
             && self.keeps_the_stronger()
             && let Some(held) = self.worth_keeping(&both)
-            && says_less(read.held(), held)
+            && is_weaker(read.held(), held)
         {
             self.keep(hash, both, stands);
             return Change::None;
@@ -126,13 +126,13 @@ impl Reconciliation {
     }
 
     /// Applies the value of a restored key, which adds to that of the native key.
-    pub(super) fn take_restored(&mut self, hash: KeyHash, standing: &Standing) -> Change {
+    pub(super) fn take_restored(&mut self, hash: KeyHash, standing: &KeyStates) -> Change {
         // A restored key without a version was written back by an older version of Revoxy, and not set just now.
-        let standing = &Standing {
+        let standing = &KeyStates {
             seen: Version::FIRST,
             ..*standing
         };
-        self.hear_of_versions(standing);
+        self.observe_versions(standing);
         let restored = standing.state(Version::NONE);
         let (unrevoked, until) = (restored.unrevoked, standing.expires_at);
         let beside = self.view.unrevoke_restored(hash, unrevoked, until);
@@ -155,7 +155,7 @@ impl Reconciliation {
             None => self.put(hash, counts),
             // Not strengthened: what was taken back must not count again beside what was stated after the un-revocation.
             Some(_) if beside == Beside::NotRead => self.put(hash, counts),
-            Some(held) if says_less(known.held(), counts) => {
+            Some(held) if is_weaker(known.held(), counts) => {
                 self.note_end(hash, held.expires_at);
                 self.view.strengthen(hash, counts)
             }
@@ -164,7 +164,7 @@ impl Reconciliation {
             Some(_)
                 if known
                     .held()
-                    .is_some_and(|held| says_less(Some(counts), held)) =>
+                    .is_some_and(|held| is_weaker(Some(counts), held)) =>
             {
                 Change::None
             }
@@ -224,7 +224,7 @@ impl Reconciliation {
             tracing::warn!(
                 entries = lost.len(),
                 unrevocations = unrevocations.len(),
-                "Redis has less than the view knows; restoring what it has lost"
+                "Redis lacks revocations that the view holds; restoring them"
             );
         }
         self.write_back(link, &lost).await?;
@@ -232,7 +232,7 @@ impl Reconciliation {
     }
 
     /// Advances the version clock past what was read, so that this process's next statements get later versions.
-    fn hear_of_versions(&self, standing: &Standing) {
+    fn observe_versions(&self, standing: &KeyStates) {
         let version = match standing.stated.revoked {
             Some((_, Version::NONE)) => standing.seen,
             Some((_, stated)) => stated,

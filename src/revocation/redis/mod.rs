@@ -21,15 +21,14 @@ mod feed_end;
 mod following;
 mod format;
 mod inventory;
-mod judge;
-mod keeper;
 mod link;
+mod liveness;
 mod merge;
-mod moving;
+mod missing_entries;
+mod observed_stream;
 mod options;
 mod prefixes;
 mod progress;
-mod pulse;
 mod pushes;
 mod reconcile;
 mod record;
@@ -40,11 +39,12 @@ mod script;
 mod sentinel;
 mod server;
 mod session;
+mod slot_moves;
 mod stored;
 mod stored_key;
 mod stream;
 mod suspect;
-mod tapped;
+mod token_commands;
 mod tokens;
 mod url;
 mod write;
@@ -332,7 +332,7 @@ impl RedisStore {
             }
             // Queries the role in the same pipeline: a replica answers readily, and may be behind, or follow
             // another primary.
-            pipeline.add_command(server::hello(server::Spoken::Resp2));
+            pipeline.add_command(server::hello(server::RespVersion::Resp2));
         }
         let asked = pipeline.query_async::<Vec<redis::Value>>(&mut connection.inner);
         let mut answers = asked.await.map_err(LookupError::Redis)?;
@@ -340,7 +340,7 @@ impl RedisStore {
             let hello = answers.pop().unwrap_or(redis::Value::Nil);
             let hello = HashMap::from_redis_value(hello);
             let hello = hello.map_err(|e| LookupError::Redis(e.into()))?;
-            if !server::says_primary(&hello) {
+            if !server::is_primary_role(&hello) {
                 return Ok(None);
             }
         }

@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 
 use super::super::hash::KeyHash;
 use super::super::lookups::Lookups;
-use super::moving::Unknown;
+use super::slot_moves::Unknown;
 use super::stored_key::StoredKey;
 
 /// The maximum number of pending keys. Beyond it, everything is read again.

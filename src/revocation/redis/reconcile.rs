@@ -1,4 +1,4 @@
-//! Keeps the view in line with the server, by acting on pushes and by reading all keys. `judge.rs` decides what
+//! Keeps the view in line with the server, by acting on pushes and by reading all keys. `missing_entries.rs` decides what
 //! a missing key means.
 
 use std::collections::HashMap;
@@ -20,13 +20,13 @@ use super::super::version::{Version, VersionClock};
 use super::super::view::{Change, View};
 use super::feed_end::FeedEnd;
 use super::link::Link;
-use super::moving::Moving;
 use super::pushes::{Pending, Pushes};
 use super::restore::Missing;
-use super::restore::says_less;
+use super::restore::is_weaker;
 use super::scan::BATCH;
 use super::scan::{Batch, Position};
 use super::server::Identity;
+use super::slot_moves::Moving;
 use super::stored::{self, Stored};
 use super::stored_key::StoredKey;
 use super::suspect::Suspects;
@@ -40,11 +40,11 @@ pub(super) struct Reconciliation {
     pub(super) deletions: Deletions,
     pub(super) lookups: Lookups,
     suspects: Suspects,
-    pub(super) server: Server,
+    pub(super) server: FollowedServers,
     scan: Option<Scan>,
     /// Whether the server has refused a write-back. Until everything could be written, what is missing counts
     /// as lost and not as deleted.
-    pub(super) owing: bool,
+    pub(super) refused_restores: bool,
     /// Whether all keys of the server have disappeared at once since everything was last read.
     pub(super) flushed: bool,
     /// Whether the server has evicted entries that the view keeps, since everything was last read.
@@ -70,7 +70,7 @@ pub(super) struct Reconciliation {
 }
 
 /// The other end: one server, or several.
-pub(super) struct Server {
+pub(super) struct FollowedServers {
     pub identities: Vec<Identity>,
     /// The eviction count when the last complete read began. If it differs later, missing keys may have been evicted.
     pub evictions: u64,
@@ -109,7 +109,7 @@ impl Reconciliation {
         metrics: FeedMetrics,
         settings: &FeedSettings,
         suspects: Suspects,
-        server: Server,
+        server: FollowedServers,
     ) -> Self {
         Self {
             view,
@@ -121,7 +121,7 @@ impl Reconciliation {
             suspects,
             server,
             scan: None,
-            owing: false,
+            refused_restores: false,
             flushed: false,
             evicted: false,
             lost: Vec::new(),
@@ -154,9 +154,9 @@ impl Reconciliation {
     fn start(&mut self, why: Why) {
         self.view.begin_round();
         self.must_reread = false;
-        let owed = self.is_owing();
+        let owed = self.has_refused_restores();
         // A write-back that is refused from now on remains outstanding beyond the end of this scan.
-        self.owing = false;
+        self.refused_restores = false;
         self.scan = Some(Scan {
             position: Position::default(),
             why,
@@ -171,8 +171,8 @@ impl Reconciliation {
     }
 
     /// Returns whether the server lacks something that it refused to take back.
-    pub(super) fn is_owing(&self) -> bool {
-        self.owing || self.scan.as_ref().is_some_and(|scan| scan.owed)
+    pub(super) fn has_refused_restores(&self) -> bool {
+        self.refused_restores || self.scan.as_ref().is_some_and(|scan| scan.owed)
     }
 
     /// Returns why the server must be left: it is no longer a primary, or its data are another server's.
@@ -364,7 +364,41 @@ impl Reconciliation {
             // after a loss?
             self.has_lost(link).await?;
         }
+        self.reread_old_revocations(link, keys, &mut stored).await?;
         Ok(stored)
+    }
+
+    /// Reads the native keys again that hold a revocation from before an un-revocation that the view knows and the server
+    /// seems to lack. The native and the restored key are not read atomically: if the token was un-revoked once more in
+    /// between, the first was read before that, and the second is deleted. What still stands was written by hand.
+    async fn reread_old_revocations(
+        &self,
+        link: &mut Link,
+        keys: &[(StoredKey, Vec<u8>)],
+        stored: &mut [Stored],
+    ) -> RedisResult<()> {
+        let all = keys.iter().zip(stored.iter()).enumerate();
+        let taken_back = all.filter_map(|(index, ((key, _), stored))| {
+            let (StoredKey::Native(hash), Stored::Something(standing)) = (key, stored) else {
+                return None;
+            };
+            let counts = standing.counts_without(self.view.unrevoked(*hash));
+            counts.then_some(index)
+        });
+        let taken_back: Vec<_> = taken_back.collect();
+        let names: Vec<_> = taken_back.iter().map(|at| keys[*at].1.clone()).collect();
+        let readings = link.read(&names).await?;
+        let now = self.clock.now();
+        for (index, reading) in taken_back.into_iter().zip(&readings) {
+            let mut anew = stored::interpret(reading, now);
+            if let (Stored::Something(anew), Stored::Something(before)) =
+                (&mut anew, &stored[index])
+            {
+                anew.restored = before.restored;
+            }
+            stored[index] = anew;
+        }
+        Ok(())
     }
 
     /// Returns the index and the hash of each key whose stored value is weaker than what the view knows.
@@ -381,7 +415,7 @@ impl Reconciliation {
             };
             let known = self.view.state(hash);
             let stands = standing.state(known.unrevoked).held();
-            let says_all = known.held().is_none_or(|held| !says_less(stands, held))
+            let says_all = known.held().is_none_or(|held| !is_weaker(stands, held))
                 && standing.unrevoked() >= known.unrevoked;
             (!says_all).then_some((index, hash))
         })

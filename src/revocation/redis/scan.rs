@@ -1,4 +1,4 @@
-//! Reading one server: following its changes, scanning its keys, and parsing what is stored under them.
+//! RawValue one server: following its changes, scanning its keys, and parsing what is stored under them.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub(super) const BATCH: usize = 1000;
 /// What is stored under a key.
 #[derive(PartialEq)]
 #[cfg_attr(test, derive(Debug))]
-pub(super) enum Reading {
+pub(super) enum RawValue {
     /// There is no such key.
     Nothing,
     /// No node could answer: the slot of the key is being migrated.
@@ -108,7 +108,7 @@ pub(super) fn readings(
     mut answers: Vec<Value>,
     count: usize,
     at: Option<u64>,
-) -> RedisResult<Vec<Reading>> {
+) -> RedisResult<Vec<RawValue>> {
     let wrong =
         || redis::RedisError::from((redis::ErrorKind::UnexpectedReturnType, "unexpected answer"));
     let Some(Value::Array(values)) = answers.pop() else {
@@ -118,11 +118,11 @@ pub(super) fn readings(
         return Err(wrong());
     }
     let read = values.into_iter().zip(answers);
-    read.map(|(value, life)| Reading::of(value, &life, at).ok_or_else(wrong))
+    read.map(|(value, life)| RawValue::of(value, &life, at).ok_or_else(wrong))
         .collect()
 }
 
-impl Reading {
+impl RawValue {
     /// Combines a value of `MGET` with the reply to `PTTL`.
     pub(super) fn of(value: Value, life: &Value, at: Option<u64>) -> Option<Self> {
         let Value::Int(life) = life else {
@@ -158,13 +158,13 @@ mod tests {
             ]),
         ];
         let expected = [
-            Reading::Nothing,
-            Reading::Key {
+            RawValue::Nothing,
+            RawValue::Key {
                 value: None,
                 life: None,
                 at: Some(7),
             },
-            Reading::Key {
+            RawValue::Key {
                 value: Some(Vec::new()),
                 life: Some(Duration::from_secs(5)),
                 at: Some(7),

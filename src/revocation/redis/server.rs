@@ -274,18 +274,18 @@ impl Servers {
 
 /// The protocol that a connection speaks.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Spoken {
+pub(super) enum RespVersion {
     Resp2,
     Resp3,
 }
 
 /// Builds a `HELLO` that queries the role. Unlike `ROLE` and `INFO`, `HELLO` is allowed to every user. It names
 /// the protocol that the connection already speaks, because only Redis 6.2 and later accept it without one.
-pub(super) fn hello(spoken: Spoken) -> redis::Cmd {
+pub(super) fn hello(spoken: RespVersion) -> redis::Cmd {
     let mut hello = redis::cmd("HELLO");
     hello.arg(match spoken {
-        Spoken::Resp2 => "2",
-        Spoken::Resp3 => "3",
+        RespVersion::Resp2 => "2",
+        RespVersion::Resp3 => "3",
     });
     hello
 }
@@ -304,7 +304,7 @@ pub(super) async fn is_primary(
     if let Value::ServerError(error) = said {
         return Err(error.into());
     }
-    let says_so = says_primary(&HashMap::from_redis_value(said)?);
+    let says_so = is_primary_role(&HashMap::from_redis_value(said)?);
     match pong {
         // A replica that is loading refuses `PING`, too; then it matters more that it is a replica.
         Value::ServerError(error) if says_so => Err(error.into()),
@@ -314,12 +314,12 @@ pub(super) async fn is_primary(
 
 /// Returns whether the server is a node of a cluster, on a connection that speaks RESP2.
 pub(super) async fn is_in_cluster(connection: &mut MultiplexedConnection) -> RedisResult<bool> {
-    let said: HashMap<String, Value> = hello(Spoken::Resp2).query_async(connection).await?;
+    let said: HashMap<String, Value> = hello(RespVersion::Resp2).query_async(connection).await?;
     Ok(says(&said, "mode", "cluster"))
 }
 
 /// Returns whether the reply to `HELLO` names the role of a primary.
-pub(super) fn says_primary(hello: &HashMap<String, Value>) -> bool {
+pub(super) fn is_primary_role(hello: &HashMap<String, Value>) -> bool {
     says(hello, "role", "master")
 }
 

@@ -14,7 +14,7 @@ use crate::clock::Moment;
 use super::cluster::Beat;
 use super::feed_end::FeedEnd;
 use super::link::Link;
-use super::pulse::{self, Pulse};
+use super::liveness::{self, Pulse};
 use super::pushes::Pushes;
 use super::reconcile::Reconciliation;
 
@@ -29,7 +29,7 @@ pub(super) struct Session {
 }
 
 /// The result of one step of reading all keys.
-enum Step {
+enum ScanStep {
     More,
     Through,
     /// The database was flushed, or more keys changed than were kept: everything must be read again from the start.
@@ -57,9 +57,9 @@ impl Session {
     async fn read_to_the_end(&mut self) -> Result<(), FeedEnd> {
         loop {
             match self.scan_step().await? {
-                Step::Through => return Ok(()),
-                Step::More if self.apply_pending().await? => {}
-                Step::More | Step::Again => self.reconciliation.begin(),
+                ScanStep::Through => return Ok(()),
+                ScanStep::More if self.apply_pending().await? => {}
+                ScanStep::More | ScanStep::Again => self.reconciliation.begin(),
             }
         }
     }
@@ -70,33 +70,33 @@ impl Session {
             self.reconciliation.begin_comparison();
         }
         match self.scan_step().await? {
-            Step::More => Ok(false),
-            Step::Through => Ok(true),
-            Step::Again => self.read_all().await.map(|()| true),
+            ScanStep::More => Ok(false),
+            ScanStep::Through => Ok(true),
+            ScanStep::Again => self.read_all().await.map(|()| true),
         }
     }
 
-    async fn scan_step(&mut self) -> Result<Step, FeedEnd> {
+    async fn scan_step(&mut self) -> Result<ScanStep, FeedEnd> {
         let (alive, patience) = (self.alive(), self.patience * 10);
         let step = self.reconciliation.step(&mut self.link, &self.pushes);
         if !alive.during(answered(patience, step)).await? {
-            return Ok(Step::More);
+            return Ok(ScanStep::More);
         }
         if self.reconciliation.must_reread {
-            return Ok(Step::Again);
+            return Ok(ScanStep::Again);
         }
         if self.link.is_cluster() {
             // A key that moved from a node not yet scanned to one already scanned is missed by the scan; only
             // the pushes report it.
             self.beat().await?;
             if !self.apply_pending().await? {
-                return Ok(Step::Again);
+                return Ok(ScanStep::Again);
             }
         }
         let alive = self.alive();
         let finish = self.reconciliation.finish(&mut self.link, &self.pushes);
         alive.during(answered(patience, finish)).await?;
-        Ok(Step::Through)
+        Ok(ScanStep::Through)
     }
 
     /// Acts on everything that has been pushed.
@@ -149,7 +149,7 @@ impl Session {
         }
         if beat.moved {
             self.pushes
-                .again(self.reconciliation.moving.pushed_of_late());
+                .again(self.reconciliation.moving.recently_pushed());
         }
         Ok(beat)
     }
@@ -172,7 +172,7 @@ impl Session {
             self.proven = None;
             return Ok(None);
         }
-        let all = self.reconciliation.moving.knows_all();
+        let all = self.reconciliation.moving.has_no_unknown();
         Ok(std::mem::replace(&mut self.proven, all.then_some(asked)))
     }
 }
@@ -189,7 +189,7 @@ impl Alive {
         tokio::select! {
             biased;
             done = call => done,
-            () = pulse::one_stops(self.pulses, self.patience) => {
+            () = liveness::any_is_silent(self.pulses, self.patience) => {
                 Err(FeedEnd::Broken("no sign of life".to_owned()))
             }
         }

@@ -1,6 +1,6 @@
 //! What is stored in Redis under a key: its value and remaining life.
 //!
-//! The native and the restored key of a revocation count together: see [`Standing`].
+//! The native and the restored key of a revocation count together: see [`KeyStates`].
 
 use redis::RedisResult;
 
@@ -12,7 +12,7 @@ use super::super::state::{Held, KeyState};
 use super::super::version::Version;
 use super::format::{self, Stated};
 use super::link::Link;
-use super::scan::Reading;
+use super::scan::RawValue;
 
 /// What is currently stored under a key.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,12 +20,12 @@ pub(super) enum Stored {
     Nothing,
     /// No node could answer yet.
     Unknown,
-    Something(Standing),
+    Something(KeyStates),
 }
 
 /// What a key states, and what its restored key states, if that had to be read.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Standing {
+pub(super) struct KeyStates {
     pub stated: Stated,
     pub expires_at: Timestamp,
     /// When the value was read, by the server's clock: the version of a value that has none.
@@ -34,7 +34,7 @@ pub(super) struct Standing {
     pub restored: KeyState,
 }
 
-impl Standing {
+impl KeyStates {
     fn of(stated: Stated, expires_at: Timestamp, seen: Version) -> Self {
         Self {
             stated,
@@ -63,6 +63,11 @@ impl Standing {
         stated.state(known, self.expires_at).merge(self.restored)
     }
 
+    /// Returns whether what is stored revokes only without this un-revocation.
+    pub(super) fn counts_without(&self, unrevoked: Version) -> bool {
+        self.held(unrevoked).is_none() && self.held(Version::NONE).is_some()
+    }
+
     /// Returns the entry that a view is to hold for it.
     pub(super) fn held(&self, unrevoked: Version) -> Option<Held> {
         self.state(unrevoked).held()
@@ -87,16 +92,16 @@ pub(super) async fn read_restored(
 
 /// Interprets an application's key. A value that says nothing counts as an absent key.
 pub(super) fn of_application(
-    reading: &Reading,
+    reading: &RawValue,
     lookup: usize,
     lookups: &Lookups,
     metrics: &FeedMetrics,
     now: Timestamp,
 ) -> Stored {
     let (value, life, at) = match reading {
-        Reading::Nothing => return Stored::Nothing,
-        Reading::Unknown => return Stored::Unknown,
-        Reading::Key { value, life, at } => (value, life, at),
+        RawValue::Nothing => return Stored::Nothing,
+        RawValue::Unknown => return Stored::Unknown,
+        RawValue::Key { value, life, at } => (value, life, at),
     };
     let content = value.as_deref().map_or(Content::OtherType, Content::Text);
     let meaning = lookups.meaning(lookup, content, now);
@@ -111,7 +116,7 @@ pub(super) fn of_application(
     let expires_at = life.map_or(Timestamp::NEVER, |life| now.plus(life));
     let seen = seen(*at, now);
     let stored =
-        |cutoff| Stored::Something(Standing::of(Stated::revoking(cutoff), expires_at, seen));
+        |cutoff| Stored::Something(KeyStates::of(Stated::revoking(cutoff), expires_at, seen));
     meaning.cutoff.map_or(Stored::Nothing, stored)
 }
 
@@ -121,14 +126,14 @@ fn seen(at: Option<u64>, now: Timestamp) -> Version {
 }
 
 /// Interprets a key of ours. A key that is not a string exists, and so it revokes.
-pub(super) fn interpret(reading: &Reading, now: Timestamp) -> Stored {
+pub(super) fn interpret(reading: &RawValue, now: Timestamp) -> Stored {
     match reading {
-        Reading::Nothing => Stored::Nothing,
-        Reading::Unknown => Stored::Unknown,
-        Reading::Key { value, life, at } => {
+        RawValue::Nothing => Stored::Nothing,
+        RawValue::Unknown => Stored::Unknown,
+        RawValue::Key { value, life, at } => {
             let expires_at = life.map_or(Timestamp::NEVER, |life| now.plus(life));
             let stated = Stated::read(value.as_deref());
-            Stored::Something(Standing::of(stated, expires_at, seen(*at, now)))
+            Stored::Something(KeyStates::of(stated, expires_at, seen(*at, now)))
         }
     }
 }
@@ -141,19 +146,19 @@ mod tests {
     #[test]
     fn a_key_of_another_type_revokes_and_a_missing_one_does_not() {
         let now = Timestamp::from_secs(10);
-        let key = |value: Option<&[u8]>, life| Reading::Key {
+        let key = |value: Option<&[u8]>, life| RawValue::Key {
             value: value.map(<[u8]>::to_vec),
             life,
             at: Some(7_000_001),
         };
         let all = |expires_at| {
-            Stored::Something(Standing::of(
+            Stored::Something(KeyStates::of(
                 Stated::revoking(Cutoff::All),
                 expires_at,
                 Version::of_micros(7_000_001),
             ))
         };
-        assert_eq!(interpret(&Reading::Nothing, now), Stored::Nothing);
+        assert_eq!(interpret(&RawValue::Nothing, now), Stored::Nothing);
         assert_eq!(interpret(&key(None, None), now), all(Timestamp::NEVER));
         let five = Some(std::time::Duration::from_secs(5));
         assert_eq!(

@@ -15,8 +15,8 @@ use tokio_rustls::rustls::ClientConfig;
 use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::address::Address;
-use super::fault::{Fault, FaultFinder, Spoken};
-use super::tapped::Tapped;
+use super::fault::{Fault, FaultFinder, Protocol};
+use super::observed_stream::Tapped;
 
 /// A byte stream of a connection.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -53,18 +53,18 @@ pub(super) async fn open(
     let (stream, _) = select_ok(attempts).await.map_err(|e| said(&e))?;
     stream.set_nodelay(true).map_err(|e| said(&e))?;
     let Some(config) = tls else {
-        return Ok(Box::new(listened_to(stream, Spoken::Resp, fault)));
+        return Ok(Box::new(listened_to(stream, Protocol::Resp, fault)));
     };
     let name = ServerName::try_from(host.clone()).map_err(|e| format!("TLS: {e}"))?;
     fault.waits_for_handshake(true);
-    let stream = listened_to(stream, Spoken::Tls, fault);
+    let stream = listened_to(stream, Protocol::Tls, fault);
     let handshake = TlsConnector::from(config).connect(name, stream).await;
     fault.waits_for_handshake(false);
     let stream = handshake.map_err(|e| fault.told().unwrap_or_else(|| format!("TLS: {e}")))?;
-    Ok(Box::new(listened_to(stream, Spoken::RespInTls, fault)))
+    Ok(Box::new(listened_to(stream, Protocol::RespInTls, fault)))
 }
 
-fn listened_to<S>(stream: S, expected: Spoken, fault: &Fault) -> Tapped<S, FaultFinder> {
+fn listened_to<S>(stream: S, expected: Protocol, fault: &Fault) -> Tapped<S, FaultFinder> {
     let tap = FaultFinder::new(expected, fault);
     Tapped { stream, tap }
 }

@@ -163,7 +163,7 @@ impl Suspects {
             kind = kind(name),
             problem = found.label(),
             meaning = found.meaning(),
-            "a key in Redis does not say what somebody meant; `revoxy doctor` names such keys"
+            "a key in Redis looks like a mistake; `revoxy doctor` names such keys"
         );
     }
 }

@@ -61,7 +61,7 @@ fn id(token: u128) -> String {
 
 /// Where the keys are stored: on one server, or on the nodes of a cluster. All keys of a call are in one slot.
 #[async_trait]
-pub(super) trait Keeper: Send + Sync {
+pub(super) trait TokenCommands: Send + Sync {
     /// Returns the current time.
     fn time(&self) -> Timestamp;
 
@@ -83,14 +83,17 @@ pub(super) struct Call {
     pub arguments: Vec<String>,
 }
 
-async fn ask<T: FromRedisValue>(keeper: &impl Keeper, command: &Cmd) -> Result<T, StoreError> {
-    let answer = keeper.command(command.clone()).await?;
+async fn ask<T: FromRedisValue>(
+    server: &impl TokenCommands,
+    command: &Cmd,
+) -> Result<T, StoreError> {
+    let answer = server.command(command.clone()).await?;
     let wrong = |_| StoreError::Failed("an answer of an unexpected type".to_owned());
     T::from_redis_value(answer).map_err(wrong)
 }
 
 /// Writes a record into its subject's list.
-async fn keep(keeper: &impl Keeper, token: &TokenRecord) -> Result<(), StoreError> {
+async fn keep(server: &impl TokenCommands, token: &TokenRecord) -> Result<(), StoreError> {
     let Some(subject) = &token.subject else {
         return Ok(());
     };
@@ -99,20 +102,20 @@ async fn keep(keeper: &impl Keeper, token: &TokenRecord) -> Result<(), StoreErro
         script: TokenScript::Keep,
         keys: vec![keys.expiry, keys.record],
         arguments: vec![
-            millis(keeper.time()).to_string(),
+            millis(server.time()).to_string(),
             CLOCK_MARGIN.to_string(),
             id(token.id()),
             millis(token.expires_at).to_string(),
             record::encode(token),
         ],
     };
-    keeper.call(call).await
+    server.call(call).await
 }
 
-async fn register(keeper: &impl Keeper, token: &TokenRecord) -> Result<(), StoreError> {
+async fn register(server: &impl TokenCommands, token: &TokenRecord) -> Result<(), StoreError> {
     // First the list, so that an accepted token is listed even if the second write fails.
-    keep(keeper, token).await?;
-    let life = token.expires_at.since(keeper.time()).as_millis();
+    keep(server, token).await?;
+    let life = token.expires_at.since(server.time()).as_millis();
     let life = u64::try_from(life).map_or(LONGEST_LIFE, |ms| ms.min(LONGEST_LIFE));
     if life == 0 {
         return Ok(());
@@ -123,17 +126,17 @@ async fn register(keeper: &impl Keeper, token: &TokenRecord) -> Result<(), Store
         keys: vec![key.rendered().to_owned()],
         arguments: vec![life.to_string(), record::encode(token)],
     };
-    keeper.call(call).await
+    server.call(call).await
 }
 
 /// Returns the ids in the subject's list after this place, each with its expiry.
 async fn places(
-    keeper: &impl Keeper,
+    server: &impl TokenCommands,
     keys: &Keys,
     after: Option<Place>,
     limit: usize,
 ) -> Result<Vec<Place>, StoreError> {
-    let now = keeper.time();
+    let now = server.time();
     let from = match after {
         Some(place) if place.expires_at > now => millis(place.expires_at).to_string(),
         _ => format!("({}", millis(now)),
@@ -144,7 +147,7 @@ async fn places(
         let mut range = redis::cmd("ZRANGEBYSCORE");
         range.arg(&keys.expiry).arg(&from).arg("+inf");
         range.arg("WITHSCORES").arg("LIMIT").arg(offset).arg(limit);
-        let page: Vec<(String, f64)> = ask(keeper, &range).await?;
+        let page: Vec<(String, f64)> = ask(server, &range).await?;
         let more = page.len() == limit;
         offset += page.len();
         found.extend(
@@ -161,10 +164,10 @@ async fn places(
 }
 
 async fn with_registration(
-    keeper: &impl Keeper,
+    server: &impl TokenCommands,
     token: TokenRecord,
 ) -> Result<TokenRecord, StoreError> {
-    let registered = keeper
+    let registered = server
         .is_registered(&RegistrationKey::of(&token.token))
         .await?;
     Ok(TokenRecord {
@@ -185,7 +188,7 @@ fn place((member, score): (String, f64)) -> Option<Place> {
 }
 
 #[async_trait]
-impl<K: Keeper> TokenRegistry for K {
+impl<K: TokenCommands> TokenRegistry for K {
     async fn is_registered(&self, key: &RegistrationKey) -> Result<bool, StoreError> {
         // Whatever the value is: the view interprets the key in the same way.
         ask(self, redis::cmd("EXISTS").arg(key.rendered())).await
@@ -291,16 +294,16 @@ impl<K: Keeper> TokenRegistry for K {
 
 /// Returns what the registration itself says about a token.
 async fn find_registered(
-    keeper: &impl Keeper,
+    server: &impl TokenCommands,
     token: &RevocationKey,
 ) -> Result<Option<TokenRecord>, StoreError> {
     let key = RegistrationKey::of(token);
     let (mut get, mut life) = (redis::cmd("GET"), redis::cmd("PTTL"));
-    let value = ask::<Option<Vec<u8>>>(keeper, get.arg(key.rendered()));
-    let life = ask::<i64>(keeper, life.arg(key.rendered()));
+    let value = ask::<Option<Vec<u8>>>(server, get.arg(key.rendered()));
+    let life = ask::<i64>(server, life.arg(key.rendered()));
     let (value, life) = tokio::try_join!(value, life)?;
     let expires_at = match u64::try_from(life) {
-        Ok(millis) => keeper.time().plus(Duration::from_millis(millis)),
+        Ok(millis) => server.time().plus(Duration::from_millis(millis)),
         Err(_) if life == -1 => Timestamp::NEVER,
         // Removed between the two commands.
         Err(_) => return Ok(None),

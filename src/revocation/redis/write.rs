@@ -16,7 +16,7 @@ use super::super::statement::Revocation;
 use super::super::version::Version;
 use super::super::view::View;
 use super::super::{Durability, StoreError};
-use super::restore::says_less;
+use super::restore::is_weaker;
 use super::stored_key::StoredKey;
 use super::{LONGEST_LIFE, RedisStore, TOMBSTONE_LIFE, format};
 
@@ -68,7 +68,7 @@ pub(super) fn refuses(
         ..Held::of(revocation)
     };
     // A revocation that expires in the meantime needs no confirmation.
-    !revocation.is_live(now) || !says_less(view.entry(revocation.key.hash()), meant)
+    !revocation.is_live(now) || !is_weaker(view.entry(revocation.key.hash()), meant)
 }
 
 /// Returns whether the view knows of an un-revocation.
@@ -185,7 +185,7 @@ impl RedisStore {
                 return Ok(reached);
             }
             connections.leave(taken.generation);
-            tracing::warn!("a write was not found where it counts, and is written again");
+            tracing::warn!("a write is missing on the current primary; writing it again");
             version = self.versions.next(self.clock.now());
         }
         Err(unconfirmed())

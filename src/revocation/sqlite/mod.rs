@@ -24,12 +24,12 @@ use tokio::sync::Mutex;
 use crate::clock::{Clock, Timestamp};
 
 use super::key::RevocationKey;
-use super::migrations::{self, Step};
+use super::migrations::{self, MigrationStep};
 use super::statement::{Cutoff, Revocation};
 use super::view::View;
 use super::{Durability, Page, RevocationStore, StoreError, TokenRegistry};
 
-const STEPS: [Step; 2] = [
+const STEPS: [MigrationStep; 2] = [
     (
         1,
         "revocations",

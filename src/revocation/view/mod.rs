@@ -253,7 +253,7 @@ impl View {
         ledger.note_version(key, held);
         match old {
             None => Change::Added,
-            Some(old) if old.says_as(&entry) => Change::None,
+            Some(old) if old.means_same_as(&entry) => Change::None,
             Some(_) => Change::Altered,
         }
     }

@@ -34,7 +34,7 @@ pub(super) struct Entry {
 
 impl Entry {
     /// Returns whether both entries mean the same for every token.
-    pub(super) fn says_as(&self, other: &Self) -> bool {
+    pub(super) fn means_same_as(&self, other: &Self) -> bool {
         self.cutoff == other.cutoff && self.expires_at == other.expires_at
     }
 }

@@ -109,7 +109,7 @@ async fn what_keeps_a_start_waiting_is_said_once() {
     })
     .await;
     let said = process.output();
-    assert_eq!(said.matches("gives no proof").count(), 1, "{said}");
+    assert_eq!(said.matches("does not confirm").count(), 1, "{said}");
     drop(process);
     // Where that lasts, the start ends, and says why.
     slots("DELSLOTS");

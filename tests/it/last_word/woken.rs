@@ -12,7 +12,7 @@ use crate::support::sentinel::Trio;
 use crate::support::{Token, eventually};
 
 /// What a replica logs when it has read the new primary.
-const HAS_TURNED: &str = "giving other replicas time to restore";
+const HAS_TURNED: &str = "waiting for other replicas to restore";
 /// As many revocations as begin, one after each pause, until the primary is replaced.
 const REVOCATIONS: u32 = 300;
 const PAUSE: Duration = Duration::from_millis(10);

@@ -1,14 +1,16 @@
 //! A TCP proxy that misbehaves on demand: it closes, hangs or delays connections.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::AbortHandle;
+
+use super::PATIENCE;
 
 /// How bytes are forwarded.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -41,7 +43,34 @@ pub enum Mood {
 pub struct Proxy {
     address: SocketAddr,
     mood: Arc<watch::Sender<Mood>>,
+    gate: Gate,
     task: AbortHandle,
+}
+
+/// Holds the next request that contains a text, if there is one to wait for.
+type Gate = Arc<Mutex<Option<Wanted>>>;
+
+/// A request to be held.
+struct Wanted {
+    text: String,
+    found: oneshot::Sender<()>,
+    release: oneshot::Receiver<()>,
+}
+
+/// A request that is to be held, or is held. Dropping this lets the request pass.
+pub struct Held {
+    found: oneshot::Receiver<()>,
+    _release: oneshot::Sender<()>,
+}
+
+impl Held {
+    /// Waits until the request has arrived.
+    pub async fn arrives(&mut self) {
+        let found = tokio::time::timeout(PATIENCE, &mut self.found).await;
+        found
+            .expect("no such request")
+            .expect("the proxy has ended");
+    }
 }
 
 impl Proxy {
@@ -51,16 +80,20 @@ impl Proxy {
         let address = listener.local_addr().unwrap();
         let mood = Arc::new(watch::channel(Mood::Passing).0);
         let moods = Arc::clone(&mood);
+        let gate = Gate::default();
+        let gates = Arc::clone(&gate);
         let task = tokio::spawn(async move {
             let mut odd = false;
             while let Ok((client, _)) = listener.accept().await {
                 odd = !odd;
-                tokio::spawn(pass(client, port, odd, moods.subscribe()));
+                let gate = Arc::clone(&gates);
+                tokio::spawn(pass(client, port, odd, moods.subscribe(), gate));
             }
         });
         Self {
             address,
             mood,
+            gate,
             task: task.abort_handle(),
         }
     }
@@ -76,6 +109,37 @@ impl Proxy {
 
     pub fn set(&self, mood: Mood) {
         self.mood.send_replace(mood);
+    }
+
+    /// Holds the next request that contains this text, and all that follow it on its connection.
+    pub fn hold(&self, text: &str) -> Held {
+        let ((found, finds), (releases, release)) = (oneshot::channel(), oneshot::channel());
+        *self.gate.lock().unwrap_or_else(PoisonError::into_inner) = Some(Wanted {
+            text: text.to_owned(),
+            found,
+            release,
+        });
+        Held {
+            found: finds,
+            _release: releases,
+        }
+    }
+}
+
+/// Waits if this request is to be held.
+async fn pass_gate(gate: &Gate, request: &[u8]) {
+    let wanted = {
+        let mut gate = gate.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_wanted = |wanted: &mut Wanted| {
+            let text = wanted.text.as_bytes();
+            request.windows(text.len()).any(|part| part == text)
+        };
+        gate.take_if(is_wanted)
+    };
+    if let Some(wanted) = wanted {
+        let _ = wanted.found.send(());
+        // Dropped, and never sent.
+        let _ = wanted.release.await;
     }
 }
 
@@ -108,7 +172,7 @@ struct Way {
     is_answer: bool,
 }
 
-async fn pass(client: TcpStream, port: u16, odd: bool, mood: watch::Receiver<Mood>) {
+async fn pass(client: TcpStream, port: u16, odd: bool, mood: watch::Receiver<Mood>, gate: Gate) {
     let Ok(server) = TcpStream::connect(("127.0.0.1", port)).await else {
         return;
     };
@@ -126,8 +190,8 @@ async fn pass(client: TcpStream, port: u16, odd: bool, mood: watch::Receiver<Moo
         ..to
     };
     tokio::select! {
-        () = copy(from_client, to_server, to, mood.clone()) => {}
-        () = copy(from_server, to_client, back, mood) => {}
+        () = copy(from_client, to_server, to, mood.clone(), Some(gate)) => {}
+        () = copy(from_server, to_client, back, mood, None) => {}
         _ = cut.wait_for(|m| *m == Mood::Cutting) => {}
     }
 }
@@ -137,9 +201,13 @@ async fn copy(
     mut to: OwnedWriteHalf,
     way: Way,
     mut mood: watch::Receiver<Mood>,
+    gate: Option<Gate>,
 ) {
     let mut buffer = vec![0; 1 << 14];
     while let Ok(n @ 1..) = from.read(&mut buffer).await {
+        if let Some(gate) = &gate {
+            pass_gate(gate, &buffer[..n]).await;
+        }
         let now = *mood.borrow();
         if let Mood::Delaying(by) = now {
             tokio::time::sleep(by).await;

@@ -2,21 +2,21 @@
 
 use redis::{Cmd, FromRedisValue as _, RedisError, RedisResult, Value};
 
-use super::super::scan::Reading;
+use super::super::scan::RawValue;
 use super::super::script;
-use super::ask::Question;
 use super::nodes::Primaries;
+use super::queries::Question;
 use super::slot::slot_of;
 
 impl Primaries {
     /// Reads keys one by one: of several keys in one command, one may be migrating to another node.
-    pub(in super::super) async fn read(&self, keys: &[Vec<u8>]) -> RedisResult<Vec<Reading>> {
+    pub(in super::super) async fn read(&self, keys: &[Vec<u8>]) -> RedisResult<Vec<RawValue>> {
         let questions: Vec<Question> = keys.iter().map(|key| question(key)).collect();
         let answers = self.ask(&questions).await?;
         answers
             .into_iter()
             .map(|answer| match answer {
-                Err(_) => Ok(Reading::Unknown),
+                Err(_) => Ok(RawValue::Unknown),
                 Ok(values) => reading(values),
             })
             .collect()
@@ -51,14 +51,14 @@ fn question(key: &[u8]) -> Question {
     }
 }
 
-fn reading(mut values: Vec<Value>) -> RedisResult<Reading> {
+fn reading(mut values: Vec<Value>) -> RedisResult<RawValue> {
     let wrong = || RedisError::from((redis::ErrorKind::UnexpectedReturnType, "unexpected answer"));
     match values.pop() {
         Some(Value::ServerError(error)) => Err(error.into()),
         Some(Value::Array(all)) => match <[Value; 3]>::try_from(all) {
             Ok([life, value, at]) => {
                 let at = u64::from_redis_value(at).ok().filter(|at| *at != 0);
-                Reading::of(value, &life, at).ok_or_else(wrong)
+                RawValue::of(value, &life, at).ok_or_else(wrong)
             }
             Err(_) => Err(wrong()),
         },

@@ -12,7 +12,7 @@ use super::super::address::Address;
 use super::super::connector::Connector;
 use super::super::dialer::{Connected, Protocol};
 use super::super::error;
-use super::told::Told;
+use super::node_report::NodeReport;
 use super::topology::Topology;
 
 /// The error for a server that is not part of a cluster.
@@ -30,7 +30,7 @@ pub(in super::super) async fn discover(connector: &Connector) -> Result<Topology
 }
 
 /// Returns the reports of the known nodes that answer soon, and that belong to our cluster.
-pub(super) async fn told(connector: &Connector) -> Result<Vec<Told>, String> {
+pub(super) async fn told(connector: &Connector) -> Result<Vec<NodeReport>, String> {
     let Some(seeds) = connector.seeds() else {
         return Err("no nodes of a cluster are configured".to_owned());
     };
@@ -63,10 +63,10 @@ pub(super) async fn told(connector: &Connector) -> Result<Vec<Told>, String> {
     seeds.ours(told)
 }
 
-async fn ask(connector: &Connector, at: Address) -> Result<Told, String> {
+async fn ask(connector: &Connector, at: Address) -> Result<NodeReport, String> {
     let made = connector.to(at.clone(), Protocol::Resp2).await;
     let mut made = made.map_err(|e| e.to_string())?;
-    let told = Told::ask(&mut made.connection, &at);
+    let told = NodeReport::ask(&mut made.connection, &at);
     match tokio::time::timeout(connector.connect_timeout(), told).await {
         Ok(Ok(told)) => Ok(told),
         Ok(Err(error)) => Err(match error::server_code(&error).as_deref() {

@@ -33,7 +33,7 @@
 //!
 //! The node that answers at an address may have been removed from the cluster, or may belong to another one by
 //! now. So only reports that are connected by node ids are merged, and of several such groups, the one counts
-//! that names the slot owners from before: see `same.rs`. Feed and router share what they remember of the
+//! that names the slot owners from before: see `membership.rs`. Feed and router share what they remember of the
 //! owners (`Seeds`), and so never follow different clusters.
 //!
 //! # When nodes fail and slots move
@@ -51,21 +51,21 @@
 //! What disappears after slots have moved counts as lost and not as deleted, until everything has been
 //! compared: a slot can be assigned to a node without its keys.
 
-mod ask;
 mod data;
 mod discovery;
 mod doctor;
-mod doubt;
-mod keeper;
+mod membership;
+mod node_report;
 mod nodes;
+mod queries;
 mod router;
-mod same;
 mod seeds;
 mod slot;
 mod store;
 mod surveyor;
-mod told;
+mod token_commands;
 mod topology;
+mod trust_log;
 mod write;
 
 pub(super) use discovery::primaries;

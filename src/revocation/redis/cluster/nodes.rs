@@ -14,17 +14,17 @@ use super::super::address::Address;
 use super::super::connector::Connector;
 use super::super::dialer::{Driver, Protocol};
 use super::super::feed_end::FeedEnd;
+use super::super::liveness::{Pulse, ReadCounter};
 use super::super::prefixes::Prefixes;
-use super::super::pulse::{Heard, Pulse};
 use super::super::pushes::Pushes;
 use super::super::scan::{Batch, Position, scan, track};
 use super::super::server::ServerInfo;
-use super::ask::{self, Answer, Question};
 use super::discovery::{self, NOT_A_CLUSTER};
-use super::doubt::Doubt;
-use super::same;
-use super::told::Told;
+use super::membership;
+use super::node_report::NodeReport;
+use super::queries::{self, Answer, Question};
 use super::topology::Topology;
+use super::trust_log::TrustLog;
 
 /// How many primaries are scanned in parallel.
 const SCANS: usize = 8;
@@ -36,7 +36,7 @@ pub(in super::super) struct Primaries {
     prefixes: Prefixes,
     /// Whether a node has answered `MOVED` since the flag was last read.
     moved: AtomicBool,
-    doubt: Doubt,
+    doubt: TrustLog,
     why: Option<String>,
 }
 
@@ -44,7 +44,7 @@ struct Node {
     at: Address,
     connection: MultiplexedConnection,
     _driver: Driver,
-    heard: Heard,
+    heard: ReadCounter,
 }
 
 /// What a heartbeat has shown of the cluster.
@@ -91,7 +91,7 @@ impl Primaries {
             topology,
             prefixes: prefixes.clone(),
             moved: AtomicBool::default(),
-            doubt: Doubt::default(),
+            doubt: TrustLog::default(),
             why: None,
         })
     }
@@ -131,21 +131,22 @@ impl Primaries {
         let asked = self
             .nodes
             .iter()
-            .map(async |node| Told::ask(&mut node.connection.clone(), &node.at).await);
+            .map(async |node| NodeReport::ask(&mut node.connection.clone(), &node.at).await);
         let told = try_join_all(asked).await?;
         self.judge(&told)
     }
 
     /// Judges the reports of all primaries together.
-    fn judge(&mut self, told: &[Told]) -> Result<Beat, FeedEnd> {
-        let same = |(told, primary): (&Told, &super::topology::Primary)| told.id == primary.id;
+    fn judge(&mut self, told: &[NodeReport]) -> Result<Beat, FeedEnd> {
+        let same =
+            |(told, primary): (&NodeReport, &super::topology::Primary)| told.id == primary.id;
         if !told.iter().zip(&self.topology.primaries).all(same) {
             return Err(changed("another node is where a primary was"));
         }
         if !told.iter().all(|t| t.is_primary) {
             return Err(changed("a primary has become a replica"));
         }
-        if !same::are_of_one(told) {
+        if !membership::are_of_one(told) {
             return Err(changed("a primary has left the cluster of the others"));
         }
         let topology = Topology::merge(told.iter());
@@ -154,12 +155,12 @@ impl Primaries {
         }
         self.why = doubt(told, &topology);
         let doubted = self.why.is_some();
-        if self.doubt.is_to_be_said(doubted, Moment::now())
+        if self.doubt.should_log(doubted, Moment::now())
             && let Some(why) = &self.why
         {
             tracing::warn!(
                 why,
-                "the cluster gives no proof that the revocation view is current: it ages, and is not complete before there is one"
+                "the cluster does not confirm that the revocation view is current: the view ages, and a new view is not complete until the cluster does"
             );
         }
         let moved = topology.differs_from(&self.topology);
@@ -200,13 +201,13 @@ impl Primaries {
 
     /// Queries keys, wherever they are.
     pub(in super::super) async fn ask(&self, questions: &[Question]) -> RedisResult<Vec<Answer>> {
-        ask::ask(self, questions).await
+        queries::ask(self, questions).await
     }
 }
 
 /// Returns why the reports do not prove that these primaries are the only nodes that may have acknowledged a
 /// write; `None` if they do.
-fn doubt(told: &[Told], topology: &Topology) -> Option<String> {
+fn doubt(told: &[NodeReport], topology: &Topology) -> Option<String> {
     let nodes = || told.iter().flat_map(|t| &t.nodes);
     let primaries = || topology.primaries.iter();
     let known = |id: &str| primaries().any(|p| p.id == id);
@@ -228,7 +229,7 @@ fn changed(why: &str) -> FeedEnd {
     FeedEnd::Topology(why.to_owned())
 }
 
-impl ask::Nodes for Primaries {
+impl queries::Nodes for Primaries {
     type Error = RedisError;
 
     fn owner(&self, slot: u16) -> Option<usize> {

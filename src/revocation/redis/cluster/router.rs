@@ -23,9 +23,9 @@ use super::super::connector::Connector;
 use super::super::error::refused;
 use super::super::feed::TrustedServers;
 use super::super::scan::scan;
-use super::super::server::{self, Spoken};
-use super::ask::{self, Answer, Nodes, Question};
+use super::super::server::{self, RespVersion};
 use super::discovery;
+use super::queries::{self, Answer, Nodes, Question};
 use super::surveyor::{Map, Surveyor};
 
 /// The maximum number of tries for a call during a change of the cluster.
@@ -131,7 +131,7 @@ impl Router {
                 trusted,
                 maps: self.map.clone(),
             };
-            let asked = ask::ask(&asking, questions).await.and_then(values);
+            let asked = queries::ask(&asking, questions).await.and_then(values);
             tries += 1;
             match asked {
                 Err(StoreError::Unavailable(_)) if tries < MOST_TRIES => {
@@ -249,7 +249,7 @@ impl Nodes for Asking<'_> {
                 ));
             }
             // Queries the role in the same pipeline: a replica may be behind, or follow another primary.
-            pipeline.add_command(server::hello(Spoken::Resp2));
+            pipeline.add_command(server::hello(RespVersion::Resp2));
         }
         pipeline.ignore_errors();
         let answers = pipeline
@@ -261,7 +261,8 @@ impl Nodes for Asking<'_> {
         };
         if self.trusted.is_some() {
             let hello = answers.pop().unwrap_or(Value::Nil);
-            let says_so = HashMap::from_redis_value(hello).is_ok_and(|h| server::says_primary(&h));
+            let says_so =
+                HashMap::from_redis_value(hello).is_ok_and(|h| server::is_primary_role(&h));
             if !says_so {
                 return Err(connection.unfit("the server has become a replica"));
             }

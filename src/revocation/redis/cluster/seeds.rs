@@ -5,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::super::address::Address;
-use super::same;
-use super::told::Told;
+use super::membership;
+use super::node_report::NodeReport;
 
 /// The maximum number of discovered nodes to query in addition to the configured ones.
 const MOST_FOUND: usize = 16;
@@ -55,7 +55,7 @@ impl Seeds {
     }
 
     /// Returns how long to wait for other nodes after these answers.
-    pub(super) fn grace(&self, told: &[(Address, Told)]) -> Duration {
+    pub(super) fn grace(&self, told: &[(Address, NodeReport)]) -> Duration {
         let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
         let nodes = told.iter().flat_map(|(_, told)| &told.nodes);
         let known: BTreeSet<_> = nodes.filter_map(|n| memory.owners.get(&n.id)).collect();
@@ -66,10 +66,10 @@ impl Seeds {
     }
 
     /// Selects our cluster's reports from among those received at these addresses, and remembers the members they name.
-    pub(super) fn ours(&self, told: Vec<(Address, Told)>) -> Result<Vec<Told>, String> {
+    pub(super) fn ours(&self, told: Vec<(Address, NodeReport)>) -> Result<Vec<NodeReport>, String> {
         // Locked throughout: feed and router must not choose different clusters at the same time.
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let chosen = same::choose(told, &memory.owners, &self.configured)?;
+        let chosen = membership::choose(told, &memory.owners, &self.configured)?;
         memory.left_out.retain(|a| !chosen.from.contains(a));
         let configured = |a: &&Address| self.configured.contains(a);
         for node in chosen.left_out.iter().filter(configured) {
@@ -90,7 +90,7 @@ impl Seeds {
 }
 
 impl Memory {
-    fn remember(&mut self, told: &[Told]) {
+    fn remember(&mut self, told: &[NodeReport]) {
         self.nodes.clear();
         let mut owners = BTreeSet::new();
         for node in told.iter().flat_map(|t| &t.nodes) {
@@ -113,7 +113,7 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
-    use super::super::told::ToldNode;
+    use super::super::node_report::ToldNode;
     use super::super::topology::Topology;
     use super::*;
 
@@ -129,10 +129,10 @@ mod tests {
             slots: vec![(n, n)],
         };
         let seeds = Seeds::new(vec![at(1), at(2)]);
-        let told = Told {
+        let told = NodeReport {
             id: "2".to_owned(),
             nodes: (2..100).map(node).collect(),
-            ..Told::default()
+            ..NodeReport::default()
         };
         assert_eq!(seeds.ours(vec![(at(2), told)]).unwrap().len(), 1);
         let asked = seeds.all();
@@ -159,7 +159,7 @@ mod tests {
                 epoch,
                 slots: vec![((n - 1) * 5461, if n == 3 { 16383 } else { n * 5461 - 1 })],
             };
-            let told = Told {
+            let told = NodeReport {
                 id: format!("{of}{port}"),
                 is_primary: true,
                 works: true,

@@ -24,7 +24,7 @@ use super::super::following::Following;
 use super::super::options::RedisOptions;
 use super::super::stored_key::StoredKey;
 use super::super::{format, script};
-use super::ask::Question;
+use super::queries::Question;
 use super::router::Router;
 use super::slot::slot_of;
 

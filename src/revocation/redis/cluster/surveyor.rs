@@ -13,9 +13,9 @@ use super::super::address::Address;
 use super::super::connection::Connection;
 use super::super::connector::Connector;
 use super::discovery;
-use super::doubt::Doubt;
-use super::told::Told;
+use super::node_report::NodeReport;
 use super::topology::Topology;
+use super::trust_log::TrustLog;
 
 /// The minimum pause between two surveys of the cluster.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -43,15 +43,15 @@ pub(super) struct Surveyor {
 
 impl Surveyor {
     pub(super) async fn run(self) {
-        let mut lasting = Doubt::default();
+        let mut lasting = TrustLog::default();
         loop {
             match self.survey().await {
                 Ok((map, doubt)) => {
                     self.sender.send_replace(Some(Arc::new(map)));
-                    let say = lasting.is_to_be_said(doubt.is_some(), Moment::now());
+                    let say = lasting.should_log(doubt.is_some(), Moment::now());
                     if let Some(why) = doubt {
                         if say {
-                            tracing::warn!(why, "the cluster's primaries are not confirmed");
+                            tracing::warn!(why, "the primaries of the cluster are not confirmed");
                         }
                         // For callers that time out while they wait for the confirmation.
                         *self.last_error() = why;
@@ -90,7 +90,7 @@ impl Surveyor {
         let seeds = self.connector.seeds();
         let ours = seeds.and_then(|seeds| seeds.ours(answers).ok());
         let mut told = ours.unwrap_or_default();
-        let most = |told: &[Told], of: &Topology| told.len() * 2 > of.primaries.len();
+        let most = |told: &[NodeReport], of: &Topology| told.len() * 2 > of.primaries.len();
         // The known nodes may all be the wrong ones: fall back to discovery.
         if !before
             .as_ref()
@@ -99,7 +99,7 @@ impl Surveyor {
             told = discovery::told(&self.connector).await?;
         }
         let topology = Topology::merge(told.iter());
-        let is_owner = |t: &&Told| {
+        let is_owner = |t: &&NodeReport| {
             let place = topology.primaries.iter().position(|p| p.id == t.id);
             t.is_primary && t.works && place.is_some_and(|place| topology.owns(place))
         };
@@ -149,12 +149,12 @@ impl Surveyor {
 }
 
 /// Returns the reports of the primaries that answer soon.
-async fn ask_all(map: &Map) -> Vec<(Address, Told)> {
+async fn ask_all(map: &Map) -> Vec<(Address, NodeReport)> {
     let asked = map.nodes.iter().zip(&map.topology.primaries);
     let asked = asked.map(async |(node, primary)| {
         let telling = async {
             let mut connection = node.current().await.ok()?;
-            match Told::ask(&mut connection.inner, &primary.at).await {
+            match NodeReport::ask(&mut connection.inner, &primary.at).await {
                 Ok(told) => {
                     connection.answered();
                     Some((primary.at.clone(), told))
@@ -171,9 +171,9 @@ async fn ask_all(map: &Map) -> Vec<(Address, Told)> {
 }
 
 /// Returns the address of a slot owner at which another node answers now.
-fn displaced(map: &Map, answers: &[(Address, Told)]) -> Option<Address> {
+fn displaced(map: &Map, answers: &[(Address, NodeReport)]) -> Option<Address> {
     let topology = &map.topology;
-    let other = |(at, told): &&(Address, Told)| {
+    let other = |(at, told): &&(Address, NodeReport)| {
         let mut primaries = topology.primaries.iter().enumerate();
         primaries.any(|(place, p)| p.at == *at && p.id != told.id && topology.owns(place))
     };

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use super::super::address::Address;
+use super::node_report::{NodeReport, ToldNode};
 use super::slot::SLOTS;
-use super::told::{Told, ToldNode};
 
 const NOBODY: u16 = u16::MAX;
 
@@ -91,12 +91,12 @@ impl Topology {
     /// cluster itself. A primary without slots is a member if another primary names it, and no report calls it
     /// failed or a replica: a node that was removed still calls itself a primary.
     ///
-    /// The reports must belong to one cluster (`same.rs`): epochs of two clusters cannot be compared.
-    pub(super) fn merge<'t>(told: impl Iterator<Item = &'t Told> + Clone) -> Self {
+    /// The reports must belong to one cluster (`membership.rs`): epochs of two clusters cannot be compared.
+    pub(super) fn merge<'t>(told: impl Iterator<Item = &'t NodeReport> + Clone) -> Self {
         let mut at = BTreeMap::new();
         let (mut named, mut not) = (BTreeSet::new(), BTreeSet::new());
         let mut claims = Claims::default();
-        let nodes = |teller: &'t Told| teller.nodes.iter().map(move |node| (teller, node));
+        let nodes = |teller: &'t NodeReport| teller.nodes.iter().map(move |node| (teller, node));
         for (teller, node) in told.clone().flat_map(nodes) {
             if node.is_primary {
                 at.insert(node.id.as_str(), &node.at);
@@ -199,8 +199,8 @@ mod tests {
     }
 
     /// Builds a report that the first of these nodes sends.
-    fn told(nodes: Vec<ToldNode>) -> Told {
-        Told {
+    fn told(nodes: Vec<ToldNode>) -> NodeReport {
+        NodeReport {
             id: nodes[0].id.clone(),
             is_primary: nodes[0].is_primary,
             works: true,

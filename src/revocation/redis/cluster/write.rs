@@ -21,7 +21,7 @@ use super::super::write::{
     tombstone_life, unconfirmed,
 };
 use super::super::{format, format::Stated};
-use super::ask::Question;
+use super::queries::Question;
 use super::store::{RedisClusterStore, about, read_as, read_whole};
 
 impl RedisClusterStore {

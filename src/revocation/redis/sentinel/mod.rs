@@ -27,7 +27,7 @@
 //! - The Sentinel that led a failover informs the others within moments. If the writer can reach that Sentinel
 //!   and we cannot, then its vote is missing from the argument above during these moments, and only then.
 
-mod standing;
+mod confirmation;
 mod votes;
 
 use std::collections::HashMap;
@@ -45,9 +45,9 @@ use super::address::Address;
 use super::dialer::{Connected, Dialer, Protocol};
 use super::error::has_code;
 
-pub(super) use standing::Standing;
+pub(super) use confirmation::PrimaryConfirmation;
 pub(super) use votes::Votes;
-use votes::{Answer, Majority};
+use votes::{Majority, SentinelAnswer};
 
 /// The minimum time that a Sentinel gets to answer.
 const LEAST_PATIENCE: Duration = Duration::from_millis(100);
@@ -139,7 +139,7 @@ impl Attendant {
         let mut connection = None;
         loop {
             let (asked, answer) = self.ask(&mut connection).await;
-            if matches!(answer, Answer::Failed(_)) {
+            if matches!(answer, SentinelAnswer::Failed(_)) {
                 connection = None;
             }
             self.votes
@@ -152,12 +152,12 @@ impl Attendant {
     }
 
     /// Queries the Sentinel once, over the existing connection or a new one. Returns when the query was sent.
-    async fn ask(&self, connection: &mut Option<Connected>) -> (Moment, Answer) {
+    async fn ask(&self, connection: &mut Option<Connected>) -> (Moment, SentinelAnswer) {
         let mut made = match connection.take() {
             Some(made) => made,
             None => match self.dialer.to(self.at.clone(), Protocol::Resp2).await {
                 Ok(made) => made,
-                Err(error) => return (Moment::now(), Answer::Failed(error.to_string())),
+                Err(error) => return (Moment::now(), SentinelAnswer::Failed(error.to_string())),
             },
         };
         let asked = Moment::now();
@@ -173,12 +173,12 @@ impl Attendant {
         let answered = questions.query_async(&mut made.connection);
         let answer = match timeout(self.every.max(LEAST_PATIENCE), answered).await {
             Ok(Ok(answers)) => read(answers),
-            Ok(Err(error)) if is_unknown(&error) => Answer::Unknown,
-            Ok(Err(error)) if has_code(&error, &["ERR"]) => {
-                Answer::Failed("this is no Sentinel; a Redis without is named by `url`".to_owned())
-            }
-            Ok(Err(error)) => Answer::Failed(made.describe(&error)),
-            Err(_) => Answer::Failed("no answer in time".to_owned()),
+            Ok(Err(error)) if is_unknown(&error) => SentinelAnswer::Unknown,
+            Ok(Err(error)) if has_code(&error, &["ERR"]) => SentinelAnswer::Failed(
+                "this is no Sentinel; a Redis without is named by `url`".to_owned(),
+            ),
+            Ok(Err(error)) => SentinelAnswer::Failed(made.describe(&error)),
+            Err(_) => SentinelAnswer::Failed("no answer in time".to_owned()),
         };
         *connection = Some(made);
         (asked, answer)
@@ -187,18 +187,20 @@ impl Attendant {
 
 type State = HashMap<String, Value>;
 
-fn read((before, address, after): (State, Option<(String, u16)>, State)) -> Answer {
+fn read((before, address, after): (State, Option<(String, u16)>, State)) -> SentinelAnswer {
     let epoch = |state: &State| match state.get("config-epoch") {
         Some(Value::BulkString(epoch)) => str::from_utf8(epoch).ok()?.parse().ok(),
         _ => None,
     };
     match (epoch(&before), address, epoch(&after)) {
-        (_, None, _) => Answer::Unknown,
+        (_, None, _) => SentinelAnswer::Unknown,
         (Some(before), Some((host, port)), Some(after)) if before == after => {
-            Answer::Names(Address::Tcp(host, port), after)
+            SentinelAnswer::Names(Address::Tcp(host, port), after)
         }
-        (Some(_), Some(_), Some(_)) => Answer::Failed("in the middle of a failover".to_owned()),
-        _ => Answer::Failed("an answer without an epoch".to_owned()),
+        (Some(_), Some(_), Some(_)) => {
+            SentinelAnswer::Failed("in the middle of a failover".to_owned())
+        }
+        _ => SentinelAnswer::Failed("an answer without an epoch".to_owned()),
     }
 }
 

@@ -22,7 +22,7 @@ const HEARSAY: Duration = Duration::from_secs(10);
 
 /// A Sentinel's answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub(crate) enum SentinelAnswer {
     /// The address of the primary, and the epoch of the failover that promoted it.
     Names(Address, u64),
     /// The Sentinel monitors no primary of that name.
@@ -40,7 +40,7 @@ struct Ballot {
     /// The Sentinel's name, as configured.
     node: String,
     /// The last answer, and when the query was sent.
-    last: Option<(Moment, Answer)>,
+    last: Option<(Moment, SentinelAnswer)>,
     /// The last server that it named with its epoch, and when the query was sent.
     named: Option<(Moment, Address, u64)>,
 }
@@ -66,11 +66,11 @@ impl Votes {
     }
 
     /// Records the answer of a Sentinel to a query that was sent at `asked`.
-    pub(crate) fn record(&mut self, index: usize, asked: Moment, answer: Answer) {
+    pub(crate) fn record(&mut self, index: usize, asked: Moment, answer: SentinelAnswer) {
         let Some(ballot) = self.0.get_mut(index) else {
             return;
         };
-        if let Answer::Names(address, epoch) = &answer {
+        if let SentinelAnswer::Names(address, epoch) = &answer {
             ballot.named = Some((asked, address.clone(), *epoch));
         }
         ballot.last = Some((asked, answer));
@@ -84,7 +84,7 @@ impl Votes {
     pub(crate) fn primary(&self, since: Moment) -> Majority {
         let answers: Vec<_> = self.0.iter().map(|b| b.answer(since)).collect();
         for answer in answers.iter().flatten() {
-            if let Answer::Names(address, _) = answer
+            if let SentinelAnswer::Names(address, _) = answer
                 && self.naming(address, since).count() >= self.majority()
             {
                 return Majority::For(address.clone());
@@ -107,7 +107,7 @@ impl Votes {
         let mut asked = Vec::new();
         let mut latest = 0;
         for ballot in &self.0 {
-            if let Some((at, Answer::Names(named, epoch))) = &ballot.last
+            if let Some((at, SentinelAnswer::Names(named, epoch))) = &ballot.last
                 && named == address
             {
                 asked.push(*at);
@@ -129,7 +129,7 @@ impl Votes {
     /// Returns whether a majority agrees on one other server.
     pub(crate) fn supersede(&self, address: &Address) -> bool {
         let others = self.0.iter().filter_map(|b| match &b.last {
-            Some((at, Answer::Names(named, _))) if named != address => Some((*at, named)),
+            Some((at, SentinelAnswer::Names(named, _))) if named != address => Some((*at, named)),
             _ => None,
         });
         others.clone().any(|(_, other)| {
@@ -138,25 +138,27 @@ impl Votes {
     }
 
     fn naming(&self, address: &Address, since: Moment) -> impl Iterator<Item = &Ballot> {
-        let names = move |b: &&Ballot| matches!(b.answer(since), Some(Answer::Names(named, _)) if named == address);
+        let names = move |b: &&Ballot| matches!(b.answer(since), Some(SentinelAnswer::Names(named, _)) if named == address);
         self.0.iter().filter(names)
     }
 
     /// Describes all last answers, to explain why there is no majority.
     pub(crate) fn describe(&self) -> String {
         let all = self.0.len();
-        let unknown = |b: &&Ballot| matches!(b.last, Some((_, Answer::Unknown)));
+        let unknown = |b: &&Ballot| matches!(b.last, Some((_, SentinelAnswer::Unknown)));
         if self.0.iter().filter(unknown).count() >= self.majority() {
             return "they watch no primary of this name: see `sentinel monitor` in their configuration".to_owned();
         }
         let said = self.0.iter().map(|b| {
             let said = match &b.last {
                 None => "no answer in time".to_owned(),
-                Some((_, Answer::Names(address, _))) => format!("names {address}"),
-                Some((_, Answer::Unknown)) => "knows no primary of this name".to_owned(),
+                Some((_, SentinelAnswer::Names(address, _))) => format!("names {address}"),
+                Some((_, SentinelAnswer::Unknown)) => "knows no primary of this name".to_owned(),
                 // The error for a Sentinel that could not be reached already names it.
-                Some((_, Answer::Failed(why))) if why.starts_with(&b.node) => return why.clone(),
-                Some((_, Answer::Failed(why))) => why.clone(),
+                Some((_, SentinelAnswer::Failed(why))) if why.starts_with(&b.node) => {
+                    return why.clone();
+                }
+                Some((_, SentinelAnswer::Failed(why))) => why.clone(),
             };
             format!("{}: {said}", b.node)
         });
@@ -169,7 +171,7 @@ impl Votes {
 }
 
 impl Ballot {
-    fn answer(&self, since: Moment) -> Option<&Answer> {
+    fn answer(&self, since: Moment) -> Option<&SentinelAnswer> {
         self.last
             .as_ref()
             .filter(|(asked, _)| *asked >= since)
@@ -185,18 +187,18 @@ mod tests {
         Address::Tcp("redis".to_owned(), n)
     }
 
-    fn names(n: u16, epoch: u64) -> Answer {
-        Answer::Names(server(n), epoch)
+    fn names(n: u16, epoch: u64) -> SentinelAnswer {
+        SentinelAnswer::Names(server(n), epoch)
     }
 
-    fn failed() -> Answer {
-        Answer::Failed("refused".to_owned())
+    fn failed() -> SentinelAnswer {
+        SentinelAnswer::Failed("refused".to_owned())
     }
 
     const SECOND: Duration = Duration::from_secs(1);
 
     /// Returns votes, each to a query sent one second after the one before.
-    fn votes(answers: &[Answer]) -> (Votes, Moment) {
+    fn votes(answers: &[SentinelAnswer]) -> (Votes, Moment) {
         let start = Moment::now();
         let mut votes = Votes::of((0..answers.len()).map(|n| format!("sentinel-{n}")));
         let mut at = start;
@@ -217,7 +219,14 @@ mod tests {
             (vec![failed(), failed(), names(1, 0)], None),
             (vec![failed(), names(1, 0)], None),
             (vec![names(1, 0), names(2, 0), names(3, 0)], None),
-            (vec![Answer::Unknown, Answer::Unknown, names(1, 0)], None),
+            (
+                vec![
+                    SentinelAnswer::Unknown,
+                    SentinelAnswer::Unknown,
+                    names(1, 0),
+                ],
+                None,
+            ),
             (vec![names(1, 0), names(1, 0), failed(), failed()], None),
         ] {
             let (votes, start) = votes(&answers);
@@ -285,7 +294,10 @@ mod tests {
             (vec![names(1, 0), names(1, 0), names(2, 1)], false),
             (vec![failed(), failed(), names(2, 1)], false),
             (vec![names(1, 0), names(3, 1), names(2, 1)], false),
-            (vec![failed(), Answer::Unknown, Answer::Unknown], false),
+            (
+                vec![failed(), SentinelAnswer::Unknown, SentinelAnswer::Unknown],
+                false,
+            ),
         ] {
             let (votes, _) = votes(&answers);
             assert_eq!(votes.supersede(&server(1)), expected, "{answers:?}");
@@ -303,7 +315,7 @@ mod tests {
         ] {
             assert!(said.contains(part), "{said}");
         }
-        let (unknown, _) = votes(&[Answer::Unknown, failed(), Answer::Unknown]);
+        let (unknown, _) = votes(&[SentinelAnswer::Unknown, failed(), SentinelAnswer::Unknown]);
         assert!(unknown.describe().contains("no primary of this name"));
     }
 }

@@ -15,24 +15,24 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The current and future standing of one server.
 #[derive(Clone)]
-pub(crate) struct Standing(Option<Watched>);
+pub(crate) struct PrimaryConfirmation(Option<ConfirmedServer>);
 
 #[derive(Clone)]
-struct Watched {
+struct ConfirmedServer {
     at: Address,
     votes: watch::Receiver<Votes>,
     questions: watch::Sender<()>,
     confirmed_within: Duration,
 }
 
-impl Standing {
+impl PrimaryConfirmation {
     /// A server that no Sentinel monitors: it is believed about its own role.
-    pub(crate) fn undoubted() -> Self {
+    pub(crate) fn always_confirmed() -> Self {
         Self(None)
     }
 
     pub(crate) fn watched(at: Address, by: &Sentinels, confirmed_within: Duration) -> Self {
-        Self(Some(Watched {
+        Self(Some(ConfirmedServer {
             at,
             votes: by.votes(),
             questions: by.questions.clone(),

@@ -1,4 +1,4 @@
-//! The noter: records which tokens were seen, off the path of a check.
+//! The recorder: records which tokens were seen, off the path of a check.
 //!
 //! A check puts a record into a bounded queue and never waits: if the queue is full, the record is dropped
 //! and counted. One task writes the queue to the store in batches. While the store is down, the task keeps
@@ -39,7 +39,7 @@ const RECENT: usize = 65_536;
 const LONGEST_IDENTIFIER: usize = 1024;
 
 /// Records tokens that were seen in checks.
-pub struct Noter {
+pub struct TokenRecorder {
     queue: mpsc::Sender<TokenRecord>,
     recent: Arc<Cache<u128, ()>>,
     types: CheckedTypes,
@@ -48,20 +48,20 @@ pub struct Noter {
 }
 
 /// The task that writes records to the store.
-pub struct NoterTask {
+pub struct RecorderTask {
     end: oneshot::Sender<()>,
     task: JoinHandle<()>,
 }
 
-impl Noter {
-    /// Starts a noter that writes to the registry of `store`. Only tokens of these `types` are recorded:
+impl TokenRecorder {
+    /// Starts a recorder that writes to the registry of `store`. Only tokens of these `types` are recorded:
     /// revoking a token of another type would have no effect.
     pub fn start(
         store: Arc<dyn RevocationStore>,
         types: CheckedTypes,
         clock: Arc<dyn Clock>,
         metrics: NoteMetrics,
-    ) -> (Self, NoterTask) {
+    ) -> (Self, RecorderTask) {
         let (queue, records) = mpsc::channel(QUEUE);
         let (end, ending) = oneshot::channel();
         let recent = Arc::new(Cache::new(RECENT));
@@ -73,7 +73,7 @@ impl Noter {
             metrics: metrics.clone(),
             last_error: None,
         };
-        let noter = Self {
+        let recorder = Self {
             queue,
             recent,
             types,
@@ -81,7 +81,7 @@ impl Noter {
             metrics,
         };
         let task = tokio::spawn(writer.run(ending));
-        (noter, NoterTask { end, task })
+        (recorder, RecorderTask { end, task })
     }
 
     /// Queues a record of a verified token, unless the token was recorded before. Never waits.
@@ -120,14 +120,14 @@ impl Noter {
     }
 }
 
-impl NoterTask {
+impl RecorderTask {
     /// Writes what is still queued, for at most `within`, and ends the task.
     pub async fn finish(mut self, within: Duration) {
         // An error means that the task has already ended.
         let _ = self.end.send(());
         if timeout(within, &mut self.task).await.is_err() {
             self.task.abort();
-            tracing::warn!("tokens that were seen last could not be noted");
+            tracing::warn!("the last tokens that were seen could not be recorded");
         }
     }
 }
@@ -235,7 +235,7 @@ impl Writer {
             }
             Err(error) => {
                 if self.last_error.as_ref() != Some(&error) {
-                    tracing::warn!(%error, "cannot note the tokens that were seen");
+                    tracing::warn!(%error, "cannot record the tokens that were seen");
                     self.last_error = Some(error.clone());
                 }
                 Err(error)

@@ -10,8 +10,8 @@ use futures_util::future::join_all;
 use redis::{Arg, Cmd, Pipeline, ServerError, ServerErrorKind, Value};
 
 use super::super::address::Address;
+use super::node_report::address_of;
 use super::slot::slot_of;
-use super::told::address_of;
 
 /// The maximum number of times that a question is sent. In a stable cluster, once is enough.
 const MOST_HOPS: usize = 5;

@@ -7,12 +7,12 @@ use crate::clock::{Moment, Timestamp};
 
 use super::super::super::StoreError;
 use super::super::super::view::View;
-use super::super::tokens::{Call, Keeper};
-use super::ask::Question;
+use super::super::tokens::{Call, TokenCommands};
+use super::queries::Question;
 use super::store::{RedisClusterStore, about};
 
 #[async_trait]
-impl Keeper for RedisClusterStore {
+impl TokenCommands for RedisClusterStore {
     fn time(&self) -> Timestamp {
         self.clock.now()
     }

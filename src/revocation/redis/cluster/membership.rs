@@ -8,13 +8,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::super::address::Address;
+use super::node_report::NodeReport;
 use super::slot::SLOTS;
-use super::told::Told;
 
 /// The reports of our cluster.
 #[derive(Debug)]
 pub(super) struct Chosen {
-    pub told: Vec<Told>,
+    pub told: Vec<NodeReport>,
     /// The addresses that sent these reports.
     pub from: Vec<Address>,
     /// The addresses that answered but do not belong to our cluster.
@@ -36,7 +36,7 @@ struct Part<'t> {
 /// Chooses the cluster that names a majority of the known slot `owners`. If none are known, or the cluster was
 /// set up anew, chooses the one that the configuration means.
 pub(super) fn choose(
-    told: Vec<(Address, Told)>,
+    told: Vec<(Address, NodeReport)>,
     owners: &BTreeSet<String>,
     configured: &[Address],
 ) -> Result<Chosen, String> {
@@ -72,12 +72,12 @@ pub(super) fn choose(
 }
 
 /// Returns whether all these reports belong to one cluster.
-pub(super) fn are_of_one(told: &[Told]) -> bool {
+pub(super) fn are_of_one(told: &[NodeReport]) -> bool {
     parts(told.iter()).iter().all(|part| *part == 0)
 }
 
 /// Returns, for each report, the index of the first report in its group.
-fn parts<'t>(told: impl Iterator<Item = &'t Told> + Clone) -> Vec<usize> {
+fn parts<'t>(told: impl Iterator<Item = &'t NodeReport> + Clone) -> Vec<usize> {
     let tellers = told.clone().enumerate().map(|(at, t)| (t.id.as_str(), at));
     let tellers: HashMap<&str, usize> = tellers.collect();
     let mut next: Vec<usize> = (0..told.clone().count()).collect();
@@ -100,7 +100,7 @@ fn parts<'t>(told: impl Iterator<Item = &'t Told> + Clone) -> Vec<usize> {
 
 impl<'t> Part<'t> {
     fn of(
-        tables: &[&'t (Address, Told)],
+        tables: &[&'t (Address, NodeReport)],
         owners: &BTreeSet<String>,
         configured: &[Address],
     ) -> Self {
@@ -189,7 +189,7 @@ fn one_of_each<'p>(parts: impl Iterator<Item = &'p Part<'p>>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::told::ToldNode;
+    use super::super::node_report::ToldNode;
     use super::*;
 
     fn at(port: u16) -> Address {
@@ -197,7 +197,7 @@ mod tests {
     }
 
     /// Builds the report of the node `own` at this port: it names these nodes, each with its slots.
-    fn table(port: u16, own: &str, nodes: &[(&str, &[(u16, u16)])]) -> (Address, Told) {
+    fn table(port: u16, own: &str, nodes: &[(&str, &[(u16, u16)])]) -> (Address, NodeReport) {
         let node = |(id, slots): &(&str, &[(u16, u16)])| ToldNode {
             id: (*id).to_owned(),
             at: at(port),
@@ -206,7 +206,7 @@ mod tests {
             epoch: 1,
             slots: slots.to_vec(),
         };
-        let told = Told {
+        let told = NodeReport {
             id: own.to_owned(),
             is_primary: true,
             works: true,
@@ -218,7 +218,7 @@ mod tests {
     const OURS: &[(&str, &[(u16, u16)])] = &[("a", &[(0, 8191)]), ("b", &[(8192, 16383)])];
     const THEIRS: &[(&str, &[(u16, u16)])] = &[("f", &[(0, 16383)]), ("g", &[])];
 
-    fn both() -> Vec<(Address, Told)> {
+    fn both() -> Vec<(Address, NodeReport)> {
         vec![
             table(3, "f", THEIRS),
             table(1, "a", OURS),
@@ -229,7 +229,7 @@ mod tests {
 
     /// Returns the ids of the nodes whose reports are chosen.
     fn chosen(
-        told: Vec<(Address, Told)>,
+        told: Vec<(Address, NodeReport)>,
         owners: &[&str],
         configured: &[u16],
     ) -> Result<Vec<String>, String> {

@@ -11,7 +11,7 @@ use super::format::EXPIRY_SLACK;
 use super::link::Link;
 use super::pushes::Explained;
 use super::reconcile::{Reconciliation, Why};
-use super::restore::says_less;
+use super::restore::is_weaker;
 use super::restore::{self, Missing};
 use super::scan::BATCH;
 use super::server::Servers;
@@ -105,7 +105,7 @@ impl Reconciliation {
                 continue;
             };
             entry.stands = self.counting(entry.hash, restored);
-            if says_less(entry.stands, entry.held) {
+            if is_weaker(entry.stands, entry.held) {
                 missing.push(entry);
             } else {
                 entry.accept(&self.view);
@@ -119,7 +119,7 @@ impl Reconciliation {
         &mut self,
         link: &mut Link,
         why: Why,
-        owed: bool,
+        refused_before: bool,
         pending: &Explained,
     ) -> RedisResult<()> {
         let now = self.clock.now();
@@ -146,8 +146,10 @@ impl Reconciliation {
             return Ok(());
         }
         let lost = self.has_lost(link).await?;
-        let forgotten =
-            why == Why::ServerChanged || lost.is_some() || owed || self.moving.has_moved();
+        let forgotten = why == Why::ServerChanged
+            || lost.is_some()
+            || refused_before
+            || self.moving.has_moved();
         if forgotten {
             // Only then: if the server's history continued, the un-revocations were deleted, or overwritten by
             // a later statement.
@@ -241,7 +243,7 @@ impl Reconciliation {
         for batch in missing.chunks(BATCH) {
             let restored = restore::restore(&self.view, &*self.clock, link, batch).await?;
             self.metrics.restored.inc_by(restored.written);
-            self.owing |= restored.refused;
+            self.refused_restores |= restored.refused;
         }
         Ok(())
     }
@@ -262,7 +264,7 @@ impl Reconciliation {
         let known: Vec<_> = known.collect();
         for batch in known.chunks(BATCH) {
             let restored = restore::write(link, batch, self.clock.now()).await?;
-            self.owing |= restored.refused;
+            self.refused_restores |= restored.refused;
         }
         Ok(())
     }
@@ -277,7 +279,7 @@ mod tests {
 
     use super::super::super::feed_settings::FeedSettings;
     use super::super::super::key::{KeyKind, RevocationKey};
-    use super::super::reconcile::Server;
+    use super::super::reconcile::FollowedServers;
     use super::super::suspect::Suspects;
     use super::*;
     use crate::clock::SystemClock;
@@ -285,7 +287,7 @@ mod tests {
 
     #[test]
     fn a_comparison_does_not_make_a_view_know_what_nobody_answered_for() {
-        let server = Server {
+        let server = FollowedServers {
             identities: Vec::new(),
             evictions: 0,
             changed: false,
@@ -314,9 +316,9 @@ mod tests {
         let (view, moving) = (&reconciliation.view, &mut reconciliation.moving);
         moving.not_known(view, key.rendered().as_bytes(), native);
         reconciliation.begin_comparison();
-        assert!(!reconciliation.moving.knows_all());
+        assert!(!reconciliation.moving.has_no_unknown());
         // All keys are read before the next heartbeat, so nothing remains unknown.
         reconciliation.begin();
-        assert!(reconciliation.moving.knows_all());
+        assert!(reconciliation.moving.has_no_unknown());
     }
 }

@@ -9,7 +9,7 @@ use super::super::address::Address;
 
 /// The cluster as one node sees it.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Told {
+pub(super) struct NodeReport {
     /// The id of the node itself.
     pub id: String,
     /// Whether the node considers itself a primary.
@@ -35,7 +35,7 @@ pub(super) struct ToldNode {
     pub slots: Vec<(u16, u16)>,
 }
 
-impl Told {
+impl NodeReport {
     /// Asks a node, which was reached at `at`, for its report.
     pub(super) async fn ask(
         connection: &mut MultiplexedConnection,
@@ -185,7 +185,7 @@ mod tests {
             dd 10.0.0.4:7000@17000 slave,fail? aa 0 1 3 connected\n\
             ee :0@0 master,noaddr - 0 1 1 disconnected\n\
             ff 10.0.0.9:7000@17000 handshake - 0 1 1 connected\n";
-        let told = Told::parse(
+        let told = NodeReport::parse(
             nodes,
             "cluster_state:ok\r\n",
             &Value::Array(vec![]),
@@ -229,7 +229,7 @@ mod tests {
             range(node(Value::BulkString(b"n1.example".to_vec()), 7000, "aa")),
             range(node(Value::Nil, 7001, "cc")),
         ]);
-        let told = Told::parse(nodes, "cluster_state:fail", &slots, &tcp("seed", 1)).unwrap();
+        let told = NodeReport::parse(nodes, "cluster_state:fail", &slots, &tcp("seed", 1)).unwrap();
         assert!(!told.works);
         let at: Vec<_> = told.nodes.into_iter().map(|n| n.at).collect();
         assert_eq!(

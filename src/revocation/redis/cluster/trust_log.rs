@@ -10,14 +10,14 @@ const LASTS: Duration = Duration::from_secs(3);
 
 /// Tracks how long there has been doubt.
 #[derive(Debug, Default)]
-pub(super) struct Doubt {
+pub(super) struct TrustLog {
     since: Option<Moment>,
     said: bool,
 }
 
-impl Doubt {
+impl TrustLog {
     /// Records whether there is doubt now. Returns whether to log it: once, until the doubt is over.
-    pub(super) fn is_to_be_said(&mut self, doubt: bool, now: Moment) -> bool {
+    pub(super) fn should_log(&mut self, doubt: bool, now: Moment) -> bool {
         if !doubt {
             *self = Self::default();
             return false;
@@ -35,8 +35,8 @@ mod tests {
 
     #[test]
     fn doubt_that_lasts_is_said_once_until_it_is_over() {
-        let (start, mut doubt) = (Moment::now(), Doubt::default());
-        let mut at = |ms, is| doubt.is_to_be_said(is, start + Duration::from_millis(ms));
+        let (start, mut doubt) = (Moment::now(), TrustLog::default());
+        let mut at = |ms, is| doubt.should_log(is, start + Duration::from_millis(ms));
         assert!(!at(0, true) && !at(2900, true));
         assert!(!at(2950, false));
         assert!(!at(3000, true) && !at(5900, true));

@@ -14,19 +14,19 @@ use futures_util::future::select_all;
 use redis::aio::MultiplexedConnection;
 use tokio::time::{sleep, timeout};
 
-use super::tapped::Tap;
+use super::observed_stream::Tap;
 
 /// Counts the reads that have completed on a connection.
 #[derive(Clone, Default)]
-pub(super) struct Heard(Arc<AtomicU64>);
+pub(super) struct ReadCounter(Arc<AtomicU64>);
 
-impl Heard {
+impl ReadCounter {
     fn count(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
 }
 
-impl Tap for Heard {
+impl Tap for ReadCounter {
     fn heard(&mut self, _: Result<&[u8], &io::Error>) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
@@ -36,7 +36,7 @@ impl Tap for Heard {
 #[derive(Clone)]
 pub(super) struct Pulse {
     pub connection: MultiplexedConnection,
-    pub heard: Heard,
+    pub heard: ReadCounter,
 }
 
 impl Pulse {
@@ -57,7 +57,7 @@ impl Pulse {
 }
 
 /// Waits until one of the connections shows no sign of life.
-pub(super) async fn one_stops(pulses: Vec<Pulse>, patience: Duration) {
+pub(super) async fn any_is_silent(pulses: Vec<Pulse>, patience: Duration) {
     if pulses.is_empty() {
         return std::future::pending().await;
     }
@@ -71,7 +71,7 @@ mod tests {
     use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
     use tokio::time::Instant;
 
-    use super::super::tapped::Tapped;
+    use super::super::observed_stream::Tapped;
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(1);
@@ -79,7 +79,7 @@ mod tests {
     /// Returns a pulse, and the server's end of its connection.
     async fn pulse() -> (Pulse, DuplexStream) {
         let (stream, server) = duplex(4096);
-        let heard = Heard::default();
+        let heard = ReadCounter::default();
         let stream = Tapped {
             stream,
             tap: heard.clone(),
@@ -96,7 +96,7 @@ mod tests {
     async fn a_server_that_says_nothing_is_given_up_after_twice_the_patience() {
         let (pulse, _server) = pulse().await;
         let asked = Instant::now();
-        one_stops(vec![pulse], PATIENCE).await;
+        any_is_silent(vec![pulse], PATIENCE).await;
         assert_eq!(asked.elapsed(), PATIENCE * 2);
     }
 
@@ -111,7 +111,7 @@ mod tests {
             }
         });
         tokio::select! {
-            () = one_stops(vec![pulse], PATIENCE) => panic!("it was given up"),
+            () = any_is_silent(vec![pulse], PATIENCE) => panic!("it was given up"),
             told = slowly => told.unwrap(),
         }
     }

@@ -8,11 +8,11 @@ use crate::clock::{Moment, Timestamp};
 use super::super::StoreError;
 use super::super::view::View;
 use super::RedisStore;
-use super::tokens::{Call, Keeper};
+use super::tokens::{Call, TokenCommands};
 use super::write::unconfirmed;
 
 #[async_trait]
-impl Keeper for RedisStore {
+impl TokenCommands for RedisStore {
     fn time(&self) -> Timestamp {
         self.clock.now()
     }

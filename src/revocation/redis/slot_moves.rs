@@ -65,7 +65,7 @@ impl Moving {
         }
     }
 
-    pub(super) fn knows_all(&self) -> bool {
+    pub(super) fn has_no_unknown(&self) -> bool {
         self.unknown.keys.is_empty() && !self.unknown.overflowed
     }
 
@@ -83,7 +83,7 @@ impl Moving {
     /// Returns the recently pushed keys, which must be read again when a slot turns out to have another owner:
     /// a stale owner, which does not know yet that it lost the slot, may have answered with a false miss for a
     /// key that the new owner pushed.
-    pub(super) fn pushed_of_late(&self) -> Unknown {
+    pub(super) fn recently_pushed(&self) -> Unknown {
         Unknown {
             keys: self
                 .names
@@ -115,10 +115,10 @@ mod tests {
         moving.pushed(StoredKey::Native(key.hash()), key.rendered().as_bytes());
         moving.pushed(StoredKey::Restored(key.hash()), &restored);
         for _ in 0..2 {
-            let late = moving.pushed_of_late().keys;
+            let late = moving.recently_pushed().keys;
             assert!(late.contains(&restored) && late.len() == 2);
             moving.heartbeat();
         }
-        assert!(moving.pushed_of_late().keys.is_empty());
+        assert!(moving.recently_pushed().keys.is_empty());
     }
 }
