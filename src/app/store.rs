@@ -10,8 +10,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, IssuerConfig, Mode, Problems, StoreConfig};
 use crate::metrics::FeedMetrics;
 use crate::revocation::{
-    Diagnosis, Endpoint, FeedSettings, MemoryStore, PostgresOptions, PostgresStore,
-    RedisClusterStore, RedisOptions, RedisStore, RevocationStore, SqliteStore, StoreError,
+    Diagnosis, FeedSettings, MemoryStore, PostgresOptions, PostgresStore, RedisOptions, RedisStore,
+    RevocationStore, SqliteStore, StoreError,
 };
 
 use super::Store;
@@ -177,17 +177,6 @@ async fn open_redis(
     metrics: &FeedMetrics,
 ) -> Result<Store, StoreError> {
     let settings = config.revocation.view.then(|| feed_settings(config));
-    if matches!(options.endpoint, Endpoint::Cluster(_)) {
-        let store = match settings {
-            Some(settings) => {
-                RedisClusterStore::with_view(options, settings, clock, metrics.clone())?
-            }
-            None => RedisClusterStore::new(options, clock)?.counting(metrics.clone()),
-        };
-        store.ready(PATIENCE).await?;
-        warn_of_missing_rights(config, options).await;
-        return Ok(Arc::new(store));
-    }
     let store = match settings {
         Some(settings) => RedisStore::with_view(options, settings, clock, metrics.clone())?,
         None => RedisStore::new(options, clock)?.counting(metrics.clone()),

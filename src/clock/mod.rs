@@ -4,12 +4,14 @@
 //! Expiry, `nbf`, `iat` and cutoffs are judged by the clock that a caller passes in, so that a test can set
 //! the time instead of waiting for it.
 
+mod backoff;
 mod moment;
 mod once_per_minute;
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+pub use backoff::{Backoff, jittered};
 pub use moment::Moment;
 pub use once_per_minute::OncePerMinute;
 

@@ -1,6 +1,5 @@
 //! Keys by URL: fetched at start, again before they grow old, and when a token names a key that is missing.
 
-use std::hash::{BuildHasher as _, RandomState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use serde_json::Value;
 use tokio::time::{Instant, sleep_until};
 use url::{Host, Url};
 
-use crate::clock::Clock;
+use crate::clock::{Backoff, Clock, jittered};
 use crate::jwt::{Issuer, KeyDemand, KeySet, parse_set};
 use crate::metrics::KeyMetrics;
 
@@ -61,6 +60,8 @@ const MAX_REFRESH: Duration = Duration::from_secs(3600);
 /// The backoff after failures: the first pause, doubled each time up to the longest.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 const MAX_RETRY: Duration = Duration::from_secs(60);
+/// By how many percent at most each wait is shortened at random.
+const JITTER: u32 = 10;
 
 impl RemoteKeys {
     /// Makes the fetcher. The error says why no fetch can ever work.
@@ -127,21 +128,23 @@ impl Refresher {
             return;
         };
         let mut loaded = Some(loaded);
-        let (mut failures, mut succeeded) = (0, Instant::now());
+        let mut backoff = Backoff::new(FIRST_RETRY, MAX_RETRY);
+        let (mut has_failed, mut succeeded) = (false, Instant::now());
         loop {
             let fetching = demand.begin();
             let wait = match self.refresh().await {
                 Ok(max_age) => {
-                    (failures, succeeded) = (0, Instant::now());
+                    backoff.reset();
+                    (has_failed, succeeded) = (false, Instant::now());
                     if let Some(loaded) = loaded.take() {
                         loaded();
                     }
-                    jittered(self.timing.next_refresh(max_age))
+                    jittered(self.timing.next_refresh(max_age), JITTER)
                 }
                 Err(error) => {
-                    self.failed(&error, failures == 0, succeeded);
-                    failures += 1;
-                    jittered(retry(failures))
+                    self.failed(&error, !has_failed, succeeded);
+                    has_failed = true;
+                    jittered(backoff.pause(), JITTER)
                 }
             };
             drop(fetching);
@@ -256,18 +259,6 @@ impl Location {
     }
 }
 
-fn retry(failures: u32) -> Duration {
-    let doubled = FIRST_RETRY.saturating_mul(1 << failures.saturating_sub(1).min(10));
-    doubled.min(MAX_RETRY)
-}
-
-/// Shortens a duration at random by up to a tenth, so that replicas that were started together do not keep
-/// fetching at the same time.
-fn jittered(duration: Duration) -> Duration {
-    let percent = RandomState::new().hash_one(0) % 11;
-    duration.mul_f64(1.0 - 0.01 * f64::from(u8::try_from(percent).unwrap_or(0)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -290,21 +281,6 @@ mod tests {
         ] {
             let next = timing(ours).next_refresh(theirs.map(Duration::from_secs));
             assert_eq!(next, Duration::from_secs(expected), "{ours:?} {theirs:?}");
-        }
-    }
-
-    #[test]
-    fn retries_become_rarer_up_to_a_minute() {
-        let seconds: Vec<_> = (1..9).map(|n| retry(n).as_secs()).collect();
-        assert_eq!(seconds, [1, 2, 4, 8, 16, 32, 60, 60]);
-        assert_eq!(retry(u32::MAX), MAX_RETRY);
-    }
-
-    #[test]
-    fn jitter_takes_a_tenth_at_most() {
-        for _ in 0..100 {
-            let waited = jittered(Duration::from_secs(100));
-            assert!((90..=100).contains(&waited.as_secs()), "{waited:?}");
         }
     }
 

@@ -1,18 +1,13 @@
-//! The state of a feed, waiting for it to become complete, and the backoff between its attempts. All stores
-//! with a feed share this.
+//! The state of a feed, and waiting for it to become complete.
 
 use std::time::Duration;
 
 use tokio::sync::watch;
 
-use crate::clock::Moment;
-
 use super::StoreError;
 
-/// The backoff between attempts: the first and the longest pause, each shortened at random by up to half
-/// (jitter).
-const FIRST_PAUSE: Duration = Duration::from_millis(20);
-const LONGEST_PAUSE: Duration = Duration::from_millis(400);
+/// By how many percent at most a feed shortens its waits at random.
+pub(super) const JITTER: u32 = 50;
 
 /// The state of a feed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,54 +41,4 @@ impl FeedState {
             }
         }
     }
-}
-
-/// The backoff of a feed between its attempts.
-pub(super) struct Pauses {
-    next: Duration,
-    /// Why the last attempt ended, so that the same reason is not logged again and again.
-    last: String,
-}
-
-impl Pauses {
-    pub(super) fn new() -> Self {
-        Self {
-            next: FIRST_PAUSE,
-            last: String::new(),
-        }
-    }
-
-    /// Logs why the attempt that began at `started` has ended, and waits until the next attempt is due.
-    pub(super) async fn after(&mut self, why: String, started: Moment) {
-        let lasted = started.elapsed() > LONGEST_PAUSE;
-        if why != self.last || lasted {
-            tracing::warn!(
-                why,
-                "the revocation feed is interrupted; the view ages until it is back"
-            );
-            self.last = why;
-        }
-        if lasted {
-            self.next = FIRST_PAUSE;
-        }
-        tokio::time::sleep(jittered(self.next)).await;
-        self.next = (self.next * 2).min(LONGEST_PAUSE);
-    }
-}
-
-/// Shortens a pause at random by up to half.
-pub(super) fn jittered(pause: Duration) -> Duration {
-    let share = u32::try_from(random(1000)).unwrap_or_default();
-    pause / 2 + pause / 2 * share / 1000
-}
-
-/// Returns a random number below `bound`. The standard library seeds it anew for each call, which is random
-/// enough to spread replicas out.
-fn random(bound: u64) -> u64 {
-    use std::hash::{BuildHasher as _, Hasher as _};
-    #[cfg(feature = "simulation")]
-    if let Some(number) = crate::simulation::random(bound) {
-        return number;
-    }
-    std::hash::RandomState::new().build_hasher().finish() % bound
 }

@@ -33,6 +33,7 @@ pub(crate) mod scripted_store;
 mod sqlite;
 mod state;
 mod statement;
+mod supervise;
 mod token_keys;
 mod version;
 mod view;
@@ -59,10 +60,7 @@ pub use record::{NotAPlace, Place, TokenPage, TokenRecord};
 pub use recorder::{RecorderTask, TokenRecorder};
 #[cfg(feature = "simulation")]
 pub use redis::script_text;
-pub use redis::{
-    Credentials, Endpoint, OptionsError, RedisClusterStore, RedisOptions, RedisStore,
-    SentinelOptions,
-};
+pub use redis::{Credentials, Endpoint, OptionsError, RedisOptions, RedisStore, SentinelOptions};
 pub use registry::{RegistrationKey, TokenRegistry};
 pub use sqlite::SqliteStore;
 pub use statement::{Cutoff, Revocation};

@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::clock::Clock;
+use crate::clock::{Backoff, Clock};
 use crate::jwt::VerifiedClaims;
 use crate::metrics::NoteMetrics;
 
@@ -191,7 +191,7 @@ impl Writer {
 
     /// Writes the batch, and retries for as long as the store is down.
     async fn write_patiently(&mut self, batch: &mut Vec<TokenRecord>) {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut at_once = BATCH;
         while !batch.is_empty() {
             let count = at_once.min(batch.len());
@@ -204,8 +204,7 @@ impl Writer {
                     batch.drain(..count);
                 }
                 Err(_) => {
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(LONGEST_PAUSE);
+                    tokio::time::sleep(backoff.pause()).await;
                     let now = self.clock.now();
                     batch.retain(|record| record.is_live(now));
                 }

@@ -44,11 +44,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::clock::{Clock, Moment};
+use crate::clock::{Clock, Moment, jittered};
 use crate::metrics::FeedMetrics;
 
 use super::super::FeedSettings;
-use super::super::feed_state::{FeedState, Pauses, jittered};
+use super::super::feed_state::{FeedState, JITTER};
+use super::super::supervise::{self, Ended};
 use super::super::view::View;
 use super::PostgresOptions;
 use super::feed_end::FeedEnd;
@@ -82,6 +83,20 @@ impl Drop for Feed {
     }
 }
 
+impl supervise::Feed for Feed {
+    async fn follow(&mut self) -> Result<Infallible, Ended> {
+        self.follow_server().await.map_err(Ended::from)
+    }
+
+    fn state(&self) -> &watch::Sender<FeedState> {
+        &self.state
+    }
+
+    fn metrics(&self) -> &FeedMetrics {
+        &self.metrics
+    }
+}
+
 impl Feed {
     pub(super) fn new(
         options: &PostgresOptions,
@@ -102,33 +117,8 @@ impl Feed {
         (feed, states)
     }
 
-    pub(super) async fn run(self) {
-        let mut pauses = Pauses::new();
-        loop {
-            let started = Moment::now();
-            let end = match self.follow().await {
-                Ok(never) => match never {},
-                Err(end) => end,
-            };
-            self.metrics.following(false);
-            self.metrics.reconnects.inc();
-            let (why, state) = match end {
-                FeedEnd::Refused(why) => (why.clone(), FeedState::Refused(why)),
-                FeedEnd::Broken(why) => (why.clone(), FeedState::Starting(why)),
-                FeedEnd::Silent => {
-                    let why = "a heartbeat was sent and not heard".to_owned();
-                    (why.clone(), FeedState::Starting(why))
-                }
-            };
-            if *self.state.borrow() != FeedState::Complete {
-                self.state.send_replace(state);
-            }
-            pauses.after(why, started).await;
-        }
-    }
-
     /// Connects, brings the view up to date, and keeps it current until something breaks.
-    async fn follow(&self) -> Result<Infallible, FeedEnd> {
+    async fn follow_server(&self) -> Result<Infallible, FeedEnd> {
         let mirror = Mirror::new(
             Arc::clone(&self.view),
             Arc::clone(&self.clock),
@@ -144,7 +134,7 @@ impl Feed {
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut comparisons = interval(COMPARISON_PACE);
         comparisons.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut compare_at = Moment::now() + jittered(self.settings.compare_every);
+        let mut compare_at = Moment::now() + jittered(self.settings.compare_every, JITTER);
         loop {
             tokio::select! {
                 biased;
@@ -158,7 +148,7 @@ impl Feed {
                 heard = session.heard() => session.act_now(&heard?).await?,
                 _ = comparisons.tick(), if Moment::now() >= compare_at => {
                     if session.compare_step().await? {
-                        compare_at = Moment::now() + jittered(self.settings.compare_every);
+                        compare_at = Moment::now() + jittered(self.settings.compare_every, JITTER);
                     }
                 }
             }

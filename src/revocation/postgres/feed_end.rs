@@ -1,6 +1,7 @@
 //! Why the feed stops following a server.
 
 use super::super::StoreError;
+use super::super::supervise::Ended;
 use super::error;
 
 /// Why the feed stopped following a server.
@@ -12,6 +13,16 @@ pub(super) enum FeedEnd {
     Silent,
     /// The connection broke, or the server sent an invalid answer.
     Broken(String),
+}
+
+impl From<FeedEnd> for Ended {
+    fn from(end: FeedEnd) -> Self {
+        match end {
+            FeedEnd::Refused(why) => Self::Refused(why),
+            FeedEnd::Silent => Self::Broken("a heartbeat was sent and not heard".to_owned()),
+            FeedEnd::Broken(why) => Self::Broken(why),
+        }
+    }
 }
 
 impl From<StoreError> for FeedEnd {

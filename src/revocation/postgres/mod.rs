@@ -39,6 +39,7 @@ use super::feed_state::FeedState;
 use super::key::RevocationKey;
 use super::state::Held;
 use super::statement::{Cutoff, Revocation};
+use super::supervise::supervise;
 use super::view::View;
 use super::{Durability, FeedSettings, Page, RevocationStore, StoreError, TokenRegistry};
 
@@ -163,7 +164,7 @@ impl PostgresStore {
         let following = Following {
             view,
             states,
-            task: tokio::spawn(feed.run()).abort_handle(),
+            task: tokio::spawn(supervise(feed)).abort_handle(),
         };
         FeedState::complete(following.states.clone(), patience).await?;
         store.following = Some(following);

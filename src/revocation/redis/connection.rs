@@ -13,6 +13,8 @@ use redis::aio::MultiplexedConnection;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
+use crate::clock::Backoff;
+
 use super::super::StoreError;
 use super::connector::Connector;
 use super::dialer::{Connected, Driver, Protocol};
@@ -253,13 +255,13 @@ impl Drop for ConnectionTask {
 
 impl ConnectionTask {
     async fn run(self) {
-        let mut pause = FIRST_PAUSE;
+        let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
         let mut generation = 0;
         loop {
             match self.connect().await {
                 Ok((made, identity)) => {
                     generation += 1;
-                    pause = FIRST_PAUSE;
+                    backoff.reset();
                     tracing::info!(server = %made.at, "connected to Redis");
                     let standing = self.connector.standing(&made.at);
                     self.sender.send_replace(Some(Live {
@@ -289,8 +291,7 @@ impl ConnectionTask {
                     }
                 }
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            tokio::time::sleep(backoff.pause()).await;
         }
     }
 

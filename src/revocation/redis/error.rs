@@ -1,6 +1,6 @@
 //! What errors of the server mean.
 
-use redis::{RedisError, ServerError};
+use redis::{FromRedisValue, ParsingError, RedisError, ServerError, Value};
 
 use super::super::StoreError;
 
@@ -32,6 +32,24 @@ fn is_refused_in_script(error: &RedisError) -> bool {
     let refused = error.clone().into_server_errors().unwrap_or_default();
     let details = refused.first().and_then(|(_, e)| e.details());
     details.is_some_and(|text| text.contains("The user executing the script can't"))
+}
+
+/// The error for a write that another server took each time.
+pub(super) fn unconfirmed() -> StoreError {
+    StoreError::Unavailable(
+        "the server that took the write is not the one that counts, or something was stated since that takes it back"
+            .to_owned(),
+    )
+}
+
+/// Converts a value that a server has answered with.
+pub(super) fn parsed<T: FromRedisValue>(value: Value) -> Result<T, StoreError> {
+    T::from_redis_value(value).map_err(unexpected)
+}
+
+/// The error for an answer of another type than the command answers with.
+pub(super) fn unexpected(_: ParsingError) -> StoreError {
+    StoreError::Failed("an answer of an unexpected type".to_owned())
 }
 
 /// Classifies the error that a server answered with: about one key, or about the server itself.

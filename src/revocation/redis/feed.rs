@@ -33,6 +33,7 @@
 //! server was promoted, was started a moment ago or does not allow `INFO`, the view does not count as fresh until
 //! the other replicas have had time to write back, too: [`FeedSettings::max_staleness`], but at least one second.
 
+use std::convert::Infallible;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -40,11 +41,12 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
-use crate::clock::{Clock, Moment};
+use crate::clock::{Clock, Moment, jittered};
 use crate::metrics::FeedMetrics;
 
 use super::super::feed_settings::FeedSettings;
-use super::super::feed_state::{FeedState, Pauses, jittered};
+use super::super::feed_state::{FeedState, JITTER};
+use super::super::supervise::{self, Ended};
 use super::super::version::VersionClock;
 use super::super::view::View;
 use super::connector::Connector;
@@ -159,6 +161,29 @@ impl Drop for Feed {
     }
 }
 
+impl supervise::Feed for Feed {
+    async fn follow(&mut self) -> Result<Infallible, Ended> {
+        self.follow_server().await.map_err(|end| {
+            if matches!(
+                end,
+                FeedEnd::NotPrimary | FeedEnd::OtherHistory | FeedEnd::Superseded
+            ) {
+                // After a re-promotion, or with another history, its data may be another server's: drop the trust.
+                self.trusted.set(Vec::new());
+            }
+            end.into()
+        })
+    }
+
+    fn state(&self) -> &watch::Sender<FeedState> {
+        &self.state
+    }
+
+    fn metrics(&self) -> &FeedMetrics {
+        &self.metrics
+    }
+}
+
 impl Feed {
     pub(super) fn new(
         connector: Connector,
@@ -197,53 +222,8 @@ impl Feed {
         (feed, heard)
     }
 
-    pub(super) async fn run(mut self) {
-        let mut pauses = Pauses::new();
-        loop {
-            let started = Moment::now();
-            let end = match self.follow().await {
-                Ok(never) => match never {},
-                Err(end) => end,
-            };
-            self.metrics.following(false);
-            self.metrics.reconnects.inc();
-            if matches!(
-                end,
-                FeedEnd::NotPrimary | FeedEnd::OtherHistory | FeedEnd::Superseded
-            ) {
-                // After a re-promotion, or with another history, its data may be another server's: drop the trust.
-                self.trusted.set(Vec::new());
-            }
-            let complete = *self.state.borrow() == FeedState::Complete;
-            let (why, state) = match end {
-                FeedEnd::Refused(why) => (why.clone(), FeedState::Refused(why)),
-                FeedEnd::NotPrimary => {
-                    let why = "the server is a replica, not a primary".to_owned();
-                    (why.clone(), FeedState::Starting(why))
-                }
-                FeedEnd::OtherHistory => {
-                    let why = "the server has another replication history than when it was \
-                               connected to"
-                        .to_owned();
-                    (why.clone(), FeedState::Starting(why))
-                }
-                FeedEnd::Superseded => {
-                    let why = "the Sentinels name another server".to_owned();
-                    (why.clone(), FeedState::Starting(why))
-                }
-                FeedEnd::Topology(why) | FeedEnd::Broken(why) => {
-                    (why.clone(), FeedState::Starting(why))
-                }
-            };
-            if !complete {
-                self.state.send_replace(state);
-            }
-            pauses.after(why, started).await;
-        }
-    }
-
     /// Connects, brings the view up to date, and keeps it current until something breaks.
-    async fn follow(&mut self) -> Result<std::convert::Infallible, FeedEnd> {
+    async fn follow_server(&mut self) -> Result<Infallible, FeedEnd> {
         let pushes = Pushes::default();
         let patience = self.connect_timeout;
         let late = |_| FeedEnd::Broken("no answer in time".to_owned());
@@ -315,7 +295,7 @@ impl Feed {
         beats.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut comparisons = interval(COMPARISON_PACE);
         comparisons.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut compare_at = Moment::now() + jittered(self.settings.compare_every);
+        let mut compare_at = Moment::now() + jittered(self.settings.compare_every, JITTER);
         let mut proved = None;
         loop {
             tokio::select! {
@@ -342,7 +322,7 @@ impl Feed {
                 // Polled before the pushes, which may never cease; each step is followed by acting on the pushes.
                 _ = comparisons.tick(), if Moment::now() >= compare_at => {
                     if session.compare_step().await? {
-                        compare_at = Moment::now() + jittered(self.settings.compare_every);
+                        compare_at = Moment::now() + jittered(self.settings.compare_every, JITTER);
                     }
                     session.act_on_pushes().await?;
                 }

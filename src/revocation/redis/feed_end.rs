@@ -2,6 +2,7 @@
 
 use redis::RedisError;
 
+use super::super::supervise::Ended;
 use super::dialer::ConnectError;
 use super::error::{describe, has_code};
 
@@ -20,6 +21,21 @@ pub(super) enum FeedEnd {
     Topology(String),
     /// The connection broke, or the server sent an invalid answer.
     Broken(String),
+}
+
+impl From<FeedEnd> for Ended {
+    fn from(end: FeedEnd) -> Self {
+        let why = match end {
+            FeedEnd::Refused(why) => return Self::Refused(why),
+            FeedEnd::NotPrimary => "the server is a replica, not a primary",
+            FeedEnd::OtherHistory => {
+                "the server has another replication history than when it was connected to"
+            }
+            FeedEnd::Superseded => "the Sentinels name another server",
+            FeedEnd::Topology(why) | FeedEnd::Broken(why) => return Self::Broken(why),
+        };
+        Self::Broken(why.to_owned())
+    }
 }
 
 impl From<RedisError> for FeedEnd {

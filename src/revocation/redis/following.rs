@@ -12,6 +12,7 @@ use crate::metrics::FeedMetrics;
 use super::super::StoreError;
 use super::super::feed_settings::FeedSettings;
 use super::super::feed_state::FeedState;
+use super::super::supervise::supervise;
 use super::super::version::VersionClock;
 use super::super::view::View;
 use super::connector::Connector;
@@ -49,7 +50,7 @@ impl Following {
             trusted: heard.trusted,
             progress: heard.progress,
             states: heard.states,
-            task: tokio::spawn(feed.run()).abort_handle(),
+            task: tokio::spawn(supervise(feed)).abort_handle(),
         }
     }
 

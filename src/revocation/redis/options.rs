@@ -48,7 +48,7 @@ pub struct SentinelOptions {
     /// The database on the servers.
     pub database: i64,
     /// The maximum age of the confirmation by a majority for a server to be believed. With a view, set it to
-    /// [`FeedSettings::max_staleness`](super::FeedSettings).
+    /// [`FeedSettings::max_staleness`](crate::revocation::FeedSettings).
     pub confirmed_within: Duration,
 }
 

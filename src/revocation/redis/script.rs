@@ -43,6 +43,13 @@ impl TokenScript {
     }
 }
 
+/// A script for tokens with its keys, all in one slot, and its arguments.
+pub(super) struct Call {
+    pub script: TokenScript,
+    pub keys: Vec<String>,
+    pub arguments: Vec<String>,
+}
+
 impl Default for Scripts {
     fn default() -> Self {
         Self {

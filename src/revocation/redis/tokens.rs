@@ -1,4 +1,4 @@
-//! Token records in Redis, on one server or in a cluster.
+//! Token records in Redis, on one store or in a cluster.
 //!
 //! | key | type | what it says |
 //! |---|---|---|
@@ -17,7 +17,7 @@ use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use redis::{Cmd, FromRedisValue, Value};
 
-use crate::clock::Timestamp;
+use crate::clock::{Moment, Timestamp};
 
 use super::super::StoreError;
 use super::super::key::{RECORDS, RevocationKey};
@@ -25,10 +25,12 @@ use super::super::record::{Place, TokenPage, TokenRecord};
 use super::super::registry::{RegistrationKey, TokenRegistry};
 use super::super::view::View;
 use super::LONGEST_LIFE;
+use super::error::{parsed, unconfirmed};
 use super::format::EXPIRY_SLACK;
 use super::record;
-use super::script::TokenScript;
-use super::write::{MOST_WRITES, unconfirmed};
+use super::script::{Call, TokenScript};
+use super::store::RedisStore;
+use super::write::MOST_WRITES;
 
 /// The maximum number of concurrent writes.
 const AT_ONCE: usize = 32;
@@ -59,41 +61,28 @@ fn id(token: u128) -> String {
     format!("{token:032x}")
 }
 
-/// Where the keys are stored: on one server, or on the nodes of a cluster. All keys of a call are in one slot.
-#[async_trait]
-pub(super) trait TokenCommands: Send + Sync {
-    /// Returns the current time.
-    fn time(&self) -> Timestamp;
-
-    /// Runs a command whose first argument is its key, and returns the answer.
-    async fn command(&self, command: Cmd) -> Result<Value, StoreError>;
-
-    /// Runs a script. These scripts are idempotent.
-    async fn call(&self, call: Call) -> Result<(), StoreError>;
-
+impl RedisStore {
     /// Waits until everything written so far is known to count. Returns the view, if there is one, once it must
     /// contain the writes.
-    async fn settled(&self) -> Result<Option<&View>, StoreError>;
+    async fn settled(&self) -> Result<Option<&View>, StoreError> {
+        let at = Moment::now();
+        let view = self.replica.view_as_of(at).await?;
+        if view.is_none() {
+            self.route.confirmed_after(at).await?;
+        }
+        Ok(view)
+    }
 }
 
-/// A script with its keys and arguments.
-pub(super) struct Call {
-    pub script: TokenScript,
-    pub keys: Vec<String>,
-    pub arguments: Vec<String>,
-}
-
-async fn ask<T: FromRedisValue>(
-    server: &impl TokenCommands,
-    command: &Cmd,
-) -> Result<T, StoreError> {
-    let answer = server.command(command.clone()).await?;
-    let wrong = |_| StoreError::Failed("an answer of an unexpected type".to_owned());
-    T::from_redis_value(answer).map_err(wrong)
+async fn ask<T: FromRedisValue>(store: &RedisStore, command: &Cmd) -> Result<T, StoreError> {
+    // Only a trusted store is believed: "not registered" is an answer, too.
+    let trusted = store.replica.trusted();
+    let mut answers = store.route.ask(vec![command.clone()], trusted).await?;
+    parsed(answers.pop().unwrap_or(Value::Nil))
 }
 
 /// Writes a record into its subject's list.
-async fn keep(server: &impl TokenCommands, token: &TokenRecord) -> Result<(), StoreError> {
+async fn keep(store: &RedisStore, token: &TokenRecord) -> Result<(), StoreError> {
     let Some(subject) = &token.subject else {
         return Ok(());
     };
@@ -102,20 +91,20 @@ async fn keep(server: &impl TokenCommands, token: &TokenRecord) -> Result<(), St
         script: TokenScript::Keep,
         keys: vec![keys.expiry, keys.record],
         arguments: vec![
-            millis(server.time()).to_string(),
+            millis(store.replica.now()).to_string(),
             CLOCK_MARGIN.to_string(),
             id(token.id()),
             millis(token.expires_at).to_string(),
             record::encode(token),
         ],
     };
-    server.call(call).await
+    store.route.call(call).await
 }
 
-async fn register(server: &impl TokenCommands, token: &TokenRecord) -> Result<(), StoreError> {
+async fn register(store: &RedisStore, token: &TokenRecord) -> Result<(), StoreError> {
     // First the list, so that an accepted token is listed even if the second write fails.
-    keep(server, token).await?;
-    let life = token.expires_at.since(server.time()).as_millis();
+    keep(store, token).await?;
+    let life = token.expires_at.since(store.replica.now()).as_millis();
     let life = u64::try_from(life).map_or(LONGEST_LIFE, |ms| ms.min(LONGEST_LIFE));
     if life == 0 {
         return Ok(());
@@ -126,17 +115,17 @@ async fn register(server: &impl TokenCommands, token: &TokenRecord) -> Result<()
         keys: vec![key.rendered().to_owned()],
         arguments: vec![life.to_string(), record::encode(token)],
     };
-    server.call(call).await
+    store.route.call(call).await
 }
 
 /// Returns the ids in the subject's list after this place, each with its expiry.
 async fn places(
-    server: &impl TokenCommands,
+    store: &RedisStore,
     keys: &Keys,
     after: Option<Place>,
     limit: usize,
 ) -> Result<Vec<Place>, StoreError> {
-    let now = server.time();
+    let now = store.replica.now();
     let from = match after {
         Some(place) if place.expires_at > now => millis(place.expires_at).to_string(),
         _ => format!("({}", millis(now)),
@@ -147,7 +136,7 @@ async fn places(
         let mut range = redis::cmd("ZRANGEBYSCORE");
         range.arg(&keys.expiry).arg(&from).arg("+inf");
         range.arg("WITHSCORES").arg("LIMIT").arg(offset).arg(limit);
-        let page: Vec<(String, f64)> = ask(server, &range).await?;
+        let page: Vec<(String, f64)> = ask(store, &range).await?;
         let more = page.len() == limit;
         offset += page.len();
         found.extend(
@@ -164,10 +153,10 @@ async fn places(
 }
 
 async fn with_registration(
-    server: &impl TokenCommands,
+    store: &RedisStore,
     token: TokenRecord,
 ) -> Result<TokenRecord, StoreError> {
-    let registered = server
+    let registered = store
         .is_registered(&RegistrationKey::of(&token.token))
         .await?;
     Ok(TokenRecord {
@@ -188,14 +177,14 @@ fn place((member, score): (String, f64)) -> Option<Place> {
 }
 
 #[async_trait]
-impl<K: TokenCommands> TokenRegistry for K {
+impl TokenRegistry for RedisStore {
     async fn is_registered(&self, key: &RegistrationKey) -> Result<bool, StoreError> {
         // Whatever the value is: the view interprets the key in the same way.
         ask(self, redis::cmd("EXISTS").arg(key.rendered())).await
     }
 
     async fn register(&self, records: &[TokenRecord]) -> Result<(), StoreError> {
-        let now = self.time();
+        let now = self.replica.now();
         let live = || records.iter().filter(|token| token.is_live(now));
         if live().next().is_none() {
             return Ok(());
@@ -212,7 +201,7 @@ impl<K: TokenCommands> TokenRegistry for K {
             };
             let stands = |token: &TokenRecord| {
                 let until = view.entry(RegistrationKey::of(&token.token).hash());
-                let over = token.expires_at <= self.time().plus(EXPIRY_SLACK);
+                let over = token.expires_at <= self.replica.now().plus(EXPIRY_SLACK);
                 over || until.is_some()
             };
             if live().all(stands) {
@@ -223,7 +212,7 @@ impl<K: TokenCommands> TokenRegistry for K {
     }
 
     async fn note(&self, records: &[TokenRecord]) -> Result<(), StoreError> {
-        let now = self.time();
+        let now = self.replica.now();
         let live = records.iter().filter(|record| record.is_live(now));
         let writes: Vec<_> = live.map(|record| keep(self, record)).collect();
         let writes = stream::iter(writes).buffer_unordered(AT_ONCE);
@@ -285,7 +274,7 @@ impl<K: TokenCommands> TokenRegistry for K {
             return Ok(None);
         };
         let found = record::decode(token.issuer(), Some(subject), &value, place.expires_at)?;
-        if !found.is_live(self.time()) {
+        if !found.is_live(self.replica.now()) {
             return Ok(None);
         }
         Ok(Some(with_registration(self, found).await?))
@@ -294,16 +283,16 @@ impl<K: TokenCommands> TokenRegistry for K {
 
 /// Returns what the registration itself says about a token.
 async fn find_registered(
-    server: &impl TokenCommands,
+    store: &RedisStore,
     token: &RevocationKey,
 ) -> Result<Option<TokenRecord>, StoreError> {
     let key = RegistrationKey::of(token);
     let (mut get, mut life) = (redis::cmd("GET"), redis::cmd("PTTL"));
-    let value = ask::<Option<Vec<u8>>>(server, get.arg(key.rendered()));
-    let life = ask::<i64>(server, life.arg(key.rendered()));
+    let value = ask::<Option<Vec<u8>>>(store, get.arg(key.rendered()));
+    let life = ask::<i64>(store, life.arg(key.rendered()));
     let (value, life) = tokio::try_join!(value, life)?;
     let expires_at = match u64::try_from(life) {
-        Ok(millis) => server.time().plus(Duration::from_millis(millis)),
+        Ok(millis) => store.replica.now().plus(Duration::from_millis(millis)),
         Err(_) if life == -1 => Timestamp::NEVER,
         // Removed between the two commands.
         Err(_) => return Ok(None),

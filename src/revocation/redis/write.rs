@@ -16,9 +16,12 @@ use super::super::statement::Revocation;
 use super::super::version::Version;
 use super::super::view::View;
 use super::super::{Durability, StoreError};
+use super::error::unconfirmed;
+use super::one_server::OneServer;
+use super::replica::Replica;
 use super::restore::is_weaker;
 use super::stored_key::StoredKey;
-use super::{LONGEST_LIFE, RedisStore, TOMBSTONE_LIFE, format};
+use super::{LONGEST_LIFE, TOMBSTONE_LIFE, format};
 
 /// A stored revocation that expires at most this many ms before the stated one counts as equally long and is
 /// not written again: Redis reports lives in whole milliseconds, at an unknown instant of the round trip. Views
@@ -27,14 +30,6 @@ pub(super) const LIFE_TOLERANCE: &str = "1000";
 
 /// How many times a write is attempted before it is given up.
 pub(super) const MOST_WRITES: usize = 4;
-
-/// The error for a write that another server took each time.
-pub(super) fn unconfirmed() -> StoreError {
-    StoreError::Unavailable(
-        "the server that took the write is not the one that counts, or something was stated since that takes it back"
-            .to_owned(),
-    )
-}
 
 /// Formats the life of a key in ms, as the scripts take it. A life longer than Redis can represent becomes "forever".
 pub(super) fn life_argument(life: u128) -> String {
@@ -80,9 +75,10 @@ pub(super) fn knows_unrevoked(view: &View, hash: KeyHash, version: Version) -> b
 /// statement that prevented it.
 pub(super) type Said = (bool, String);
 
-impl RedisStore {
-    pub(super) async fn write_revocation(
+impl OneServer {
+    pub(super) async fn revoke(
         &self,
+        replica: &Replica,
         revocation: &Revocation,
         life: u128,
     ) -> Result<Durability, StoreError> {
@@ -105,12 +101,16 @@ impl RedisStore {
             call
         };
         let stands =
-            |view: &View, stated: &Version| refuses(view, revocation, *stated, self.clock.now());
-        self.state(call, |said: Said| said, stands).await
+            |view: &View, stated: &Version| refuses(view, revocation, *stated, replica.now());
+        self.state(replica, call, |said: Said| said, stands).await
     }
 
     /// Returns whether a revocation existed.
-    pub(super) async fn write_unrevocation(&self, key: &RevocationKey) -> Result<bool, StoreError> {
+    pub(super) async fn unrevoke(
+        &self,
+        replica: &Replica,
+        key: &RevocationKey,
+    ) -> Result<bool, StoreError> {
         let (hash, mut stood) = (key.hash(), false);
         let call = |version: Version| {
             let mut call = self.scripts.unrevoke.key(key.rendered());
@@ -125,7 +125,7 @@ impl RedisStore {
             (made, version)
         };
         let stands = |view: &View, stated: &Version| knows_unrevoked(view, hash, *stated);
-        self.state(call, said, stands).await?;
+        self.state(replica, call, said, stands).await?;
         Ok(stood)
     }
 
@@ -133,12 +133,13 @@ impl RedisStore {
     /// counts. `stands` checks whether the view has it.
     async fn state<'s, T: FromRedisValue>(
         &'s self,
+        replica: &Replica,
         mut call: impl FnMut(Version) -> ScriptInvocation<'s>,
         mut said: impl FnMut(T) -> Said,
         stands: impl Fn(&View, &Version) -> bool,
     ) -> Result<Durability, StoreError> {
         let mut broken = false;
-        let mut version = self.versions.next(self.clock.now());
+        let mut version = replica.next_version();
         let durable = self.durable.as_ref();
         let connections = durable.map_or(&self.connection, |durable| &durable.connection);
         for _ in 0..MOST_WRITES {
@@ -165,17 +166,14 @@ impl RedisStore {
             };
             let taken = connection.answered();
             let stated = parse_version(&stated)?;
-            self.versions.see(stated, self.clock.now());
+            replica.observe(stated);
             if !made {
-                version = self.versions.next(self.clock.now()).max(stated.next());
+                version = replica.next_version().max(stated.next());
                 continue;
             }
             let at = Moment::now();
-            let counts = match &self.following {
-                Some(following) => {
-                    following.progress.reaches(at).await?;
-                    stands(&following.view, &stated)
-                }
+            let counts = match replica.view_as_of(at).await? {
+                Some(view) => stands(view, &stated),
                 None => taken.standing.confirmed_after(at).await,
             };
             if counts {
@@ -186,7 +184,7 @@ impl RedisStore {
             }
             connections.leave(taken.generation);
             tracing::warn!("a write is missing on the current primary; writing it again");
-            version = self.versions.next(self.clock.now());
+            version = replica.next_version();
         }
         Err(unconfirmed())
     }

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
 use revoxy::clock::SystemClock;
-use revoxy::revocation::{RedisClusterStore, RevocationStore};
+use revoxy::revocation::{RedisStore, RevocationStore};
 
 use super::backing::{Backing, Writer};
 use super::faults::{Fault, Kind};
@@ -193,7 +193,7 @@ impl Backed {
 
     async fn direct(&self) -> Arc<dyn RevocationStore> {
         let options = self.cluster.options();
-        let store = RedisClusterStore::new(&options, Arc::new(SystemClock)).unwrap();
+        let store = RedisStore::new(&options, Arc::new(SystemClock)).unwrap();
         store.ready(PATIENCE).await.unwrap();
         Arc::new(store)
     }

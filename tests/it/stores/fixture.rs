@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use revoxy::clock::{Clock, ManualClock, SystemClock, Timestamp};
-use revoxy::revocation::{
-    MemoryStore, RedisClusterStore, RedisStore, RevocationStore, SqliteStore, StoreError,
-};
+use revoxy::revocation::{MemoryStore, RedisStore, RevocationStore, SqliteStore, StoreError};
 
 use super::contract::key;
 use crate::support::cluster::{Cluster, Flavour};
@@ -171,7 +169,7 @@ impl Durable for InRedis {
 }
 
 pub struct InCluster {
-    store: Arc<RedisClusterStore>,
+    store: Arc<RedisStore>,
     cluster: Cluster,
     scratch: Scratch,
 }
@@ -180,7 +178,7 @@ impl Fixture for InCluster {
     async fn start() -> Self {
         let scratch = Scratch::new();
         let cluster = Cluster::start(&scratch, Flavour::Redis).await;
-        let store = RedisClusterStore::new(&cluster.options(), Arc::new(SystemClock)).unwrap();
+        let store = RedisStore::new(&cluster.options(), Arc::new(SystemClock)).unwrap();
         store.ready(PATIENCE).await.unwrap();
         Self {
             store: Arc::new(store),

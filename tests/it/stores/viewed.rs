@@ -8,8 +8,8 @@ use async_trait::async_trait;
 use revoxy::clock::{Moment, SystemClock, Timestamp};
 use revoxy::metrics::{CheckLabels, FeedMetrics, Metrics};
 use revoxy::revocation::{
-    Cutoff, Deletions, Durability, FeedSettings, Lookups, Page, RedisClusterStore, RedisStore,
-    Revocation, RevocationKey, RevocationStore, StoreError, TokenRegistry, View,
+    Cutoff, Deletions, Durability, FeedSettings, Lookups, Page, RedisStore, Revocation,
+    RevocationKey, RevocationStore, StoreError, TokenRegistry, View,
 };
 
 use super::fixture::{Durable, Fixture, Store, is_back};
@@ -81,7 +81,7 @@ impl Durable for InFollowedRedis {
 }
 
 pub struct InFollowedCluster {
-    store: Arc<Patient<RedisClusterStore>>,
+    store: Arc<Patient<RedisStore>>,
     cluster: Cluster,
     scratch: Scratch,
 }
@@ -91,7 +91,7 @@ impl Fixture for InFollowedCluster {
         let scratch = Scratch::new();
         let cluster = Cluster::start(&scratch, Flavour::Redis).await;
         let (options, clock) = (cluster.options(), Arc::new(SystemClock));
-        let store = RedisClusterStore::with_view(&options, settings(), clock, metrics()).unwrap();
+        let store = RedisStore::with_view(&options, settings(), clock, metrics()).unwrap();
         store.ready(PATIENCE).await.unwrap();
         Self {
             store: Arc::new(Patient(store)),

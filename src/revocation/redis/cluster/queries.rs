@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use redis::{Arg, Cmd, Pipeline, ServerError, ServerErrorKind, Value};
 
 use super::super::address::Address;
+use super::super::script;
 use super::node_report::address_of;
 use super::slot::slot_of;
 
@@ -35,6 +36,21 @@ impl Question {
             slot: slot_of(key),
             commands: vec![command],
         }
+    }
+
+    /// Builds a question from one command about a key.
+    pub(super) fn about(key: &str, command: Cmd) -> Self {
+        Self {
+            slot: slot_of(key.as_bytes()),
+            commands: vec![command],
+        }
+    }
+
+    /// Builds a question for the remaining life and the value of a key, atomically.
+    pub(super) fn reading(key: &str) -> Self {
+        let mut eval = redis::cmd("EVAL");
+        eval.arg(script::READ).arg(1).arg(key);
+        Self::about(key, eval)
     }
 }
 

@@ -20,9 +20,10 @@ use super::super::super::StoreError;
 use super::super::super::key::PREFIX;
 use super::super::address::Address;
 use super::super::connector::Connector;
-use super::super::error::refused;
+use super::super::error::{parsed, refused};
 use super::super::feed::TrustedServers;
 use super::super::scan::scan;
+use super::super::script::Call;
 use super::super::server::{self, RespVersion};
 use super::discovery;
 use super::queries::{self, Answer, Nodes, Question};
@@ -44,6 +45,9 @@ pub(in super::super) struct Router {
     last_error: Arc<Mutex<String>>,
     surveyor: AbortHandle,
 }
+
+/// The maximum age of the confirmation by a majority of primaries if nothing is configured, that is, without a view.
+pub(in super::super) const BOUND: Duration = Duration::from_secs(1);
 
 impl Drop for Router {
     fn drop(&mut self) {
@@ -141,6 +145,35 @@ impl Router {
                 other => return other,
             }
         }
+    }
+
+    /// Reads the values of keys and their remaining lives in ms, each key atomically.
+    pub(in super::super) async fn read(
+        &self,
+        keys: &[String],
+    ) -> Result<Vec<(Option<Vec<u8>>, i64)>, StoreError> {
+        let questions: Vec<_> = keys.iter().map(|key| Question::reading(key)).collect();
+        let answers = self.ask(&questions, None).await?;
+        let answers = answers.into_iter().flatten().map(|answer| {
+            let (left, value, _): (i64, Option<Vec<u8>>, u64) = parsed(answer)?;
+            Ok((value, left))
+        });
+        answers.collect()
+    }
+
+    /// Runs a script for tokens.
+    pub(in super::super) async fn call(&self, call: Call) -> Result<(), StoreError> {
+        let Some(key) = call.keys.first() else {
+            return Ok(());
+        };
+        // The whole script, not its hash, which another node may not know.
+        let mut eval = redis::cmd("EVAL");
+        eval.arg(call.script.text())
+            .arg(call.keys.len())
+            .arg(&call.keys)
+            .arg(&call.arguments);
+        let questions = [Question::about(key, eval)];
+        self.ask(&questions, None).await.map(drop)
     }
 
     /// Reads the next batch of key names. A position names the node that it is on; nodes are ordered by their ids.

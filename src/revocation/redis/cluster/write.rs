@@ -14,19 +14,22 @@ use super::super::super::state::KeyState;
 use super::super::super::statement::Revocation;
 use super::super::super::version::Version;
 use super::super::super::view::View;
+use super::super::error::{parsed, unconfirmed};
+use super::super::replica::Replica;
 use super::super::script;
 use super::super::stored_key::StoredKey;
 use super::super::write::{
     LIFE_TOLERANCE, MOST_WRITES, Said, knows_unrevoked, life_argument, parse_version, refuses,
-    tombstone_life, unconfirmed,
+    tombstone_life,
 };
 use super::super::{format, format::Stated};
 use super::queries::Question;
-use super::store::{RedisClusterStore, about, read_as, read_whole};
+use super::router::Router;
 
-impl RedisClusterStore {
-    pub(super) async fn write_revocation(
+impl Router {
+    pub(in super::super) async fn revoke(
         &self,
+        replica: &Replica,
         revocation: &Revocation,
         life: u128,
     ) -> Result<(), StoreError> {
@@ -34,7 +37,7 @@ impl RedisClusterStore {
         let (mut least, mut slack) = (Version::NONE, LIFE_TOLERANCE);
         for _ in 0..MOST_WRITES {
             let (restored, _) = self.restored(key).await?;
-            let version = self.later_than(&restored).max(least);
+            let version = later_than(replica, &restored).max(least);
             // The whole script, not its hash, which another node may not know.
             let mut eval = redis::cmd("EVAL");
             eval.arg(script::REVOKE)
@@ -49,19 +52,21 @@ impl RedisClusterStore {
                     true => std::mem::take(&mut slack),
                     false => "",
                 });
-            let (made, stated): Said = self.write_one(about(key.rendered(), vec![eval])).await?;
+            let (made, stated): Said = self
+                .write_one(Question::about(key.rendered(), eval))
+                .await?;
             let stated = parse_version(&stated)?;
-            self.versions.see(stated, self.clock.now());
+            replica.observe(stated);
             if !made {
                 least = stated.next();
                 continue;
             }
-            let stands = |view: &View| refuses(view, revocation, stated, self.clock.now());
+            let stands = |view: &View| refuses(view, revocation, stated, replica.now());
             let stands_alone = |state: KeyState| {
                 let held = state.held();
                 held.is_some_and(|held| held.version >= stated && held.cutoff >= revocation.cutoff)
             };
-            if self.counts(key, stands, stands_alone).await? {
+            if self.counts(replica, key, stands, stands_alone).await? {
                 return Ok(());
             }
         }
@@ -69,11 +74,15 @@ impl RedisClusterStore {
     }
 
     /// Returns whether a revocation existed.
-    pub(super) async fn write_unrevocation(&self, key: &RevocationKey) -> Result<bool, StoreError> {
+    pub(in super::super) async fn unrevoke(
+        &self,
+        replica: &Replica,
+        key: &RevocationKey,
+    ) -> Result<bool, StoreError> {
         let (mut stood, mut least) = (false, Version::NONE);
         for _ in 0..MOST_WRITES {
             let (restored, left) = self.restored(key).await?;
-            let version = self.later_than(&restored).max(least);
+            let version = later_than(replica, &restored).max(least);
             let mut eval = redis::cmd("EVAL");
             eval.arg(script::UNREVOKE)
                 .arg(1)
@@ -81,10 +90,11 @@ impl RedisClusterStore {
                 .arg(version.to_string())
                 .arg(tombstone_life())
                 .arg(left);
-            let (made, text, native): (bool, String, bool) =
-                self.write_one(about(key.rendered(), vec![eval])).await?;
+            let (made, text, native): (bool, String, bool) = self
+                .write_one(Question::about(key.rendered(), eval))
+                .await?;
             let stated = parse_version(&text)?;
-            self.versions.see(stated, self.clock.now());
+            replica.observe(stated);
             if !made {
                 least = stated.next();
                 continue;
@@ -94,10 +104,10 @@ impl RedisClusterStore {
             let name = StoredKey::restored(key.hash());
             let mut drop = redis::cmd("EVAL");
             drop.arg(script::DROP).arg(1).arg(&name).arg(&text);
-            let _: i64 = self.write_one(about(&name, vec![drop])).await?;
+            let _: i64 = self.write_one(Question::about(&name, drop)).await?;
             let knows = |view: &View| knows_unrevoked(view, key.hash(), stated);
             let knows_alone = |state: KeyState| state.unrevoked >= stated;
-            if self.counts(key, knows, knows_alone).await? {
+            if self.counts(replica, key, knows, knows_alone).await? {
                 return Ok(stood);
             }
         }
@@ -106,7 +116,7 @@ impl RedisClusterStore {
 
     /// Returns the state in the restored key, and its remaining life in ms.
     async fn restored(&self, key: &RevocationKey) -> Result<(KeyState, i64), StoreError> {
-        let question = read_whole(&StoredKey::restored(key.hash()));
+        let question = Question::reading(&StoredKey::restored(key.hash()));
         let (left, value, _): (i64, Option<Vec<u8>>, u64) = self.write_one(question).await?;
         let state = match left {
             -2 => KeyState::NOTHING,
@@ -115,40 +125,40 @@ impl RedisClusterStore {
         Ok((state, left))
     }
 
-    /// Returns a version for a statement made now, later than all that is known to be stored elsewhere.
-    fn later_than(&self, state: &KeyState) -> Version {
-        let now = self.clock.now();
-        let stated = state.held().map_or(Version::NONE, |held| held.version);
-        let least = stated.max(state.unrevoked).next();
-        self.versions.next(now).max(least)
-    }
-
     async fn write_one<T: redis::FromRedisValue>(
         &self,
         question: Question,
     ) -> Result<T, StoreError> {
-        let mut answers = self.write(&[question]).await?;
+        // To the slot owner, trusted or not.
+        let mut answers = self.ask(&[question], None).await?;
         let answer = answers.pop().and_then(|mut answer| answer.pop());
-        read_as(answer.unwrap_or(Value::Nil))
+        parsed(answer.unwrap_or(Value::Nil))
     }
 
     /// Returns whether the last write is where it counts: in the view, once the view must contain it; without a
     /// view, on the slot owner that a majority of primaries has confirmed after the write.
     async fn counts(
         &self,
+        replica: &Replica,
         key: &RevocationKey,
         in_view: impl Fn(&View) -> bool,
         alone: impl Fn(KeyState) -> bool,
     ) -> Result<bool, StoreError> {
         let at = Moment::now();
-        if let Some(following) = &self.following {
-            following.progress.reaches(at).await?;
-            return Ok(in_view(&following.view));
+        if let Some(view) = replica.view_as_of(at).await? {
+            return Ok(in_view(view));
         }
-        self.router.confirmed_after(at).await?;
+        self.confirmed_after(at).await?;
         let (left, value, _): (i64, Option<Vec<u8>>, u64) =
-            self.write_one(read_whole(key.rendered())).await?;
+            self.write_one(Question::reading(key.rendered())).await?;
         let stated = Stated::read(value.as_deref());
         Ok(left != -2 && alone(stated.state(Version::NONE, Timestamp::NEVER)))
     }
+}
+
+/// Returns a version for a statement made now, later than all that is known to be stored elsewhere.
+fn later_than(replica: &Replica, state: &KeyState) -> Version {
+    let stated = state.held().map_or(Version::NONE, |held| held.version);
+    let least = stated.max(state.unrevoked).next();
+    replica.next_version().max(least)
 }

@@ -9,8 +9,7 @@ use revoxy::jwt::TokenType;
 use revoxy::metrics::{CheckLabels, Metrics};
 use revoxy::revocation::{
     CheckedTypes, Checker, CheckerSettings, Credentials, Endpoint, FeedSettings, Lookup, Lookups,
-    RedisClusterStore, RedisOptions, RedisStore, RevocationStore, SentinelOptions, StoreError,
-    TokenKeys,
+    RedisOptions, RedisStore, RevocationStore, SentinelOptions, StoreError, TokenKeys,
 };
 
 use crate::judge::Verdict;
@@ -28,32 +27,9 @@ pub struct Running {
     pub number: usize,
     /// The store.
     pub store: Arc<dyn RevocationStore>,
-    connected: Connected,
+    redis: Arc<RedisStore>,
     checker: Checker,
     wall: Wall,
-}
-
-/// The store, as what it is.
-#[derive(Clone)]
-enum Connected {
-    Server(Arc<RedisStore>),
-    Cluster(Arc<RedisClusterStore>),
-}
-
-impl Connected {
-    async fn ready(&self, patience: Duration) -> Result<(), StoreError> {
-        match self {
-            Self::Server(store) => store.ready(patience).await,
-            Self::Cluster(store) => store.ready(patience).await,
-        }
-    }
-
-    fn store(&self) -> Arc<dyn RevocationStore> {
-        match self {
-            Self::Server(store) => Arc::clone(store) as _,
-            Self::Cluster(store) => Arc::clone(store) as _,
-        }
-    }
 }
 
 /// A replica, with its clock and its place on the network.
@@ -106,16 +82,9 @@ impl Replica {
         let options = self.options(plan);
         let feed_metrics = metrics().feed.clone();
         let clock = Arc::new(self.wall.clone());
-        let connected = match plan.over {
-            Over::Redis | Over::Sentinel => {
-                RedisStore::with_view(&options, settings, clock, feed_metrics)
-                    .map(|store| Connected::Server(Arc::new(store)))
-            }
-            Over::Cluster => RedisClusterStore::with_view(&options, settings, clock, feed_metrics)
-                .map(|store| Connected::Cluster(Arc::new(store))),
-        };
-        let connected = connected.unwrap_or_else(|why| panic!("no store: {why}"));
-        let store = connected.store();
+        let redis = RedisStore::with_view(&options, settings, clock, feed_metrics);
+        let redis = Arc::new(redis.unwrap_or_else(|why| panic!("no store: {why}")));
+        let store = Arc::clone(&redis) as Arc<dyn RevocationStore>;
         let checks = CheckerSettings {
             types: CheckedTypes {
                 access: true,
@@ -128,18 +97,13 @@ impl Replica {
         let running = Arc::new(Running {
             number,
             store,
-            connected,
+            redis,
             checker,
             wall: self.wall.clone(),
         });
         let replica = Arc::downgrade(self);
         tokio::spawn(async move {
-            while running
-                .connected
-                .ready(Duration::from_secs(1))
-                .await
-                .is_err()
-            {
+            while running.redis.ready(Duration::from_secs(1)).await.is_err() {
                 let is_wanted = |r: Arc<Self>| r.starts.load(Ordering::Relaxed) == start;
                 if !replica.upgrade().is_some_and(is_wanted) {
                     return;

@@ -1,0 +1,180 @@
+//! Direct reads and writes on one server: a fixed one, or the primary that Sentinels name.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use redis::aio::MultiplexedConnection;
+use redis::{Cmd, FromRedisValue, Pipeline, RedisResult, Value};
+
+use crate::clock::Moment;
+
+use super::super::StoreError;
+use super::super::key::PREFIX;
+use super::IN_A_CLUSTER;
+use super::connection::{Borrowed, Connection};
+use super::connector::Connector;
+use super::durable::Durable;
+use super::error::{parsed, unconfirmed};
+use super::feed::TrustedServers;
+use super::options::RedisOptions;
+use super::scan::scan;
+use super::script::{Call, Scripts};
+use super::server;
+
+pub(super) struct OneServer {
+    pub connection: Connection,
+    /// Waits for replicas, if that is configured.
+    pub durable: Option<Durable>,
+    pub scripts: Scripts,
+}
+
+/// Why a direct read gave no answer.
+enum LookupError {
+    Redis(redis::RedisError),
+    Untrusted,
+}
+
+impl OneServer {
+    /// Starts to connect. With `identify`, each connection first queries which server it has reached.
+    pub(super) fn start(
+        connector: Connector,
+        options: &RedisOptions,
+        identify: bool,
+    ) -> Result<Self, StoreError> {
+        Ok(Self {
+            durable: Durable::start(options)?,
+            connection: Connection::start(connector, identify),
+            scripts: Scripts::default(),
+        })
+    }
+
+    /// Waits until the server has answered, and is not a node of a cluster.
+    pub(super) async fn ready(&self, patience: Duration) -> Result<(), StoreError> {
+        self.connection.ready(patience).await?;
+        // A proxy that does not support the query is not a cluster node either.
+        let asked = self.run(async |connection| server::is_in_cluster(connection).await);
+        if let Ok(Ok(true)) = tokio::time::timeout(patience, asked).await {
+            return Err(StoreError::Failed(IN_A_CLUSTER.to_owned()));
+        }
+        Ok(())
+    }
+
+    async fn run<T>(
+        &self,
+        command: impl AsyncFnOnce(&mut MultiplexedConnection) -> RedisResult<T>,
+    ) -> Result<T, StoreError> {
+        let mut connection = self.connection.current().await?;
+        match command(&mut connection.inner).await {
+            Ok(value) => {
+                connection.answered();
+                Ok(value)
+            }
+            Err(error) => Err(connection.failed(&error)),
+        }
+    }
+
+    /// Sends commands in one pipeline, and returns one value for each. With `trusted`, only a trusted server is believed.
+    pub(super) async fn ask(
+        &self,
+        commands: Vec<Cmd>,
+        trusted: Option<&TrustedServers>,
+    ) -> Result<Vec<Value>, StoreError> {
+        let mut pipeline = redis::pipe();
+        for command in commands {
+            pipeline.add_command(command);
+        }
+        let mut connection = self.connection.current().await?;
+        match send(&mut connection, pipeline, trusted).await {
+            Ok(Some(answers)) => {
+                connection.answered();
+                Ok(answers)
+            }
+            Ok(None) => Err(connection.unfit("the server has become a replica")),
+            // A new connection queries the server's identity again.
+            Err(LookupError::Untrusted) => Err(connection.unfit(
+                "not the Redis process, or not the history, that the view was last complete with",
+            )),
+            Err(LookupError::Redis(error)) => Err(connection.failed(&error)),
+        }
+    }
+
+    /// Reads the values of keys and their remaining lives in ms, all in one transaction.
+    pub(super) async fn read(
+        &self,
+        keys: &[String],
+    ) -> Result<Vec<(Option<Vec<u8>>, i64)>, StoreError> {
+        let mut pipeline = redis::pipe();
+        pipeline.atomic();
+        for key in keys {
+            pipeline.get(key).pttl(key);
+        }
+        let read = self.run(async |connection| pipeline.query_async(connection).await);
+        let answers: Vec<Value> = read.await?;
+        let pairs = answers.chunks_exact(2);
+        let both = pairs.map(|pair| Ok((parsed(pair[0].clone())?, parsed(pair[1].clone())?)));
+        both.collect()
+    }
+
+    /// Reads the next batch of key names.
+    pub(super) async fn scan(
+        &self,
+        position: Option<&str>,
+    ) -> Result<(Vec<Vec<u8>>, Option<String>), StoreError> {
+        let bad = |_| StoreError::Failed("`after` is none of our cursors".to_owned());
+        let cursor: u64 = position.map_or(Ok(0), str::parse).map_err(bad)?;
+        let pattern = format!("{PREFIX}*");
+        let scanned =
+            self.run(async |connection| scan(connection, cursor, pattern.as_bytes()).await);
+        let (next, names) = scanned.await?;
+        Ok((names, (next != 0).then(|| next.to_string())))
+    }
+
+    /// Runs a script for tokens.
+    pub(super) async fn call(&self, call: Call) -> Result<(), StoreError> {
+        let mut invocation = self.scripts.of(call.script).prepare_invoke();
+        for key in call.keys {
+            invocation.key(key);
+        }
+        for argument in call.arguments {
+            invocation.arg(argument);
+        }
+        self.run(async |connection| invocation.invoke_async(connection).await)
+            .await
+    }
+
+    /// Waits until the server is confirmed as the one that counts, after `at`.
+    pub(super) async fn confirmed_after(&self, at: Moment) -> Result<(), StoreError> {
+        let connection = self.connection.current().await?;
+        match connection.answered().standing.confirmed_after(at).await {
+            true => Ok(()),
+            false => Err(unconfirmed()),
+        }
+    }
+}
+
+/// Sends a pipeline. With `trusted`, returns `None` if the server is not the primary.
+async fn send(
+    connection: &mut Borrowed<'_>,
+    mut pipeline: Pipeline,
+    trusted: Option<&TrustedServers>,
+) -> Result<Option<Vec<Value>>, LookupError> {
+    if let Some(trusted) = trusted {
+        if !trusted.include(&connection.identity) {
+            return Err(LookupError::Untrusted);
+        }
+        // Queries the role in the same pipeline: a replica answers readily, and may be behind, or follow another
+        // primary.
+        pipeline.add_command(server::hello(server::RespVersion::Resp2));
+    }
+    let asked = pipeline.query_async::<Vec<Value>>(&mut connection.inner);
+    let mut answers = asked.await.map_err(LookupError::Redis)?;
+    if trusted.is_some() {
+        let hello = answers.pop().unwrap_or(Value::Nil);
+        let hello = HashMap::from_redis_value(hello);
+        let hello = hello.map_err(|e| LookupError::Redis(e.into()))?;
+        if !server::is_primary_role(&hello) {
+            return Ok(None);
+        }
+    }
+    Ok(Some(answers))
+}

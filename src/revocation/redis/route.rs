@@ -1,0 +1,116 @@
+//! The way from a key to the server that holds it.
+
+use std::time::Duration;
+
+use redis::{Cmd, Value};
+
+use crate::clock::Moment;
+
+use super::super::key::RevocationKey;
+use super::super::statement::Revocation;
+use super::super::{Durability, StoreError};
+use super::cluster::{Question, Router};
+use super::feed::TrustedServers;
+use super::one_server::OneServer;
+use super::replica::Replica;
+use super::script::Call;
+
+pub(super) enum Route {
+    /// One server has all keys.
+    One(Box<OneServer>),
+    /// Each primary of a cluster has the keys of some slots.
+    Cluster(Router),
+}
+
+impl Route {
+    /// Waits until the servers have answered. After `patience`, the error says why they have not.
+    pub(super) async fn ready(&self, patience: Duration) -> Result<(), StoreError> {
+        match self {
+            Self::One(server) => server.ready(patience).await,
+            Self::Cluster(router) => router.ready(patience).await,
+        }
+    }
+
+    /// Sends commands whose first argument is their key, and returns one value for each. With `trusted`, only a trusted server
+    /// is believed.
+    pub(super) async fn ask(
+        &self,
+        commands: Vec<Cmd>,
+        trusted: Option<&TrustedServers>,
+    ) -> Result<Vec<Value>, StoreError> {
+        match self {
+            Self::One(server) => server.ask(commands, trusted).await,
+            Self::Cluster(router) => {
+                let questions: Vec<_> = commands.into_iter().map(Question::of).collect();
+                let answers = router.ask(&questions, trusted).await?;
+                Ok(answers.into_iter().flatten().collect())
+            }
+        }
+    }
+
+    /// Reads the values of keys and their remaining lives in ms, as `PTTL` reports them.
+    pub(super) async fn read(
+        &self,
+        keys: &[String],
+    ) -> Result<Vec<(Option<Vec<u8>>, i64)>, StoreError> {
+        match self {
+            Self::One(server) => server.read(keys).await,
+            Self::Cluster(router) => router.read(keys).await,
+        }
+    }
+
+    /// Reads the next batch of the names of our keys, and where to go on.
+    pub(super) async fn scan(
+        &self,
+        position: Option<&str>,
+    ) -> Result<(Vec<Vec<u8>>, Option<String>), StoreError> {
+        match self {
+            Self::One(server) => server.scan(position).await,
+            Self::Cluster(router) => router.scan(position).await,
+        }
+    }
+
+    /// Runs a script for tokens.
+    pub(super) async fn call(&self, call: Call) -> Result<(), StoreError> {
+        match self {
+            Self::One(server) => server.call(call).await,
+            Self::Cluster(router) => router.call(call).await,
+        }
+    }
+
+    /// Waits until the servers are confirmed as those that count, after `at`.
+    pub(super) async fn confirmed_after(&self, at: Moment) -> Result<(), StoreError> {
+        match self {
+            Self::One(server) => server.confirmed_after(at).await,
+            Self::Cluster(router) => router.confirmed_after(at).await,
+        }
+    }
+
+    /// Writes a revocation with this life in ms, and confirms that it counts.
+    pub(super) async fn revoke(
+        &self,
+        replica: &Replica,
+        revocation: &Revocation,
+        life: u128,
+    ) -> Result<Durability, StoreError> {
+        match self {
+            Self::One(server) => server.revoke(replica, revocation, life).await,
+            Self::Cluster(router) => {
+                router.revoke(replica, revocation, life).await?;
+                Ok(Durability::default())
+            }
+        }
+    }
+
+    /// Writes an un-revocation, and confirms that it counts. Returns whether a revocation existed.
+    pub(super) async fn unrevoke(
+        &self,
+        replica: &Replica,
+        key: &RevocationKey,
+    ) -> Result<bool, StoreError> {
+        match self {
+            Self::One(server) => server.unrevoke(replica, key).await,
+            Self::Cluster(router) => router.unrevoke(replica, key).await,
+        }
+    }
+}
