@@ -15,8 +15,9 @@ use tokio::sync::oneshot;
 use crate::clock::OncePerMinute;
 use crate::ext_authz::ConnectionLoad;
 
-/// The minimum time between two evictions: a closed connection frees its memory only after a moment.
-const EVICT_EVERY: Duration = Duration::from_millis(40);
+/// How long an evicted connection may take to free its memory before another one is evicted for lack of it. A closed
+/// connection frees its memory only after a moment, and after a longer one on a busy machine.
+const FREES_WITHIN: Duration = Duration::from_secs(5);
 
 /// The pause after an error of `accept`, such as too many open files, which lasts for a while.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -37,7 +38,8 @@ pub(super) struct ConnectionLimit {
 struct Table {
     held: HashMap<u64, Held>,
     next: u64,
-    evicted_at: Option<Instant>,
+    /// The connection that was last evicted for lack of memory, and when.
+    freeing: Option<(ConnectionLoad, Instant)>,
 }
 
 struct Held {
@@ -121,20 +123,20 @@ impl ConnectionLimit {
         }
     }
 
-    /// Returns a function that evicts the connection whose requests occupy most memory.
+    /// Returns a function that evicts the connection whose requests occupy most memory, unless the one that it evicted
+    /// before has not freed its memory yet: connections whose clients do no harm would have to go, too.
     pub fn heaviest_evictor(self: &Arc<Self>) -> impl Fn() + Send + Sync + 'static {
         let limit = Arc::clone(self);
         move || {
             let mut table = limit.table();
-            if table
-                .evicted_at
-                .is_some_and(|at| at.elapsed() < EVICT_EVERY)
-            {
+            if table.is_freeing() {
                 return;
             }
-            table.evicted_at = Some(Instant::now());
-            let heaviest = table.held.iter().max_by_key(|(_, held)| held.load.bytes());
-            let heaviest = heaviest.map(|(number, _)| *number);
+            let loads = table.held.iter().filter(|(_, held)| held.load.bytes() > 0);
+            let heaviest = loads.max_by_key(|(_, held)| held.load.bytes());
+            let heaviest = heaviest.map(|(number, held)| (*number, held.load.clone()));
+            let (heaviest, load) = heaviest.unzip();
+            table.freeing = load.map(|load| (load, Instant::now()));
             let has_evicted = table.evict(heaviest);
             drop(table);
             if has_evicted {
@@ -164,6 +166,12 @@ impl ConnectionLimit {
 }
 
 impl Table {
+    /// Returns whether the connection that was last evicted for lack of memory is still to free its memory.
+    fn is_freeing(&self) -> bool {
+        let freeing = self.freeing.as_ref();
+        freeing.is_some_and(|(load, since)| load.bytes() > 0 && since.elapsed() < FREES_WITHIN)
+    }
+
     /// Evicts this connection, if it still exists.
     fn evict(&mut self, number: Option<u64>) -> bool {
         let Some(held) = number.and_then(|number| self.held.remove(&number)) else {
@@ -223,5 +231,29 @@ mod tests {
         assert_eq!(limit.table().held.len(), 2);
         drop((one, three));
         assert_eq!(limit.table().held.len(), 0);
+    }
+
+    #[test]
+    fn the_next_connection_is_evicted_for_lack_of_memory_only_after_the_last_one_has_freed_its_own()
+    {
+        let limit = ConnectionLimit::new("check", 9);
+        let [mut light, mut heavy, mut heaviest] = [10, 20, 30].map(|bytes| {
+            let permit = limit.take();
+            permit.load.set(bytes);
+            permit
+        });
+        let evict = limit.heaviest_evictor();
+        evict();
+        evict();
+        assert!(evicted(&mut heaviest) && !evicted(&mut heavy));
+        // The connection has ended, but not all of its requests have.
+        let load = heaviest.load();
+        drop(heaviest);
+        load.set(1);
+        evict();
+        assert!(!evicted(&mut heavy));
+        load.set(0);
+        evict();
+        assert!(evicted(&mut heavy) && !evicted(&mut light));
     }
 }

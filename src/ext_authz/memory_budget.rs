@@ -23,6 +23,11 @@ impl ConnectionLoad {
     pub fn bytes(&self) -> usize {
         self.0.load(Ordering::Relaxed)
     }
+
+    #[cfg(test)]
+    pub(crate) fn set(&self, bytes: usize) {
+        self.0.store(bytes, Ordering::Relaxed);
+    }
 }
 
 /// The memory that all requests share.
