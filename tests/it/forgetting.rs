@@ -546,3 +546,30 @@ async fn a_token_that_is_un_revoked_once_more_while_its_keys_are_read_is_not_ref
     scene.has_heard(&replica).await;
     scene.all_are(&replica, &["a"], "ok").await;
 }
+
+#[tokio::test]
+async fn a_revocation_whose_native_key_goes_while_its_restored_key_comes_is_refused_throughout() {
+    let mut scene = Scene::set(&[HONOUR]).await;
+    let restored = scene.restored_name_of("a").await;
+    let _: u64 = scene.redis.run(&["DEL", &restored]);
+    // Set by hand over an un-revocation by a replica whose clock is ahead. The replica that starts now does not know of the
+    // un-revocation, and dates the revocation before it.
+    scene.revoke_by_hand(&["a"]);
+    let proxy = Proxy::before(scene.redis.port()).await;
+    let replica = scene.replica_through(proxy.store()).await;
+    scene.all_are(&replica, &["a"], "revoked").await;
+    // Redis loses the native key, and another replica writes back what it knows of both. The replica hears of both at once.
+    let ahead = SystemClock.now().millis() + 10_000;
+    let both = format!(r#"{{"unrevoked":"{ahead}.0","version":"{ahead}.1"}}"#);
+    let script =
+        "redis.call('DEL', ARGV[1]); return redis.call('SET', ARGV[2], ARGV[3], 'EX', 3600)";
+    let mut reading = proxy.hold("SCAN");
+    let () = scene
+        .redis
+        .run(&["EVAL", script, "0", NATIVE, &restored, &both]);
+    reading.arrives().await;
+    scene.all_are(&replica, &["a"], "revoked").await;
+    drop(reading);
+    scene.has_heard(&replica).await;
+    scene.all_are(&replica, &["a"], "revoked").await;
+}

@@ -41,7 +41,7 @@ impl Reconciliation {
         let early: Vec<(Missing, Vec<u8>)> = gone
             .iter()
             .filter_map(held)
-            .filter(|(m, _)| m.held.expires_at > soon && !self.drop_taken_back(m))
+            .filter(|(m, _)| m.held.expires_at > soon)
             .collect();
         let names: Vec<_> = early.iter().map(|(m, _)| m.restored_name()).collect();
         let stored = stored::read_restored(link, &names, || self.clock.now()).await?;
@@ -79,19 +79,16 @@ impl Reconciliation {
         self.write_back(link, &lost).await
     }
 
-    /// Removes an entry from the view if an un-revocation in the restored key has taken it back, and returns
-    /// whether it did. The native key is missing, so it holds nothing that could count after the un-revocation.
-    fn drop_taken_back(&self, missing: &Missing) -> bool {
+    /// Returns whether an un-revocation that the view knows has taken an entry back. The native key is missing, so it holds
+    /// nothing that could count after the un-revocation.
+    fn is_taken_back(&self, missing: &Missing) -> bool {
         let unrevoked = self.view.unrevoked(missing.hash);
-        let is_taken_back = missing.held.is_taken_back_by(unrevoked);
-        if is_taken_back {
-            missing.accept(&self.view);
-        }
-        is_taken_back
+        missing.held.is_taken_back_by(unrevoked)
     }
 
-    /// Returns the entries that the restored keys do not cover in full. Keys that no node could answer for are
-    /// queued to be read again.
+    /// Returns the entries that the restored keys do not cover in full, except those that an un-revocation has taken back:
+    /// what the restored key holds takes their place, and only once it has been read, because it may hold a revocation that
+    /// came after the un-revocation. Keys that no node could answer for are queued to be read again.
     fn not_restored(
         &mut self,
         gone: Vec<(Missing, Vec<u8>)>,
@@ -105,7 +102,7 @@ impl Reconciliation {
                 continue;
             };
             entry.stands = self.counting(entry.hash, restored);
-            if is_weaker(entry.stands, entry.held) {
+            if is_weaker(entry.stands, entry.held) && !self.is_taken_back(&entry) {
                 missing.push(entry);
             } else {
                 entry.accept(&self.view);
@@ -129,7 +126,9 @@ impl Reconciliation {
             unseen.partition(|m| is_of_allow_list(m.hash));
         // Entries that are about to expire anyway are left to expire.
         missing.retain(|m| m.held.expires_at > now.plus(EXPIRY_SLACK));
-        missing.retain(|m| !self.drop_taken_back(m));
+        // Their restored keys have been read in this round, and hold nothing that would have taken their place in the view.
+        let taken_back = missing.extract_if(.., |m| self.is_taken_back(m));
+        taken_back.for_each(|entry| entry.accept(&self.view));
         if why == Why::Comparison {
             let silent = pending.absences(&self.lookups).map_or(0, |told| {
                 let all = allowed.iter().chain(&missing);
