@@ -64,8 +64,17 @@ pub struct Promise {
 #[derive(Debug)]
 pub struct Judge {
     promise: Promise,
-    /// By replica and token: when it was last allowed.
-    allowed: Vec<Vec<Option<Stamp>>>,
+    replicas: Vec<Replica>,
+    /// By place: until when, in milliseconds, the paths of the replica there are disturbed.
+    disturbed: Vec<u64>,
+}
+
+/// What the judge knows of a replica.
+#[derive(Debug)]
+struct Replica {
+    place: usize,
+    /// By token: when it was last allowed.
+    allowed: Vec<Option<Stamp>>,
 }
 
 impl Judge {
@@ -73,14 +82,28 @@ impl Judge {
     pub fn new(promise: Promise) -> Self {
         Self {
             promise,
-            allowed: Vec::new(),
+            replicas: Vec::new(),
+            disturbed: Vec::new(),
         }
     }
 
-    /// A replica was started, perhaps in the place of another, whose word is none of its own. Tells its number.
-    pub fn meet(&mut self, tokens: usize) -> usize {
-        self.allowed.push(vec![None; tokens]);
-        self.allowed.len() - 1
+    /// Takes note of a replica that was started at this place, perhaps instead of another, for whose verdicts it is not
+    /// responsible. Returns its number.
+    pub fn meet(&mut self, place: usize, tokens: usize) -> usize {
+        self.replicas.push(Replica {
+            place,
+            allowed: vec![None; tokens],
+        });
+        self.replicas.len() - 1
+    }
+
+    /// Takes note that the paths of the replica at this place are disturbed until then, in milliseconds: its view does not
+    /// learn what was taken back, and goes on refusing what it holds (docs/promise.md).
+    pub fn disturb(&mut self, place: usize, until: u64) {
+        if self.disturbed.len() <= place {
+            self.disturbed.resize(place + 1, 0);
+        }
+        self.disturbed[place] = self.disturbed[place].max(until);
     }
 
     /// Judges a check.
@@ -91,7 +114,7 @@ impl Judge {
         match check.verdict {
             Verdict::Undecided => None,
             Verdict::Allowed => {
-                self.allowed[check.replica][check.token] = Some(check.started);
+                self.replicas[check.replica].allowed[check.token] = Some(check.started);
                 let must_be_refused = statements
                     .iter()
                     .any(|s| self.is_due(s, check, statements, issued_at));
@@ -102,14 +125,17 @@ impl Judge {
                 if !statements.iter().any(revoked) {
                     return Some(Violation::NeverRevoked);
                 }
-                let seen = self.allowed[check.replica][check.token]?;
+                let replica = &self.replicas[check.replica];
+                let seen = replica.allowed[check.token]?;
                 let taken_back = self.taken_back(check, statements, issued_at, history)?;
                 // While the server is down, nobody hears that the token was taken back.
                 let heard = history
                     .losses
                     .last()
                     .map_or(taken_back, |lost| taken_back.max(*lost));
-                let calm = heard.millis + self.promise.max_staleness + TURBULENCE;
+                let disturbed = self.disturbed.get(replica.place).copied();
+                let heard = heard.millis.max(disturbed.unwrap_or_default());
+                let calm = heard + self.promise.max_staleness + TURBULENCE;
                 let refused_again = taken_back < seen && check.started.millis > calm;
                 refused_again.then_some(Violation::RefusedAgain)
             }
@@ -231,7 +257,7 @@ mod tests {
             hand_takes_back: true,
         };
         let mut judge = Judge::new(promise);
-        judge.meet(cast().tokens.len());
+        judge.meet(0, cast().tokens.len());
         (judge, History::new(cast().keys.len()))
     }
 
@@ -286,6 +312,25 @@ mod tests {
         refused.ended.millis += 2 * TURBULENCE;
         let violation = judge.hear(&refused, &history, cast());
         assert_eq!(violation, Some(Violation::RefusedAgain));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_replica_whose_paths_are_disturbed_may_refuse_what_was_taken_back() {
+        let (mut judge, mut history) = judge();
+        state(&mut history, REVOKED);
+        state(&mut history, Says::TakenBack);
+        let allowed = check(&mut history, Verdict::Allowed);
+        assert_eq!(judge.hear(&allowed, &history, cast()), None);
+        let mut refused = check(&mut history, Verdict::Refused);
+        refused.started.millis += 2 * TURBULENCE;
+        refused.ended.millis += 2 * TURBULENCE;
+        let again = Some(Violation::RefusedAgain);
+        judge.disturb(1, refused.started.millis);
+        assert_eq!(judge.hear(&refused, &history, cast()), again);
+        judge.disturb(0, refused.started.millis - TURBULENCE);
+        assert_eq!(judge.hear(&refused, &history, cast()), None);
+        refused.started.millis += 1;
+        assert_eq!(judge.hear(&refused, &history, cast()), again);
     }
 
     #[tokio::test(start_paused = true)]

@@ -124,6 +124,7 @@ fn on_the_way(
         _ => path.reset(),
     }
     stage.on_the_way.fetch_add(1, Ordering::Relaxed);
+    stage.disturb(replica, lasts);
     later(stage, lasts, move |stage| {
         stage.on_the_way.fetch_sub(1, Ordering::Relaxed);
         path.set_passes(Direction::ToServer, true);

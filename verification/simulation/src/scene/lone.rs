@@ -37,6 +37,7 @@ pub(super) async fn strike(stage: &Arc<Stage>, deaf: usize, lasts: Duration, rng
         writer::state_by_api(stage, key, deaf, rng);
     }
     let longest = stage.plan.max_staleness.as_millis() as u64;
+    stage.disturb(deaf, stage.plan.max_staleness);
     // An acknowledgement takes two heartbeats, which are an eighth of that apart.
     sleep(Duration::from_millis(rng.between(longest / 3, longest))).await;
     if is_well(stage) {

@@ -130,8 +130,14 @@ impl Stage {
 
     /// Starts a replica, in the place of the one that ran.
     pub fn start_replica(&self, at: usize) {
-        let number = self.record().judge.meet(cast().tokens.len());
+        let number = self.record().judge.meet(at, cast().tokens.len());
         self.replicas[at].start(number, &self.plan);
+    }
+
+    /// The paths of the replica at this place are disturbed for so long from now on.
+    pub fn disturb(&self, at: usize, lasts: Duration) {
+        let until = self.trace.millis() + u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX);
+        self.record().judge.disturb(at, until);
     }
 
     /// Somebody begins to state something.
