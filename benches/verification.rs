@@ -14,9 +14,6 @@
     dead_code,
     reason = "shared with the tests"
 )]
-#[path = "../src/jwt/tests/signer.rs"]
-mod signer;
-
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,8 +28,8 @@ use revoxy::jwt::{
     Algorithm, CachingVerifier, Issuer, IssuerProfile, Verifier, install_crypto, parse_set,
 };
 use revoxy::revocation::TokenKeys;
+use revoxy_core::jwt::testing::{ALGORITHMS, Signer};
 use serde_json::json;
-use signer::{ALGORITHMS, Signer};
 
 const NOW: i64 = 1_800_000_000;
 

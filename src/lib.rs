@@ -14,20 +14,20 @@
 
 pub mod api;
 pub mod app;
-pub mod authz;
 pub mod cli;
-pub mod clock;
 pub mod config;
-mod digest;
 pub mod explain;
 pub mod ext_authz;
-pub mod jwt;
 pub mod keys;
 pub mod logging;
 pub mod metrics;
 pub mod operations;
+mod recorder;
 pub mod revocation;
+
 #[cfg(feature = "simulation")]
-pub mod simulation;
-mod spelling;
-pub mod tls;
+pub use revoxy_core::simulation;
+pub use revoxy_core::{authz, clock, jwt};
+pub use revoxy_stores::tls;
+
+use revoxy_core::spelling;

@@ -11,8 +11,10 @@ use tracing_subscriber::filter::LevelFilter;
 const DEFAULT: &str = "info";
 /// The top-level names of all modules that log. A directive without a level that names none of these is taken
 /// for a misspelt level.
-const TARGETS: [&str; 10] = [
+const TARGETS: [&str; 12] = [
     "revoxy",
+    "revoxy_core",
+    "revoxy_stores",
     "h2",
     "hyper_util",
     "sqlx",

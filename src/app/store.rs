@@ -8,7 +8,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, IssuerConfig, Mode, Problems, StoreConfig};
-use crate::metrics::FeedMetrics;
+use crate::metrics::FeedCounters;
 use crate::revocation::{
     Diagnosis, FeedSettings, MemoryStore, PostgresOptions, PostgresStore, RedisOptions, RedisStore,
     RevocationStore, SqliteStore, StoreError,
@@ -26,7 +26,7 @@ const COUNTED_AT_ONCE: usize = 10_000;
 pub(super) async fn open(
     config: &Config,
     clock: Arc<dyn Clock>,
-    metrics: &FeedMetrics,
+    metrics: &Arc<FeedCounters>,
     problems: &mut Problems,
 ) -> Option<Store> {
     let opened = match &config.revocation.store {
@@ -59,7 +59,7 @@ pub(super) async fn open(
 /// that.
 pub(super) async fn open_to_ask(
     mut config: Config,
-    metrics: &FeedMetrics,
+    metrics: &Arc<FeedCounters>,
     problems: &mut Problems,
 ) -> Option<Store> {
     let refused = match &config.revocation.store {
@@ -86,7 +86,7 @@ pub(super) async fn open_to_ask(
 pub(super) async fn try_out(
     config: &Config,
     clock: Arc<dyn Clock>,
-    metrics: &FeedMetrics,
+    metrics: &Arc<FeedCounters>,
     problems: &mut Problems,
 ) -> Vec<String> {
     let Some(store) = open(config, clock, metrics, problems).await else {
@@ -174,7 +174,7 @@ async fn open_redis(
     config: &Config,
     options: &RedisOptions,
     clock: Arc<dyn Clock>,
-    metrics: &FeedMetrics,
+    metrics: &Arc<FeedCounters>,
 ) -> Result<Store, StoreError> {
     let settings = config.revocation.view.then(|| feed_settings(config));
     let store = match settings {
@@ -204,7 +204,7 @@ async fn open_postgres(
     config: &Config,
     options: &PostgresOptions,
     clock: Arc<dyn Clock>,
-    metrics: &FeedMetrics,
+    metrics: &Arc<FeedCounters>,
 ) -> Result<Store, StoreError> {
     let store = if config.revocation.view {
         let (settings, metrics) = (feed_settings(config), metrics.clone());

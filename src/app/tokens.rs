@@ -7,7 +7,8 @@ use crate::clock::Clock;
 use crate::config::{Config, Mode, Problems};
 use crate::jwt::VerifiedClaims;
 use crate::metrics::Metrics;
-use crate::revocation::{RecorderTask, RegistrationKey, TokenKeys, TokenRecorder};
+use crate::recorder::{RecorderTask, TokenRecorder};
+use crate::revocation::{RegistrationKey, TokenKeys};
 
 use super::Store;
 

@@ -2,11 +2,12 @@
 //! conventions. Each label takes values from a closed set, and every child is created at start, so that
 //! `rate()` and alerts work from the first event on and no check ever takes a lock.
 //!
-//! This module imports no other: labels arrive as `&'static str`, or as names from the configuration.
+//! Labels arrive as `&'static str`, or as names from the configuration.
 
 mod keys;
 mod tokens;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::core::Collector;
@@ -14,6 +15,8 @@ use prometheus::{
     Encoder as _, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
     IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
 };
+
+use crate::revocation::{FeedMetrics, SUSPECT_LABELS, StoreMetrics};
 
 pub use keys::KeyMetrics;
 pub use tokens::NoteMetrics;
@@ -40,9 +43,9 @@ pub struct Metrics {
     /// The checks, by outcome.
     pub checks: CheckMetrics,
     /// The revocation store.
-    pub store: StoreMetrics,
+    pub store: Arc<StoreCounters>,
     /// The feed of the view.
-    pub feed: FeedMetrics,
+    pub feed: Arc<FeedCounters>,
     revocations: IntCounterVec,
     view_entries: IntGauge,
     view_bytes: IntGauge,
@@ -68,8 +71,8 @@ impl Metrics {
     ) -> Result<Self, MetricsError> {
         let registry = Registry::new();
         let checks = CheckMetrics::new(&registry, labels)?;
-        let store = StoreMetrics::new(&registry, store_errors)?;
-        let feed = FeedMetrics::new(&registry)?;
+        let store = Arc::new(StoreCounters::new(&registry, store_errors)?);
+        let feed = Arc::new(FeedCounters::new(&registry)?);
         let revocations = Opts::new(
             "revoxy_revocation_requests_total",
             "Requests to the revocation API by result: recorded, ignored (the token is invalid or expired anyway), \
@@ -265,13 +268,13 @@ impl Drop for CheckTimer<'_> {
 
 /// The revocation store, as seen by checks.
 #[derive(Clone)]
-pub struct StoreMetrics {
+pub struct StoreCounters {
     duration: Histogram,
     errors: Vec<(&'static str, IntCounter)>,
     up: IntGauge,
 }
 
-impl StoreMetrics {
+impl StoreCounters {
     fn new(registry: &Registry, errors: &[&'static str]) -> Result<Self, MetricsError> {
         let duration = HistogramOpts::new(
             "revoxy_revocation_lookup_duration_seconds",
@@ -298,28 +301,27 @@ impl StoreMetrics {
         })
     }
 
-    /// Records that the store answered, and after which time.
-    pub fn answered(&self, after: Duration) {
-        self.duration.observe(after.as_secs_f64());
-        self.up.set(1);
-    }
-
-    /// Records that the store did not answer, and why.
-    pub fn failed(&self, error: &'static str) {
-        self.up.set(0);
-        self.count(error);
-    }
-
-    /// Records that the store answered that it cannot read the value under a key.
-    pub fn unreadable(&self, error: &'static str) {
-        self.up.set(1);
-        self.count(error);
-    }
-
     fn count(&self, error: &'static str) {
         if let Some((_, counter)) = self.errors.iter().find(|(e, _)| *e == error) {
             counter.inc();
         }
+    }
+}
+
+impl StoreMetrics for StoreCounters {
+    fn answered(&self, after: Duration) {
+        self.duration.observe(after.as_secs_f64());
+        self.up.set(1);
+    }
+
+    fn failed(&self, error: &'static str) {
+        self.up.set(0);
+        self.count(error);
+    }
+
+    fn unreadable(&self, error: &'static str) {
+        self.up.set(1);
+        self.count(error);
     }
 }
 
@@ -330,7 +332,7 @@ const PROPAGATION_BUCKETS: [f64; 14] = [
 
 /// The feed of the view.
 #[derive(Clone)]
-pub struct FeedMetrics {
+pub struct FeedCounters {
     /// Connections that were lost, or could not be established.
     pub reconnects: IntCounter,
     /// Invalidations that were received.
@@ -347,15 +349,7 @@ pub struct FeedMetrics {
     clock_offset: Gauge,
 }
 
-impl FeedMetrics {
-    /// The kinds of mistakes in a key.
-    pub const SUSPECT: [&'static str; 4] = [
-        "unknown_kind",
-        "unknown_issuer",
-        "unreadable_value",
-        "future_cutoff",
-    ];
-
+impl FeedCounters {
     /// Creates and registers the metrics of a feed.
     pub fn new(registry: &Registry) -> Result<Self, MetricsError> {
         let counter = |name: &str, help: &str| register(registry, IntCounter::new(name, help)?);
@@ -375,7 +369,7 @@ impl FeedMetrics {
              unreadable_value (revokes every token under the key) or future_cutoff (refuses new logins).",
         );
         let suspects = register(registry, IntCounterVec::new(suspects, &["problem"])?)?;
-        for problem in Self::SUSPECT {
+        for problem in SUSPECT_LABELS {
             suspects.with_label_values(&[problem]);
         }
         Ok(Self {
@@ -411,27 +405,45 @@ impl FeedMetrics {
             )?,
         })
     }
+}
 
-    /// Sets how many seconds the store's clock is ahead of ours. Returns the previous value.
-    pub fn clock_offset(&self, seconds: f64) -> f64 {
-        let before = self.clock_offset.get();
-        self.clock_offset.set(seconds);
-        before
+impl FeedMetrics for FeedCounters {
+    fn reconnecting(&self) {
+        self.reconnects.inc();
     }
 
-    /// Counts a key that must be a mistake.
-    pub fn suspect(&self, problem: &'static str) {
+    fn pushed(&self, changes: u64) {
+        self.pushes.inc_by(changes);
+    }
+
+    fn restored(&self, revocations: u64) {
+        self.restored.inc_by(revocations);
+    }
+
+    fn healed(&self, differences: u64) {
+        self.healed.inc_by(differences);
+    }
+
+    fn unreadable(&self) {
+        self.unreadable.inc();
+    }
+
+    fn suspect(&self, problem: &'static str) {
         self.suspects.with_label_values(&[problem]).inc();
     }
 
-    /// Records how long after its writing a revocation was applied.
-    pub fn propagation(&self, after: Duration) {
+    fn propagated(&self, after: Duration) {
         self.propagation.observe(after.as_secs_f64());
     }
 
-    /// Sets whether the feed follows the store.
-    pub fn following(&self, following: bool) {
-        self.following.set(i64::from(following));
+    fn following(&self, is_following: bool) {
+        self.following.set(i64::from(is_following));
+    }
+
+    fn clock_offset(&self, seconds: f64) -> f64 {
+        let before = self.clock_offset.get();
+        self.clock_offset.set(seconds);
+        before
     }
 }
 
@@ -456,4 +468,31 @@ fn register<C: Collector + Clone + 'static>(
 ) -> Result<C, MetricsError> {
     registry.register(Box::new(collector.clone()))?;
     Ok(collector)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_store_is_down_when_it_fails_and_not_when_one_key_cannot_be_read() {
+        let labels = CheckLabels {
+            outcomes: &[],
+            policies: &[],
+        };
+        let metrics = Metrics::new(&labels, &["failed", "unreadable"]).unwrap();
+        let has = |line: &str| {
+            let text = metrics.render().unwrap();
+            assert!(text.lines().any(|l| l == line), "{line}\n{text}");
+        };
+        metrics.store.failed("failed");
+        has("revoxy_revocation_store_up 0");
+        has("revoxy_revocation_lookup_errors_total{error=\"failed\"} 1");
+        metrics.store.unreadable("unreadable");
+        has("revoxy_revocation_store_up 1");
+        has("revoxy_revocation_lookup_errors_total{error=\"unreadable\"} 1");
+        metrics.store.failed("failed");
+        metrics.store.answered(Duration::from_millis(1));
+        has("revoxy_revocation_store_up 1");
+    }
 }

@@ -156,7 +156,7 @@ mod tests {
     use super::*;
     use crate::clock::ManualClock;
     use crate::jwt::{Issuer, TokenType, Verifier, testing};
-    use crate::revocation::scripted_store::metrics;
+    use crate::metrics::{CheckLabels, Metrics};
     use crate::revocation::{
         CheckedTypes, MemoryStore, Page, Revocation, RevocationStore, StoreError,
     };
@@ -227,12 +227,17 @@ mod tests {
             access: true,
             refresh: true,
         };
+        let labels = CheckLabels {
+            outcomes: &[],
+            policies: &[],
+        };
+        let metrics = Metrics::new(&labels, &[]).unwrap();
         let api = Api::new(
             Arc::new(Verifier::new([Arc::new(issuer)])),
             Arc::new(store),
             types,
             clock,
-            Arc::new(metrics()),
+            Arc::new(metrics),
         );
         let request = json!({ "issuer": name, "sub": "alice", "all": true, "except": ["7"] });
         let statement = Statement {

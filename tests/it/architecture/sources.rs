@@ -11,10 +11,10 @@ use syn::punctuated::Punctuated;
 use syn::visit::{self, Visit};
 use syn::{Attribute, Expr, Item, ItemMod, ItemUse, Macro, Meta, Token, UseTree, Visibility};
 
-/// A path of modules and names, from the root of the crate.
+/// A path of modules and names, the first of which is the crate.
 type Names = Vec<String>;
 
-/// The modules of a crate, by their paths.
+/// The modules of all crates, by their paths.
 pub struct Sources {
     modules: BTreeMap<Names, Module>,
 }
@@ -33,14 +33,16 @@ struct Module {
 }
 
 impl Sources {
-    /// Reads the crate whose files are in this directory.
-    pub fn read(directory: &Path) -> Self {
+    /// Reads crates: each has a name, and its files in a directory.
+    pub fn read(crates: &[(&str, &Path)]) -> Self {
         let mut modules = BTreeMap::new();
-        read(directory, directory, &mut modules);
+        for (name, directory) in crates {
+            read(name, directory, directory, &mut modules);
+        }
         Self { modules }
     }
 
-    /// For every file those that it uses. Files are named by their paths in the directory.
+    /// For every file but the root of a crate those that it uses. Files are named by their paths in the directory of the crate.
     pub fn uses(&self) -> BTreeMap<String, BTreeSet<String>> {
         let used = |(path, module): (&Names, &Module)| {
             let mut files = BTreeSet::new();
@@ -48,16 +50,21 @@ impl Sources {
                 files.extend(self.absolute(path, named).and_then(|p| self.home(&p, 0)));
             }
             files.remove(&module.file);
+            files.remove(ROOT);
             (module.file.clone(), files)
         };
-        self.modules.iter().map(used).collect()
+        let modules = self.modules.iter().filter(|(path, _)| path.len() > 1);
+        let uses: BTreeMap<_, _> = modules.clone().map(used).collect();
+        let count = modules.count();
+        assert_eq!(uses.len(), count, "two crates have a file of the same name");
+        uses
     }
 
     /// The path from the root of what this module calls so; `None` for what is of another crate, or local.
     fn absolute(&self, module: &Names, named: &[String]) -> Option<Names> {
         let (first, rest) = named.split_first()?;
         let mut path = match first.as_str() {
-            "crate" => vec![],
+            "crate" => module[..1].to_vec(),
             "self" => module.clone(),
             "super" => {
                 let mut parent = module.clone();
@@ -74,8 +81,11 @@ impl Sources {
             }
             name => {
                 let child = [module.as_slice(), &[name.to_owned()]].concat();
+                let is_crate = self.modules.contains_key(&vec![name.to_owned()]);
                 if self.modules.contains_key(&child) {
                     child
+                } else if is_crate {
+                    vec![name.to_owned()]
                 } else {
                     let import = self.modules.get(module)?.imports.get(name)?;
                     if import.first()? == name {
@@ -120,27 +130,28 @@ impl Sources {
     }
 }
 
-fn read(root: &Path, directory: &Path, modules: &mut BTreeMap<Names, Module>) {
+/// The file that is the root of a library.
+const ROOT: &str = "lib.rs";
+
+fn read(krate: &str, root: &Path, directory: &Path, modules: &mut BTreeMap<Names, Module>) {
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_stem().unwrap().to_str().unwrap();
-        if ["tests", "main", "lib"].contains(&name) {
+        if ["tests", "testing", "scripted_store", "main"].contains(&name) {
             continue;
         }
         if path.is_dir() {
-            read(root, &path, modules);
+            read(krate, root, &path, modules);
             continue;
         }
         if path.extension().is_none_or(|e| e != "rs") {
             continue;
         }
         let file = path.strip_prefix(root).unwrap();
-        let mut names: Names = file
-            .with_extension("")
-            .iter()
-            .map(|n| n.to_str().unwrap().to_owned())
-            .collect();
-        if name == "mod" {
+        let mut names: Names = vec![krate.to_owned()];
+        let steps = file.with_extension("");
+        names.extend(steps.iter().map(|n| n.to_str().unwrap().to_owned()));
+        if name == "mod" || file == Path::new(ROOT) {
             names.pop();
         }
         let mut module = Module {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use revoxy::clock::{Clock as _, Moment, SystemClock, Timestamp};
-use revoxy::metrics::{CheckLabels, FeedMetrics, Metrics};
+use revoxy::metrics::{CheckLabels, FeedCounters, Metrics};
 use revoxy::revocation::{
     Cutoff, Deletions, FeedSettings, KeyKind, Lookups, PostgresOptions, PostgresStore, Revocation,
     RevocationKey, RevocationStore as _, StoreError,
@@ -41,7 +41,7 @@ fn revocation(value: &str) -> Revocation {
 /// A store with a view, and what it counts.
 struct Followed {
     store: PostgresStore,
-    feed: FeedMetrics,
+    feed: Arc<FeedCounters>,
 }
 
 impl Followed {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use revoxy::clock::{Moment, SystemClock, Timestamp};
-use revoxy::metrics::{CheckLabels, FeedMetrics, Metrics};
+use revoxy::metrics::{CheckLabels, FeedCounters, Metrics};
 use revoxy::revocation::{
     Cutoff, Deletions, Durability, FeedSettings, Lookups, Page, RedisStore, Revocation,
     RevocationKey, RevocationStore, StoreError, TokenRegistry, View,
@@ -29,7 +29,7 @@ pub fn settings() -> FeedSettings {
     }
 }
 
-pub fn metrics() -> FeedMetrics {
+pub fn metrics() -> Arc<FeedCounters> {
     let labels = CheckLabels {
         outcomes: &[],
         policies: &[],

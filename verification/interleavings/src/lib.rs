@@ -5,7 +5,7 @@
 
 #![cfg(any(loom, shuttle))]
 
-#[path = "../../../src/clock/mod.rs"]
+#[path = "../../../crates/revoxy-core/src/clock/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the view needs little of it")]
 mod clock;
 #[allow(dead_code, reason = "the tests choose hashes by themselves")]

@@ -1,22 +1,22 @@
 //! The room of revocation, as far as a view needs it.
 
-#[path = "../../../../src/revocation/hash.rs"]
+#[path = "../../../../crates/revoxy-core/src/revocation/hash.rs"]
 #[allow(dead_code, reason = "the view needs little of it")]
 mod hash;
 mod key;
 mod registry;
 mod test_view;
 
-#[path = "../../../../src/revocation/state.rs"]
+#[path = "../../../../crates/revoxy-core/src/revocation/state.rs"]
 #[allow(dead_code, reason = "the view needs little of it")]
 mod state;
-#[path = "../../../../src/revocation/statement.rs"]
+#[path = "../../../../crates/revoxy-core/src/revocation/statement.rs"]
 #[allow(dead_code, reason = "the view needs little of it")]
 mod statement;
-#[path = "../../../../src/revocation/version.rs"]
+#[path = "../../../../crates/revoxy-core/src/revocation/version.rs"]
 #[allow(dead_code, reason = "the view needs little of it")]
 mod version;
-#[path = "../../../../src/revocation/view/mod.rs"]
+#[path = "../../../../crates/revoxy-core/src/revocation/view/mod.rs"]
 #[allow(dead_code, reason = "the tests need a part of it")]
 mod view;
 

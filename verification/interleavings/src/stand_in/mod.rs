@@ -1,4 +1,4 @@
-//! What takes the place of the atomics, the lock and the pointer of production: see `src/revocation/view/sync.rs`.
+//! What takes the place of the atomics, the lock and the pointer of production: see `crates/revoxy-core/src/revocation/view/sync.rs`.
 
 mod arc_swap;
 #[cfg(loom)]

@@ -1,0 +1,60 @@
+//! What checks and feeds report for metrics. Where the numbers end up is decided by whoever implements these traits; `()` drops
+//! them.
+
+use std::time::Duration;
+
+/// What checks report about lookups in the store.
+pub trait StoreMetrics: Send + Sync {
+    /// The store answered, after this time.
+    fn answered(&self, _after: Duration) {}
+
+    /// The store did not answer; `error` is one of [`StoreError::LABELS`](super::StoreError::LABELS).
+    fn failed(&self, _error: &'static str) {}
+
+    /// The store answered that it cannot read the value under a key.
+    fn unreadable(&self, _error: &'static str) {}
+}
+
+/// What the feed of a view reports.
+pub trait FeedMetrics: Send + Sync {
+    /// The connection to the store was lost, or could not be established.
+    fn reconnecting(&self) {}
+
+    /// The store has pushed this number of changes.
+    fn pushed(&self, _changes: u64) {}
+
+    /// This number of revocations was written back to a store that had lost them.
+    fn restored(&self, _revocations: u64) {}
+
+    /// A comparison has found this number of differences that no push had reported.
+    fn healed(&self, _differences: u64) {}
+
+    /// The value under an application's key could not be read, and therefore revokes.
+    fn unreadable(&self) {}
+
+    /// A key must be a mistake; `problem` is one of [`SUSPECT_LABELS`].
+    fn suspect(&self, _problem: &'static str) {}
+
+    /// A revocation was applied this time after it was written.
+    fn propagated(&self, _after: Duration) {}
+
+    /// The feed follows the store from now on, or no longer does.
+    fn following(&self, _is_following: bool) {}
+
+    /// The store's clock is this number of seconds ahead of ours. Returns the number that was reported before.
+    fn clock_offset(&self, _seconds: f64) -> f64 {
+        0.0
+    }
+}
+
+impl StoreMetrics for () {}
+
+impl FeedMetrics for () {}
+
+/// The mistakes in a key that [`FeedMetrics::suspect`] counts.
+pub const SUSPECT_LABELS: [&str; 4] = [
+    "unknown_kind",
+    "unknown_issuer",
+    "unreadable_value",
+    "future_cutoff",
+];

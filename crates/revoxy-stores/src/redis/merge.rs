@@ -1,0 +1,264 @@
+//! Applies the values stored on the server to the view.
+//!
+//! While the server's history continues, the stored value is the latest statement, and replaces what the view
+//! holds. On a server that may have lost writes, it may be an older statement: then view and server are joined,
+//! and whatever the view knows beyond the server is written back. They are also joined if deletions are
+//! ignored, because the key may have been deleted before the weaker value was written.
+
+use redis::RedisResult;
+
+use crate::clock::Timestamp;
+
+use super::super::feed::deletions::Deletions;
+use super::super::hash::KeyHash;
+use super::super::state::{Held, KeyState};
+use super::super::statement::Cutoff;
+use super::super::version::Version;
+use super::super::view::{Beside, Change};
+use super::format::EXPIRY_SLACK;
+use super::link::Link;
+use super::reconcile::Reconciliation;
+use super::restore::Missing;
+use super::restore::is_weaker;
+use super::stored::KeyStates;
+use super::stored_key::StoredKey;
+
+/// The number of expiries that are remembered. A key beyond that counts as deleted when it expires.
+const MOST_ENDS: usize = 100_000;
+
+impl Reconciliation {
+    /// Returns whether the server may have lost acknowledged writes.
+    pub(super) fn may_have_lost(&self) -> bool {
+        self.server.changed
+            || self.has_refused_restores()
+            || self.unfit().is_some()
+            || self.evicted
+            || self.moving.has_moved()
+    }
+
+    /// Returns whether a stored value that is weaker than what the view knows must not be taken as the latest
+    /// statement.
+    fn keeps_the_stronger(&self) -> bool {
+        self.may_have_lost() || self.deletions == Deletions::Ignore
+    }
+
+    /// Returns what the view holds that is worth keeping: an entry that refuses no token yet is not, and
+    /// neither is one that is about to expire.
+    pub(super) fn worth_keeping(&self, known: &KeyState) -> Option<Held> {
+        let soon = self.clock.now().plus(EXPIRY_SLACK);
+        known.held().filter(|held| held.expires_at > soon)
+    }
+
+    /// Applies the value of a key that can also exist as a restored key.
+    pub(super) fn take(&mut self, key: StoredKey, hash: KeyHash, standing: &KeyStates) -> Change {
+        let change = self.take_statement(key, hash, standing);
+        // Last, so that a check never finds the key without an entry while the statement replaces one that is
+        // taken back.
+        self.view
+            .unrevoke(hash, standing.unrevoked(), standing.expires_at);
+        change
+    }
+
+    fn take_statement(&mut self, key: StoredKey, hash: KeyHash, standing: &KeyStates) -> Change {
+        let held_before = self.view.entry(hash).is_some();
+        let known = self.view.state(hash);
+        self.observe_versions(standing);
+        if let Some((Cutoff::NoToken, _)) = standing.stated.revoked {
+            return self.take_grace(key, hash, &known, standing.expires_at);
+        }
+        let mut stands = standing.held(known.unrevoked);
+        if stands.is_none()
+            && let Some(earlier) = standing.held(Version::NONE)
+        {
+            if self.may_have_lost() || key.restorable().is_none() {
+                // The revocation was taken back by an un-revocation that the server does not have: restore that.
+                self.restore_unrevocation(hash, &known);
+            } else {
+                // The server has lost nothing. So the un-revocation was overwritten or deleted by hand, or has
+                // expired, and this revocation was written after that, by a writer whose clock is behind and
+                // who did not know of the un-revocation.
+                stands = Some(Held {
+                    version: known.unrevoked.next(),
+                    ..earlier
+                });
+            }
+        }
+        // An expiry that was noted before belongs to an earlier value: replace it.
+        if standing.restored != KeyState::NOTHING || self.ends.contains_key(&hash) {
+            self.note_end(hash, standing.expires_at);
+        }
+        let read = standing.state(known.unrevoked);
+        let both = known.merge(read);
+        if key.restorable().is_some()
+            && self.keeps_the_stronger()
+            && let Some(held) = self.worth_keeping(&both)
+            && is_weaker(read.held(), held)
+        {
+            self.keep(hash, both, stands);
+            return Change::None;
+        }
+        match stands {
+            Some(held) => self.put(hash, held),
+            None if held_before => {
+                self.view.remove(hash);
+                Change::Altered
+            }
+            None => Change::None,
+        }
+    }
+
+    /// Applies an application's key that refuses no token yet (a grace period).
+    fn take_grace(
+        &mut self,
+        key: StoredKey,
+        hash: KeyHash,
+        known: &KeyState,
+        expires_at: Timestamp,
+    ) -> Change {
+        let grace = Held::allowing(expires_at);
+        match self.worth_keeping(known) {
+            Some(_) if key.restorable().is_some() && self.may_have_lost() => {
+                self.keep(hash, *known, Some(grace));
+                Change::None
+            }
+            _ => self.put(hash, grace),
+        }
+    }
+
+    /// Applies the value of a restored key, which adds to that of the native key.
+    pub(super) fn take_restored(&mut self, hash: KeyHash, standing: &KeyStates) -> Change {
+        // A restored key without a version was written back by an older version of Revoxy, and not set just now.
+        let standing = &KeyStates {
+            seen: Version::FIRST,
+            ..*standing
+        };
+        self.observe_versions(standing);
+        let restored = standing.state(Version::NONE);
+        let (unrevoked, until) = (restored.unrevoked, standing.expires_at);
+        let beside = self.view.unrevoke_restored(hash, unrevoked, until);
+        if beside == Beside::Read {
+            self.must_reread = true;
+            return Change::None;
+        }
+        let now = self.clock.now();
+        let live = self.view.entry(hash).filter(|held| held.expires_at > now);
+        let known = self.view.state(hash);
+        let counts = restored.merge(KeyState::unrevoked(known.unrevoked, now));
+        let Some(counts) = counts.held() else {
+            // An entry that is taken back stays until its own key has been read, or is missing at the end of the round.
+            if restored.held().is_some() {
+                self.restore_what_came_after(hash, known);
+            }
+            return Change::None;
+        };
+        match live {
+            None => self.put(hash, counts),
+            // Not strengthened: what was taken back must not count again beside what was stated after the un-revocation.
+            Some(_) if beside == Beside::NotRead => self.put(hash, counts),
+            Some(held) if is_weaker(known.held(), counts) => {
+                self.note_end(hash, held.expires_at);
+                self.view.strengthen(hash, counts)
+            }
+            // Either a native key was written again and is stronger, or there is no native key, and what the
+            // view holds is missing on the server. Not marked as seen, so that the latter is judged.
+            Some(_)
+                if known
+                    .held()
+                    .is_some_and(|held| is_weaker(Some(counts), held)) =>
+            {
+                Change::None
+            }
+            Some(held) => {
+                self.view.put(hash, held);
+                Change::None
+            }
+        }
+    }
+
+    /// Remembers when a key expires.
+    fn note_end(&mut self, hash: KeyHash, end: Timestamp) {
+        if self.ends.len() < MOST_ENDS || self.ends.contains_key(&hash) {
+            self.ends.insert(hash, end);
+        }
+    }
+
+    /// Keeps the view's entry, which the server has in a weaker form or not at all, and queues it to be written back.
+    fn keep(&mut self, hash: KeyHash, known: KeyState, stands: Option<Held>) {
+        let Some(held) = known.held() else { return };
+        // Marks the entry as seen in this round. What was taken back must not count again beside what was stated after it.
+        let now = stands.unwrap_or(held);
+        match self.view.entry(hash) {
+            Some(before) if before.is_taken_back_by(known.unrevoked) => self.view.put(hash, now),
+            _ => self.view.strengthen(hash, now),
+        };
+        self.lost.push(Missing {
+            hash,
+            held: self.view.entry(hash).unwrap_or(held),
+            known,
+            stands,
+        });
+    }
+
+    /// Writes back what is known of a key for which the server has only statements from before the
+    /// un-revocation. If something was stated after the un-revocation, that is written too: on its own, the
+    /// un-revocation would look like the latest statement to replicas that do not know of the later one.
+    fn restore_what_came_after(&mut self, hash: KeyHash, known: KeyState) {
+        match self.worth_keeping(&known) {
+            Some(_) if self.keeps_the_stronger() => self.keep(hash, known, None),
+            _ => self.restore_unrevocation(hash, &known),
+        }
+    }
+
+    /// Queues an un-revocation to be written back that the server lacks, although it has an earlier statement
+    /// about the key.
+    fn restore_unrevocation(&mut self, hash: KeyHash, known: &KeyState) {
+        let latest = KeyState::unrevoked(known.unrevoked, known.expires_at);
+        self.lost_unrevocations.push((hash, latest));
+    }
+
+    /// Writes back what [`Reconciliation::take`] has found weaker on the server than in the view.
+    pub(super) async fn write_back_lost(&mut self, link: &mut Link) -> RedisResult<()> {
+        let lost = std::mem::take(&mut self.lost);
+        let unrevocations = std::mem::take(&mut self.lost_unrevocations);
+        if !lost.is_empty() || !unrevocations.is_empty() {
+            tracing::warn!(
+                entries = lost.len(),
+                unrevocations = unrevocations.len(),
+                "Redis lacks revocations that the view holds; restoring them"
+            );
+        }
+        self.write_back(link, &lost).await?;
+        self.write_back_unrevocations(link, &unrevocations).await
+    }
+
+    /// Advances the version clock past what was read, so that this process's next statements get later versions.
+    fn observe_versions(&self, standing: &KeyStates) {
+        let version = match standing.stated.revoked {
+            Some((_, Version::NONE)) => standing.seen,
+            Some((_, stated)) => stated,
+            None => Version::NONE,
+        };
+        let latest = version.max(standing.unrevoked());
+        if latest != Version::NONE {
+            self.versions.see(latest, self.clock.now());
+        }
+    }
+
+    pub(super) fn put(&self, hash: KeyHash, held: Held) -> Change {
+        // Redis reports the remaining life in whole milliseconds, at an unknown instant of the round trip, so
+        // two reads of the same expiry never agree exactly: a difference within the slack counts as none.
+        if let Some(old) = self.view.entry(hash)
+            && old.cutoff == held.cutoff
+            && near(old.expires_at, held.expires_at)
+        {
+            let expires_at = old.expires_at.max(held.expires_at);
+            self.view.put(hash, Held { expires_at, ..held });
+            return Change::None;
+        }
+        self.view.put(hash, held)
+    }
+}
+
+fn near(a: Timestamp, b: Timestamp) -> bool {
+    a.since(b).max(b.since(a)) <= EXPIRY_SLACK
+}

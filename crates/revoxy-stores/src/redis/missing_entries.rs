@@ -1,0 +1,319 @@
+//! Decides what it means that the server lacks an entry of the view: the key expired, was deleted, or was lost.
+
+use redis::RedisResult;
+
+use super::super::feed::clock_offset;
+use super::super::feed::deletions::Deletions;
+use super::super::hash::KeyHash;
+use super::super::registry::is_of_allow_list;
+use super::super::state::{Held, KeyState};
+use super::format::EXPIRY_SLACK;
+use super::link::Link;
+use super::pushes::Explained;
+use super::reconcile::{Reconciliation, Why};
+use super::restore::is_weaker;
+use super::restore::{self, Missing};
+use super::scan::BATCH;
+use super::server::Servers;
+use super::stored;
+use super::stored_key::StoredKey;
+
+/// How a server lost keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    Eviction,
+    History,
+}
+
+impl Reconciliation {
+    /// Judges native keys that have disappeared: expired, restored under another name, deleted or evicted.
+    pub(super) async fn judge_gone(
+        &mut self,
+        link: &mut Link,
+        gone: &[(KeyHash, &Vec<u8>)],
+    ) -> RedisResult<()> {
+        let soon = self.clock.now().plus(EXPIRY_SLACK);
+        let held = |(hash, name): &(KeyHash, &Vec<u8>)| {
+            let entry = Missing::of(*hash, self.view.entry(*hash)?);
+            Some((entry, (*name).clone()))
+        };
+        // Entries that are about to expire anyway do so by our own clock.
+        let early: Vec<(Missing, Vec<u8>)> = gone
+            .iter()
+            .filter_map(held)
+            .filter(|(m, _)| m.held.expires_at > soon)
+            .collect();
+        let names: Vec<_> = early.iter().map(|(m, _)| m.restored_name()).collect();
+        let stored = stored::read_restored(link, &names, || self.clock.now()).await?;
+        let missing = self.not_restored(early, stored);
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let lost = self.has_lost(link).await?;
+        if lost == Some(Loss::Eviction) {
+            // The entries stay in the view. Writing them back at once would make the server evict others,
+            // endlessly; the slow comparison writes them back at its own pace.
+            tracing::warn!(
+                entries = missing.len(),
+                "Redis has evicted revocations; the view keeps them"
+            );
+            return Ok(());
+        }
+        // Also while another server has not yet been read completely: what disappears there may be an older
+        // statement with a shorter life.
+        let forgotten = lost.is_some() || self.may_have_lost();
+        let ended = |m: &Missing| {
+            let end = self.ends.get(&m.hash);
+            m.stands.is_some() && end.is_some_and(|end| *end <= soon)
+        };
+        // Also if the restored key is weaker: the rest of what the view holds was in the native key, which was deleted.
+        let ignored = |m: &Missing| self.deletions == Deletions::Ignore && !ended(m);
+        let (lost, deleted): (Vec<_>, Vec<_>) =
+            missing.into_iter().partition(|m| forgotten || ignored(m));
+        for (hash, _) in gone {
+            self.ends.remove(hash);
+        }
+        for entry in &deleted {
+            entry.accept(&self.view);
+        }
+        self.write_back(link, &lost).await
+    }
+
+    /// Returns whether an un-revocation that the view knows has taken an entry back. The native key is missing, so it holds
+    /// nothing that could count after the un-revocation.
+    fn is_taken_back(&self, missing: &Missing) -> bool {
+        let unrevoked = self.view.unrevoked(missing.hash);
+        missing.held.is_taken_back_by(unrevoked)
+    }
+
+    /// Returns the entries that the restored keys do not cover in full, except those that an un-revocation has taken back:
+    /// what the restored key holds takes their place, and only once it has been read, because it may hold a revocation that
+    /// came after the un-revocation. Keys that no node could answer for are queued to be read again.
+    fn not_restored(
+        &mut self,
+        gone: Vec<(Missing, Vec<u8>)>,
+        restored: Vec<Option<KeyState>>,
+    ) -> Vec<Missing> {
+        let mut missing = Vec::new();
+        for ((mut entry, name), restored) in gone.into_iter().zip(restored) {
+            let Some(restored) = restored else {
+                let key = StoredKey::Native(entry.hash);
+                self.moving.not_known(&self.view, &name, key);
+                continue;
+            };
+            entry.stands = self.counting(entry.hash, restored);
+            if is_weaker(entry.stands, entry.held) && !self.is_taken_back(&entry) {
+                missing.push(entry);
+            } else {
+                entry.accept(&self.view);
+            }
+        }
+        missing
+    }
+
+    /// Judges the view's entries that were not found, after everything has been read.
+    pub(super) async fn judge_missing(
+        &mut self,
+        link: &mut Link,
+        why: Why,
+        refused_before: bool,
+        pending: &Explained,
+    ) -> RedisResult<()> {
+        let now = self.clock.now();
+        let unseen = self.view.unseen(now).into_iter();
+        let unseen = unseen.map(|(hash, held)| Missing::of(hash, held));
+        let (allowed, mut missing): (Vec<_>, Vec<_>) =
+            unseen.partition(|m| is_of_allow_list(m.hash));
+        // Entries that are about to expire anyway are left to expire.
+        missing.retain(|m| m.held.expires_at > now.plus(EXPIRY_SLACK));
+        // Their restored keys have been read in this round, and hold nothing that would have taken their place in the view.
+        let taken_back = missing.extract_if(.., |m| self.is_taken_back(m));
+        taken_back.for_each(|entry| entry.accept(&self.view));
+        if why == Why::Comparison {
+            let silent = pending.absences(&self.lookups).map_or(0, |told| {
+                let all = allowed.iter().chain(&missing);
+                all.filter(|m| !told.contains(&m.hash)).count()
+            });
+            self.metrics.healed(silent as u64);
+        }
+        // Never written back: tokens of an allow-list that is lost have to be registered again.
+        for entry in &allowed {
+            entry.accept(&self.view);
+        }
+        let unrevocations = self.view.unseen_unrevocations(now.plus(EXPIRY_SLACK));
+        if missing.is_empty() && unrevocations.is_empty() {
+            return Ok(());
+        }
+        let lost = self.has_lost(link).await?;
+        let forgotten = why == Why::ServerChanged
+            || lost.is_some()
+            || refused_before
+            || self.moving.has_moved();
+        if forgotten {
+            // Only then: if the server's history continued, the un-revocations were deleted, or overwritten by
+            // a later statement.
+            self.write_back_unrevocations(link, &unrevocations).await?;
+        }
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let forgotten = forgotten || self.deletions == Deletions::Ignore;
+        tracing::warn!(
+            entries = missing.len(),
+            ?why,
+            restoring = forgotten,
+            "Redis lacks revocations of the view"
+        );
+        if forgotten {
+            return self.write_back(link, &missing).await;
+        }
+        self.accept_deletions(link, &mut missing).await
+    }
+
+    /// Accepts that these entries were deleted: what counts now is their restored keys, if there are any.
+    async fn accept_deletions(&self, link: &mut Link, deleted: &mut [Missing]) -> RedisResult<()> {
+        for batch in deleted.chunks_mut(BATCH) {
+            let names: Vec<_> = batch.iter().map(Missing::restored_name).collect();
+            let stored = stored::read_restored(link, &names, || self.clock.now()).await?;
+            for (entry, restored) in batch.iter_mut().zip(stored) {
+                // If no node answers for the key, the next comparison decides.
+                if let Some(restored) = restored {
+                    entry.stands = self.counting(entry.hash, restored);
+                    entry.accept(&self.view);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the revocation that counts if only the restored key exists.
+    fn counting(&self, hash: KeyHash, restored: KeyState) -> Option<Held> {
+        let unrevoked = self.view.unrevoked(hash);
+        restored
+            .merge(KeyState::unrevoked(unrevoked, restored.expires_at))
+            .held()
+    }
+
+    /// Returns whether the server has lost keys that were not deleted, since it was last known to have lost none.
+    pub(super) async fn has_lost(&mut self, link: &mut Link) -> RedisResult<Option<Loss>> {
+        // A node that has lost a slot deletes its keys, and may push that before the next heartbeat reports the move.
+        if link.met_moved() {
+            self.moving.moved();
+        }
+        let now = link.servers().await?;
+        let evicted = now.evicted_keys() != self.server.evictions;
+        self.meet(&now);
+        if self.unfit().is_some() {
+            return Ok(Some(Loss::History));
+        }
+        self.evicted |= evicted;
+        Ok(evicted.then_some(Loss::Eviction))
+    }
+
+    /// Takes note of the server's identity, which may have become the same process with another history.
+    pub(super) fn meet(&mut self, now: &Servers) {
+        let ours = self.clock.now();
+        if let Some(theirs) = now.farthest_clock(ours) {
+            clock_offset::notice(&*self.metrics, theirs, ours);
+        }
+        let identities = now.identities();
+        let before = &self.server.identities;
+        if identities != *before {
+            // A primary's `master_replid` changes when its first replica attaches, or when its last replica has
+            // been away for long. A server that has been a replica in between has loaded its primary's data:
+            // all keys at once, which is pushed as a flush.
+            let named_anew = identities.len() == before.len()
+                && identities
+                    .iter()
+                    .zip(before)
+                    .all(|(a, b)| a.is_process_of(b));
+            self.another_history |= self.flushed || !named_anew;
+            self.server.identities = identities;
+        }
+        self.is_replica |= !now.are_primaries();
+    }
+
+    /// Writes back entries that the server has lost.
+    pub(super) async fn write_back(
+        &mut self,
+        link: &mut Link,
+        missing: &[Missing],
+    ) -> RedisResult<()> {
+        for batch in missing.chunks(BATCH) {
+            let restored = restore::restore(&self.view, &*self.clock, link, batch).await?;
+            self.metrics.restored(restored.written);
+            self.refused_restores |= restored.refused;
+        }
+        Ok(())
+    }
+
+    /// Writes back un-revocations that the server has lost. If the view holds a revocation that was stated after the
+    /// un-revocation, that is written too: on its own, the un-revocation would look like the latest statement to
+    /// Revoxy replicas that do not know of the later one, or that date it by another clock.
+    pub(super) async fn write_back_unrevocations(
+        &mut self,
+        link: &mut Link,
+        states: &[(KeyHash, KeyState)],
+    ) -> RedisResult<()> {
+        let known = states.iter().map(|(hash, unrevocation)| {
+            let known = self.view.state(*hash);
+            let came_after = self.worth_keeping(&known).is_some();
+            (*hash, if came_after { known } else { *unrevocation })
+        });
+        let known: Vec<_> = known.collect();
+        for batch in known.chunks(BATCH) {
+            let restored = restore::write(link, batch, self.clock.now()).await?;
+            self.refused_restores |= restored.refused;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::super::super::feed::settings::FeedSettings;
+    use super::super::super::key::{KeyKind, RevocationKey};
+    use super::super::reconcile::FollowedServers;
+    use super::super::suspect::Suspects;
+    use super::*;
+    use crate::clock::SystemClock;
+
+    #[test]
+    fn a_comparison_does_not_make_a_view_know_what_nobody_answered_for() {
+        let server = FollowedServers {
+            identities: Vec::new(),
+            evictions: 0,
+            changed: false,
+        };
+        let (view, clock) = (Arc::default(), Arc::new(SystemClock));
+        let settings = FeedSettings {
+            max_staleness: Duration::from_secs(1),
+            deletions: Deletions::Honour,
+            compare_every: Duration::from_secs(300),
+            lookups: crate::lookups::Lookups::default(),
+            issuers: Vec::new(),
+        };
+        let suspects = Suspects::new(Vec::new(), Arc::new(()));
+        let mut reconciliation = Reconciliation::new(
+            view,
+            clock,
+            Arc::default(),
+            Arc::new(()),
+            &settings,
+            suspects,
+            server,
+        );
+        let key = RevocationKey::new(KeyKind::TokenId, "shop", "a");
+        let native = StoredKey::Native(key.hash());
+        let (view, moving) = (&reconciliation.view, &mut reconciliation.moving);
+        moving.not_known(view, key.rendered().as_bytes(), native);
+        reconciliation.begin_comparison();
+        assert!(!reconciliation.moving.has_no_unknown());
+        // All keys are read before the next heartbeat, so nothing remains unknown.
+        reconciliation.begin();
+        assert!(reconciliation.moving.has_no_unknown());
+    }
+}
