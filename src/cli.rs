@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::app::{self, StartError};
 use crate::authz::Outcome;
 use crate::clock::{Clock as _, SystemClock, Timestamp};
-use crate::config::{Config, ENV_PREFIX, Mode, Problem, Problems};
+use crate::config::{Config, ENV_PREFIX, Problem, Problems};
 use crate::explain::{Explanation, Terms};
 use crate::jwt::MAX_TOKEN_BYTES;
 use crate::logging::{self, LogFormat};
@@ -201,9 +201,7 @@ impl Explain {
         let terms = Terms {
             policies: config.policies.clone(),
             policy: self.policy.as_deref(),
-            types: config.revocation.types,
-            lookups: &config.revocation.lookups,
-            allow_list: config.revocation.mode == Mode::AllowList,
+            keys: config.revocation.key_rules(),
         };
         let mut explanation = match token {
             Some(token) => Explanation::of(&token, verifier, terms, now),

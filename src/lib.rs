@@ -9,13 +9,15 @@
 //! 5. [`authz`] makes the verdict, [`ext_authz`] encodes it, and [`metrics`] counts it.
 //!
 //! Outside of that path: [`keys`] fetches the issuers' keys, [`api`] revokes, [`operations`] answers probes
-//! and scrapes, [`config`] reads the configuration, [`app`] puts everything together, [`explain`] shows the
+//! and scrapes, [`config`] reads the configuration, [`engine`] makes
+//! all that decides from it, [`app`] puts everything together, [`explain`] shows the
 //! steps of a verdict. See `ARCHITECTURE.md`.
 
 pub mod api;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod engine;
 pub mod explain;
 pub mod ext_authz;
 pub mod keys;

@@ -4,9 +4,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::config::ShutdownConfig;
+use crate::engine::keys_loaded::KeysLoaded;
 use crate::operations::Readiness;
 
-use super::keys_loaded::KeysLoaded;
 use super::shutdown::{self, ShutdownStage};
 use super::{StartError, other};
 
@@ -22,7 +22,7 @@ impl Life {
     /// error.
     pub async fn until_the_end(
         self,
-        keys: KeysLoaded,
+        keys: &mut KeysLoaded,
         servers: &mut JoinSet<()>,
         upkeep: &mut JoinSet<()>,
     ) -> Result<(), StartError> {
@@ -67,14 +67,16 @@ mod tests {
             readiness: Readiness::default(),
             shutdown,
         };
-        let (loaded, keys) = KeysLoaded::of(1);
+        let (loaded, mut keys) = KeysLoaded::of(1);
         let (mut servers, mut upkeep) = (JoinSet::new(), JoinSet::new());
         servers.spawn(std::future::pending());
         upkeep.spawn(async move {
             let _never_told = loaded;
             unreachable!("a defect");
         });
-        let ended = life.until_the_end(keys, &mut servers, &mut upkeep).await;
+        let ended = life
+            .until_the_end(&mut keys, &mut servers, &mut upkeep)
+            .await;
         let error = ended.unwrap_err().to_string();
         assert!(
             error.starts_with("a task that keeps an issuer's keys current ended"),

@@ -7,15 +7,10 @@ mod admin;
 mod connection_limit;
 mod guarded;
 mod http;
-mod issuers;
-mod keys_loaded;
 mod life;
 mod listeners;
-mod maintenance;
 mod services;
 mod shutdown;
-mod store;
-mod tokens;
 mod workers;
 
 use std::fmt;
@@ -23,19 +18,17 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use crate::authz::Outcome;
 use crate::clock::{Clock, SystemClock};
 use crate::config::{Config, IssuerConfig, Problems};
+use crate::engine::{self, Engine, Store, issuers, store};
 use crate::explain::Explanation;
 use crate::ext_authz::ExtAuthz;
 use crate::jwt::{Verifier, install_crypto};
-use crate::metrics::{CheckLabels, Metrics};
 use crate::operations::{Operations, Readiness};
 use crate::revocation::{Diagnosis, KeyRule, RevocationStore, StoreError};
 
 use life::Life;
 use listeners::Listeners;
-use services::Services;
 
 /// Why the service did not start, or ended.
 #[derive(Debug)]
@@ -79,7 +72,7 @@ pub async fn check(config: &Config, connect: bool) -> Result<Vec<String>, StartE
     let mut found = Vec::new();
     if connect && problems.is_empty() {
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let metrics = metrics(config).map_err(other)?;
+        let metrics = engine::metrics(config).map_err(other)?;
         let keys = issuers.probe(config, &clock, &metrics, &mut problems).await;
         found = store::try_out(config, clock, &metrics.feed, &mut problems).await;
         found.extend(keys);
@@ -105,8 +98,10 @@ pub async fn verifier(config: &Config, fetch: bool) -> Result<(Verifier, Problem
     }
     let verifier = Verifier::new(issuers.all());
     if fetch {
-        let (clock, metrics): (Arc<dyn Clock>, _) =
-            (Arc::new(SystemClock), metrics(config).map_err(other)?);
+        let (clock, metrics): (Arc<dyn Clock>, _) = (
+            Arc::new(SystemClock),
+            engine::metrics(config).map_err(other)?,
+        );
         issuers.probe(config, &clock, &metrics, &mut problems).await;
     }
     Ok((verifier, problems))
@@ -115,7 +110,7 @@ pub async fn verifier(config: &Config, fetch: bool) -> Result<(Verifier, Problem
 /// Queries the configured store about an explained token, without keeping a view.
 pub async fn look_up(config: Config, explanation: &mut Explanation) -> Result<(), StartError> {
     let mut problems = Problems::default();
-    let metrics = metrics(&config).map_err(other)?;
+    let metrics = engine::metrics(&config).map_err(other)?;
     let opened = store::open_to_ask(config, &metrics.feed, &mut problems).await;
     let Some(store) = opened else {
         explanation.unanswered(&problems.to_string());
@@ -197,9 +192,8 @@ async fn serve_from(config: Config, own: Option<Store>) -> Result<(), StartError
     }
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let mut problems = Problems::default();
-    let issuers = issuers::load(&config, &mut problems);
     let admin = admin::key(&config, &mut problems);
-    let metrics = Arc::new(metrics(&config).map_err(other)?);
+    let metrics = Arc::new(engine::metrics(&config).map_err(other)?);
     let (stage, stages) = shutdown::stages();
     let readiness = Readiness::default();
     let operations = Operations::new(Arc::clone(&metrics), readiness.clone());
@@ -208,54 +202,32 @@ async fn serve_from(config: Config, own: Option<Store>) -> Result<(), StartError
         Some(listeners) => listeners.serve_operations(operations.clone(), &stages),
         None => JoinSet::new(),
     };
-    let store = match own {
-        Some(store) => {
-            store::suffices(&store, &config, &mut problems).await;
-            Some(store)
-        }
-        None => store::open(&config, Arc::clone(&clock), &metrics.feed, &mut problems).await,
-    };
-    let (Some(store), Some(listeners), true) = (store, listeners, problems.is_empty()) else {
+    let engine = Engine::open(&config, own, &clock, &metrics, &mut problems).await;
+    let (Some(mut engine), Some(listeners)) = (engine, listeners) else {
         return Err(problems.into());
     };
-    operations.opened(Arc::clone(&store));
-    let (tokens, noting) = tokens::start(&config, &store, &clock, &metrics, &mut problems);
-    if !problems.is_empty() {
-        return Err(problems.into());
-    }
+    operations.opened(Arc::clone(engine.store()));
     log_notes(&config);
-
-    let verifier = Arc::new(Verifier::new(issuers.all()));
-    let (mut upkeep, keys_loaded) = issuers.keep_current(&clock, &metrics);
-    let services = Services {
-        config: &config,
-        store: &store,
-        verifier: &verifier,
-        clock: &clock,
-        metrics: &metrics,
-    };
-    let authorizer = Arc::new(services.authorizer(tokens));
     operations.caching({
-        let authorizer = Arc::clone(&authorizer);
+        let authorizer = Arc::clone(engine.authorizer());
         move |metrics| {
             let size = authorizer.cached_tokens();
             metrics.token_cache(size.entries, size.bytes);
         }
     });
-    let check = ExtAuthz::new(authorizer, config.answers.clone(), metrics.checks.clone());
-    let api = services.api(admin);
-    let maintenance = tokio::spawn(maintenance::run(store, clock));
+    let (answers, counters) = (config.answers.clone(), metrics.checks.clone());
+    let check = ExtAuthz::new(Arc::clone(engine.authorizer()), answers, counters);
+    let api = services::api(&config, &engine, &clock, &metrics, admin);
     listeners.serve(check, api, &stages, &mut servers);
     let life = Life {
         stage,
         readiness,
         shutdown: config.server.shutdown,
     };
-    life.until_the_end(keys_loaded, &mut servers, &mut upkeep)
-        .await?;
+    let (keys, upkeep) = (&mut engine.keys_loaded, &mut engine.upkeep);
+    life.until_the_end(keys, &mut servers, upkeep).await?;
     shutdown::drained(servers, config.server.shutdown.drain).await;
-    noting.finish().await;
-    maintenance.abort();
+    engine.end().await;
     tracing::info!("ended");
     Ok(())
 }
@@ -271,15 +243,3 @@ fn log_notes(config: &Config) {
         tracing::info!("{relaxed}");
     }
 }
-
-fn metrics(config: &Config) -> Result<Metrics, crate::metrics::MetricsError> {
-    let outcomes: Vec<_> = Outcome::all().map(|o| (o.decision(), o.reason())).collect();
-    let labels = CheckLabels {
-        outcomes: &outcomes,
-        policies: &config.policies.names(),
-    };
-    Metrics::new(&labels, &StoreError::LABELS)
-}
-
-/// A store of any kind.
-type Store = Arc<dyn RevocationStore>;

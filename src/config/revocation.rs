@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::revocation::{CheckedTypes, Deletions, Lookups, PostgresOptions, RedisOptions};
+use crate::revocation::{
+    CheckedTypes, Deletions, KeyRules, Lookups, PostgresOptions, RedisOptions,
+};
 
 use super::document::Document;
 use super::mode::Mode;
@@ -35,6 +37,17 @@ pub struct RevocationConfig {
     pub compare_every: Duration,
     /// The application keys that are looked up in addition to our own.
     pub lookups: Lookups,
+}
+
+impl RevocationConfig {
+    /// Returns which keys are made for a token.
+    pub fn key_rules(&self) -> KeyRules {
+        KeyRules {
+            types: self.types,
+            lookups: self.lookups.clone(),
+            allow_list: self.mode == Mode::AllowList,
+        }
+    }
 }
 
 /// The store of the revocations.

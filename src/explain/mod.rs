@@ -14,9 +14,7 @@ use crate::authz::{
 };
 use crate::clock::{ManualClock, Timestamp};
 use crate::jwt::{CachingVerifier, Steps, TokenType, VerifiedClaims, Verifier, VerifyError};
-use crate::revocation::{
-    CheckedTypes, Findings, Lookups, RegistrationKey, RevocationStore, TokenKeys,
-};
+use crate::revocation::{Findings, KeyRules, RevocationStore, TokenKeys};
 
 /// What a verdict depends on, apart from the token.
 #[derive(Debug)]
@@ -25,12 +23,8 @@ pub struct Terms<'c> {
     pub policies: Policies,
     /// The policy to judge under; `None` means `default`.
     pub policy: Option<&'c str>,
-    /// The token types that are looked up.
-    pub types: CheckedTypes,
-    /// The application keys that are looked up.
-    pub lookups: &'c Lookups,
-    /// Whether a token has to be registered.
-    pub allow_list: bool,
+    /// Which keys are looked up.
+    pub keys: KeyRules,
 }
 
 /// The explanation of a verdict on a token.
@@ -152,18 +146,10 @@ impl Row {
 
 impl Question {
     fn of(claims: &VerifiedClaims, token: &str, terms: &Terms<'_>) -> Self {
-        let looked_up = terms.types.includes(claims.token_type());
-        let keys = terms
-            .lookups
-            .add_to(TokenKeys::of(claims), claims, Some(token));
-        let keys = match keys.keys().first().map(RegistrationKey::of) {
-            Some(own) if terms.allow_list && looked_up => keys.on_allow_list(own),
-            _ => keys,
-        };
         Self {
-            keys,
+            keys: terms.keys.keys_of(claims, Some(token)),
             issued_at: claims.issued_at(),
-            looked_up,
+            looked_up: terms.keys.looks_up(claims),
         }
     }
 

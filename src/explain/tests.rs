@@ -3,7 +3,7 @@
 use super::*;
 use crate::authz::{OnUnavailable, Policy, TokenDemand, TypeDemand};
 use crate::jwt::testing::{self, Signer};
-use crate::revocation::{KeyRule, Match, WithoutClaim};
+use crate::revocation::{CheckedTypes, KeyRule, Lookups, Match, WithoutClaim};
 
 fn explain(token: &str, now: Timestamp, policy: &str) -> Explanation {
     let policies = ["default", "refresh"];
@@ -18,12 +18,14 @@ fn explain(token: &str, now: Timestamp, policy: &str) -> Explanation {
     let terms = Terms {
         policies,
         policy: Some(policy),
-        types: CheckedTypes {
-            access: true,
-            refresh: true,
+        keys: KeyRules {
+            types: CheckedTypes {
+                access: true,
+                refresh: true,
+            },
+            lookups: lookups(),
+            allow_list: false,
         },
-        lookups: &lookups(),
-        allow_list: false,
     };
     Explanation::of(token, testing::verifier(), terms, now)
 }
@@ -67,9 +69,11 @@ fn a_token_that_cannot_be_looked_up_is_said_to_be_refused() {
     let terms = Terms {
         policies,
         policy: None,
-        types,
-        lookups: &lookups,
-        allow_list: false,
+        keys: KeyRules {
+            types,
+            lookups,
+            allow_list: false,
+        },
     };
     let token = testing::token_of(Signer::of("EdDSA"), "EdDSA", "ed25519");
     let explanation = Explanation::of(&token, testing::verifier(), terms, testing::now());

@@ -5,7 +5,7 @@
 //! [`VerifiedClaims`](crate::jwt::VerifiedClaims), so a lookup for unverified claims does not compile.
 //!
 //! To add a store: implement the trait in a file of its own in `revoxy-stores`, add it to the configuration
-//! (`src/config/revocation.rs`), open it in `src/app/store.rs`, and run the contract tests over it
+//! (`src/config/revocation.rs`), open it in `src/engine/store.rs`, and run the contract tests over it
 //! (`tests/it/stores`). A user of the library can implement the trait anywhere and pass the store to
 //! `revoxy::app::serve_with`, or to a [`Checker`]: see `examples/custom_store.rs`.
 
@@ -16,6 +16,7 @@ pub mod durability;
 pub mod findings;
 pub mod hash;
 pub mod key;
+mod key_rules;
 pub mod lookups;
 pub mod metrics;
 pub mod record;
@@ -38,6 +39,7 @@ pub use diagnosis::Diagnosis;
 pub use durability::Durability;
 pub use findings::{Findings, Found};
 pub use key::{KeyKind, PREFIX as OWN_PREFIX, RevocationKey};
+pub use key_rules::KeyRules;
 pub use lookups::{
     ForeignKey, KeyEncoding, KeyRule, Lookups, Match, Prefix, Preset, Template, TimeUnit,
     WithoutClaim,

@@ -14,7 +14,7 @@ const EVERY: Duration = Duration::from_secs(60);
 /// Longer than any run that makes progress.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-pub(super) async fn run(store: Store, clock: Arc<dyn Clock>) {
+pub(crate) async fn run(store: Store, clock: Arc<dyn Clock>) {
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

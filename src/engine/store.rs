@@ -18,12 +18,12 @@ use super::Store;
 
 /// How long a store may take to become available at start. A configured store that cannot be reached is a
 /// mistake, and never a reason to start with an empty list.
-pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// The page size when revocations are only counted.
 const COUNTED_AT_ONCE: usize = 10_000;
 
 /// Opens the store. Reports what prevents that.
-pub(super) async fn open(
+pub(crate) async fn open(
     config: &Config,
     clock: Arc<dyn Clock>,
     metrics: &Arc<FeedCounters>,
@@ -57,7 +57,7 @@ pub(super) async fn open(
 
 /// Opens the store without a view, to query it about one token outside of the service. Reports what prevents
 /// that.
-pub(super) async fn open_to_ask(
+pub(crate) async fn open_to_ask(
     mut config: Config,
     metrics: &Arc<FeedCounters>,
     problems: &mut Problems,
@@ -83,7 +83,7 @@ pub(super) async fn open_to_ask(
 
 /// Opens the store as the service does at start. Returns what there is to report about it, apart from its
 /// diagnosis.
-pub(super) async fn try_out(
+pub(crate) async fn try_out(
     config: &Config,
     clock: Arc<dyn Clock>,
     metrics: &Arc<FeedCounters>,
@@ -125,7 +125,7 @@ async fn count(store: &dyn RevocationStore) -> String {
 }
 
 /// Checks whether a store that was not opened here supports what is configured.
-pub(super) async fn suffices(store: &Store, config: &Config, problems: &mut Problems) {
+pub(crate) async fn suffices(store: &Store, config: &Config, problems: &mut Problems) {
     if config.revocation.lookups.is_empty() {
         return;
     }
@@ -137,8 +137,25 @@ pub(super) async fn suffices(store: &Store, config: &Config, problems: &mut Prob
     }
 }
 
+/// Reports what is configured and needs records of tokens, if the store keeps none.
+pub(crate) fn keeps_records(store: &Store, config: &Config, problems: &mut Problems) {
+    if store.registry().is_some() {
+        return;
+    }
+    let revocation = &config.revocation;
+    let wanted = [
+        ("mode", revocation.mode == Mode::AllowList),
+        ("note_tokens", revocation.note_tokens),
+    ];
+    for (key, _) in wanted.into_iter().filter(|(_, is_wanted)| *is_wanted) {
+        let path = format!("revocation.{key}");
+        let message = "this store keeps no records of tokens";
+        problems.push(config.document.problem(&path, message));
+    }
+}
+
 /// Checks a store for mistakes without opening it.
-pub(super) fn check(config: &Config, problems: &mut Problems) {
+pub(crate) fn check(config: &Config, problems: &mut Problems) {
     match &config.revocation.store {
         StoreConfig::Redis(redis) => {
             is_usable(config, redis, problems);
@@ -231,7 +248,7 @@ fn issuers(config: &Config) -> Vec<String> {
 }
 
 /// Returns why a store that cannot be examined while the service runs is not diagnosed.
-pub(super) fn unopened(config: &Config) -> Option<String> {
+pub(crate) fn unopened(config: &Config) -> Option<String> {
     let StoreConfig::Sqlite(path) = &config.revocation.store else {
         return None;
     };
@@ -242,7 +259,7 @@ pub(super) fn unopened(config: &Config) -> Option<String> {
 }
 
 /// Diagnoses why the configured store could lose revocations.
-pub(super) async fn diagnose(config: &Config, problems: &mut Problems) -> Diagnosis {
+pub(crate) async fn diagnose(config: &Config, problems: &mut Problems) -> Diagnosis {
     let diagnosed = match &config.revocation.store {
         StoreConfig::Memory => Ok(Diagnosis {
             warnings: vec!["the memory store forgets everything when the process ends".to_owned()],

@@ -3,7 +3,7 @@
 use tokio::sync::mpsc;
 
 /// Reports when every issuer has had keys.
-pub(super) struct KeysLoaded {
+pub(crate) struct KeysLoaded {
     loaded: mpsc::Receiver<()>,
     missing: usize,
 }
@@ -18,11 +18,12 @@ impl KeysLoaded {
 
     /// Resolves when every issuer has had keys. Never resolves if an issuer can no longer get any, because
     /// its task has ended.
-    pub async fn wait(mut self) {
-        for _ in 0..self.missing {
+    pub async fn wait(&mut self) {
+        while self.missing > 0 {
             if self.loaded.recv().await.is_none() {
                 std::future::pending::<()>().await;
             }
+            self.missing -= 1;
         }
     }
 }
@@ -35,19 +36,19 @@ mod tests {
 
     #[tokio::test]
     async fn all_issuers_have_to_have_had_keys() {
-        let (sender, loaded) = KeysLoaded::of(2);
+        let (sender, mut loaded) = KeysLoaded::of(2);
         let mut wait = Box::pin(loaded.wait());
         sender.try_send(()).unwrap();
         assert!(wait.as_mut().now_or_never().is_none());
         sender.try_send(()).unwrap();
         assert!(wait.now_or_never().is_some());
-        let (_sender, none) = KeysLoaded::of(0);
+        let (_sender, mut none) = KeysLoaded::of(0);
         assert!(none.wait().now_or_never().is_some());
     }
 
     #[tokio::test]
     async fn a_task_that_ends_without_keys_makes_nothing_ready() {
-        let (sender, loaded) = KeysLoaded::of(1);
+        let (sender, mut loaded) = KeysLoaded::of(1);
         drop(sender);
         assert!(loaded.wait().now_or_never().is_none());
     }

@@ -18,14 +18,14 @@ const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// The issuers, and what keeps their keys current.
 #[derive(Default)]
-pub(super) struct Issuers {
+pub(crate) struct Issuers {
     issuers: Vec<Arc<Issuer>>,
     files: Vec<(Arc<Issuer>, KeyFile)>,
     remote: Vec<(Arc<Issuer>, RemoteKeys, Fetcher)>,
 }
 
 /// Loads every issuer's key files, and reports keys that cannot be used. Fetches nothing yet.
-pub(super) fn load(config: &Config, problems: &mut Problems) -> Issuers {
+pub(crate) fn load(config: &Config, problems: &mut Problems) -> Issuers {
     let mut loaded = Issuers::default();
     for issuer in &config.issuers {
         let name = &*issuer.profile.name;
