@@ -64,6 +64,7 @@ lint: ## formatting, clippy, rustdoc, licences, banned and unused dependencies
 	@scripts/setup lint
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
+	for store in redis postgres sqlite; do cargo clippy --no-default-features --features $$store --locked -- -D warnings || exit 1; done
 	for crate in model simulation interleavings; do (cd verification/$$crate && cargo fmt --check) || exit 1; done
 	cd verification/interleavings && RUSTFLAGS="--cfg loom -Dwarnings" CARGO_TARGET_DIR=target/loom cargo check --release --locked --tests
 	RUSTDOCFLAGS=-Dwarnings cargo doc --no-deps --document-private-items --locked

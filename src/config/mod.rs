@@ -41,7 +41,7 @@ pub use verification::VerificationConfig;
 use crate::authz::{Policies, TokenSource};
 use crate::ext_authz::Answers;
 use crate::jwt::{MissingExp, TokenType};
-use crate::revocation::CheckedTypes;
+use crate::revocation::{CheckedTypes, FeedSettings};
 
 /// The whole configuration, without any mistakes that can be found without opening what it names.
 #[derive(Debug)]
@@ -67,6 +67,28 @@ pub struct Config {
 }
 
 impl Config {
+    /// Returns the settings of a feed.
+    pub fn feed_settings(&self) -> FeedSettings {
+        FeedSettings {
+            max_staleness: self.revocation.max_staleness,
+            deletions: self.revocation.deletions,
+            compare_every: self.revocation.compare_every,
+            lookups: self.revocation.lookups.clone(),
+            issuers: self.issuer_names(),
+        }
+    }
+
+    /// Returns the names of the issuers.
+    pub fn issuer_names(&self) -> Vec<String> {
+        let name = |issuer: &IssuerConfig| issuer.profile.name.to_string();
+        self.issuers.iter().map(name).collect()
+    }
+
+    /// Returns whether records of single tokens are written to the store.
+    pub fn records_tokens(&self) -> bool {
+        self.revocation.note_tokens || self.revocation.mode == Mode::AllowList
+    }
+
     /// Reads the file at `path` and the environment.
     pub fn load(
         path: &Path,

@@ -3,29 +3,43 @@
 //! Each implements [`RevocationStore`]. Where others write to the store, too, a feed
 //! keeps a [`View`](revoxy_core::revocation::View) of it in memory.
 
+#[cfg(any(feature = "postgres", feature = "redis"))]
 mod feed;
 mod memory;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod migrations;
+mod options;
+#[cfg(feature = "postgres")]
 mod postgres;
+#[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "sqlite")]
 mod sqlite;
 pub mod tls;
 
-use revoxy_core::revocation::{
-    Diagnosis, Durability, Page, RevocationStore, StoreError, TokenRegistry, diagnosis, hash, key,
-    lookups, metrics, record, registry, state, statement, version, view,
-};
 #[cfg(feature = "simulation")]
 use revoxy_core::simulation;
-use revoxy_core::{clock, digest, jwt, spelling};
-
-#[cfg(feature = "simulation")]
-pub use self::redis::script_text;
-pub use self::redis::{
-    Credentials, Endpoint, OptionsError, RedisOptions, RedisStore, SentinelOptions,
+// What each room names by `super` or `crate`. Which of it is needed depends on the stores that are compiled in.
+#[allow(unused_imports, reason = "see above")]
+use revoxy_core::{
+    clock, digest, jwt,
+    revocation::{
+        Diagnosis, Durability, Page, RevocationStore, StoreError, TokenRegistry, diagnosis, hash,
+        key, lookups, metrics, record, registry, state, statement, version, view,
+    },
+    spelling,
 };
-pub use feed::deletions::Deletions;
-pub use feed::settings::FeedSettings;
+
 pub use memory::MemoryStore;
-pub use postgres::{PostgresOptions, PostgresStore};
+pub use options::{
+    Credentials, Deletions, Endpoint, FeedSettings, OptionsError, PostgresOptions, RedisOptions,
+    SentinelOptions,
+};
+#[cfg(feature = "postgres")]
+pub use postgres::PostgresStore;
+#[cfg(feature = "redis")]
+pub use redis::RedisStore;
+#[cfg(feature = "simulation")]
+pub use redis::script_text;
+#[cfg(feature = "sqlite")]
 pub use sqlite::SqliteStore;

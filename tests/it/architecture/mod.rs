@@ -126,21 +126,37 @@ fn no_file_needs_itself_by_way_of_others() {
     );
 }
 
-#[test]
-fn the_core_needs_no_store_no_server_and_no_metrics_library() {
+/// The crates that a package needs, with these arguments of `cargo tree`.
+fn needs(package: &str, arguments: &[&str]) -> BTreeSet<String> {
     let tree = std::process::Command::new(env!("CARGO"))
-        .args(["tree", "--package", "revoxy-core", "--edges", "normal"])
-        .args(["--prefix", "none", "--locked", "--offline"])
+        .args(["tree", "--edges", "normal", "--prefix", "none"])
+        .args(["--locked", "--offline", "--package", package])
+        .args(arguments)
         .current_dir(root())
         .output()
         .unwrap();
     let tree = String::from_utf8(tree.stdout).unwrap();
-    let crates: BTreeSet<_> = tree.lines().filter_map(|l| l.split(' ').next()).collect();
+    let crates = tree.lines().filter_map(|line| line.split(' ').next());
+    let crates: BTreeSet<_> = crates.map(str::to_owned).collect();
     assert!(crates.contains("jsonwebtoken"), "{tree}");
+    crates
+}
+
+fn are_absent(names: &[&str], from: &BTreeSet<String>) {
+    let there: Vec<_> = names.iter().filter(|name| from.contains(**name)).collect();
+    assert!(there.is_empty(), "{there:?}");
+}
+
+#[test]
+fn the_core_needs_no_store_no_server_and_no_metrics_library() {
     let others = ["redis", "sqlx", "tonic", "axum", "hyper", "prometheus"];
-    let needed: Vec<_> = others
-        .iter()
-        .filter(|name| crates.contains(*name))
-        .collect();
-    assert!(needed.is_empty(), "revoxy-core depends on {needed:?}");
+    are_absent(&others, &needs("revoxy-core", &[]));
+}
+
+#[test]
+fn a_build_for_one_store_compiles_no_other() {
+    let only = |store| needs("revoxy", &["--no-default-features", "--features", store]);
+    are_absent(&["sqlx", "libsqlite3-sys"], &only("redis"));
+    are_absent(&["redis", "libsqlite3-sys"], &only("postgres"));
+    are_absent(&["redis", "sqlx-postgres"], &only("sqlite"));
 }

@@ -32,7 +32,7 @@ impl Admin {
     pub fn of(revoxy: &Revoxy) -> Self {
         Self {
             base: format!("http://{}/v1", revoxy.api),
-            http: reqwest::Client::new(),
+            http: super::server::client(),
         }
     }
 

@@ -138,7 +138,7 @@ impl Revoxy {
             operations: address("operations"),
             api: address("api"),
             process,
-            http: reqwest::Client::new(),
+            http: client(),
         }
     }
 
@@ -234,4 +234,10 @@ fn with_config(scratch: &Scratch, command: &[&str], yaml: &str) -> Command {
     command.arg("--config");
     command.arg(scratch.write("revoxy.yaml", yaml));
     command
+}
+
+/// A client that uses no connection twice: the server may close an idle one in the moment in which the next request is sent.
+pub fn client() -> reqwest::Client {
+    let builder = reqwest::Client::builder().pool_max_idle_per_host(0);
+    builder.build().unwrap()
 }

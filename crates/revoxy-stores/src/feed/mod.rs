@@ -1,7 +1,5 @@
 //! What every feed shares. A feed keeps a view in line with a store that others write to, too.
 
 pub(crate) mod clock_offset;
-pub(crate) mod deletions;
-pub(crate) mod settings;
 pub(crate) mod state;
 pub(crate) mod supervise;

@@ -4,9 +4,10 @@ use sqlx::postgres::PgRow;
 use sqlx::{AssertSqlSafe, PgConnection, Row as _};
 use tokio::time::timeout;
 
+use super::super::options::PostgresOptions;
 use super::super::{Diagnosis, StoreError};
 use super::schema::{ENABLE, TRIGGERS, Triggers};
-use super::{PostgresOptions, error, pool};
+use super::{error, pool};
 
 /// Settings that decide what survives a crash, and what goes wrong if they are `off`.
 const SETTINGS: [(&str, &str); 3] = [

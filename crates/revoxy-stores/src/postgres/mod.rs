@@ -8,13 +8,13 @@
 //! copy is too old. Without a view, every check queries the server with one statement; that works through a
 //! pooler that tracks prepared statements.
 
+mod connect_options;
 mod doctor;
 mod error;
 mod feed;
 mod feed_end;
 mod listener;
 mod mirror;
-mod options;
 mod pool;
 mod row;
 mod schema;
@@ -38,6 +38,7 @@ use crate::metrics::FeedMetrics;
 use super::feed::state::FeedState;
 use super::feed::supervise::supervise;
 use super::key::RevocationKey;
+use super::options::PostgresOptions;
 use super::state::Held;
 use super::statement::{Cutoff, Revocation};
 use super::view::View;
@@ -46,8 +47,6 @@ use super::{Durability, FeedSettings, Page, RevocationStore, StoreError, TokenRe
 use feed::Feed;
 use pool::Pool;
 use row::{COLUMNS, from_hex, hex};
-
-pub use options::PostgresOptions;
 
 /// How many expired rows one statement deletes, so that a revocation never waits long for it.
 const PRUNE_BATCH: i64 = 1000;

@@ -18,7 +18,8 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::super::StoreError;
-use super::{LOOKUP, PostgresOptions, error};
+use super::super::options::PostgresOptions;
+use super::{LOOKUP, error};
 
 /// Longer than any of our statements takes: a statement that its caller has given up does not burden the server
 /// forever.

@@ -16,12 +16,13 @@ use crate::clock::{Moment, Timestamp};
 
 use super::super::StoreError;
 use super::super::hash::KeyHash;
+use super::super::options::PostgresOptions;
 use super::feed_end::FeedEnd;
 use super::listener::Ear;
 use super::mirror::Mirror;
+use super::pool;
 use super::row::{self, TriggerMessage, VIEW_COLUMNS, hex};
 use super::schema::{ENABLE, TRIGGERS, Triggers};
-use super::{PostgresOptions, pool};
 
 /// How many rows one step reads.
 const BATCH: usize = 5000;

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use redis::RedisConnectionInfo;
 
+use super::super::options::{Endpoint, OptionsError, RedisOptions, SentinelOptions};
 use super::address::Address;
 use super::cluster::Seeds;
 use super::dialer::{ConnectError, Connected, Dialer, Protocol, Settings};
 use super::fault::TlsSwitch;
-use super::options::{Endpoint, OptionsError, RedisOptions, SentinelOptions};
 use super::sentinel::{PrimaryConfirmation, Sentinels};
 use super::url::{mistake, parse, parse_node};
 

@@ -15,12 +15,12 @@ use tokio_rustls::rustls::ClientConfig;
 
 use crate::tls::{self, TlsFiles};
 
+use super::super::options::{Credentials, OptionsError};
 use super::address::Address;
 use super::error::describe;
 use super::fault::{Fault, TlsSwitch};
 use super::liveness::ReadCounter;
 use super::observed_stream::Tapped;
-use super::options::{Credentials, OptionsError};
 use super::pushes::Pushes;
 use super::stream::open;
 use super::url::mistake;

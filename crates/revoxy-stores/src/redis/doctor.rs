@@ -1,12 +1,12 @@
 //! What can be found out about a Redis before it is relied on.
 
+use super::super::options::{OptionsError, RedisOptions};
 use super::super::{Diagnosis, StoreError};
 use super::IN_A_CLUSTER;
 use super::cluster;
 use super::connector::Connector;
 use super::dialer::Protocol;
 use super::inventory::Inventory;
-use super::options::{OptionsError, RedisOptions};
 use super::server::{self, ServerInfo, Servers};
 use super::write_rights;
 

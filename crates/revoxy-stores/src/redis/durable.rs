@@ -8,11 +8,11 @@ use std::time::Duration;
 use redis::RedisResult;
 use redis::aio::MultiplexedConnection;
 
+use super::super::options::RedisOptions;
 use super::super::{Durability, StoreError};
 use super::connection::Connection;
 use super::connector::Connector;
 use super::error::has_code;
-use super::options::RedisOptions;
 
 /// How long replicas may take to receive a write.
 const WRITING: Duration = Duration::from_millis(900);

@@ -44,9 +44,9 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use crate::clock::{Clock, Moment, jittered};
 use crate::metrics::FeedMetrics;
 
-use super::super::feed::settings::FeedSettings;
 use super::super::feed::state::{FeedState, JITTER};
 use super::super::feed::supervise::{self, Ended};
+use super::super::options::FeedSettings;
 use super::super::version::VersionClock;
 use super::super::view::View;
 use super::connector::Connector;

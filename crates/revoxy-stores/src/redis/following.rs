@@ -10,9 +10,9 @@ use crate::clock::Clock;
 use crate::metrics::FeedMetrics;
 
 use super::super::StoreError;
-use super::super::feed::settings::FeedSettings;
 use super::super::feed::state::FeedState;
 use super::super::feed::supervise::supervise;
+use super::super::options::FeedSettings;
 use super::super::version::VersionClock;
 use super::super::view::View;
 use super::connector::Connector;

@@ -9,8 +9,8 @@ use redis::RedisResult;
 
 use crate::clock::Timestamp;
 
-use super::super::feed::deletions::Deletions;
 use super::super::hash::KeyHash;
+use super::super::options::Deletions;
 use super::super::state::{Held, KeyState};
 use super::super::statement::Cutoff;
 use super::super::version::Version;

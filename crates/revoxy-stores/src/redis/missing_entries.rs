@@ -3,8 +3,8 @@
 use redis::RedisResult;
 
 use super::super::feed::clock_offset;
-use super::super::feed::deletions::Deletions;
 use super::super::hash::KeyHash;
+use super::super::options::Deletions;
 use super::super::registry::is_of_allow_list;
 use super::super::state::{Held, KeyState};
 use super::format::EXPIRY_SLACK;
@@ -274,8 +274,8 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use super::super::super::feed::settings::FeedSettings;
     use super::super::super::key::{KeyKind, RevocationKey};
+    use super::super::super::options::FeedSettings;
     use super::super::reconcile::FollowedServers;
     use super::super::suspect::Suspects;
     use super::*;

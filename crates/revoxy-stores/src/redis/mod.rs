@@ -27,7 +27,6 @@ mod merge;
 mod missing_entries;
 mod observed_stream;
 mod one_server;
-mod options;
 mod prefixes;
 mod progress;
 mod pushes;
@@ -55,7 +54,6 @@ mod write_rights;
 
 use std::time::Duration;
 
-pub use options::{Credentials, Endpoint, OptionsError, RedisOptions, SentinelOptions};
 #[cfg(feature = "simulation")]
 pub use script::text as script_text;
 pub use store::RedisStore;

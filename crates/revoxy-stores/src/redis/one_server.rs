@@ -10,13 +10,13 @@ use crate::clock::Moment;
 
 use super::super::StoreError;
 use super::super::key::PREFIX;
+use super::super::options::RedisOptions;
 use super::IN_A_CLUSTER;
 use super::connection::{Borrowed, Connection};
 use super::connector::Connector;
 use super::durable::Durable;
 use super::error::{parsed, unconfirmed};
 use super::feed::TrustedServers;
-use super::options::RedisOptions;
 use super::scan::scan;
 use super::script::{Call, Scripts};
 use super::server;

@@ -9,10 +9,10 @@ use redis::RedisResult;
 use crate::clock::{Clock, Timestamp};
 use crate::metrics::FeedMetrics;
 
-use super::super::feed::deletions::Deletions;
-use super::super::feed::settings::FeedSettings;
 use super::super::hash::KeyHash;
 use super::super::lookups::Lookups;
+use super::super::options::Deletions;
+use super::super::options::FeedSettings;
 use super::super::registry::is_of_allow_list;
 use super::super::state::{Held, KeyState};
 use super::super::statement::Cutoff;

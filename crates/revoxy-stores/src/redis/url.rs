@@ -2,8 +2,8 @@
 
 use redis::{ConnectionAddr, IntoConnectionInfo as _, RedisConnectionInfo};
 
+use super::super::options::OptionsError;
 use super::address::Address;
-use super::options::OptionsError;
 
 pub(super) fn mistake(key: impl Into<String>, why: impl Into<String>) -> OptionsError {
     OptionsError {

@@ -1,18 +1,30 @@
-//! Opens the configured revocation store.
+//! Opens the configured revocation store, and examines it.
 
-use std::path::Path;
+#[cfg(not(all(feature = "postgres", feature = "redis", feature = "sqlite")))]
+mod absent;
+#[cfg(feature = "postgres")]
+mod postgres;
+#[cfg(feature = "redis")]
+mod redis;
+#[cfg(feature = "sqlite")]
+mod sqlite;
+
+#[cfg(not(feature = "postgres"))]
+use absent::postgres;
+#[cfg(not(feature = "redis"))]
+use absent::redis;
+#[cfg(not(feature = "sqlite"))]
+use absent::sqlite;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 
 use crate::clock::{Clock, SystemClock};
-use crate::config::{Config, IssuerConfig, Mode, Problems, StoreConfig};
+use crate::config::{Config, Mode, Problems, StoreConfig};
 use crate::metrics::FeedCounters;
-use crate::revocation::{
-    Diagnosis, FeedSettings, MemoryStore, PostgresOptions, PostgresStore, RedisOptions, RedisStore,
-    RevocationStore, SqliteStore, StoreError,
-};
+use crate::revocation::{Diagnosis, MemoryStore, RevocationStore};
 
 use super::Store;
 
@@ -22,6 +34,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 /// The page size when revocations are only counted.
 const COUNTED_AT_ONCE: usize = 10_000;
 
+/// A mistake in the options of a store: the key in its section, and what is wrong.
+type Mistake = (String, String);
+
 /// Opens the store. Reports what prevents that.
 pub(crate) async fn open(
     config: &Config,
@@ -29,21 +44,14 @@ pub(crate) async fn open(
     metrics: &Arc<FeedCounters>,
     problems: &mut Problems,
 ) -> Option<Store> {
+    if !is_usable(config, problems) {
+        return None;
+    }
     let opened = match &config.revocation.store {
         StoreConfig::Memory => Ok(Arc::new(MemoryStore::new(clock)) as Store),
-        StoreConfig::Sqlite(path) => sqlite(path, clock).await,
-        StoreConfig::Redis(redis) => {
-            if !is_usable(config, redis, problems) {
-                return None;
-            }
-            open_redis(config, redis, clock, metrics).await
-        }
-        StoreConfig::Postgres(postgres) => {
-            if !is_usable_postgres(config, postgres, problems) {
-                return None;
-            }
-            open_postgres(config, postgres, clock, metrics).await
-        }
+        StoreConfig::Sqlite(path) => sqlite::open(path, clock).await,
+        StoreConfig::Redis(options) => redis::open(config, options, clock, metrics).await,
+        StoreConfig::Postgres(options) => postgres::open(config, options, clock, metrics).await,
     };
     match opened {
         Ok(store) => Some(store),
@@ -93,12 +101,7 @@ pub(crate) async fn try_out(
         return Vec::new();
     };
     match &config.revocation.store {
-        StoreConfig::Sqlite(path) => {
-            let version = timeout(PATIENCE, SqliteStore::version()).await;
-            let version = version.ok().and_then(Result::ok).unwrap_or_default();
-            let opened = format!("opened the file {} with SQLite {version}", path.display());
-            vec![opened, count(&*store).await]
-        }
+        StoreConfig::Sqlite(path) => vec![sqlite::opened(path).await, count(&*store).await],
         StoreConfig::Postgres(_) => vec![count(&*store).await],
         // The contents of Redis are part of its diagnosis; the memory store is empty.
         StoreConfig::Redis(_) | StoreConfig::Memory => Vec::new(),
@@ -156,15 +159,24 @@ pub(crate) fn keeps_records(store: &Store, config: &Config, problems: &mut Probl
 
 /// Checks a store for mistakes without opening it.
 pub(crate) fn check(config: &Config, problems: &mut Problems) {
-    match &config.revocation.store {
-        StoreConfig::Redis(redis) => {
-            is_usable(config, redis, problems);
-        }
-        StoreConfig::Postgres(postgres) => {
-            is_usable_postgres(config, postgres, problems);
-        }
-        StoreConfig::Memory | StoreConfig::Sqlite(_) => {}
-    }
+    is_usable(config, problems);
+}
+
+/// Returns whether the options of the store, and the files that they name, are valid. Reports what is not.
+fn is_usable(config: &Config, problems: &mut Problems) -> bool {
+    let store = &config.revocation.store;
+    let mistake = match store {
+        StoreConfig::Memory => None,
+        StoreConfig::Sqlite(path) => sqlite::mistake(path),
+        StoreConfig::Redis(options) => redis::mistake(options),
+        StoreConfig::Postgres(options) => postgres::mistake(options),
+    };
+    let Some((key, why)) = mistake else {
+        return true;
+    };
+    let at = [store_path(store), &key].join(if key.is_empty() { "" } else { "." });
+    problems.push(config.document.problem(&at, why));
+    false
 }
 
 fn store_path(store: &StoreConfig) -> &'static str {
@@ -174,77 +186,6 @@ fn store_path(store: &StoreConfig) -> &'static str {
         StoreConfig::Redis(_) => "revocation.store.redis",
         StoreConfig::Postgres(_) => "revocation.store.postgres",
     }
-}
-
-async fn sqlite(path: &Path, clock: Arc<dyn Clock>) -> Result<Store, StoreError> {
-    let store = SqliteStore::open(path, clock).await;
-    store.map(|s| Arc::new(s) as Store).map_err(|e| match e {
-        StoreError::Failed(why) => StoreError::Failed(format!("{}: {why}", path.display())),
-        StoreError::Unavailable(why) => {
-            StoreError::Unavailable(format!("{}: {why}", path.display()))
-        }
-        other => other,
-    })
-}
-
-async fn open_redis(
-    config: &Config,
-    options: &RedisOptions,
-    clock: Arc<dyn Clock>,
-    metrics: &Arc<FeedCounters>,
-) -> Result<Store, StoreError> {
-    let settings = config.revocation.view.then(|| feed_settings(config));
-    let store = match settings {
-        Some(settings) => RedisStore::with_view(options, settings, clock, metrics.clone())?,
-        None => RedisStore::new(options, clock)?.counting(metrics.clone()),
-    };
-    store.ready(PATIENCE).await?;
-    warn_of_missing_rights(config, options).await;
-    Ok(Arc::new(store))
-}
-
-/// Warns about missing write permissions. A read-only user is not a mistake if applications write the
-/// revocations.
-async fn warn_of_missing_rights(config: &Config, options: &RedisOptions) {
-    let asked = options.missing_rights(records_tokens(config));
-    // The store has been opened; an error now will be reported when the store is queried.
-    if let Ok(Ok(Some(warning))) = timeout(PATIENCE, asked).await {
-        tracing::warn!(warning, "revocations cannot be written to this Redis");
-    }
-}
-
-fn records_tokens(config: &Config) -> bool {
-    config.revocation.note_tokens || config.revocation.mode == Mode::AllowList
-}
-
-async fn open_postgres(
-    config: &Config,
-    options: &PostgresOptions,
-    clock: Arc<dyn Clock>,
-    metrics: &Arc<FeedCounters>,
-) -> Result<Store, StoreError> {
-    let store = if config.revocation.view {
-        let (settings, metrics) = (feed_settings(config), metrics.clone());
-        PostgresStore::with_view(options, settings, PATIENCE, clock, metrics).await?
-    } else {
-        PostgresStore::open(options, PATIENCE, clock).await?
-    };
-    Ok(Arc::new(store))
-}
-
-fn feed_settings(config: &Config) -> FeedSettings {
-    FeedSettings {
-        max_staleness: config.revocation.max_staleness,
-        deletions: config.revocation.deletions,
-        compare_every: config.revocation.compare_every,
-        lookups: config.revocation.lookups.clone(),
-        issuers: issuers(config),
-    }
-}
-
-fn issuers(config: &Config) -> Vec<String> {
-    let name = |issuer: &IssuerConfig| issuer.profile.name.to_string();
-    config.issuers.iter().map(name).collect()
 }
 
 /// Returns why a store that cannot be examined while the service runs is not diagnosed.
@@ -260,24 +201,17 @@ pub(crate) fn unopened(config: &Config) -> Option<String> {
 
 /// Diagnoses why the configured store could lose revocations.
 pub(crate) async fn diagnose(config: &Config, problems: &mut Problems) -> Diagnosis {
+    if !is_usable(config, problems) {
+        return Diagnosis::default();
+    }
     let diagnosed = match &config.revocation.store {
         StoreConfig::Memory => Ok(Diagnosis {
             warnings: vec!["the memory store forgets everything when the process ends".to_owned()],
             ..Diagnosis::default()
         }),
         StoreConfig::Sqlite(_) => Ok(Diagnosis::default()),
-        StoreConfig::Redis(redis) if !is_usable(config, redis, problems) => {
-            Ok(Diagnosis::default())
-        }
-        StoreConfig::Redis(redis) => {
-            redis
-                .diagnose(records_tokens(config), &issuers(config))
-                .await
-        }
-        StoreConfig::Postgres(postgres) if !is_usable_postgres(config, postgres, problems) => {
-            Ok(Diagnosis::default())
-        }
-        StoreConfig::Postgres(postgres) => postgres.diagnose().await,
+        StoreConfig::Redis(options) => redis::diagnose(config, options).await,
+        StoreConfig::Postgres(options) => postgres::diagnose(options).await,
     };
     diagnosed.unwrap_or_else(|error| {
         let path = store_path(&config.revocation.store);
@@ -286,28 +220,10 @@ pub(crate) async fn diagnose(config: &Config, problems: &mut Problems) -> Diagno
     })
 }
 
-/// Returns whether the URL is valid. Reports what is not.
-fn is_usable_postgres(config: &Config, options: &PostgresOptions, problems: &mut Problems) -> bool {
-    let Err(error) = options.validate() else {
-        return true;
-    };
-    let at = format!("revocation.store.postgres.{}", error.key);
-    problems.push(config.document.problem(&at, error.why));
-    false
-}
-
-/// Returns whether the options, and the files that they name, are valid. Reports what is not.
-fn is_usable(config: &Config, redis: &RedisOptions, problems: &mut Problems) -> bool {
-    let Err(error) = redis.validate() else {
-        return true;
-    };
-    let at = format!("revocation.store.redis.{}", error.key);
-    problems.push(config.document.problem(&at, error.why));
-    false
-}
-
 #[cfg(test)]
 mod tests {
+    use tokio::time::timeout;
+
     use super::*;
     use crate::clock::Timestamp;
     use crate::revocation::scripted_store::Answering;

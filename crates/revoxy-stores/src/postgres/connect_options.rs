@@ -1,14 +1,12 @@
-//! How to reach a PostgreSQL server.
+//! What the options of a PostgreSQL server mean for a connection.
 
-use std::fmt;
-use std::path::PathBuf;
 use std::str::FromStr as _;
-use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use url::Url;
 
 use super::super::StoreError;
+use super::super::options::PostgresOptions;
 
 /// The URL parameters that are supported. The library would ignore any other silently, whatever it was meant for.
 const PARAMETERS: [&str; 17] = [
@@ -30,26 +28,6 @@ const PARAMETERS: [&str; 17] = [
     "options",
     "application_name",
 ];
-
-/// How to reach the server.
-#[derive(Clone)]
-pub struct PostgresOptions {
-    /// `postgres://user@host:port/database?sslmode=verify-full`. `options=-csearch_path%3Dname` selects a schema.
-    pub url: String,
-    /// A file with the password, read again for every new connection.
-    pub password_file: Option<PathBuf>,
-    /// The maximum number of open connections, besides the two that keep a view.
-    pub max_connections: usize,
-    /// How long making a connection, or waiting for one, may take.
-    pub connect_timeout: Duration,
-}
-
-impl fmt::Debug for PostgresOptions {
-    /// Without the URL, which may contain a password.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PostgresOptions").finish_non_exhaustive()
-    }
-}
 
 /// An option that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,6 +114,8 @@ impl PostgresOptions {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     fn check(url: &str) -> Result<(), String> {
