@@ -10,13 +10,13 @@ use redis::RedisResult;
 use crate::clock::Timestamp;
 
 use super::super::hash::KeyHash;
-use super::super::options::Deletions;
 use super::super::state::{Held, KeyState};
 use super::super::statement::Cutoff;
 use super::super::version::Version;
 use super::super::view::{Beside, Change};
 use super::format::EXPIRY_SLACK;
 use super::link::Link;
+use super::loss_evidence::LossEvidence;
 use super::reconcile::Reconciliation;
 use super::restore::Missing;
 use super::restore::is_weaker;
@@ -27,19 +27,24 @@ use super::stored_key::StoredKey;
 const MOST_ENDS: usize = 100_000;
 
 impl Reconciliation {
-    /// Returns whether the server may have lost acknowledged writes.
-    pub(super) fn may_have_lost(&self) -> bool {
-        self.server.changed
-            || self.has_refused_restores()
-            || self.unfit().is_some()
-            || self.evicted
-            || self.moving.has_moved()
+    /// Returns the evidence for losses of the server, as far as is known without a query.
+    pub(super) fn evidence(&self) -> LossEvidence {
+        LossEvidence {
+            another_server: self.server.changed,
+            another_history: self.unfit().is_some(),
+            refused_restores: self.has_refused_restores(),
+            evicted: self.evicted,
+            slots_moved: self.moving.has_moved(),
+        }
     }
 
-    /// Returns whether a stored value that is weaker than what the view knows must not be taken as the latest
-    /// statement.
+    /// Returns whether the server may have lost acknowledged writes.
+    pub(super) fn may_have_lost(&self) -> bool {
+        self.evidence().is_any()
+    }
+
     fn keeps_the_stronger(&self) -> bool {
-        self.may_have_lost() || self.deletions == Deletions::Ignore
+        self.evidence().keeps_the_stronger(self.deletions)
     }
 
     /// Returns what the view holds that is worth keeping: an entry that refuses no token yet is not, and

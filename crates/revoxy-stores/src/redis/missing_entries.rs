@@ -4,11 +4,11 @@ use redis::RedisResult;
 
 use super::super::feed::clock_offset;
 use super::super::hash::KeyHash;
-use super::super::options::Deletions;
 use super::super::registry::is_of_allow_list;
 use super::super::state::{Held, KeyState};
 use super::format::EXPIRY_SLACK;
 use super::link::Link;
+use super::loss_evidence::{Absence, LossEvidence};
 use super::pushes::Explained;
 use super::reconcile::{Reconciliation, Why};
 use super::restore::is_weaker;
@@ -17,13 +17,6 @@ use super::scan::BATCH;
 use super::server::Servers;
 use super::stored;
 use super::stored_key::StoredKey;
-
-/// How a server lost keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Loss {
-    Eviction,
-    History,
-}
 
 impl Reconciliation {
     /// Judges native keys that have disappeared: expired, restored under another name, deleted or evicted.
@@ -49,32 +42,27 @@ impl Reconciliation {
         if missing.is_empty() {
             return Ok(());
         }
-        let lost = self.has_lost(link).await?;
-        if lost == Some(Loss::Eviction) {
-            // The entries stay in the view. Writing them back at once would make the server evict others,
-            // endlessly; the slow comparison writes them back at its own pace.
+        let evidence = self.look_for_losses(link).await?;
+        let (mut lost, mut evicted) = (Vec::new(), 0);
+        for entry in missing {
+            // If there is a restored key beside it, although a weaker one: the rest of what the view holds was in the native key.
+            let has_expired = entry.stands.is_some()
+                && self.ends.get(&entry.hash).is_some_and(|end| *end <= soon);
+            match evidence.of_pushed(self.deletions, has_expired) {
+                Absence::Deleted => entry.accept(&self.view),
+                Absence::Lost => lost.push(entry),
+                Absence::Evicted => evicted += 1,
+            }
+        }
+        if evicted > 0 {
             tracing::warn!(
-                entries = missing.len(),
+                entries = evicted,
                 "Redis has evicted revocations; the view keeps them"
             );
             return Ok(());
         }
-        // Also while another server has not yet been read completely: what disappears there may be an older
-        // statement with a shorter life.
-        let forgotten = lost.is_some() || self.may_have_lost();
-        let ended = |m: &Missing| {
-            let end = self.ends.get(&m.hash);
-            m.stands.is_some() && end.is_some_and(|end| *end <= soon)
-        };
-        // Also if the restored key is weaker: the rest of what the view holds was in the native key, which was deleted.
-        let ignored = |m: &Missing| self.deletions == Deletions::Ignore && !ended(m);
-        let (lost, deleted): (Vec<_>, Vec<_>) =
-            missing.into_iter().partition(|m| forgotten || ignored(m));
         for (hash, _) in gone {
             self.ends.remove(hash);
-        }
-        for entry in &deleted {
-            entry.accept(&self.view);
         }
         self.write_back(link, &lost).await
     }
@@ -144,12 +132,11 @@ impl Reconciliation {
         if missing.is_empty() && unrevocations.is_empty() {
             return Ok(());
         }
-        let lost = self.has_lost(link).await?;
-        let forgotten = why == Why::ServerChanged
-            || lost.is_some()
-            || refused_before
-            || self.moving.has_moved();
-        if forgotten {
+        let evidence = LossEvidence {
+            refused_restores: refused_before,
+            ..self.look_for_losses(link).await?
+        };
+        if evidence.is_any() {
             // Only then: if the server's history continued, the un-revocations were deleted, or overwritten by
             // a later statement.
             self.write_back_unrevocations(link, &unrevocations).await?;
@@ -157,17 +144,17 @@ impl Reconciliation {
         if missing.is_empty() {
             return Ok(());
         }
-        let forgotten = forgotten || self.deletions == Deletions::Ignore;
+        let absence = evidence.of_unseen(self.deletions);
         tracing::warn!(
             entries = missing.len(),
             ?why,
-            restoring = forgotten,
+            restoring = absence != Absence::Deleted,
             "Redis lacks revocations of the view"
         );
-        if forgotten {
-            return self.write_back(link, &missing).await;
+        match absence {
+            Absence::Deleted => self.accept_deletions(link, &mut missing).await,
+            Absence::Lost | Absence::Evicted => self.write_back(link, &missing).await,
         }
-        self.accept_deletions(link, &mut missing).await
     }
 
     /// Accepts that these entries were deleted: what counts now is their restored keys, if there are any.
@@ -194,8 +181,8 @@ impl Reconciliation {
             .held()
     }
 
-    /// Returns whether the server has lost keys that were not deleted, since it was last known to have lost none.
-    pub(super) async fn has_lost(&mut self, link: &mut Link) -> RedisResult<Option<Loss>> {
+    /// Queries the server for evidence that it has lost keys since it was last known to have lost none. Returns all evidence.
+    pub(super) async fn look_for_losses(&mut self, link: &mut Link) -> RedisResult<LossEvidence> {
         // A node that has lost a slot deletes its keys, and may push that before the next heartbeat reports the move.
         if link.met_moved() {
             self.moving.moved();
@@ -203,11 +190,8 @@ impl Reconciliation {
         let now = link.servers().await?;
         let evicted = now.evicted_keys() != self.server.evictions;
         self.meet(&now);
-        if self.unfit().is_some() {
-            return Ok(Some(Loss::History));
-        }
-        self.evicted |= evicted;
-        Ok(evicted.then_some(Loss::Eviction))
+        self.evicted |= evicted && self.unfit().is_none();
+        Ok(self.evidence())
     }
 
     /// Takes note of the server's identity, which may have become the same process with another history.
@@ -275,7 +259,7 @@ mod tests {
     use std::time::Duration;
 
     use super::super::super::key::{KeyKind, RevocationKey};
-    use super::super::super::options::FeedSettings;
+    use super::super::super::options::{Deletions, FeedSettings};
     use super::super::reconcile::FollowedServers;
     use super::super::suspect::Suspects;
     use super::*;

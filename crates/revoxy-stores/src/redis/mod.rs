@@ -23,6 +23,7 @@ mod format;
 mod inventory;
 mod link;
 mod liveness;
+mod loss_evidence;
 mod merge;
 mod missing_entries;
 mod observed_stream;

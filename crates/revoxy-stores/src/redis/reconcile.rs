@@ -362,7 +362,7 @@ impl Reconciliation {
         if !self.may_have_lost() && self.find_weaker(keys, &stored).next().is_some() {
             // Before anything in the view is weakened: was the weaker value written, or is it what remains
             // after a loss?
-            self.has_lost(link).await?;
+            self.look_for_losses(link).await?;
         }
         self.reread_old_revocations(link, keys, &mut stored).await?;
         Ok(stored)

@@ -1,0 +1,137 @@
+//! The evidence that a server may have lost what it acknowledged, and what that makes of a key that is missing, or weaker than what
+//! the view holds.
+//!
+//! | evidence | a key that is gone | a weaker value |
+//! |---|---|---|
+//! | another server, another history, refused restores, or moved slots | was lost: it is written back | is joined with what the view knows |
+//! | evictions | was evicted: the view keeps it, and the slow comparison writes it back | is joined |
+//! | none, and deletions are ignored | was lost, unless it has expired | is joined |
+//! | none, and deletions are honoured | was deleted: the view forgets it | is the latest statement |
+
+use super::super::options::Deletions;
+
+/// What is known about losses of the followed servers, since everything was last read and found to be there.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct LossEvidence {
+    /// This is another server than before, which has not been read completely yet.
+    pub another_server: bool,
+    /// The server has become a replica, or its data have become another server's.
+    pub another_history: bool,
+    /// The server has refused to take back what it lacks.
+    pub refused_restores: bool,
+    /// The server has evicted keys.
+    pub evicted: bool,
+    /// Slots have moved between nodes, perhaps without their keys.
+    pub slots_moved: bool,
+}
+
+/// Why a key is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Absence {
+    /// Somebody deleted it, or it expired.
+    Deleted,
+    /// The server has lost it.
+    Lost,
+    /// The server has evicted it.
+    Evicted,
+}
+
+impl LossEvidence {
+    /// Returns whether the server may have lost acknowledged writes.
+    pub(super) fn is_any(self) -> bool {
+        let lost_at_once = self.another_server || self.another_history || self.slots_moved;
+        lost_at_once || self.refused_restores || self.evicted
+    }
+
+    /// Returns why a key is missing of which the server has pushed that it is gone. Written back at once, an evicted key would make
+    /// the server evict others, endlessly.
+    pub(super) fn of_pushed(self, deletions: Deletions, has_expired: bool) -> Absence {
+        if self.evicted && !self.another_history {
+            return Absence::Evicted;
+        }
+        match self.is_any() || (deletions == Deletions::Ignore && !has_expired) {
+            true => Absence::Lost,
+            false => Absence::Deleted,
+        }
+    }
+
+    /// Returns why a key is missing that was not found when everything was read.
+    pub(super) fn of_unseen(self, deletions: Deletions) -> Absence {
+        match self.is_any() || deletions == Deletions::Ignore {
+            true => Absence::Lost,
+            false => Absence::Deleted,
+        }
+    }
+
+    /// Returns whether a stored value that is weaker than what the view knows is joined with that, and not taken as the latest
+    /// statement.
+    pub(super) fn keeps_the_stronger(self, deletions: Deletions) -> bool {
+        self.is_any() || deletions == Deletions::Ignore
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Absence::{Deleted, Evicted, Lost};
+
+    #[test]
+    fn evidence_decides_what_a_missing_key_and_a_weaker_value_mean() {
+        let none = LossEvidence::default();
+        let of = |change: fn(&mut LossEvidence)| {
+            let mut evidence = none;
+            change(&mut evidence);
+            evidence
+        };
+        let another_server = of(|e| e.another_server = true);
+        let another_history = of(|e| e.another_history = true);
+        let refused = of(|e| e.refused_restores = true);
+        let evicted = of(|e| e.evicted = true);
+        let moved = of(|e| e.slots_moved = true);
+        let (mut both, mut moved_and_evicted) = (another_history, moved);
+        (both.evicted, moved_and_evicted.evicted) = (true, true);
+        // Pushed as gone, pushed as gone when it had expired, not found; whether a weaker value is joined.
+        for (evidence, honoured, ignored) in [
+            (
+                none,
+                (Deleted, Deleted, Deleted, false),
+                (Lost, Deleted, Lost, true),
+            ),
+            (
+                another_server,
+                (Lost, Lost, Lost, true),
+                (Lost, Lost, Lost, true),
+            ),
+            (
+                another_history,
+                (Lost, Lost, Lost, true),
+                (Lost, Lost, Lost, true),
+            ),
+            (refused, (Lost, Lost, Lost, true), (Lost, Lost, Lost, true)),
+            (
+                evicted,
+                (Evicted, Evicted, Lost, true),
+                (Evicted, Evicted, Lost, true),
+            ),
+            (moved, (Lost, Lost, Lost, true), (Lost, Lost, Lost, true)),
+            // What another history lacks is lost, whatever this server has evicted.
+            (both, (Lost, Lost, Lost, true), (Lost, Lost, Lost, true)),
+            (
+                moved_and_evicted,
+                (Evicted, Evicted, Lost, true),
+                (Evicted, Evicted, Lost, true),
+            ),
+        ] {
+            let expected = [(Deletions::Honour, honoured), (Deletions::Ignore, ignored)];
+            for (deletions, expected) in expected {
+                let is = (
+                    evidence.of_pushed(deletions, false),
+                    evidence.of_pushed(deletions, true),
+                    evidence.of_unseen(deletions),
+                    evidence.keeps_the_stronger(deletions),
+                );
+                assert_eq!(is, expected, "{evidence:?} {deletions:?}");
+            }
+        }
+    }
+}
