@@ -80,22 +80,19 @@ pub(super) fn are_of_one(told: &[NodeReport]) -> bool {
 fn parts<'t>(told: impl Iterator<Item = &'t NodeReport> + Clone) -> Vec<usize> {
     let tellers = told.clone().enumerate().map(|(at, t)| (t.id.as_str(), at));
     let tellers: HashMap<&str, usize> = tellers.collect();
-    let mut next: Vec<usize> = (0..told.clone().count()).collect();
-    let root = |next: &[usize], mut at: usize| {
-        while next[at] != at {
-            at = next[at];
-        }
-        at
-    };
+    let mut part_of: Vec<usize> = (0..told.clone().count()).collect();
     for (at, table) in told.enumerate() {
-        for node in &table.nodes {
-            if let Some(other) = tellers.get(node.id.as_str()) {
-                let (one, other) = (root(&next, at), root(&next, *other));
-                next[one.max(other)] = one.min(other);
+        let named = table.nodes.iter();
+        for other in named.filter_map(|node| tellers.get(node.id.as_str())) {
+            let (one, other) = (part_of[at], part_of[*other]);
+            let (first, joined) = (one.min(other), one.max(other));
+            if first != joined {
+                let those = part_of.iter_mut().filter(|part| **part == joined);
+                those.for_each(|part| *part = first);
             }
         }
     }
-    (0..next.len()).map(|at| root(&next, at)).collect()
+    part_of
 }
 
 impl<'t> Part<'t> {
