@@ -68,8 +68,8 @@ impl View {
     /// declaration is true because the feed subscribes before it reads, and takes the time before it sends the ping.
     ///
     /// ```
-    /// use revoxy::clock::Moment;
-    /// use revoxy::revocation::{Revocation, RevocationKey, StoreError, View};
+    /// use revoxy_core::clock::Moment;
+    /// use revoxy_core::revocation::{Revocation, RevocationKey, StoreError, View};
     ///
     /// enum Change { Stands(Revocation), Gone(RevocationKey) }
     ///
@@ -112,7 +112,7 @@ impl View {
     /// #     fn read(&mut self) -> Result<Vec<Revocation>, StoreError> { Ok(Vec::new()) }
     /// #     fn ping(&mut self) -> Result<(), StoreError> { Ok(()) }
     /// #     fn next(&mut self) -> Result<Option<Change>, StoreError> {
-    /// #         let key = RevocationKey::new(revoxy::revocation::KeyKind::TokenId, "shop", "1");
+    /// #         let key = RevocationKey::new(revoxy_core::revocation::KeyKind::TokenId, "shop", "1");
     /// #         Ok(std::mem::replace(&mut self.0, false).then_some(Change::Gone(key)))
     /// #     }
     /// # }
