@@ -83,7 +83,7 @@ impl SecretEncoding {
             Self::Raw => Some(text.to_vec()),
             Self::Base64 => GeneralPurpose::new(&STANDARD, LENIENT).decode(text).ok(),
             Self::Base64url => GeneralPurpose::new(&URL_SAFE, LENIENT).decode(text).ok(),
-            Self::Hex => hex(text),
+            Self::Hex => hex::decode(text).ok(),
         }
     }
 }
@@ -92,15 +92,6 @@ impl SecretEncoding {
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
     .with_decode_padding_mode(DecodePaddingMode::Indifferent)
     .with_decode_allow_trailing_bits(true);
-
-fn hex(text: &[u8]) -> Option<Vec<u8>> {
-    let digit = |b: u8| char::from(b).to_digit(16);
-    let byte = |pair: &[u8]| match pair {
-        [high, low] => u8::try_from(digit(*high)? << 4 | digit(*low)?).ok(),
-        _ => None,
-    };
-    text.chunks(2).map(byte).collect()
-}
 
 /// Keys, and notes on the keys that were left out.
 pub type LoadedKeys = (KeySet, Vec<String>);

@@ -46,7 +46,7 @@ use super::{Durability, FeedSettings, Page, RevocationStore, StoreError, TokenRe
 
 use feed::Feed;
 use pool::Pool;
-use row::{COLUMNS, from_hex, hex};
+use row::COLUMNS;
 
 /// How many expired rows one statement deletes, so that a revocation never waits long for it.
 const PRUNE_BATCH: i64 = 1000;
@@ -301,8 +301,8 @@ impl RevocationStore for PostgresStore {
 
     async fn list(&self, after: Option<&str>, limit: usize) -> Result<Page, StoreError> {
         let after = match after {
-            Some(text) => from_hex(text)
-                .ok_or_else(|| StoreError::Failed("`after` is none of our cursors".to_owned()))?,
+            Some(text) => hex::decode(text)
+                .map_err(|_| StoreError::Failed("`after` is none of our cursors".to_owned()))?,
             None => Vec::new(),
         };
         let query = format!(
@@ -336,7 +336,7 @@ impl RevocationStore for PostgresStore {
 
 fn page(rows: &[PgRow], limit: usize) -> sqlx::Result<Page> {
     let next = match rows.last() {
-        Some(last) if rows.len() == limit => Some(hex(&last.try_get::<Vec<u8>, _>("id")?)),
+        Some(last) if rows.len() == limit => Some(hex::encode(last.try_get::<Vec<u8>, _>("id")?)),
         _ => None,
     };
     let revocations = rows

@@ -51,7 +51,7 @@ impl TriggerMessage {
             "all" => Some(Self::All),
             what @ ("put" | "gone") => {
                 let _place = words.next()?;
-                let (kind, id) = (words.next()?, unhex(words.next()?)?);
+                let (kind, id) = (words.next()?, hex::decode(words.next()?).ok()?);
                 let hash = hash(&id, kind)?;
                 if what == "gone" {
                     return Some(Self::Gone(hash));
@@ -121,26 +121,6 @@ fn hash(id: &[u8], kind: &str) -> Option<KeyHash> {
     kind.hash_of(id)
 }
 
-fn unhex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes().chunks(2);
-    let byte = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok();
-    digits.map(byte).collect()
-}
-
-/// Encodes as `encode(…, 'hex')` does.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
-/// Decodes what [`hex`] has encoded.
-pub(super) fn from_hex(text: &str) -> Option<Vec<u8>> {
-    (text.len().is_multiple_of(2) && text.is_ascii()).then(|| unhex(text))?
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,12 +162,5 @@ mod tests {
         ] {
             assert_eq!(TriggerMessage::read(payload), None, "{payload}");
         }
-    }
-
-    #[test]
-    fn hexadecimal_reads_back() {
-        assert_eq!(from_hex(&hex(&[0, 15, 255])), Some(vec![0, 15, 255]));
-        assert_eq!(from_hex("abc"), None);
-        assert_eq!(from_hex("é"), None);
     }
 }

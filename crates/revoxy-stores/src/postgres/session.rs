@@ -21,7 +21,7 @@ use super::feed_end::FeedEnd;
 use super::listener::Ear;
 use super::mirror::Mirror;
 use super::pool;
-use super::row::{self, TriggerMessage, VIEW_COLUMNS, hex};
+use super::row::{self, TriggerMessage, VIEW_COLUMNS};
 use super::schema::{ENABLE, TRIGGERS, Triggers};
 
 /// How many rows one step reads.
@@ -281,5 +281,5 @@ fn late(why: &str) -> FeedEnd {
 fn secret() -> Result<String, FeedEnd> {
     let mut bytes = [0; 16];
     rand::fill(&mut bytes).map_err(|_| late("no random numbers"))?;
-    Ok(hex(&bytes))
+    Ok(hex::encode(bytes))
 }

@@ -1,8 +1,6 @@
 //! The template of a key: text with variables in braces, for example `blacklist:{jti}`. A literal brace is
 //! doubled.
 
-use std::fmt::Write as _;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -265,11 +263,5 @@ fn claim(text: Option<&str>) -> Rendering {
 }
 
 fn sha256_hex(token: &str) -> String {
-    sha256(token.as_bytes())
-        .iter()
-        .fold(String::new(), |mut hex, byte| {
-            // Writing to a `String` cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+    hex::encode(sha256(token.as_bytes()))
 }
