@@ -145,7 +145,7 @@ impl Feed {
                         self.complete(as_of);
                     }
                 }
-                heard = session.heard() => session.act_now(&heard?).await?,
+                notified = session.notified() => session.act_now(&notified?).await?,
                 _ = comparisons.tick(), if Moment::now() >= compare_at => {
                     if session.compare_step().await? {
                         compare_at = Moment::now() + jittered(self.settings.compare_every, JITTER);

@@ -6,9 +6,9 @@ use super::error;
 use super::feed_end::FeedEnd;
 
 /// Listens on one connection, until the connection ends.
-pub(super) struct Ear(PgListener);
+pub(super) struct Listener(PgListener);
 
-impl Ear {
+impl Listener {
     /// Connects and listens on these channels.
     pub(super) async fn open(options: PgConnectOptions, channels: [&str; 2]) -> sqlx::Result<Self> {
         let pool = PgPoolOptions::new()
@@ -28,7 +28,7 @@ impl Ear {
     }
 
     /// Returns the channel and the payload of the next notification. Cancel safe: no notification is lost.
-    pub(super) async fn hear(&mut self) -> Result<(String, String), FeedEnd> {
+    pub(super) async fn next(&mut self) -> Result<(String, String), FeedEnd> {
         match self.0.try_recv().await {
             Ok(Some(n)) => Ok((n.channel().to_owned(), n.payload().to_owned())),
             Ok(None) => Err(FeedEnd::Broken("connection closed".to_owned())),

@@ -52,9 +52,9 @@ impl Mirror {
     }
 
     /// Acts on a message.
-    pub(super) fn hear(&mut self, told: TriggerMessage) {
+    pub(super) fn apply(&mut self, message: TriggerMessage) {
         self.metrics.pushed(1);
-        match told {
+        match message {
             TriggerMessage::Put(entry, revoked_at) => {
                 self.metrics.propagated(self.clock.now().since(revoked_at));
                 // On an allow-list, an added entry weakens: a message alone must not let anyone in.

@@ -18,7 +18,7 @@ use super::super::StoreError;
 use super::super::hash::KeyHash;
 use super::super::options::PostgresOptions;
 use super::feed_end::FeedEnd;
-use super::listener::Ear;
+use super::listener::Listener;
 use super::mirror::Mirror;
 use super::pool;
 use super::row::{self, TriggerMessage, VIEW_COLUMNS};
@@ -32,7 +32,7 @@ const DOUBTFUL: usize = 1000;
 /// A session.
 pub(super) struct Session {
     pub mirror: Mirror,
-    ear: Ear,
+    listener: Listener,
     asking: PgConnection,
     /// A channel whose name only this session knows.
     beats: String,
@@ -70,14 +70,14 @@ impl Session {
                 JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass('revocations')";
             let changes: String = sqlx::query_scalar(schema).fetch_one(&mut asking).await?;
             let beats = format!("revoxy_{}", secret()?);
-            let ear = Ear::open(
+            let listener = Listener::open(
                 options.connect_options().map_err(StoreError::from)?,
                 [&changes, &beats],
             )
             .await?;
             Ok(Self {
                 mirror,
-                ear,
+                listener,
                 asking,
                 beats,
                 beat: 0,
@@ -122,8 +122,8 @@ impl Session {
         self.mirror
             .compare_clocks(Timestamp::from_millis(answer.try_get(3)?));
         loop {
-            let heard = timeout(self.patience, self.ear.hear()).await;
-            let (channel, payload) = heard.map_err(|_| FeedEnd::Silent)??;
+            let notified = timeout(self.patience, self.listener.next()).await;
+            let (channel, payload) = notified.map_err(|_| FeedEnd::Silent)??;
             if channel == self.beats {
                 if payload == beat {
                     break;
@@ -137,8 +137,8 @@ impl Session {
     }
 
     /// Waits for a notification. Returns its payload, or an empty one for a heartbeat.
-    pub(super) async fn heard(&mut self) -> Result<String, FeedEnd> {
-        let (channel, payload) = self.ear.hear().await?;
+    pub(super) async fn notified(&mut self) -> Result<String, FeedEnd> {
+        let (channel, payload) = self.listener.next().await?;
         Ok(if channel == self.beats {
             String::new()
         } else {
@@ -148,8 +148,8 @@ impl Session {
 
     /// Acts on a notification.
     pub(super) async fn act(&mut self, payload: &str) -> Result<(), FeedEnd> {
-        if let Some(told) = TriggerMessage::read(payload) {
-            self.mirror.hear(told);
+        if let Some(message) = TriggerMessage::read(payload) {
+            self.mirror.apply(message);
         }
         if self.mirror.count_to_reread() >= DOUBTFUL {
             self.settle(false).await?;

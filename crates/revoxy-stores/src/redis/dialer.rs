@@ -20,7 +20,7 @@ use super::address::Address;
 use super::error::describe;
 use super::fault::{Fault, TlsSwitch};
 use super::liveness::ReadCounter;
-use super::observed_stream::Tapped;
+use super::observed_stream::ObservedStream;
 use super::pushes::Pushes;
 use super::stream::open;
 use super::url::mistake;
@@ -56,14 +56,14 @@ pub(super) struct Connected {
     /// The task that reads and writes the connection; the connection closes when this is dropped.
     pub driver: Driver,
     /// The reads of the connection, as a sign of life.
-    pub heard: ReadCounter,
+    pub reads: ReadCounter,
     fault: Fault,
 }
 
 impl Connected {
     /// Explains why the first request on the connection failed.
     pub(super) fn describe(&self, error: &RedisError) -> String {
-        self.fault.told().unwrap_or_else(|| describe(error))
+        self.fault.found().unwrap_or_else(|| describe(error))
     }
 }
 
@@ -147,10 +147,10 @@ impl Dialer {
         let stream = open(at, secrets.tls, &fault)
             .await
             .map_err(|why| ConnectError::Other(format!("{at}: {why}")))?;
-        let heard = ReadCounter::default();
-        let stream = Tapped {
+        let reads = ReadCounter::default();
+        let stream = ObservedStream {
             stream,
-            tap: heard.clone(),
+            observer: reads.clone(),
         };
         // Nobody needs the library's name on the server, and setting it would require one more permission.
         let mut settings = self.0.connection.clone().set_skip_set_lib_name();
@@ -177,14 +177,14 @@ impl Dialer {
                 .await
                 .map_err(|e| {
                     fault
-                        .told()
+                        .found()
                         .map_or(ConnectError::Redis(e), ConnectError::Other)
                 })?;
         Ok(Connected {
             connection,
             at: at.clone(),
             driver: Driver(tokio::spawn(driver).abort_handle()),
-            heard,
+            reads,
             fault,
         })
     }

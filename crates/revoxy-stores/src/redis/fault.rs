@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 use tokio_rustls::rustls::{AlertDescription, Error as TlsError};
 
 use super::address::Address;
-use super::observed_stream::Tap;
+use super::observed_stream::Observer;
 
 /// The first byte of a RESP reply: the type of a value (Redis serialization protocol specification).
 const RESP_TYPES: &[u8] = b"+-:$*_#,(!=%|~>";
@@ -63,7 +63,7 @@ impl TlsSwitch {
 #[derive(Clone)]
 pub(super) struct Fault {
     tls: TlsSwitch,
-    told: Arc<OnceLock<String>>,
+    found: Arc<OnceLock<String>>,
     in_handshake: Arc<AtomicBool>,
 }
 
@@ -71,14 +71,14 @@ impl Fault {
     pub(super) fn new(tls: TlsSwitch) -> Self {
         Self {
             tls,
-            told: Arc::default(),
+            found: Arc::default(),
             in_handshake: Arc::default(),
         }
     }
 
     /// Returns what the other end did wrong, and what to do.
-    pub(super) fn told(&self) -> Option<String> {
-        self.told.get().cloned()
+    pub(super) fn found(&self) -> Option<String> {
+        self.found.get().cloned()
     }
 
     /// Describes that a connection to the server at `at` was not made in time.
@@ -98,9 +98,9 @@ impl Fault {
     }
 
     /// Judges the first bytes received; empty if the connection was closed.
-    fn hear_first(&self, heard: &[u8], expected: Protocol) {
-        if let Some(wrong) = judge(heard, expected, self.tls) {
-            let _ = self.told.set(wrong);
+    fn look_at_first(&self, received: &[u8], expected: Protocol) {
+        if let Some(wrong) = judge(received, expected, self.tls) {
+            let _ = self.found.set(wrong);
         }
     }
 
@@ -116,19 +116,19 @@ impl Fault {
             _ => "see the server's own log",
         };
         let _ = self
-            .told
+            .found
             .set(format!("TLS: the server says {alert:?}; {hint}"));
     }
 }
 
 /// Returns what is wrong with the first bytes that a server sends.
-fn judge(heard: &[u8], expected: Protocol, tls: TlsSwitch) -> Option<String> {
-    let is_http = |heard: &[u8]| {
-        let begun = heard.len().min(HTTP.len());
-        heard.starts_with(b"<") || begun > 0 && heard[..begun] == HTTP[..begun]
+fn judge(received: &[u8], expected: Protocol, tls: TlsSwitch) -> Option<String> {
+    let is_http = |received: &[u8]| {
+        let begun = received.len().min(HTTP.len());
+        received.starts_with(b"<") || begun > 0 && received[..begun] == HTTP[..begun]
     };
-    match (heard.first(), expected) {
-        (Some(_), _) if is_http(heard) => Some(
+    match (received.first(), expected) {
+        (Some(_), _) if is_http(received) => Some(
             "the server speaks HTTP and not Redis' protocol: is this the right port?".to_owned(),
         ),
         (Some(&(TLS_ALERT | TLS_HANDSHAKE)), Protocol::Tls) => None,
@@ -166,10 +166,10 @@ impl FaultFinder {
     }
 }
 
-impl Tap for FaultFinder {
-    fn heard(&mut self, read: Result<&[u8], &io::Error>) {
+impl Observer for FaultFinder {
+    fn received(&mut self, read: Result<&[u8], &io::Error>) {
         let first = match read {
-            Ok(heard) => Some(heard),
+            Ok(received) => Some(received),
             // A peer that closes without having read everything resets the connection.
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Some(&[][..]),
             Err(_) => None,
@@ -177,7 +177,7 @@ impl Tap for FaultFinder {
         if let Some(first) = first
             && let Some(expected) = self.expected.take()
         {
-            self.fault.hear_first(first, expected);
+            self.fault.look_at_first(first, expected);
         }
         if let Err(error) = read {
             self.fault.hear_error(error);
@@ -192,7 +192,7 @@ mod tests {
     #[test]
     fn what_a_server_says_first_tells_what_it_speaks() {
         let closed: &[u8] = b"";
-        for (heard, expected, words) in [
+        for (received, expected, words) in [
             (&b"+OK\r\n"[..], Protocol::Resp, None),
             (b"-NOAUTH", Protocol::Resp, None),
             (b"%", Protocol::RespInTls, None),
@@ -223,23 +223,23 @@ mod tests {
             (b"HTTP/1.1 400", Protocol::Tls, Some("speaks HTTP")),
             (closed, Protocol::Tls, Some("not seem to speak TLS")),
         ] {
-            let said = judge(heard, expected, TlsSwitch::Scheme);
-            let fits = match (&said, words) {
-                (Some(said), Some(words)) => said.contains(words),
-                (said, words) => said.is_none() && words.is_none(),
+            let found = judge(received, expected, TlsSwitch::Scheme);
+            let fits = match (&found, words) {
+                (Some(found), Some(words)) => found.contains(words),
+                (found, words) => found.is_none() && words.is_none(),
             };
-            assert!(fits, "{heard:?} {expected:?}: {said:?}");
+            assert!(fits, "{received:?} {expected:?}: {found:?}");
         }
     }
 
     #[test]
     fn where_no_url_says_it_the_section_tls_is_named() {
-        for (heard, expected, words) in [
+        for (received, expected, words) in [
             (&b""[..], Protocol::Resp, "configure `tls`"),
             (b"-ERR", Protocol::Tls, "leave `tls` out"),
         ] {
-            let said = judge(heard, expected, TlsSwitch::Section).unwrap_or_default();
-            assert!(said.contains(words), "{said}");
+            let found = judge(received, expected, TlsSwitch::Section).unwrap_or_default();
+            assert!(found.contains(words), "{found}");
         }
     }
 }

@@ -82,7 +82,7 @@ pub(super) struct TrustedServers(Arc<Trusted>);
 struct Trusted {
     identities: Mutex<Vec<Identity>>,
     /// Whether a direct read has met an untrusted server since [`TrustedServers::is_distrusted`] was last called.
-    doubted: AtomicBool,
+    met_untrusted: AtomicBool,
 }
 
 impl TrustedServers {
@@ -93,7 +93,7 @@ impl TrustedServers {
 
     /// Returns whether a direct read has met an untrusted server since the last call.
     fn is_distrusted(&self) -> bool {
-        self.0.doubted.swap(false, Ordering::Relaxed)
+        self.0.met_untrusted.swap(false, Ordering::Relaxed)
     }
 
     /// Returns whether the server with this `identity` is trusted.
@@ -102,7 +102,7 @@ impl TrustedServers {
         let trusted = trusted.unwrap_or_else(PoisonError::into_inner);
         let include = trusted.contains(identity);
         if !include {
-            self.0.doubted.store(true, Ordering::Relaxed);
+            self.0.met_untrusted.store(true, Ordering::Relaxed);
         }
         include
     }
@@ -197,7 +197,7 @@ impl Feed {
         let suspects = Suspects::new(settings.issuers.clone(), metrics.clone());
         let trusted = TrustedServers::default();
         let progress = Progress::default();
-        let heard = FeedHandles {
+        let handles = FeedHandles {
             states,
             trusted: trusted.clone(),
             progress: progress.clone(),
@@ -219,7 +219,7 @@ impl Feed {
             is_complete: false,
             suspects,
         };
-        (feed, heard)
+        (feed, handles)
     }
 
     /// Connects, brings the view up to date, and keeps it current until something breaks.
@@ -307,7 +307,7 @@ impl Feed {
                     }
                     proved = session.heartbeat().await?;
                     self.report_starting(&session);
-                    if session.reconciliation.moving.has_moved() {
+                    if session.reconciliation.slot_moves.has_moved() {
                         // Until the comparison has finished, a key that is deleted by hand counts as lost.
                         compare_at = compare_at.min(Moment::now() + COMPARE_AFTER_MOVES);
                     }
@@ -401,7 +401,7 @@ impl Feed {
         self.view.set_fresh_as_of(as_of);
         self.progress.reached(as_of);
         // What this server lacks and refused to take back is not deleted. That also holds after a reconnection.
-        self.another_met = done.has_refused_restores() || done.moving.has_moved();
+        self.another_met = done.has_refused_restores() || done.slot_moves.has_moved();
         self.metrics.following(true);
         self.known = Some(now);
         if std::mem::replace(&mut self.is_complete, true) {

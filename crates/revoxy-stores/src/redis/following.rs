@@ -37,7 +37,7 @@ impl Following {
         metrics: Arc<dyn FeedMetrics>,
     ) -> Self {
         let view = Arc::<View>::default();
-        let (feed, heard) = Feed::new(
+        let (feed, handles) = Feed::new(
             connector,
             settings,
             Arc::clone(&view),
@@ -47,9 +47,9 @@ impl Following {
         );
         Self {
             view,
-            trusted: heard.trusted,
-            progress: heard.progress,
-            states: heard.states,
+            trusted: handles.trusted,
+            progress: handles.progress,
+            states: handles.states,
             task: tokio::spawn(supervise(feed)).abort_handle(),
         }
     }

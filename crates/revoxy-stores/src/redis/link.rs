@@ -46,7 +46,7 @@ pub(super) struct One {
     connection: MultiplexedConnection,
     prefixes: Prefixes,
     _driver: Driver,
-    heard: ReadCounter,
+    reads: ReadCounter,
     at: Address,
     /// Whether the user may run `TIME`.
     tells_time: bool,
@@ -74,7 +74,7 @@ impl Link {
             connection,
             prefixes: prefixes.clone(),
             _driver: made.driver,
-            heard: made.heard,
+            reads: made.reads,
             at: made.at,
             tells_time: true,
         }))
@@ -93,7 +93,7 @@ impl Link {
         match self {
             Self::One(one) => vec![Pulse {
                 connection: one.connection.clone(),
-                heard: one.heard.clone(),
+                reads: one.reads.clone(),
             }],
             Self::Cluster(primaries) => primaries.pulses(),
         }

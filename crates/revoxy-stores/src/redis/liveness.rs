@@ -14,7 +14,7 @@ use futures_util::future::select_all;
 use redis::aio::MultiplexedConnection;
 use tokio::time::{sleep, timeout};
 
-use super::observed_stream::Tap;
+use super::observed_stream::Observer;
 
 /// Counts the reads that have completed on a connection.
 #[derive(Clone, Default)]
@@ -26,8 +26,8 @@ impl ReadCounter {
     }
 }
 
-impl Tap for ReadCounter {
-    fn heard(&mut self, _: Result<&[u8], &io::Error>) {
+impl Observer for ReadCounter {
+    fn received(&mut self, _: Result<&[u8], &io::Error>) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -36,7 +36,7 @@ impl Tap for ReadCounter {
 #[derive(Clone)]
 pub(super) struct Pulse {
     pub connection: MultiplexedConnection,
-    pub heard: ReadCounter,
+    pub reads: ReadCounter,
 }
 
 impl Pulse {
@@ -45,11 +45,11 @@ impl Pulse {
         loop {
             // Most answers arrive sooner, and need no `PING`.
             sleep(patience).await;
-            let before = self.heard.count();
+            let before = self.reads.count();
             let ping = redis::cmd("PING");
             let answer = ping.query_async::<()>(&mut self.connection);
             // If the connection is closed, the call that waits on it reports that.
-            if timeout(patience, answer).await.is_err() && self.heard.count() == before {
+            if timeout(patience, answer).await.is_err() && self.reads.count() == before {
                 return;
             }
         }
@@ -71,7 +71,7 @@ mod tests {
     use tokio::io::{AsyncWriteExt as _, DuplexStream, duplex};
     use tokio::time::Instant;
 
-    use super::super::observed_stream::Tapped;
+    use super::super::observed_stream::ObservedStream;
     use super::*;
 
     const PATIENCE: Duration = Duration::from_secs(1);
@@ -79,17 +79,17 @@ mod tests {
     /// Returns a pulse, and the server's end of its connection.
     async fn pulse() -> (Pulse, DuplexStream) {
         let (stream, server) = duplex(4096);
-        let heard = ReadCounter::default();
-        let stream = Tapped {
+        let reads = ReadCounter::default();
+        let stream = ObservedStream {
             stream,
-            tap: heard.clone(),
+            observer: reads.clone(),
         };
         let settings = RedisConnectionInfo::default().set_skip_set_lib_name();
         let config = AsyncConnectionConfig::new().set_response_timeout(None);
         let made = MultiplexedConnection::new_with_config(&settings, stream, config);
         let (connection, driver) = made.await.unwrap();
         tokio::spawn(driver);
-        (Pulse { connection, heard }, server)
+        (Pulse { connection, reads }, server)
     }
 
     #[tokio::test(start_paused = true)]

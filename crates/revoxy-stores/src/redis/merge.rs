@@ -34,7 +34,7 @@ impl Reconciliation {
             another_history: self.unfit().is_some(),
             refused_restores: self.has_refused_restores(),
             evicted: self.evicted,
-            slots_moved: self.moving.has_moved(),
+            slots_moved: self.slot_moves.has_moved(),
         }
     }
 

@@ -86,7 +86,7 @@ impl Reconciliation {
         for ((mut entry, name), restored) in gone.into_iter().zip(restored) {
             let Some(restored) = restored else {
                 let key = StoredKey::Native(entry.hash);
-                self.moving.not_known(&self.view, &name, key);
+                self.slot_moves.not_known(&self.view, &name, key);
                 continue;
             };
             entry.stands = self.counting(entry.hash, restored);
@@ -185,7 +185,7 @@ impl Reconciliation {
     pub(super) async fn look_for_losses(&mut self, link: &mut Link) -> RedisResult<LossEvidence> {
         // A node that has lost a slot deletes its keys, and may push that before the next heartbeat reports the move.
         if link.met_moved() {
-            self.moving.moved();
+            self.slot_moves.moved();
         }
         let now = link.servers().await?;
         let evicted = now.evicted_keys() != self.server.evictions;
@@ -292,12 +292,12 @@ mod tests {
         );
         let key = RevocationKey::new(KeyKind::TokenId, "shop", "a");
         let native = StoredKey::Native(key.hash());
-        let (view, moving) = (&reconciliation.view, &mut reconciliation.moving);
+        let (view, moving) = (&reconciliation.view, &mut reconciliation.slot_moves);
         moving.not_known(view, key.rendered().as_bytes(), native);
         reconciliation.begin_comparison();
-        assert!(!reconciliation.moving.has_no_unknown());
+        assert!(!reconciliation.slot_moves.has_no_unknown());
         // All keys are read before the next heartbeat, so nothing remains unknown.
         reconciliation.begin();
-        assert!(reconciliation.moving.has_no_unknown());
+        assert!(reconciliation.slot_moves.has_no_unknown());
     }
 }

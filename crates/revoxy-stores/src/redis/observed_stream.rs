@@ -7,18 +7,18 @@ use std::task::{Context, Poll, ready};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 /// The observer of a stream.
-pub(super) trait Tap: Unpin {
+pub(super) trait Observer: Unpin {
     /// Called after each read, with the bytes read (none at the end of the stream), or the error.
-    fn heard(&mut self, read: Result<&[u8], &io::Error>);
+    fn received(&mut self, read: Result<&[u8], &io::Error>);
 }
 
-/// A stream with a tap.
-pub(super) struct Tapped<S, T> {
+/// A stream with a observer.
+pub(super) struct ObservedStream<S, T> {
     pub stream: S,
-    pub tap: T,
+    pub observer: T,
 }
 
-impl<S: AsyncRead + Unpin, T: Tap> AsyncRead for Tapped<S, T> {
+impl<S: AsyncRead + Unpin, T: Observer> AsyncRead for ObservedStream<S, T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -27,16 +27,16 @@ impl<S: AsyncRead + Unpin, T: Tap> AsyncRead for Tapped<S, T> {
         let (before, room) = (into.filled().len(), into.remaining());
         let read = ready!(Pin::new(&mut self.stream).poll_read(cx, into));
         match &read {
-            Ok(()) if room > 0 => self.tap.heard(Ok(&into.filled()[before..])),
+            Ok(()) if room > 0 => self.observer.received(Ok(&into.filled()[before..])),
             // A read without room in the buffer returns nothing, and says nothing about the stream.
             Ok(()) => {}
-            Err(error) => self.tap.heard(Err(error)),
+            Err(error) => self.observer.received(Err(error)),
         }
         Poll::Ready(read)
     }
 }
 
-impl<S: AsyncWrite + Unpin, T: Tap> AsyncWrite for Tapped<S, T> {
+impl<S: AsyncWrite + Unpin, T: Observer> AsyncWrite for ObservedStream<S, T> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,

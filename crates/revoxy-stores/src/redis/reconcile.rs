@@ -26,7 +26,7 @@ use super::restore::is_weaker;
 use super::scan::BATCH;
 use super::scan::{Batch, Position};
 use super::server::Identity;
-use super::slot_moves::Moving;
+use super::slot_moves::SlotMoves;
 use super::stored::{self, Stored};
 use super::stored_key::StoredKey;
 use super::suspect::Suspects;
@@ -66,7 +66,7 @@ pub(super) struct Reconciliation {
     /// The server has become a replica.
     pub(super) is_replica: bool,
     /// What can move between servers.
-    pub(super) moving: Moving,
+    pub(super) slot_moves: SlotMoves,
 }
 
 /// The other end: one server, or several.
@@ -130,14 +130,14 @@ impl Reconciliation {
             must_reread: false,
             another_history: false,
             is_replica: false,
-            moving: Moving::default(),
+            slot_moves: SlotMoves::default(),
         }
     }
 
     /// Starts to read everything, or starts over.
     pub(super) fn begin(&mut self) {
         // The unknown keys need no separate retry: all keys are read again before a heartbeat counts.
-        self.moving.take_unknown();
+        self.slot_moves.take_unknown();
         self.start(if self.server.changed {
             Why::ServerChanged
         } else {
@@ -160,7 +160,7 @@ impl Reconciliation {
         self.scan = Some(Scan {
             position: Position::default(),
             why,
-            moves: self.moving.moves(),
+            moves: self.slot_moves.moves(),
             evictions: None,
             owed,
         });
@@ -214,7 +214,7 @@ impl Reconciliation {
         let pending = pushes.peek_at(keys.iter().map(|(_, key)| key.as_slice()));
         for ((parsed, key), stored) in keys.iter().zip(&stored) {
             if *stored == Stored::Unknown {
-                self.moving.not_known(&self.view, key, *parsed);
+                self.slot_moves.not_known(&self.view, key, *parsed);
                 continue;
             }
             if let (StoredKey::Unrevoked(hash), Stored::Something(tombstone)) = (parsed, stored)
@@ -243,7 +243,7 @@ impl Reconciliation {
             self.server.evictions = evictions;
         }
         self.server.changed = false;
-        self.moving.judged(scan.moves);
+        self.slot_moves.judged(scan.moves);
         self.flushed = false;
         self.evicted = false;
         Ok(())
@@ -262,7 +262,7 @@ impl Reconciliation {
             let mut gone = Vec::new();
             for ((parsed, key), stored) in batch.iter().zip(&stored) {
                 match (parsed, stored) {
-                    (_, Stored::Unknown) => self.moving.not_known(&self.view, key, *parsed),
+                    (_, Stored::Unknown) => self.slot_moves.not_known(&self.view, key, *parsed),
                     (StoredKey::Unrevoked(hash), Stored::Something(tombstone)) => {
                         self.take_tombstone(*hash, tombstone.expires_at, link.is_cluster());
                     }
@@ -294,7 +294,7 @@ impl Reconciliation {
             for ((parsed, key), stored) in batch.iter().zip(&stored) {
                 self.show(*parsed, stored, true);
                 if link.is_cluster() {
-                    self.moving.pushed(*parsed, key);
+                    self.slot_moves.pushed(*parsed, key);
                 }
             }
             self.judge_gone(link, &gone).await?;

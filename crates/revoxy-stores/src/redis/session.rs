@@ -145,11 +145,11 @@ impl Session {
         // key that disappears later.
         let met = self.link.met_moved();
         if beat.moved || met || !beat.proven {
-            self.reconciliation.moving.moved();
+            self.reconciliation.slot_moves.moved();
         }
         if beat.moved {
             self.pushes
-                .again(self.reconciliation.moving.recently_pushed());
+                .again(self.reconciliation.slot_moves.recently_pushed());
         }
         Ok(beat)
     }
@@ -162,9 +162,10 @@ impl Session {
     pub(super) async fn heartbeat(&mut self) -> Result<Option<Moment>, FeedEnd> {
         let asked = Moment::now();
         let beat = self.beat().await?;
-        self.pushes.again(self.reconciliation.moving.take_unknown());
+        self.pushes
+            .again(self.reconciliation.slot_moves.take_unknown());
         self.act_on_pushes().await?;
-        self.reconciliation.moving.heartbeat();
+        self.reconciliation.slot_moves.heartbeat();
         if !self.link.is_cluster() {
             return Ok(Some(asked));
         }
@@ -172,7 +173,7 @@ impl Session {
             self.proven = None;
             return Ok(None);
         }
-        let all = self.reconciliation.moving.has_no_unknown();
+        let all = self.reconciliation.slot_moves.has_no_unknown();
         Ok(std::mem::replace(&mut self.proven, all.then_some(asked)))
     }
 }

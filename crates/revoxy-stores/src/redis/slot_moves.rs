@@ -10,7 +10,7 @@ const MOST: usize = 100_000;
 
 /// The bookkeeping. Unused for a single server.
 #[derive(Default)]
-pub(super) struct Moving {
+pub(super) struct SlotMoves {
     /// How often slots have moved, or may have.
     moves: u64,
     /// The value of `moves` as of the scan after which missing entries were last judged. What disappears after
@@ -30,7 +30,7 @@ pub(super) struct Unknown {
     pub overflowed: bool,
 }
 
-impl Moving {
+impl SlotMoves {
     /// Slots have moved, or it is not certain that they have not.
     pub(super) fn moved(&mut self) {
         self.moves += 1;
@@ -111,7 +111,7 @@ mod tests {
     fn what_was_pushed_is_known_until_the_second_heartbeat() {
         let key = RevocationKey::new(KeyKind::TokenId, "shop", "a");
         let restored = StoredKey::restored(key.hash()).into_bytes();
-        let mut moving = Moving::default();
+        let mut moving = SlotMoves::default();
         moving.pushed(StoredKey::Native(key.hash()), key.rendered().as_bytes());
         moving.pushed(StoredKey::Restored(key.hash()), &restored);
         for _ in 0..2 {

@@ -16,7 +16,7 @@ use tokio_rustls::rustls::pki_types::ServerName;
 
 use super::address::Address;
 use super::fault::{Fault, FaultFinder, Protocol};
-use super::observed_stream::Tapped;
+use super::observed_stream::ObservedStream;
 
 /// A byte stream of a connection.
 pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
@@ -60,13 +60,13 @@ pub(super) async fn open(
     let stream = listened_to(stream, Protocol::Tls, fault);
     let handshake = TlsConnector::from(config).connect(name, stream).await;
     fault.waits_for_handshake(false);
-    let stream = handshake.map_err(|e| fault.told().unwrap_or_else(|| format!("TLS: {e}")))?;
+    let stream = handshake.map_err(|e| fault.found().unwrap_or_else(|| format!("TLS: {e}")))?;
     Ok(Box::new(listened_to(stream, Protocol::RespInTls, fault)))
 }
 
-fn listened_to<S>(stream: S, expected: Protocol, fault: &Fault) -> Tapped<S, FaultFinder> {
-    let tap = FaultFinder::new(expected, fault);
-    Tapped { stream, tap }
+fn listened_to<S>(stream: S, expected: Protocol, fault: &Fault) -> ObservedStream<S, FaultFinder> {
+    let observer = FaultFinder::new(expected, fault);
+    ObservedStream { stream, observer }
 }
 
 /// Formats an error of the operating system in the words that are used for it elsewhere.

@@ -123,7 +123,7 @@ fn issuer_in(name: &[u8]) -> Option<&[u8]> {
 #[derive(Clone)]
 pub(super) struct Suspects {
     issuers: Arc<[String]>,
-    told: Arc<Mutex<HashSet<u64>>>,
+    reported: Arc<Mutex<HashSet<u64>>>,
     hasher: RandomState,
     metrics: Arc<dyn FeedMetrics>,
 }
@@ -132,7 +132,7 @@ impl Suspects {
     pub(super) fn new(issuers: Vec<String>, metrics: Arc<dyn FeedMetrics>) -> Self {
         Self {
             issuers: issuers.into(),
-            told: Arc::default(),
+            reported: Arc::default(),
             hasher: RandomState::new(),
             metrics,
         }
@@ -153,8 +153,8 @@ impl Suspects {
     }
 
     fn tell(&self, name: &[u8], found: Suspicion) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if told.len() >= MOST || !told.insert(self.hasher.hash_one((name, found.label()))) {
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        if reported.len() >= MOST || !reported.insert(self.hasher.hash_one((name, found.label()))) {
             return;
         }
         self.metrics.suspect(found.label());

@@ -73,7 +73,7 @@ pub(super) fn knows_unrevoked(view: &View, hash: KeyHash, version: Version) -> b
 
 /// A script's answer about a statement: whether it was made, and its version; or the version of the later
 /// statement that prevented it.
-pub(super) type Said = (bool, String);
+pub(super) type StatementAnswer = (bool, String);
 
 impl OneServer {
     pub(super) async fn revoke(
@@ -102,7 +102,8 @@ impl OneServer {
         };
         let stands =
             |view: &View, stated: &Version| refuses(view, revocation, *stated, replica.now());
-        self.state(replica, call, |said: Said| said, stands).await
+        self.state(replica, call, |said: StatementAnswer| said, stands)
+            .await
     }
 
     /// Returns whether a revocation existed.
@@ -135,7 +136,7 @@ impl OneServer {
         &'s self,
         replica: &Replica,
         mut call: impl FnMut(Version) -> ScriptInvocation<'s>,
-        mut said: impl FnMut(T) -> Said,
+        mut said: impl FnMut(T) -> StatementAnswer,
         stands: impl Fn(&View, &Version) -> bool,
     ) -> Result<Durability, StoreError> {
         let mut broken = false;

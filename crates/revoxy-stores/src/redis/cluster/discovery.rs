@@ -21,8 +21,8 @@ pub(in super::super) const NOT_A_CLUSTER: &str =
 
 /// Asks the known nodes for the primaries. The error is that of the last node that failed.
 pub(in super::super) async fn discover(connector: &Connector) -> Result<Topology, String> {
-    let told = told(connector).await?;
-    let topology = Topology::merge(told.iter());
+    let reports = reports(connector).await?;
+    let topology = Topology::merge(reports.iter());
     if topology.primaries.is_empty() {
         return Err("no node knows a primary".to_owned());
     }
@@ -30,24 +30,24 @@ pub(in super::super) async fn discover(connector: &Connector) -> Result<Topology
 }
 
 /// Returns the reports of the known nodes that answer soon, and that belong to our cluster.
-pub(super) async fn told(connector: &Connector) -> Result<Vec<NodeReport>, String> {
+pub(super) async fn reports(connector: &Connector) -> Result<Vec<NodeReport>, String> {
     let Some(seeds) = connector.seeds() else {
         return Err("no nodes of a cluster are configured".to_owned());
     };
     let asked = seeds.all().into_iter().map(async |at| {
-        let told = ask(connector, at.clone()).await?;
-        Ok::<_, String>((at, told))
+        let report = ask(connector, at.clone()).await?;
+        Ok::<_, String>((at, report))
     });
     let mut asked: FuturesUnordered<_> = asked.collect();
-    let (mut told, mut why) = (Vec::new(), "no answer".to_owned());
+    let (mut reports, mut why) = (Vec::new(), "no answer".to_owned());
     let mut until = None::<Instant>;
     loop {
         let end = until.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
         tokio::select! {
             answer = asked.next() => match answer {
                 Some(Ok(answer)) => {
-                    told.push(answer);
-                    let end = Instant::now() + seeds.grace(&told);
+                    reports.push(answer);
+                    let end = Instant::now() + seeds.grace(&reports);
                     until = Some(until.map_or(end, |until| until.min(end)));
                 }
                 Some(Err(error)) => why = error,
@@ -57,18 +57,18 @@ pub(super) async fn told(connector: &Connector) -> Result<Vec<NodeReport>, Strin
         }
     }
     drop(asked);
-    if told.is_empty() {
+    if reports.is_empty() {
         return Err(why);
     }
-    seeds.ours(told)
+    seeds.ours(reports)
 }
 
 async fn ask(connector: &Connector, at: Address) -> Result<NodeReport, String> {
     let made = connector.to(at.clone(), Protocol::Resp2).await;
     let mut made = made.map_err(|e| e.to_string())?;
-    let told = NodeReport::ask(&mut made.connection, &at);
-    match tokio::time::timeout(connector.connect_timeout(), told).await {
-        Ok(Ok(told)) => Ok(told),
+    let report = NodeReport::ask(&mut made.connection, &at);
+    match tokio::time::timeout(connector.connect_timeout(), report).await {
+        Ok(Ok(report)) => Ok(report),
         Ok(Err(error)) => Err(match error::server_code(&error).as_deref() {
             Some("ERR") => NOT_A_CLUSTER.to_owned(),
             _ => format!("{at}: {}", made.describe(&error)),

@@ -14,7 +14,7 @@ use super::slot::SLOTS;
 /// The reports of our cluster.
 #[derive(Debug)]
 pub(super) struct Chosen {
-    pub told: Vec<NodeReport>,
+    pub reports: Vec<NodeReport>,
     /// The addresses that sent these reports.
     pub from: Vec<Address>,
     /// The addresses that answered but do not belong to our cluster.
@@ -36,16 +36,16 @@ struct Part<'t> {
 /// Chooses the cluster that names a majority of the known slot `owners`. If none are known, or the cluster was
 /// set up anew, chooses the one that the configuration means.
 pub(super) fn choose(
-    told: Vec<(Address, NodeReport)>,
+    reports: Vec<(Address, NodeReport)>,
     owners: &BTreeSet<String>,
     configured: &[Address],
 ) -> Result<Chosen, String> {
-    let part_of = parts(told.iter().map(|(_, told)| told));
+    let part_of = parts(reports.iter().map(|(_, report)| report));
     let chosen: BTreeSet<usize> = {
         let mut parts = BTreeMap::<usize, Part>::new();
         for part in part_of.iter().copied() {
             parts.entry(part).or_insert_with(|| {
-                let tables = told.iter().zip(&part_of).filter(|(_, of)| **of == part);
+                let tables = reports.iter().zip(&part_of).filter(|(_, of)| **of == part);
                 let tables: Vec<_> = tables.map(|(table, _)| table).collect();
                 Part::of(&tables, owners, configured)
             });
@@ -56,13 +56,13 @@ pub(super) fn choose(
         }
     };
     let mut all = Chosen {
-        told: Vec::new(),
+        reports: Vec::new(),
         from: Vec::new(),
         left_out: Vec::new(),
     };
-    for ((from, told), part) in told.into_iter().zip(part_of) {
+    for ((from, report), part) in reports.into_iter().zip(part_of) {
         if chosen.contains(&part) {
-            all.told.push(told);
+            all.reports.push(report);
             all.from.push(from);
         } else {
             all.left_out.push(from);
@@ -72,18 +72,21 @@ pub(super) fn choose(
 }
 
 /// Returns whether all these reports belong to one cluster.
-pub(super) fn are_of_one(told: &[NodeReport]) -> bool {
-    parts(told.iter()).iter().all(|part| *part == 0)
+pub(super) fn are_of_one(reports: &[NodeReport]) -> bool {
+    parts(reports.iter()).iter().all(|part| *part == 0)
 }
 
 /// Returns, for each report, the index of the first report in its group.
-fn parts<'t>(told: impl Iterator<Item = &'t NodeReport> + Clone) -> Vec<usize> {
-    let tellers = told.clone().enumerate().map(|(at, t)| (t.id.as_str(), at));
-    let tellers: HashMap<&str, usize> = tellers.collect();
-    let mut part_of: Vec<usize> = (0..told.clone().count()).collect();
-    for (at, table) in told.enumerate() {
+fn parts<'t>(reports: impl Iterator<Item = &'t NodeReport> + Clone) -> Vec<usize> {
+    let senders = reports
+        .clone()
+        .enumerate()
+        .map(|(at, t)| (t.id.as_str(), at));
+    let senders: HashMap<&str, usize> = senders.collect();
+    let mut part_of: Vec<usize> = (0..reports.clone().count()).collect();
+    for (at, table) in reports.enumerate() {
         let named = table.nodes.iter();
-        for other in named.filter_map(|node| tellers.get(node.id.as_str())) {
+        for other in named.filter_map(|node| senders.get(node.id.as_str())) {
             let (one, other) = (part_of[at], part_of[*other]);
             let (first, joined) = (one.min(other), one.max(other));
             if first != joined {
@@ -103,7 +106,7 @@ impl<'t> Part<'t> {
     ) -> Self {
         let mut owned = vec![false; usize::from(SLOTS)];
         let mut known = BTreeSet::new();
-        for node in tables.iter().flat_map(|(_, told)| &told.nodes) {
+        for node in tables.iter().flat_map(|(_, report)| &report.nodes) {
             known.extend(owners.get(&node.id));
             for slot in node.slots.iter().flat_map(|(first, last)| *first..=*last) {
                 if let Some(owned) = owned.get_mut(usize::from(slot)) {
@@ -186,7 +189,7 @@ fn one_of_each<'p>(parts: impl Iterator<Item = &'p Part<'p>>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::node_report::ToldNode;
+    use super::super::node_report::ReportedNode;
     use super::*;
 
     fn at(port: u16) -> Address {
@@ -195,7 +198,7 @@ mod tests {
 
     /// Builds the report of the node `own` at this port: it names these nodes, each with its slots.
     fn table(port: u16, own: &str, nodes: &[(&str, &[(u16, u16)])]) -> (Address, NodeReport) {
-        let node = |(id, slots): &(&str, &[(u16, u16)])| ToldNode {
+        let node = |(id, slots): &(&str, &[(u16, u16)])| ReportedNode {
             id: (*id).to_owned(),
             at: at(port),
             is_primary: true,
@@ -203,13 +206,13 @@ mod tests {
             epoch: 1,
             slots: slots.to_vec(),
         };
-        let told = NodeReport {
+        let report = NodeReport {
             id: own.to_owned(),
             is_primary: true,
             works: true,
             nodes: nodes.iter().map(node).collect(),
         };
-        (at(port), told)
+        (at(port), report)
     }
 
     const OURS: &[(&str, &[(u16, u16)])] = &[("a", &[(0, 8191)]), ("b", &[(8192, 16383)])];
@@ -226,27 +229,27 @@ mod tests {
 
     /// Returns the ids of the nodes whose reports are chosen.
     fn chosen(
-        told: Vec<(Address, NodeReport)>,
+        reports: Vec<(Address, NodeReport)>,
         owners: &[&str],
         configured: &[u16],
     ) -> Result<Vec<String>, String> {
         let owners = owners.iter().map(|id| (*id).to_owned()).collect();
         let configured: Vec<_> = configured.iter().copied().map(at).collect();
-        let chosen = choose(told, &owners, &configured)?;
-        Ok(chosen.told.into_iter().map(|t| t.id).collect())
+        let chosen = choose(reports, &owners, &configured)?;
+        Ok(chosen.reports.into_iter().map(|t| t.id).collect())
     }
 
     #[test]
     fn a_node_that_was_removed_is_of_no_cluster() {
         let removed = || table(9, "x", &[("x", &[])]);
-        let told = || vec![removed(), table(1, "a", OURS), table(2, "b", OURS)];
-        assert_eq!(chosen(told(), &[], &[9, 1]).unwrap(), ["a", "b"]);
-        assert_eq!(chosen(told(), &["a", "b"], &[9, 1]).unwrap(), ["a", "b"]);
+        let reports = || vec![removed(), table(1, "a", OURS), table(2, "b", OURS)];
+        assert_eq!(chosen(reports(), &[], &[9, 1]).unwrap(), ["a", "b"]);
+        assert_eq!(chosen(reports(), &["a", "b"], &[9, 1]).unwrap(), ["a", "b"]);
         // All configured nodes are gone; the others were discovered before.
-        assert_eq!(chosen(told(), &["a", "b"], &[9]).unwrap(), ["a", "b"]);
+        assert_eq!(chosen(reports(), &["a", "b"], &[9]).unwrap(), ["a", "b"]);
         let why = chosen(vec![removed()], &[], &[9, 1]).unwrap_err();
         assert!(why.contains("owner of slots"), "{why}");
-        let tables = told().into_iter().map(|(_, told)| told);
+        let tables = reports().into_iter().map(|(_, report)| report);
         let tables: Vec<_> = tables.collect();
         assert!(!are_of_one(&tables) && are_of_one(&tables[1..]));
     }
@@ -259,8 +262,8 @@ mod tests {
                 ["a", "b"],
                 "{configured:?}"
             );
-            let told = vec![table(3, "f", THEIRS), table(1, "a", OURS)];
-            assert_eq!(chosen(told, &["a", "b"], configured).unwrap(), ["a"]);
+            let reports = vec![table(3, "f", THEIRS), table(1, "a", OURS)];
+            assert_eq!(chosen(reports, &["a", "b"], configured).unwrap(), ["a"]);
         }
     }
 
@@ -292,12 +295,12 @@ mod tests {
         // `b` has just met `c`, which `a` does not know yet. All others have forgotten `d`, which still knows them.
         let met: &[(&str, &[(u16, u16)])] =
             &[("a", &[(0, 8191)]), ("b", &[(8192, 16383)]), ("c", &[])];
-        let told = vec![
+        let reports = vec![
             table(1, "a", OURS),
             table(3, "c", &[("c", &[])]),
             table(4, "d", &[("d", &[]), ("a", &[])]),
             table(2, "b", met),
         ];
-        assert_eq!(chosen(told, &[], &[1]).unwrap(), ["a", "c", "d", "b"]);
+        assert_eq!(chosen(reports, &[], &[1]).unwrap(), ["a", "c", "d", "b"]);
     }
 }

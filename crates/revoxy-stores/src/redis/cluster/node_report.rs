@@ -18,12 +18,12 @@ pub(super) struct NodeReport {
     /// no after a while.
     pub works: bool,
     /// Every node that this one knows and has an address of, including itself.
-    pub nodes: Vec<ToldNode>,
+    pub nodes: Vec<ReportedNode>,
 }
 
 /// One node, as another sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct ToldNode {
+pub(super) struct ReportedNode {
     pub id: String,
     pub at: Address,
     pub is_primary: bool,
@@ -56,7 +56,7 @@ impl NodeReport {
 
     fn parse(nodes: &str, info: &str, slots: &Value, asked: &Address) -> Option<Self> {
         let called = names(slots);
-        let mut told = Self {
+        let mut report = Self {
             works: info.lines().any(|l| l.trim_end() == "cluster_state:ok"),
             ..Self::default()
         };
@@ -72,12 +72,12 @@ impl NodeReport {
                 continue;
             };
             if is_myself {
-                told.id.clone_from(&node.id);
-                told.is_primary = node.is_primary;
+                report.id.clone_from(&node.id);
+                report.is_primary = node.is_primary;
             }
-            told.nodes.push(node);
+            report.nodes.push(node);
         }
-        (!told.id.is_empty()).then_some(told)
+        (!report.id.is_empty()).then_some(report)
     }
 }
 
@@ -89,7 +89,7 @@ fn parse_line(
     called: &BTreeMap<String, (String, u16)>,
     by_name: bool,
     asked: &Address,
-) -> Option<(ToldNode, bool)> {
+) -> Option<(ReportedNode, bool)> {
     let mut words = line.split_ascii_whitespace();
     let (id, address, flags) = (words.next()?, words.next()?, words.next()?);
     let epoch = words.nth(3)?.parse().ok()?;
@@ -114,7 +114,7 @@ fn parse_line(
         let (first, last) = word.split_once('-').unwrap_or((word, word));
         Some((first.parse().ok()?, last.parse().ok()?))
     });
-    let node = ToldNode {
+    let node = ReportedNode {
         id: id.to_owned(),
         at: address_of(host, port, asked),
         is_primary: has("master"),
@@ -185,15 +185,19 @@ mod tests {
             dd 10.0.0.4:7000@17000 slave,fail? aa 0 1 3 connected\n\
             ee :0@0 master,noaddr - 0 1 1 disconnected\n\
             ff 10.0.0.9:7000@17000 handshake - 0 1 1 connected\n";
-        let told = NodeReport::parse(
+        let report = NodeReport::parse(
             nodes,
             "cluster_state:ok\r\n",
             &Value::Array(vec![]),
             &tcp("s", 1),
         );
-        let told = told.unwrap();
-        assert!(told.is_primary && told.works && told.id == "aa");
-        let short: Vec<_> = told.nodes.iter().map(|n| (&*n.id, n.at.clone())).collect();
+        let report = report.unwrap();
+        assert!(report.is_primary && report.works && report.id == "aa");
+        let short: Vec<_> = report
+            .nodes
+            .iter()
+            .map(|n| (&*n.id, n.at.clone()))
+            .collect();
         assert_eq!(
             short,
             [
@@ -203,8 +207,8 @@ mod tests {
                 ("dd", tcp("10.0.0.4", 7000)),
             ]
         );
-        assert_eq!(told.nodes[0].slots, [(0, 99), (101, 101)]);
-        let primaries = told.nodes.iter().map(|n| (n.is_primary, n.has_failed));
+        assert_eq!(report.nodes[0].slots, [(0, 99), (101, 101)]);
+        let primaries = report.nodes.iter().map(|n| (n.is_primary, n.has_failed));
         assert_eq!(
             primaries.collect::<Vec<_>>(),
             [(true, false), (true, false), (true, true), (false, false)]
@@ -229,9 +233,10 @@ mod tests {
             range(node(Value::BulkString(b"n1.example".to_vec()), 7000, "aa")),
             range(node(Value::Nil, 7001, "cc")),
         ]);
-        let told = NodeReport::parse(nodes, "cluster_state:fail", &slots, &tcp("seed", 1)).unwrap();
-        assert!(!told.works);
-        let at: Vec<_> = told.nodes.into_iter().map(|n| n.at).collect();
+        let report =
+            NodeReport::parse(nodes, "cluster_state:fail", &slots, &tcp("seed", 1)).unwrap();
+        assert!(!report.works);
+        let at: Vec<_> = report.nodes.into_iter().map(|n| n.at).collect();
         assert_eq!(
             at,
             [

@@ -36,7 +36,7 @@ pub(in super::super) struct Primaries {
     prefixes: Prefixes,
     /// Whether a node has answered `MOVED` since the flag was last read.
     moved: AtomicBool,
-    doubt: TrustLog,
+    trust_log: TrustLog,
     why: Option<String>,
 }
 
@@ -44,7 +44,7 @@ struct Node {
     at: Address,
     connection: MultiplexedConnection,
     _driver: Driver,
-    heard: ReadCounter,
+    reads: ReadCounter,
 }
 
 /// What a heartbeat has shown of the cluster.
@@ -82,7 +82,7 @@ impl Primaries {
                 at: primary.at.clone(),
                 connection,
                 _driver: made.driver,
-                heard: made.heard,
+                reads: made.reads,
             })
         });
         let nodes = try_join_all(connect).await?;
@@ -91,7 +91,7 @@ impl Primaries {
             topology,
             prefixes: prefixes.clone(),
             moved: AtomicBool::default(),
-            doubt: TrustLog::default(),
+            trust_log: TrustLog::default(),
             why: None,
         })
     }
@@ -100,7 +100,7 @@ impl Primaries {
     pub(in super::super) fn pulses(&self) -> Vec<Pulse> {
         let pulse = |node: &Node| Pulse {
             connection: node.connection.clone(),
-            heard: node.heard.clone(),
+            reads: node.reads.clone(),
         };
         self.nodes.iter().map(pulse).collect()
     }
@@ -132,30 +132,30 @@ impl Primaries {
             .nodes
             .iter()
             .map(async |node| NodeReport::ask(&mut node.connection.clone(), &node.at).await);
-        let told = try_join_all(asked).await?;
-        self.judge(&told)
+        let reports = try_join_all(asked).await?;
+        self.judge(&reports)
     }
 
     /// Judges the reports of all primaries together.
-    fn judge(&mut self, told: &[NodeReport]) -> Result<Beat, FeedEnd> {
+    fn judge(&mut self, reports: &[NodeReport]) -> Result<Beat, FeedEnd> {
         let same =
-            |(told, primary): (&NodeReport, &super::topology::Primary)| told.id == primary.id;
-        if !told.iter().zip(&self.topology.primaries).all(same) {
+            |(report, primary): (&NodeReport, &super::topology::Primary)| report.id == primary.id;
+        if !reports.iter().zip(&self.topology.primaries).all(same) {
             return Err(changed("another node is where a primary was"));
         }
-        if !told.iter().all(|t| t.is_primary) {
+        if !reports.iter().all(|t| t.is_primary) {
             return Err(changed("a primary has become a replica"));
         }
-        if !membership::are_of_one(told) {
+        if !membership::are_of_one(reports) {
             return Err(changed("a primary has left the cluster of the others"));
         }
-        let topology = Topology::merge(told.iter());
+        let topology = Topology::merge(reports.iter());
         if !topology.has_those_of(&self.topology) {
             return Err(changed("there are other primaries than before"));
         }
-        self.why = doubt(told, &topology);
-        let doubted = self.why.is_some();
-        if self.doubt.should_log(doubted, Moment::now())
+        self.why = why_unproven(reports, &topology);
+        let is_unproven = self.why.is_some();
+        if self.trust_log.should_log(is_unproven, Moment::now())
             && let Some(why) = &self.why
         {
             tracing::warn!(
@@ -166,7 +166,7 @@ impl Primaries {
         let moved = topology.differs_from(&self.topology);
         self.topology = topology;
         Ok(Beat {
-            proven: !doubted,
+            proven: !is_unproven,
             moved,
         })
     }
@@ -207,11 +207,11 @@ impl Primaries {
 
 /// Returns why the reports do not prove that these primaries are the only nodes that may have acknowledged a
 /// write; `None` if they do.
-fn doubt(told: &[NodeReport], topology: &Topology) -> Option<String> {
-    let nodes = || told.iter().flat_map(|t| &t.nodes);
+fn why_unproven(reports: &[NodeReport], topology: &Topology) -> Option<String> {
+    let nodes = || reports.iter().flat_map(|t| &t.nodes);
     let primaries = || topology.primaries.iter();
     let known = |id: &str| primaries().any(|p| p.id == id);
-    if let Some((_, primary)) = told.iter().zip(primaries()).find(|(t, _)| !t.works) {
+    if let Some((_, primary)) = reports.iter().zip(primaries()).find(|(t, _)| !t.works) {
         return Some(format!("{} says that the cluster is down", primary.at));
     }
     if !topology.is_whole() {

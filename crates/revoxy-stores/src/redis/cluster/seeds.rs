@@ -55,9 +55,9 @@ impl Seeds {
     }
 
     /// Returns how long to wait for other nodes after these answers.
-    pub(super) fn grace(&self, told: &[(Address, NodeReport)]) -> Duration {
+    pub(super) fn grace(&self, reports: &[(Address, NodeReport)]) -> Duration {
         let memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let nodes = told.iter().flat_map(|(_, told)| &told.nodes);
+        let nodes = reports.iter().flat_map(|(_, report)| &report.nodes);
         let known: BTreeSet<_> = nodes.filter_map(|n| memory.owners.get(&n.id)).collect();
         match known.len() * 2 > memory.owners.len() {
             true => GRACE,
@@ -66,10 +66,13 @@ impl Seeds {
     }
 
     /// Selects our cluster's reports from among those received at these addresses, and remembers the members they name.
-    pub(super) fn ours(&self, told: Vec<(Address, NodeReport)>) -> Result<Vec<NodeReport>, String> {
+    pub(super) fn ours(
+        &self,
+        reports: Vec<(Address, NodeReport)>,
+    ) -> Result<Vec<NodeReport>, String> {
         // Locked throughout: feed and router must not choose different clusters at the same time.
         let mut memory = self.memory.lock().unwrap_or_else(PoisonError::into_inner);
-        let chosen = membership::choose(told, &memory.owners, &self.configured)?;
+        let chosen = membership::choose(reports, &memory.owners, &self.configured)?;
         memory.left_out.retain(|a| !chosen.from.contains(a));
         let configured = |a: &&Address| self.configured.contains(a);
         for node in chosen.left_out.iter().filter(configured) {
@@ -81,19 +84,19 @@ impl Seeds {
                 memory.left_out.push(node.clone());
             }
         }
-        memory.remember(&chosen.told);
+        memory.remember(&chosen.reports);
         // A node that was reached at two addresses has one vote.
-        let (mut seen, mut told) = (BTreeSet::new(), chosen.told);
-        told.retain(|t| seen.insert(t.id.clone()));
-        Ok(told)
+        let (mut seen, mut reports) = (BTreeSet::new(), chosen.reports);
+        reports.retain(|t| seen.insert(t.id.clone()));
+        Ok(reports)
     }
 }
 
 impl Memory {
-    fn remember(&mut self, told: &[NodeReport]) {
+    fn remember(&mut self, reports: &[NodeReport]) {
         self.nodes.clear();
         let mut owners = BTreeSet::new();
-        for node in told.iter().flat_map(|t| &t.nodes) {
+        for node in reports.iter().flat_map(|t| &t.nodes) {
             if node.has_failed {
                 continue;
             }
@@ -113,14 +116,14 @@ impl Memory {
 
 #[cfg(test)]
 mod tests {
-    use super::super::node_report::ToldNode;
+    use super::super::node_report::ReportedNode;
     use super::super::topology::Topology;
     use super::*;
 
     #[test]
     fn what_is_configured_is_asked_however_much_has_been_found() {
         let at = |n: u16| Address::Tcp("redis".to_owned(), n);
-        let node = |n: u16| ToldNode {
+        let node = |n: u16| ReportedNode {
             id: n.to_string(),
             at: at(n),
             is_primary: true,
@@ -129,12 +132,12 @@ mod tests {
             slots: vec![(n, n)],
         };
         let seeds = Seeds::new(vec![at(1), at(2)]);
-        let told = NodeReport {
+        let report = NodeReport {
             id: "2".to_owned(),
             nodes: (2..100).map(node).collect(),
             ..NodeReport::default()
         };
-        assert_eq!(seeds.ours(vec![(at(2), told)]).unwrap().len(), 1);
+        assert_eq!(seeds.ours(vec![(at(2), report)]).unwrap().len(), 1);
         let asked = seeds.all();
         assert!(
             asked.contains(&at(1)) && asked.contains(&at(2)),
@@ -151,7 +154,7 @@ mod tests {
         let at = |n: u16| Address::Tcp("redis".to_owned(), n);
         // Builds a report of three primaries whose ids begin with `of`, as the node at `port` sends it.
         let table = |of: &str, port: u16, epoch: u64| {
-            let node = |n: u16| ToldNode {
+            let node = |n: u16| ReportedNode {
                 id: format!("{of}{n}"),
                 at: at(if of == "ours" { n } else { n + 10 }),
                 is_primary: true,
@@ -159,21 +162,21 @@ mod tests {
                 epoch,
                 slots: vec![((n - 1) * 5461, if n == 3 { 16383 } else { n * 5461 - 1 })],
             };
-            let told = NodeReport {
+            let report = NodeReport {
                 id: format!("{of}{port}"),
                 is_primary: true,
                 works: true,
                 nodes: (1..=3).map(node).collect(),
             };
-            (at(port), told)
+            (at(port), report)
         };
         for configured in [vec![at(1), at(2), at(3)], vec![at(1), at(3)], vec![at(3)]] {
             let seeds = Seeds::new(configured);
             let ours = (1..=3).map(|n| table("ours", n, 1)).collect();
             assert_eq!(seeds.ours(ours).unwrap().len(), 3);
-            let told = [table("theirs", 3, 100), table("ours", 1, 1)];
-            let told = seeds.ours(told.to_vec()).unwrap();
-            let topology = Topology::merge(told.iter());
+            let reports = [table("theirs", 3, 100), table("ours", 1, 1)];
+            let reports = seeds.ours(reports.to_vec()).unwrap();
+            let topology = Topology::merge(reports.iter());
             assert!(topology.is_whole());
             assert!(topology.primaries.iter().all(|p| p.id.starts_with("ours")));
             assert!(!seeds.all().contains(&at(11)));

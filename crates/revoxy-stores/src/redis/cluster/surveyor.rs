@@ -43,14 +43,14 @@ pub(super) struct Surveyor {
 
 impl Surveyor {
     pub(super) async fn run(self) {
-        let mut lasting = TrustLog::default();
+        let mut trust_log = TrustLog::default();
         loop {
             match self.survey().await {
-                Ok((map, doubt)) => {
+                Ok((map, unconfirmed)) => {
                     self.sender.send_replace(Some(Arc::new(map)));
-                    let say = lasting.should_log(doubt.is_some(), Moment::now());
-                    if let Some(why) = doubt {
-                        if say {
+                    let is_due = trust_log.should_log(unconfirmed.is_some(), Moment::now());
+                    if let Some(why) = unconfirmed {
+                        if is_due {
                             tracing::warn!(why, "the primaries of the cluster are not confirmed");
                         }
                         // For callers that time out while they wait for the confirmation.
@@ -89,27 +89,27 @@ impl Surveyor {
         let displaced = before.as_ref().and_then(|map| displaced(map, &answers));
         let seeds = self.connector.seeds();
         let ours = seeds.and_then(|seeds| seeds.ours(answers).ok());
-        let mut told = ours.unwrap_or_default();
-        let most = |told: &[NodeReport], of: &Topology| told.len() * 2 > of.primaries.len();
+        let mut reports = ours.unwrap_or_default();
+        let most = |reports: &[NodeReport], of: &Topology| reports.len() * 2 > of.primaries.len();
         // The known nodes may all be the wrong ones: fall back to discovery.
         if !before
             .as_ref()
-            .is_some_and(|map| most(&told, &map.topology))
+            .is_some_and(|map| most(&reports, &map.topology))
         {
-            told = discovery::told(&self.connector).await?;
+            reports = discovery::reports(&self.connector).await?;
         }
-        let topology = Topology::merge(told.iter());
+        let topology = Topology::merge(reports.iter());
         let is_owner = |t: &&NodeReport| {
             let place = topology.primaries.iter().position(|p| p.id == t.id);
             t.is_primary && t.works && place.is_some_and(|place| topology.owns(place))
         };
         let owners = (0..topology.primaries.len()).filter(|p| topology.owns(*p));
-        let agree = told.iter().filter(is_owner).count() * 2 > owners.count();
-        let mut nodes = told.iter().flat_map(|t| &t.nodes);
+        let agree = reports.iter().filter(is_owner).count() * 2 > owners.count();
+        let mut nodes = reports.iter().flat_map(|t| &t.nodes);
         let failed =
             nodes.find(|n| n.has_failed && topology.primaries.iter().any(|p| p.id == n.id));
         let was_displaced = displaced.is_some();
-        let doubt = if let Some(at) = displaced {
+        let unconfirmed = if let Some(at) = displaced {
             Some(format!("another node is at {at}, where a primary was"))
         } else if let Some(node) = failed {
             Some(format!("{} is held for dead", node.at))
@@ -121,7 +121,7 @@ impl Surveyor {
             None
         };
         let confirmed = match &before {
-            _ if doubt.is_none() => Some(asked),
+            _ if unconfirmed.is_none() => Some(asked),
             Some(map) if !was_displaced && map.topology.has_those_of(&topology) => map.confirmed,
             _ => None,
         };
@@ -144,7 +144,7 @@ impl Surveyor {
             topology,
             confirmed,
         };
-        Ok((map, doubt))
+        Ok((map, unconfirmed))
     }
 }
 
@@ -155,9 +155,9 @@ async fn ask_all(map: &Map) -> Vec<(Address, NodeReport)> {
         let telling = async {
             let mut connection = node.current().await.ok()?;
             match NodeReport::ask(&mut connection.inner, &primary.at).await {
-                Ok(told) => {
+                Ok(report) => {
                     connection.answered();
-                    Some((primary.at.clone(), told))
+                    Some((primary.at.clone(), report))
                 }
                 Err(error) => {
                     connection.failed(&error);
@@ -173,9 +173,9 @@ async fn ask_all(map: &Map) -> Vec<(Address, NodeReport)> {
 /// Returns the address of a slot owner at which another node answers now.
 fn displaced(map: &Map, answers: &[(Address, NodeReport)]) -> Option<Address> {
     let topology = &map.topology;
-    let other = |(at, told): &&(Address, NodeReport)| {
+    let other = |(at, report): &&(Address, NodeReport)| {
         let mut primaries = topology.primaries.iter().enumerate();
-        primaries.any(|(place, p)| p.at == *at && p.id != told.id && topology.owns(place))
+        primaries.any(|(place, p)| p.at == *at && p.id != report.id && topology.owns(place))
     };
     answers.iter().find(other).map(|(at, _)| at.clone())
 }

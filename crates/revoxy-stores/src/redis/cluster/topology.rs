@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use super::super::address::Address;
-use super::node_report::{NodeReport, ToldNode};
+use super::node_report::{NodeReport, ReportedNode};
 use super::slot::SLOTS;
 
 const NOBODY: u16 = u16::MAX;
@@ -39,7 +39,7 @@ struct Claims<'t> {
 
 impl<'t> Claims<'t> {
     /// Records the slots that a node is said to own.
-    fn hear(&mut self, node: &'t ToldNode) {
+    fn add(&mut self, node: &'t ReportedNode) {
         if node.slots.is_empty() {
             return;
         }
@@ -92,31 +92,31 @@ impl Topology {
     /// failed or a replica: a node that was removed still calls itself a primary.
     ///
     /// The reports must belong to one cluster (`membership.rs`): epochs of two clusters cannot be compared.
-    pub(super) fn merge<'t>(told: impl Iterator<Item = &'t NodeReport> + Clone) -> Self {
+    pub(super) fn merge<'t>(reports: impl Iterator<Item = &'t NodeReport> + Clone) -> Self {
         let mut at = BTreeMap::new();
         let (mut named, mut not) = (BTreeSet::new(), BTreeSet::new());
         let mut claims = Claims::default();
-        let nodes = |teller: &'t NodeReport| teller.nodes.iter().map(move |node| (teller, node));
-        for (teller, node) in told.clone().flat_map(nodes) {
+        let nodes = |sender: &'t NodeReport| sender.nodes.iter().map(move |node| (sender, node));
+        for (sender, node) in reports.clone().flat_map(nodes) {
             if node.is_primary {
                 at.insert(node.id.as_str(), &node.at);
                 // Only if a primary names it: heartbeats query only primaries, and discovery must use the same
                 // membership rule.
-                if teller.is_primary && teller.id != node.id {
+                if sender.is_primary && sender.id != node.id {
                     named.insert(node.id.as_str());
                 }
             }
             if !node.is_primary || node.has_failed {
                 not.insert(node.id.as_str());
             }
-            claims.hear(node);
+            claims.add(node);
         }
         let owning = claims.owners();
         let counts = |id| named.contains(id) && !not.contains(id);
         at.retain(|id, _| owning.contains(id) || counts(*id));
         let index: BTreeMap<&str, u16> = at.keys().copied().zip(0..NOBODY).collect();
         let mut addresses: Vec<(Address, usize)> = Vec::new();
-        for node in told.flat_map(|t| &t.nodes) {
+        for node in reports.flat_map(|t| &t.nodes) {
             if let Some(place) = index.get(node.id.as_str()) {
                 let known = (node.at.clone(), usize::from(*place));
                 if !addresses.contains(&known) {
@@ -187,8 +187,8 @@ impl Topology {
 mod tests {
     use super::*;
 
-    fn node(id: &str, epoch: u64, slots: &[(u16, u16)]) -> ToldNode {
-        ToldNode {
+    fn node(id: &str, epoch: u64, slots: &[(u16, u16)]) -> ReportedNode {
+        ReportedNode {
             id: id.to_owned(),
             at: Address::Tcp(id.to_owned(), 1),
             is_primary: true,
@@ -199,7 +199,7 @@ mod tests {
     }
 
     /// Builds a report that the first of these nodes sends.
-    fn told(nodes: Vec<ToldNode>) -> NodeReport {
+    fn report(nodes: Vec<ReportedNode>) -> NodeReport {
         NodeReport {
             id: nodes[0].id.clone(),
             is_primary: nodes[0].is_primary,
@@ -214,13 +214,13 @@ mod tests {
 
     #[test]
     fn of_two_owners_of_a_slot_the_later_has_it() {
-        let stale = told(vec![
+        let stale = report(vec![
             node("a", 1, &[(0, 8000)]),
             node("b", 2, &[(8001, 16383)]),
         ]);
         let mut fallen = node("a", 1, &[]);
         fallen.has_failed = true;
-        let new = told(vec![
+        let new = report(vec![
             fallen,
             node("b", 2, &[(8001, 16383)]),
             node("c", 5, &[(0, 8000)]),
@@ -238,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_primary_without_slots_is_one_and_a_gap_is_told() {
-        let all = told(vec![node("a", 1, &[(1, 16383)]), node("b", 2, &[])]);
+        let all = report(vec![node("a", 1, &[(1, 16383)]), node("b", 2, &[])]);
         let topology = Topology::merge([&all].into_iter());
         assert_eq!(topology.primaries.len(), 2);
         assert!(topology.owns(0) && !topology.owns(1));
@@ -251,18 +251,18 @@ mod tests {
         let owner = || node("a", 1, &[(0, 16383)]);
         let mut replica = node("r", 1, &[]);
         replica.is_primary = false;
-        let of_a = told(vec![owner()]);
+        let of_a = report(vec![owner()]);
         // The others have forgotten the node, but it was not reset: it still knows them.
-        let forgotten = told(vec![node("x", 2, &[]), owner()]);
-        let behind = told(vec![replica, owner(), node("x", 2, &[])]);
+        let forgotten = report(vec![node("x", 2, &[]), owner()]);
+        let behind = report(vec![replica, owner(), node("x", 2, &[])]);
         let topology = Topology::merge([&of_a, &forgotten, &behind].into_iter());
         assert_eq!(ids(&topology), ["a"]);
-        let of_a = told(vec![owner(), node("x", 2, &[])]);
+        let of_a = report(vec![owner(), node("x", 2, &[])]);
         let topology = Topology::merge([&of_a, &forgotten].into_iter());
         assert_eq!(ids(&topology), ["a", "x"]);
         let mut dead = node("x", 2, &[]);
         dead.has_failed = true;
-        let of_a = told(vec![owner(), dead]);
+        let of_a = report(vec![owner(), dead]);
         let topology = Topology::merge([&of_a, &forgotten].into_iter());
         assert_eq!(ids(&topology), ["a"]);
     }

@@ -12,7 +12,7 @@ const LASTS: Duration = Duration::from_secs(3);
 #[derive(Debug, Default)]
 pub(super) struct TrustLog {
     since: Option<Moment>,
-    said: bool,
+    logged: bool,
 }
 
 impl TrustLog {
@@ -23,9 +23,9 @@ impl TrustLog {
             return false;
         }
         let since = *self.since.get_or_insert(now);
-        let say = !self.said && now.since(since) >= LASTS;
-        self.said |= say;
-        say
+        let is_due = !self.logged && now.since(since) >= LASTS;
+        self.logged |= is_due;
+        is_due
     }
 }
 

@@ -19,8 +19,8 @@ use super::super::replica::Replica;
 use super::super::script;
 use super::super::stored_key::StoredKey;
 use super::super::write::{
-    LIFE_TOLERANCE, MOST_WRITES, Said, knows_unrevoked, life_argument, parse_version, refuses,
-    tombstone_life,
+    LIFE_TOLERANCE, MOST_WRITES, StatementAnswer, knows_unrevoked, life_argument, parse_version,
+    refuses, tombstone_life,
 };
 use super::super::{format, format::Stated};
 use super::queries::Question;
@@ -52,7 +52,7 @@ impl Router {
                     true => std::mem::take(&mut slack),
                     false => "",
                 });
-            let (made, stated): Said = self
+            let (made, stated): StatementAnswer = self
                 .write_one(Question::about(key.rendered(), eval))
                 .await?;
             let stated = parse_version(&stated)?;
