@@ -5,7 +5,7 @@
 //! [`VerifiedClaims`](crate::jwt::VerifiedClaims), so a lookup for unverified claims does not compile.
 //!
 //! To add a store: implement the trait in a file of its own in `revoxy-stores`, add it to the configuration
-//! (`src/config/revocation.rs`), open it in `src/engine/store.rs`, and run the contract tests over it
+//! (`src/config/revocation.rs`), open it in `src/engine/store/`, and run the contract tests over it
 //! (`tests/it/stores`). A user of the library can implement the trait anywhere and pass the store to
 //! `revoxy::app::serve_with`, or to a [`Checker`]: see `examples/custom_store.rs`.
 

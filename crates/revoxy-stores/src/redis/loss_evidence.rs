@@ -3,8 +3,9 @@
 //!
 //! | evidence | a key that is gone | a weaker value |
 //! |---|---|---|
-//! | another server, another history, refused restores, or moved slots | was lost: it is written back | is joined with what the view knows |
-//! | evictions | was evicted: the view keeps it, and the slow comparison writes it back | is joined |
+//! | another history | was lost: it is written back | is joined with what the view knows |
+//! | evictions, whatever else there is | was evicted if its end was pushed: the view keeps it, and the slow comparison writes it back; otherwise lost | is joined |
+//! | another server, refused restores, or moved slots | was lost | is joined |
 //! | none, and deletions are ignored | was lost, unless it has expired | is joined |
 //! | none, and deletions are honoured | was deleted: the view forgets it | is the latest statement |
 
@@ -116,6 +117,14 @@ mod tests {
             (moved, (Lost, Lost, Lost, true), (Lost, Lost, Lost, true)),
             // What another history lacks is lost, whatever this server has evicted.
             (both, (Lost, Lost, Lost, true), (Lost, Lost, Lost, true)),
+            (
+                LossEvidence {
+                    evicted: true,
+                    ..another_server
+                },
+                (Evicted, Evicted, Lost, true),
+                (Evicted, Evicted, Lost, true),
+            ),
             (
                 moved_and_evicted,
                 (Evicted, Evicted, Lost, true),

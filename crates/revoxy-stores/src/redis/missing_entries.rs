@@ -54,6 +54,7 @@ impl Reconciliation {
                 Absence::Evicted => evicted += 1,
             }
         }
+        // All entries are judged by the same evidence: where one was evicted, none was lost.
         if evicted > 0 {
             tracing::warn!(
                 entries = evicted,

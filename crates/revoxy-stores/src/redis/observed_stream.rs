@@ -12,7 +12,7 @@ pub(super) trait Observer: Unpin {
     fn received(&mut self, read: Result<&[u8], &io::Error>);
 }
 
-/// A stream with a observer.
+/// A stream with an observer.
 pub(super) struct ObservedStream<S, T> {
     pub stream: S,
     pub observer: T,

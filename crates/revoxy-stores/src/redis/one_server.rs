@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use redis::aio::MultiplexedConnection;
-use redis::{Cmd, FromRedisValue, Pipeline, RedisResult, Value};
+use redis::{Cmd, FromRedisValue, ParsingError, Pipeline, RedisResult, Value, from_redis_value};
 
 use crate::clock::Moment;
 
@@ -15,7 +15,7 @@ use super::IN_A_CLUSTER;
 use super::connection::{Borrowed, Connection};
 use super::connector::Connector;
 use super::durable::Durable;
-use super::error::{parsed, unconfirmed};
+use super::error::unconfirmed;
 use super::feed::TrustedServers;
 use super::scan::scan;
 use super::script::{Call, Scripts};
@@ -73,22 +73,27 @@ impl OneServer {
         }
     }
 
-    /// Sends commands in one pipeline, and returns one value for each. With `trusted`, only a trusted server is believed.
-    pub(super) async fn ask(
+    /// Sends commands in one pipeline, and parses the values, one for each. With `trusted`, only a trusted server is believed. A
+    /// connection whose answers cannot be parsed is left: it may be out of step.
+    pub(super) async fn ask<T>(
         &self,
         commands: Vec<Cmd>,
         trusted: Option<&TrustedServers>,
-    ) -> Result<Vec<Value>, StoreError> {
+        parse: impl FnOnce(Vec<Value>) -> Result<T, ParsingError>,
+    ) -> Result<T, StoreError> {
         let mut pipeline = redis::pipe();
         for command in commands {
             pipeline.add_command(command);
         }
         let mut connection = self.connection.current().await?;
         match send(&mut connection, pipeline, trusted).await {
-            Ok(Some(answers)) => {
-                connection.answered();
-                Ok(answers)
-            }
+            Ok(Some(answers)) => match parse(answers) {
+                Ok(parsed) => {
+                    connection.answered();
+                    Ok(parsed)
+                }
+                Err(error) => Err(connection.failed(&error.into())),
+            },
             Ok(None) => Err(connection.unfit("the server has become a replica")),
             // A new connection queries the server's identity again.
             Err(LookupError::Untrusted) => Err(connection.unfit(
@@ -108,11 +113,15 @@ impl OneServer {
         for key in keys {
             pipeline.get(key).pttl(key);
         }
-        let read = self.run(async |connection| pipeline.query_async(connection).await);
-        let answers: Vec<Value> = read.await?;
-        let pairs = answers.chunks_exact(2);
-        let both = pairs.map(|pair| Ok((parsed(pair[0].clone())?, parsed(pair[1].clone())?)));
-        both.collect()
+        self.run(async |connection| {
+            let answers: Vec<Value> = pipeline.query_async(connection).await?;
+            let pairs = answers.chunks_exact(2).map(|pair| {
+                let (value, left) = (pair[0].clone(), pair[1].clone());
+                Ok((from_redis_value(value)?, from_redis_value(left)?))
+            });
+            pairs.collect()
+        })
+        .await
     }
 
     /// Reads the next batch of key names.

@@ -359,12 +359,13 @@ impl Reconciliation {
             }
         }
         self.join_restored(link, keys, &mut stored).await?;
+        // Before the losses are looked for, which have to be those of everything that was read.
+        self.reread_old_revocations(link, keys, &mut stored).await?;
         if !self.may_have_lost() && self.find_weaker(keys, &stored).next().is_some() {
             // Before anything in the view is weakened: was the weaker value written, or is it what remains
             // after a loss?
             self.look_for_losses(link).await?;
         }
-        self.reread_old_revocations(link, keys, &mut stored).await?;
         Ok(stored)
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use redis::{Cmd, Value};
+use redis::{Cmd, ParsingError, Value};
 
 use crate::clock::Moment;
 
@@ -10,6 +10,7 @@ use super::super::key::RevocationKey;
 use super::super::statement::Revocation;
 use super::super::{Durability, StoreError};
 use super::cluster::{Question, Router};
+use super::error::unexpected;
 use super::feed::TrustedServers;
 use super::one_server::OneServer;
 use super::replica::Replica;
@@ -31,19 +32,20 @@ impl Route {
         }
     }
 
-    /// Sends commands whose first argument is their key, and returns one value for each. With `trusted`, only a trusted server
-    /// is believed.
-    pub(super) async fn ask(
+    /// Sends commands whose first argument is their key, and parses the values, one for each. With `trusted`, only a trusted
+    /// server is believed.
+    pub(super) async fn ask<T>(
         &self,
         commands: Vec<Cmd>,
         trusted: Option<&TrustedServers>,
-    ) -> Result<Vec<Value>, StoreError> {
+        parse: impl FnOnce(Vec<Value>) -> Result<T, ParsingError>,
+    ) -> Result<T, StoreError> {
         match self {
-            Self::One(server) => server.ask(commands, trusted).await,
+            Self::One(server) => server.ask(commands, trusted, parse).await,
             Self::Cluster(router) => {
                 let questions: Vec<_> = commands.into_iter().map(Question::of).collect();
                 let answers = router.ask(&questions, trusted).await?;
-                Ok(answers.into_iter().flatten().collect())
+                parse(answers.into_iter().flatten().collect()).map_err(unexpected)
             }
         }
     }

@@ -1,4 +1,4 @@
-//! RawValue one server: following its changes, scanning its keys, and parsing what is stored under them.
+//! Reading one server: following its changes, scanning its keys, and parsing what is stored under them.
 
 use std::time::Duration;
 

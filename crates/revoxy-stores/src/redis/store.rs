@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use redis::Cmd;
+use redis::{Cmd, Value, from_redis_value};
 
 use crate::clock::{Clock, Timestamp};
 use crate::metrics::FeedMetrics;
@@ -19,7 +19,6 @@ use super::super::view::View;
 use super::super::{Durability, Page, RevocationStore, StoreError, TokenRegistry};
 use super::cluster::{BOUND, Router};
 use super::connector::Connector;
-use super::error::{parsed, unexpected};
 use super::following::Following;
 use super::one_server::OneServer;
 use super::replica::Replica;
@@ -162,9 +161,9 @@ impl RevocationStore for RedisStore {
             [get(key.rendered()), get(&restored)]
         };
         let commands = keys.iter().flat_map(both).collect();
-        let answers = self.route.ask(commands, self.replica.trusted()).await?;
-        let values = answers.into_iter().map(parsed);
-        let values: Vec<Option<Vec<u8>>> = values.collect::<Result<_, _>>()?;
+        let parse = |answers: Vec<Value>| answers.into_iter().map(from_redis_value).collect();
+        let asked = self.route.ask(commands, self.replica.trusted(), parse);
+        let values: Vec<Option<Vec<u8>>> = asked.await?;
         let pairs = values.chunks_exact(2);
         let both = pairs.map(|pair| format::cutoff(pair[0].as_deref(), pair[1].as_deref()));
         Ok(both.collect())
@@ -179,13 +178,14 @@ impl RevocationStore for RedisStore {
             applications::ask(&mut pipeline, key);
         }
         let commands = pipeline.cmd_iter().cloned().collect();
-        let answers = self.route.ask(commands, self.replica.trusted()).await?;
-        let (mut answers, now) = (answers.into_iter(), self.replica.now());
-        let read = |key| {
-            let answer = applications::answer(&mut answers, key, now, self.metrics.as_deref());
-            answer.map_err(unexpected)
+        let now = self.replica.now();
+        let parse = |answers: Vec<Value>| {
+            let mut answers = answers.into_iter();
+            let read = |key| applications::answer(&mut answers, key, now, self.metrics.as_deref());
+            keys.iter().map(read).collect()
         };
-        keys.iter().map(read).collect()
+        let asked = self.route.ask(commands, self.replica.trusted(), parse);
+        asked.await
     }
 
     async fn revoke(&self, revocation: &Revocation) -> Result<Durability, StoreError> {

@@ -1,4 +1,4 @@
-//! Token records in Redis, on one store or in a cluster.
+//! Token records in Redis, on one server or in a cluster.
 //!
 //! | key | type | what it says |
 //! |---|---|---|
@@ -15,7 +15,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::try_join_all;
 use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
-use redis::{Cmd, FromRedisValue, Value};
+use redis::{Cmd, FromRedisValue, Value, from_redis_value};
 
 use crate::clock::{Moment, Timestamp};
 
@@ -25,7 +25,8 @@ use super::super::record::{Place, TokenPage, TokenRecord};
 use super::super::registry::{RegistrationKey, TokenRegistry};
 use super::super::view::View;
 use super::LONGEST_LIFE;
-use super::error::{parsed, unconfirmed};
+use super::error::unconfirmed;
+use super::feed::TrustedServers;
 use super::format::EXPIRY_SLACK;
 use super::record;
 use super::script::{Call, TokenScript};
@@ -74,11 +75,19 @@ impl RedisStore {
     }
 }
 
+/// Sends a command about records, which no check reads.
 async fn ask<T: FromRedisValue>(store: &RedisStore, command: &Cmd) -> Result<T, StoreError> {
-    // Only a trusted store is believed: "not registered" is an answer, too.
-    let trusted = store.replica.trusted();
-    let mut answers = store.route.ask(vec![command.clone()], trusted).await?;
-    parsed(answers.pop().unwrap_or(Value::Nil))
+    ask_of(store, command, None).await
+}
+
+/// Sends a command; with `trusted`, only to a trusted server.
+async fn ask_of<T: FromRedisValue>(
+    store: &RedisStore,
+    command: &Cmd,
+    trusted: Option<&TrustedServers>,
+) -> Result<T, StoreError> {
+    let parse = |mut answers: Vec<Value>| from_redis_value(answers.pop().unwrap_or(Value::Nil));
+    store.route.ask(vec![command.clone()], trusted, parse).await
 }
 
 /// Writes a record into its subject's list.
@@ -156,9 +165,9 @@ async fn with_registration(
     store: &RedisStore,
     token: TokenRecord,
 ) -> Result<TokenRecord, StoreError> {
-    let registered = store
-        .is_registered(&RegistrationKey::of(&token.token))
-        .await?;
+    let key = RegistrationKey::of(&token.token);
+    let exists = redis::cmd("EXISTS").arg(key.rendered()).to_owned();
+    let registered = ask(store, &exists).await?;
     Ok(TokenRecord {
         registered,
         ..token
@@ -179,8 +188,10 @@ fn place((member, score): (String, f64)) -> Option<Place> {
 #[async_trait]
 impl TokenRegistry for RedisStore {
     async fn is_registered(&self, key: &RegistrationKey) -> Result<bool, StoreError> {
-        // Whatever the value is: the view interprets the key in the same way.
-        ask(self, redis::cmd("EXISTS").arg(key.rendered())).await
+        // Whatever the value is: the view interprets the key in the same way. Only a trusted server is believed, because "not
+        // registered" is an answer of a check, too.
+        let exists = redis::cmd("EXISTS").arg(key.rendered()).to_owned();
+        ask_of(self, &exists, self.replica.trusted()).await
     }
 
     async fn register(&self, records: &[TokenRecord]) -> Result<(), StoreError> {
