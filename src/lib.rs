@@ -9,7 +9,7 @@
 //! 5. [`authz`] makes the verdict, [`ext_authz`] encodes it, and [`metrics`] counts it.
 //!
 //! Outside of that path: [`keys`] fetches the issuers' keys, [`api`] revokes, [`operations`] answers probes
-//! and scrapes, [`config`] reads the configuration, [`engine`] makes
+//! and scrapes, [`config`] reads the configuration, `engine` makes
 //! all that decides from it, [`app`] puts everything together, [`explain`] shows the
 //! steps of a verdict. See `ARCHITECTURE.md`.
 
@@ -17,7 +17,7 @@ pub mod api;
 pub mod app;
 pub mod cli;
 pub mod config;
-pub mod engine;
+mod engine;
 pub mod explain;
 pub mod ext_authz;
 pub mod keys;

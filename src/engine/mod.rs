@@ -47,8 +47,8 @@ impl Drop for Engine {
 }
 
 impl Engine {
-    /// Loads the keys and opens the store, unless the caller has a store of its `own`. Returns `None` and opens nothing more if
-    /// there are `problems`: of the configuration, of what it names, or those that the caller has found before.
+    /// Loads the keys and opens the store, unless the caller has a store of its `own`. Opens both in any case, so that `problems`
+    /// are reported together; returns `None` if there are any, those included that the caller has found before.
     pub async fn open(
         config: &Config,
         own: Option<Store>,

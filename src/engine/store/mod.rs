@@ -70,6 +70,9 @@ pub(crate) async fn open_to_ask(
     metrics: &Arc<FeedCounters>,
     problems: &mut Problems,
 ) -> Option<Store> {
+    if !is_usable(&config, problems) {
+        return None;
+    }
     let refused = match &config.revocation.store {
         StoreConfig::Memory => {
             Some("the revocations are in the memory of the serving process; ask its API".to_owned())

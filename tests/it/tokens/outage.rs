@@ -84,18 +84,20 @@ async fn a_young_view_lets_registered_tokens_pass_and_an_old_one_as_the_policy_s
 
 #[tokio::test]
 async fn records_are_read_from_a_redis_that_has_restarted_before_checks_believe_it() {
-    let mut scene = Scene::set(&["max_staleness: 5s"]).await;
+    let mut scene = Scene::set(&["max_staleness: 10s"]).await;
     let replica = scene.replica().await;
     replica.admin.register(&scene.token("a")).await;
     scene.redis.kill();
     scene.redis.restart(&scene.scratch).await;
     // The connection has to be made anew.
-    eventually("an answer about records", async || {
-        let said = replica.admin.get("/tokens?issuer=shop&sub=alice").await;
-        (said.status == 200).then_some(())
-    })
+    // Other replicas have ten seconds to write back what Redis has lost; until then, no view is complete.
+    eventually(
+        "an answer about records before the view is complete",
+        async || {
+            let said = replica.admin.get("/tokens?issuer=shop&sub=alice").await;
+            let up = replica.revoxy.metric("revoxy_revocation_feed_up").await;
+            (said.status == 200 && up < 0.5).then_some(())
+        },
+    )
     .await;
-    // Other replicas have five seconds to write back what Redis has lost.
-    let up = replica.revoxy.metric("revoxy_revocation_feed_up").await;
-    assert!(up < 0.5, "the view is complete already");
 }

@@ -4,7 +4,7 @@
 //! | evidence | a key that is gone | a weaker value |
 //! |---|---|---|
 //! | another history | was lost: it is written back | is joined with what the view knows |
-//! | evictions, whatever else there is | was evicted if its end was pushed: the view keeps it, and the slow comparison writes it back; otherwise lost | is joined |
+//! | evictions, without another history | if the server pushed that it is gone, was evicted: the view keeps it, and the slow comparison writes it back; if a read did not find it, was lost | is joined |
 //! | another server, refused restores, or moved slots | was lost | is joined |
 //! | none, and deletions are ignored | was lost, unless it has expired | is joined |
 //! | none, and deletions are honoured | was deleted: the view forgets it | is the latest statement |
@@ -44,8 +44,8 @@ impl LossEvidence {
         lost_at_once || self.refused_restores || self.evicted
     }
 
-    /// Returns why a key is missing of which the server has pushed that it is gone. Written back at once, an evicted key would make
-    /// the server evict others, endlessly.
+    /// Returns why a key is missing of which the server has pushed that it is gone. An evicted key is not written back
+    /// at once: the server would evict others for it, endlessly.
     pub(super) fn of_pushed(self, deletions: Deletions, has_expired: bool) -> Absence {
         if self.evicted && !self.another_history {
             return Absence::Evicted;
