@@ -17,7 +17,7 @@ use crate::ext_authz::ConnectionLoad;
 
 /// How long an evicted connection may take to free its memory before another one is evicted for lack of it. A closed
 /// connection frees its memory only after a moment, and after a longer one on a busy machine.
-const FREES_WITHIN: Duration = Duration::from_secs(5);
+const EVICTED_FREES_WITHIN: Duration = Duration::from_secs(5);
 
 /// The pause after an error of `accept`, such as too many open files, which lasts for a while.
 pub(super) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -124,7 +124,8 @@ impl ConnectionLimit {
     }
 
     /// Returns a function that evicts the connection whose requests occupy most memory, unless the one that it evicted
-    /// before has not freed its memory yet: connections whose clients do no harm would have to go, too.
+    /// before has not freed its memory yet: otherwise connections whose clients do no harm
+    /// would have to go, too.
     pub fn heaviest_evictor(self: &Arc<Self>) -> impl Fn() + Send + Sync + 'static {
         let limit = Arc::clone(self);
         move || {
@@ -169,7 +170,8 @@ impl Table {
     /// Returns whether the connection that was last evicted for lack of memory is still to free its memory.
     fn is_freeing(&self) -> bool {
         let freeing = self.freeing.as_ref();
-        freeing.is_some_and(|(load, since)| load.bytes() > 0 && since.elapsed() < FREES_WITHIN)
+        freeing
+            .is_some_and(|(load, since)| load.bytes() > 0 && since.elapsed() < EVICTED_FREES_WITHIN)
     }
 
     /// Evicts this connection, if it still exists.

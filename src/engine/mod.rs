@@ -68,6 +68,11 @@ impl Engine {
         if !problems.is_empty() {
             return None;
         }
+        if config.revocation.mode == Mode::AllowList && config.admin_key_file.is_none() {
+            tracing::warn!(
+                "an allow-list without `api.admin_key_file`: tokens can be registered in the store itself only"
+            );
+        }
         let (recorder, recording) = recorder(config, &store, clock, metrics).unzip();
         let verifier = Arc::new(Verifier::new(issuers.all()));
         let (upkeep, keys_loaded) = issuers.keep_current(clock, metrics);
@@ -134,11 +139,6 @@ fn recorder(
     metrics: &Metrics,
 ) -> Option<(TokenRecorder, RecorderTask)> {
     let revocation = &config.revocation;
-    if revocation.mode == Mode::AllowList && config.admin_key_file.is_none() {
-        tracing::warn!(
-            "an allow-list without `api.admin_key_file`: tokens can be registered in the store itself only"
-        );
-    }
     revocation.note_tokens.then(|| {
         let (store, clock) = (Arc::clone(store), Arc::clone(clock));
         TokenRecorder::start(store, revocation.types, clock, metrics.notes())

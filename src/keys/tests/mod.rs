@@ -14,7 +14,7 @@ use url::Url;
 
 use crate::clock::{Clock, ManualClock};
 use crate::jwt::testing::{self, Signer};
-use crate::jwt::{Issuer, KeyWait, Verifier, VerifyError};
+use crate::jwt::{Issuer, Verifier, VerifyError};
 use crate::metrics::{CheckLabels, Metrics};
 
 use super::fetch::{FetchError, Fetcher};
@@ -105,9 +105,7 @@ impl Fetched {
 
     /// Verifies a token like a check that may wait for keys.
     async fn verify(&self, token: &str) -> Result<(), VerifyError> {
-        let wait = KeyWait::default();
-        let verified = self.verifier.await_keys(token, testing::now(), wait);
-        verified.await.map(|_| ())
+        testing::await_keys(&self.verifier, token).await.map(|_| ())
     }
 
     /// Returns the value of a metric of the issuer.

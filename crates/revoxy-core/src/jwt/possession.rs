@@ -69,7 +69,7 @@ impl Verifier {
     }
 
     /// Verifies a token regardless of its times, waiting for keys that are being fetched.
-    pub async fn await_keys(
+    pub(crate) async fn await_keys(
         &self,
         token: &str,
         now: Timestamp,

@@ -35,9 +35,9 @@ pub enum EntryKind {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KeyHash {
     /// The upper half, with the kind.
-    pub high: u64,
+    pub(super) high: u64,
     /// The lower half.
-    pub low: u64,
+    pub(super) low: u64,
 }
 
 impl KeyHash {

@@ -16,7 +16,7 @@ pub const PREFIX: &str = "revoxy:";
 pub const RECORDS: &str = "revoxy-tokens:";
 
 /// The value in a key that revokes a whole issuer, where no claim is needed.
-pub const WHOLE_ISSUER: &str = "all";
+pub(super) const WHOLE_ISSUER: &str = "all";
 
 /// Which property of a token a revocation matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -1,4 +1,4 @@
-//! The one way to make the keys that can revoke a token, for checks and for explanations alike.
+//! Which keys can revoke a token, as configured. Checks and explanations make them here.
 
 use crate::jwt::VerifiedClaims;
 
@@ -23,9 +23,11 @@ impl KeyRules {
     /// the token is not [identified](TokenKeys::is_identified).
     pub fn keys_of(&self, claims: &VerifiedClaims, token: Option<&str>) -> TokenKeys {
         let keys = self.lookups.add_to(TokenKeys::of(claims), claims, token);
-        let is_listed = self.allow_list && self.looks_up(claims);
-        match keys.keys().first().map(RegistrationKey::of) {
-            Some(own) if is_listed => keys.on_allow_list(own),
+        match keys.keys().first() {
+            Some(own) if self.allow_list && self.looks_up(claims) => {
+                let own = RegistrationKey::of(own);
+                keys.on_allow_list(own)
+            }
             _ => keys,
         }
     }

@@ -6,50 +6,65 @@ use std::time::Duration;
 /// What checks report about lookups in the store.
 pub trait StoreMetrics: Send + Sync {
     /// The store answered, after this time.
-    fn answered(&self, _after: Duration) {}
+    fn answered(&self, after: Duration);
 
     /// The store did not answer; `error` is one of [`StoreError::LABELS`](super::StoreError::LABELS).
-    fn failed(&self, _error: &'static str) {}
+    fn failed(&self, error: &'static str);
 
     /// The store answered that it cannot read the value under a key.
-    fn unreadable(&self, _error: &'static str) {}
+    fn unreadable(&self, error: &'static str);
 }
 
 /// What the feed of a view reports.
 pub trait FeedMetrics: Send + Sync {
     /// The connection to the store was lost, or could not be established.
-    fn reconnecting(&self) {}
+    fn reconnecting(&self);
 
     /// The store has pushed this number of changes.
-    fn pushed(&self, _changes: u64) {}
+    fn pushed(&self, changes: u64);
 
     /// This number of revocations was written back to a store that had lost them.
-    fn restored(&self, _revocations: u64) {}
+    fn restored(&self, revocations: u64);
 
     /// A comparison has found this number of differences that no push had reported.
-    fn healed(&self, _differences: u64) {}
+    fn healed(&self, differences: u64);
 
     /// The value under an application's key could not be read, and therefore revokes.
-    fn unreadable(&self) {}
+    fn unreadable(&self);
 
     /// A key must be a mistake; `problem` is one of [`SUSPECT_LABELS`].
-    fn suspect(&self, _problem: &'static str) {}
+    fn suspect(&self, problem: &'static str);
 
     /// A revocation was applied this time after it was written.
-    fn propagated(&self, _after: Duration) {}
+    fn propagated(&self, after: Duration);
 
     /// The feed follows the store from now on, or no longer does.
-    fn following(&self, _is_following: bool) {}
+    fn following(&self, is_following: bool);
 
     /// The store's clock is this number of seconds ahead of ours. Returns the number that was reported before.
-    fn clock_offset(&self, _seconds: f64) -> f64 {
+    fn clock_offset(&self, seconds: f64) -> f64;
+}
+
+impl StoreMetrics for () {
+    fn answered(&self, _: Duration) {}
+    fn failed(&self, _: &'static str) {}
+    fn unreadable(&self, _: &'static str) {}
+}
+
+impl FeedMetrics for () {
+    fn reconnecting(&self) {}
+    fn pushed(&self, _: u64) {}
+    fn restored(&self, _: u64) {}
+    fn healed(&self, _: u64) {}
+    fn unreadable(&self) {}
+    fn suspect(&self, _: &'static str) {}
+    fn propagated(&self, _: Duration) {}
+    fn following(&self, _: bool) {}
+
+    fn clock_offset(&self, _: f64) -> f64 {
         0.0
     }
 }
-
-impl StoreMetrics for () {}
-
-impl FeedMetrics for () {}
 
 /// The mistakes in a key that [`FeedMetrics::suspect`] counts.
 pub const SUSPECT_LABELS: [&str; 4] = [

@@ -22,7 +22,7 @@ pub enum RevokedBy {
 
 /// What a view contains about a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum InView {
+pub(super) enum InView {
     /// The view contains a revocation of the token.
     Revoked(RevokedBy),
     /// The view contains everything that the token needs, and nothing that revokes it.
@@ -69,7 +69,7 @@ impl TokenKeys {
     }
 
     /// Marks a token that lacks a claim its lookup requires.
-    pub fn unidentified(self) -> Self {
+    pub(super) fn unidentified(self) -> Self {
         Self {
             identified: false,
             ..self
@@ -111,7 +111,7 @@ impl TokenKeys {
     }
 
     /// Evaluates the entries of a view; `find` looks one up.
-    pub fn in_view(&self, mut find: impl FnMut(KeyHash) -> Option<Cutoff>) -> InView {
+    pub(super) fn in_view(&self, mut find: impl FnMut(KeyHash) -> Option<Cutoff>) -> InView {
         let hashes = self.hashes.iter().copied();
         if let Some(kind) = self.first_match(hashes.map(&mut find)) {
             return InView::Revoked(RevokedBy::Key(kind));
@@ -141,7 +141,7 @@ impl TokenKeys {
     }
 
     /// Returns what revokes the token, given the store's answers in the order of the keys.
-    pub fn in_store(
+    pub(super) fn in_store(
         &self,
         keys: &[Option<Cutoff>],
         foreign: &[Option<Cutoff>],

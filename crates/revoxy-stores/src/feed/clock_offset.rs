@@ -29,8 +29,7 @@ pub(crate) fn warning(store: Timestamp, ours: Timestamp) -> Option<String> {
 /// Compares the clocks, sets the metric to the difference, and logs a warning when the difference becomes too
 /// large.
 pub(crate) fn notice(metrics: &dyn FeedMetrics, store: Timestamp, ours: Timestamp) {
-    let offset = store.since(ours).as_secs_f64() - ours.since(store).as_secs_f64();
-    let before = metrics.clock_offset(offset).abs();
+    let before = metrics.clock_offset(offset(store, ours)).abs();
     if let Some(warning) = warning(store, ours)
         && before <= BEARABLE.as_secs_f64()
     {
@@ -38,10 +37,13 @@ pub(crate) fn notice(metrics: &dyn FeedMetrics, store: Timestamp, ours: Timestam
     }
 }
 
+/// Returns how many seconds the clock of the store is ahead of ours; negative where it is behind.
+fn offset(store: Timestamp, ours: Timestamp) -> f64 {
+    store.since(ours).as_secs_f64() - ours.since(store).as_secs_f64()
+}
+
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
-
     use super::*;
 
     const NOW: Timestamp = Timestamp::from_secs(1000);
@@ -57,14 +59,7 @@ mod tests {
 
     #[test]
     fn the_difference_is_counted_with_its_sign() {
-        struct Offset(Mutex<f64>);
-        impl FeedMetrics for Offset {
-            fn clock_offset(&self, seconds: f64) -> f64 {
-                std::mem::replace(&mut self.0.lock().unwrap(), seconds)
-            }
-        }
-        let offset = Offset(Mutex::new(0.0));
-        notice(&offset, Timestamp::from_secs(990), NOW);
-        assert!((offset.clock_offset(0.0) + 10.0).abs() < 0.001);
+        assert!((offset(Timestamp::from_secs(990), NOW) + 10.0).abs() < 0.001);
+        assert!((offset(Timestamp::from_secs(1010), NOW) - 10.0).abs() < 0.001);
     }
 }

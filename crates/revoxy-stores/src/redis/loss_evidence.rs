@@ -40,8 +40,11 @@ pub(super) enum Absence {
 impl LossEvidence {
     /// Returns whether the server may have lost acknowledged writes.
     pub(super) fn is_any(self) -> bool {
-        let lost_at_once = self.another_server || self.another_history || self.slots_moved;
-        lost_at_once || self.refused_restores || self.evicted
+        self.another_server
+            || self.another_history
+            || self.refused_restores
+            || self.evicted
+            || self.slots_moved
     }
 
     /// Returns why a key is missing of which the server has pushed that it is gone. An evicted key is not written back

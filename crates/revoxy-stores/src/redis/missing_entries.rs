@@ -54,16 +54,15 @@ impl Reconciliation {
                 Absence::Evicted => evicted += 1,
             }
         }
-        // All entries are judged by the same evidence: where one was evicted, none was lost.
         if evicted > 0 {
             tracing::warn!(
                 entries = evicted,
                 "Redis has evicted revocations; the view keeps them"
             );
-            return Ok(());
-        }
-        for (hash, _) in gone {
-            self.ends.remove(hash);
+        } else {
+            for (hash, _) in gone {
+                self.ends.remove(hash);
+            }
         }
         self.write_back(link, &lost).await
     }

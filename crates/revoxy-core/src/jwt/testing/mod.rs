@@ -16,9 +16,12 @@ use serde_json::{Map, Value, json};
 use crate::clock::Timestamp;
 
 use super::algorithm::Algorithm;
+use super::claims::VerifiedClaims;
+use super::error::VerifyError;
 use super::issuer::{Issuer, IssuerProfile};
 use super::jwk;
 use super::key::KeySet;
+use super::key_wait::KeyWait;
 use super::verifier::{Verifier, install_crypto};
 
 pub use signer::{ALGORITHMS, Signer, b64};
@@ -76,6 +79,11 @@ pub(crate) fn verifier_with(profile: IssuerProfile, keys: KeySet) -> Verifier {
 /// A verifier with all keys.
 pub fn verifier() -> Verifier {
     verifier_with(profile(), all_keys())
+}
+
+/// Verifies a token regardless of its times, and waits for its key as a check may.
+pub async fn await_keys(verifier: &Verifier, token: &str) -> Result<VerifiedClaims, VerifyError> {
+    verifier.await_keys(token, now(), KeyWait::default()).await
 }
 
 /// Valid claims.

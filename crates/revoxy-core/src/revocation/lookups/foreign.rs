@@ -29,7 +29,12 @@ impl fmt::Debug for ForeignKey {
 impl ForeignKey {
     /// Makes the key that `rule` renders for a token: its `name`, the `member` of it that is read (empty: the whole value), and the
     /// hash under which a view has it, if a view can.
-    pub fn new(rule: Arc<KeyRule>, name: Vec<u8>, member: Vec<u8>, hash: Option<KeyHash>) -> Self {
+    pub(crate) fn new(
+        rule: Arc<KeyRule>,
+        name: Vec<u8>,
+        member: Vec<u8>,
+        hash: Option<KeyHash>,
+    ) -> Self {
         Self {
             rule,
             name,

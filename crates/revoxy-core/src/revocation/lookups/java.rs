@@ -4,10 +4,10 @@
 //! surrogates of three bytes each.
 
 /// The bytes that every serialized string begins with, before its length.
-pub const HEAD: [u8; 5] = [0xac, 0xed, 0x00, 0x05, 0x74];
+pub(super) const HEAD: [u8; 5] = [0xac, 0xed, 0x00, 0x05, 0x74];
 
 /// Serializes a text; `None` if it is too long for `TC_STRING`.
-pub fn serialize(text: &str) -> Option<Vec<u8>> {
+pub(super) fn serialize(text: &str) -> Option<Vec<u8>> {
     let mut body = Vec::with_capacity(text.len());
     for unit in text.encode_utf16() {
         let low = |shift: u32| (unit >> shift).to_be_bytes()[1];
@@ -23,7 +23,7 @@ pub fn serialize(text: &str) -> Option<Vec<u8>> {
 }
 
 /// Reads what [`serialize`] has written; `None` for anything else.
-pub fn deserialize(bytes: &[u8]) -> Option<String> {
+pub(super) fn deserialize(bytes: &[u8]) -> Option<String> {
     let (length, body) = bytes.strip_prefix(&HEAD)?.split_first_chunk::<2>()?;
     if body.len() != usize::from(u16::from_be_bytes(*length)) {
         return None;

@@ -104,7 +104,7 @@ impl KeyRule {
     }
 
     /// Returns whether the key with this name may belong to this lookup.
-    pub fn may_have_named(&self, name: &[u8]) -> bool {
+    pub(super) fn may_have_named(&self, name: &[u8]) -> bool {
         match self.encoding {
             KeyEncoding::Plain => {
                 str::from_utf8(name).is_ok_and(|text| self.key.may_have_made(text))
@@ -125,7 +125,11 @@ impl KeyRule {
     }
 
     /// Renders the name of the key of a token.
-    pub fn name(&self, claims: &VerifiedClaims, token: Option<&str>) -> Result<Vec<u8>, Rendering> {
+    pub(super) fn name(
+        &self,
+        claims: &VerifiedClaims,
+        token: Option<&str>,
+    ) -> Result<Vec<u8>, Rendering> {
         let text = match self.key.render(claims, token) {
             Rendering::Text(text) => text,
             other => return Err(other),
@@ -139,7 +143,7 @@ impl KeyRule {
     }
 
     /// Renders the member of a set or hash that is read for a token; empty if the whole value is.
-    pub fn member(
+    pub(super) fn member(
         &self,
         claims: &VerifiedClaims,
         token: Option<&str>,

@@ -46,7 +46,7 @@ pub struct Template {
 
 /// The result of rendering a template for a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Rendering {
+pub(super) enum Rendering {
     /// The rendered text.
     Text(String),
     /// No text: the token lacks the claim.
@@ -161,7 +161,7 @@ impl Template {
 
     /// Returns whether it may have rendered this text. A text that it cannot have rendered need not be
     /// remembered.
-    pub fn may_have_made(&self, text: &str) -> bool {
+    pub(super) fn may_have_made(&self, text: &str) -> bool {
         let middle = text.strip_prefix(self.prefix());
         if self.is_constant() {
             return middle == Some("");
@@ -172,7 +172,7 @@ impl Template {
 
     /// Returns a text that it could render for some token; `None` if one of its variables may have only a
     /// single possible value, which is not known here.
-    pub fn sample(&self) -> Option<String> {
+    pub(super) fn sample(&self) -> Option<String> {
         let part = |part: &Part| match part {
             Part::Literal(text) => Some(text.clone()),
             Part::Variable(Variable::Client | Variable::Claim(_)) => None,
@@ -182,7 +182,7 @@ impl Template {
     }
 
     /// Renders the text for a token.
-    pub fn render(&self, claims: &VerifiedClaims, token: Option<&str>) -> Rendering {
+    pub(super) fn render(&self, claims: &VerifiedClaims, token: Option<&str>) -> Rendering {
         let mut text = String::new();
         for part in &self.parts {
             match part {

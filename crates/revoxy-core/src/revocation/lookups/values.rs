@@ -19,7 +19,7 @@ pub enum TimeUnit {
 
 impl TimeUnit {
     /// Returns the name in a configuration.
-    pub const fn as_str(self) -> &'static str {
+    pub(super) const fn as_str(self) -> &'static str {
         match self {
             Self::Auto => "auto",
             Self::Seconds => "seconds",
@@ -35,7 +35,7 @@ const FIRST_MILLISECONDS: f64 = 1e11;
 const END_OF_TIME: f64 = 253_402_300_800_000.0;
 
 /// Parses an instant; `None` if the text is not one.
-pub fn instant(text: &str, unit: TimeUnit) -> Option<Timestamp> {
+pub(super) fn instant(text: &str, unit: TimeUnit) -> Option<Timestamp> {
     let Ok(number) = text.trim().parse::<f64>() else {
         return match unit {
             TimeUnit::Auto => rfc3339(text.trim()),
@@ -99,7 +99,7 @@ fn minutes(offset: &str) -> Option<i64> {
 
 /// Parses when a token is refused from, as Laravel's cache serializes the value of jwt-auth: an array with
 /// `valid_until`, or the word `forever`. `None` if the value has neither form.
-pub fn valid_until(value: &str) -> Option<Timestamp> {
+pub(super) fn valid_until(value: &str) -> Option<Timestamp> {
     if value == r#"s:7:"forever";"# {
         return Some(Timestamp::from_secs(0));
     }

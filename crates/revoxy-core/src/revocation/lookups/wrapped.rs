@@ -13,7 +13,7 @@ const MOST_LAYERS: usize = 3;
 /// - A JSON text, `"…"`: Jackson, and caches that serialize to JSON.
 /// - A class and a value, `["java.lang.Long", 1]`: Spring's `GenericJackson2JsonRedisSerializer`.
 /// - An object with `value` and `expires` and nothing else: Keyv.
-pub fn unwrapped(text: &str) -> Cow<'_, str> {
+pub(super) fn unwrapped(text: &str) -> Cow<'_, str> {
     let mut text = Cow::Borrowed(text);
     for _ in 0..MOST_LAYERS {
         match within(&text) {
