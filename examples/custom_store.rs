@@ -156,9 +156,6 @@ impl Inner {
     }
 
     fn revoke(&self, newer: &Revocation) -> Result<(), StoreError> {
-        if newer.means_nothing() {
-            return Ok(());
-        }
         let mut writer = lock(&self.writer);
         let standing = match self.live(&newer.key) {
             Some(old) if !newer.adds_to(&old) => return Ok(()),
@@ -264,8 +261,7 @@ impl Line {
         let statement = Statement {
             not_before: match entry.cutoff {
                 Cutoff::IssuedUpTo(cutoff) => Some(cutoff.millis()),
-                // `NoToken` is not recorded.
-                Cutoff::All | Cutoff::NoToken => None,
+                Cutoff::All => None,
             },
             expires_at: entry.expires_at.millis(),
             reason: entry.reason.clone(),

@@ -1,7 +1,7 @@
 //! Explains what the store contains about a token, or which keys it would be queried for.
 
 use crate::clock::Timestamp;
-use crate::revocation::{Cutoff, Findings, ForeignKey, Found, Revocation};
+use crate::revocation::{Cutoff, Effect, Findings, ForeignKey, Found, Revocation};
 
 use super::{Mark, Question, Row};
 
@@ -37,23 +37,23 @@ pub(super) fn found(found: &Findings<'_>, question: &Question) -> Vec<Row> {
         let (mark, what) = match revocation {
             Found::Nothing => (Mark::Ok, "no revocation".to_owned()),
             Found::Revocation(revocation) => (
-                refused(revocation.cutoff, question),
+                refused(revocation.cutoff.into(), question),
                 described(revocation, question),
             ),
             Found::Unreadable(why) => (
-                refused(Cutoff::All, question),
+                refused(Effect::REVOKES_ALL, question),
                 format!("revoked by what cannot be read ({why})"),
             ),
         };
         let what = format!("{what} under {:?}", key.rendered());
         rows.push(Row::new("revocation", mark, what));
     }
-    for (key, cutoff) in &found.foreign {
-        let (mark, what) = match (cutoff, key.is_required()) {
+    for (key, effect) in &found.foreign {
+        let (mark, what) = match (effect, key.is_required()) {
             (None, false) => (Mark::Ok, "nothing"),
             (None, true) => (Mark::No, "has to be, and is not,"),
-            (Some(cutoff), _) if cutoff.matches(question.issued_at) => {
-                (refused(*cutoff, question), "revoked")
+            (Some(effect), _) if effect.refuses(question.issued_at) => {
+                (refused(*effect, question), "revoked")
             }
             (Some(_), true) => (Mark::Ok, "there"),
             (Some(_), false) => (Mark::Ok, "refuses other tokens only:"),
@@ -79,8 +79,8 @@ pub(super) fn found(found: &Findings<'_>, question: &Question) -> Vec<Row> {
     rows
 }
 
-fn refused(cutoff: Cutoff, question: &Question) -> Mark {
-    match question.looked_up && cutoff.matches(question.issued_at) {
+fn refused(effect: Effect, question: &Question) -> Mark {
+    match question.looked_up && effect.refuses(question.issued_at) {
         true => Mark::No,
         false => Mark::Ok,
     }
@@ -90,7 +90,6 @@ fn refused(cutoff: Cutoff, question: &Question) -> Mark {
 fn described(revocation: &Revocation, question: &Question) -> String {
     let tokens = match revocation.cutoff {
         Cutoff::All => "revoked".to_owned(),
-        Cutoff::NoToken => "an entry that refuses no token".to_owned(),
         Cutoff::IssuedUpTo(at) => {
             let iat = question
                 .issued_at

@@ -24,8 +24,8 @@ use revoxy_core::simulation;
 use revoxy_core::{
     clock, digest, jwt,
     revocation::{
-        Diagnosis, Durability, Page, RevocationStore, StoreError, TokenRegistry, diagnosis, hash,
-        key, lookups, metrics, record, registry, state, statement, version, view,
+        Diagnosis, Durability, Page, RevocationStore, StoreError, TokenRegistry, diagnosis, effect,
+        hash, key, lookups, metrics, record, registry, state, statement, version, view,
     },
     spelling,
 };

@@ -88,19 +88,6 @@ pub async fn a_revocation_that_has_expired_already_revokes_nothing(f: impl Fixtu
     }
 }
 
-pub async fn a_revocation_that_means_no_token_changes_nothing(f: impl Fixture) {
-    revoke_with(&f, &key("a"), Cutoff::NoToken).await;
-    assert_eq!(find(&f.store(), &key("a")).await, None);
-    let cutoff = Cutoff::IssuedUpTo(f.now());
-    for cutoff in [cutoff, Cutoff::NoToken] {
-        revoke_with(&f, &key("a"), cutoff).await;
-    }
-    assert_eq!(
-        find(&f.store(), &key("a")).await.map(|c| c == Cutoff::All),
-        Some(false)
-    );
-}
-
 pub async fn a_revocation_reads_back_as_it_was_written(f: impl Fixture) {
     let store = f.store();
     let written = Revocation {

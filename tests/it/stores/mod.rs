@@ -111,7 +111,6 @@ macro_rules! contract {
             what_is_not_revoked_is_not_found,
             a_revocation_is_found_until_it_expires,
             a_revocation_that_has_expired_already_revokes_nothing,
-            a_revocation_that_means_no_token_changes_nothing,
             a_revocation_reads_back_as_it_was_written,
             taking_back_tells_whether_there_was_something,
             answers_come_in_the_order_of_the_questions,

@@ -13,7 +13,7 @@ use crate::jwt::TokenType;
 
 use super::breaker::Breaker;
 use super::token_keys::{InView, RevokedBy, TokenKeys};
-use super::{Cutoff, RevocationStore, StoreError, View};
+use super::{Effect, RevocationStore, StoreError, View};
 
 /// Which token types are checked (flask-jwt-extended's `JWT_BLACKLIST_TOKEN_CHECKS`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -188,7 +188,7 @@ impl Checker {
 pub(super) async fn foreign(
     store: &dyn RevocationStore,
     keys: &TokenKeys,
-) -> Result<Vec<Option<Cutoff>>, StoreError> {
+) -> Result<Vec<Option<Effect>>, StoreError> {
     let foreign = match keys.foreign() {
         [] => return Ok(Vec::new()),
         foreign => store.lookup_foreign(foreign).await?,
@@ -211,7 +211,7 @@ pub(super) async fn registered(
     }
 }
 
-fn enough(answers: &[Option<Cutoff>], questions: usize) -> Result<(), StoreError> {
+fn enough<T>(answers: &[T], questions: usize) -> Result<(), StoreError> {
     match answers.len() == questions {
         true => Ok(()),
         false => Err(StoreError::Failed(
@@ -229,7 +229,7 @@ fn is_young(view: &View, limit: Duration) -> bool {
 mod tests {
     use super::super::lookups::{KeyRule, Lookups, Match};
     use super::super::scripted_store::{Answering, Reported};
-    use super::super::{RegistrationKey, Revocation};
+    use super::super::{Cutoff, RegistrationKey, Revocation};
     use super::*;
     use crate::jwt::VerifiedClaims;
     use crate::jwt::testing::{self, Signer};

@@ -2,6 +2,7 @@
 //! needs (`checker.rs`).
 
 use super::checker;
+use super::effect::Effect;
 use super::key::RevocationKey;
 use super::lookups::ForeignKey;
 use super::statement::{Cutoff, Revocation};
@@ -34,8 +35,8 @@ impl Found {
 pub struct Findings<'k> {
     /// The result for each native key.
     pub own: Vec<(&'k RevocationKey, Found)>,
-    /// For each application key, the tokens that are refused because of it.
-    pub foreign: Vec<(&'k ForeignKey, Option<Cutoff>)>,
+    /// For each application key, what the key means for its tokens.
+    pub foreign: Vec<(&'k ForeignKey, Option<Effect>)>,
     /// Whether the token is on the allow-list; `None` if it need not be.
     pub registered: Option<bool>,
     /// What revokes the token, if anything does.

@@ -13,6 +13,7 @@ mod breaker;
 mod checker;
 pub mod diagnosis;
 pub mod durability;
+pub mod effect;
 pub mod findings;
 pub mod hash;
 pub mod key;
@@ -37,6 +38,7 @@ pub use breaker::Breaker;
 pub use checker::{CheckedTypes, Checker, CheckerSettings, Lookup};
 pub use diagnosis::Diagnosis;
 pub use durability::Durability;
+pub use effect::Effect;
 pub use findings::{Findings, Found};
 pub use key::{KeyKind, PREFIX as OWN_PREFIX, RevocationKey};
 pub use key_rules::KeyRules;
@@ -106,13 +108,12 @@ pub trait RevocationStore: Send + Sync + 'static {
     /// lag behind.
     async fn lookup(&self, keys: &[RevocationKey]) -> Result<Vec<Option<Cutoff>>, StoreError>;
 
-    /// Returns, for each application key in order, the cutoff of what is stored under it. [`Cutoff::NoToken`]
-    /// means that the key exists and refuses no token. A store that does not support this returns an error
-    /// even if `keys` is empty.
+    /// Returns, for each application key in order, the effect of what is stored under it. A store that does not
+    /// support this returns an error even if `keys` is empty.
     async fn lookup_foreign(
         &self,
         _keys: &[ForeignKey],
-    ) -> Result<Vec<Option<Cutoff>>, StoreError> {
+    ) -> Result<Vec<Option<Effect>>, StoreError> {
         Err(StoreError::Failed(
             "this store holds no keys of applications".to_owned(),
         ))
@@ -125,11 +126,11 @@ pub trait RevocationStore: Send + Sync + 'static {
 
     /// Records a revocation. This can only strengthen what is already recorded under the key: see
     /// [`Revocation::strengthened_by`]. When the call returns, the revocation is as durable as the store is
-    /// configured to make it, and a `lookup` that starts now finds it. A revocation that has already expired,
-    /// or [means no token](Revocation::means_nothing), is not an error and changes nothing. A revocation that
-    /// [adds nothing](Revocation::adds_to) to the current one changes nothing either: it need not be written,
-    /// as long as the current one is as durable. A store that is configured to wait for more than its own
-    /// acknowledgement returns what was reached, and fails if that is less than configured.
+    /// configured to make it, and a `lookup` that starts now finds it. A revocation that has already expired is
+    /// not an error and changes nothing. A revocation that [adds nothing](Revocation::adds_to) to the current
+    /// one changes nothing either: it need not be written, as long as the current one is as durable. A store
+    /// that is configured to wait for more than its own acknowledgement returns what was reached, and fails if
+    /// that is less than configured.
     async fn revoke(&self, revocation: &Revocation) -> Result<Durability, StoreError>;
 
     /// Takes a revocation back. Returns whether there was a live one. When the call returns, the

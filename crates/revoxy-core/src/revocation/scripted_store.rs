@@ -11,8 +11,8 @@ use async_trait::async_trait;
 use crate::clock::Moment;
 
 use super::{
-    Cutoff, Durability, ForeignKey, Page, Revocation, RevocationKey, RevocationStore, StoreError,
-    StoreMetrics, View,
+    Cutoff, Durability, Effect, ForeignKey, Page, Revocation, RevocationKey, RevocationStore,
+    StoreError, StoreMetrics, View,
 };
 
 /// A store with scripted answers.
@@ -118,7 +118,7 @@ impl RevocationStore for Answering {
         Ok(answers)
     }
 
-    async fn lookup_foreign(&self, keys: &[ForeignKey]) -> Result<Vec<Option<Cutoff>>, StoreError> {
+    async fn lookup_foreign(&self, keys: &[ForeignKey]) -> Result<Vec<Option<Effect>>, StoreError> {
         Ok(vec![None; keys.len()])
     }
 

@@ -14,6 +14,7 @@
 
 use crate::clock::Timestamp;
 
+use super::effect::Effect;
 use super::statement::{Cutoff, Revocation};
 use super::version::Version;
 
@@ -32,11 +33,11 @@ pub struct KeyState {
     pub expires_at: Timestamp,
 }
 
-/// A revocation as a view stores it.
+/// An entry as a view stores it: a revocation, or an entry that refuses no token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
-    /// Which tokens it applies to.
-    pub cutoff: Cutoff,
+    /// What it means for the tokens of its key.
+    pub effect: Effect,
     /// When it was stated; if that is unknown, when it was last seen. [`Version::NONE`] in stores that need
     /// no versions.
     pub version: Version,
@@ -45,10 +46,10 @@ pub struct Held {
 }
 
 impl Held {
-    /// Makes a revocation without a version.
-    pub fn unversioned(cutoff: Cutoff, expires_at: Timestamp) -> Self {
+    /// Makes an entry without a version.
+    pub fn unversioned(effect: impl Into<Effect>, expires_at: Timestamp) -> Self {
         Self {
-            cutoff,
+            effect: effect.into(),
             version: Version::NONE,
             expires_at,
         }
@@ -60,16 +61,16 @@ impl Held {
         Self::unversioned(revocation.cutoff, revocation.expires_at)
     }
 
-    /// Makes an entry of an allow-list, which refuses nobody.
-    pub fn allowing(expires_at: Timestamp) -> Self {
-        Self::unversioned(Cutoff::NoToken, expires_at)
+    /// Makes an entry of an allow-list.
+    pub fn admitting(expires_at: Timestamp) -> Self {
+        Self::unversioned(Effect::Admits, expires_at)
     }
 
     /// Returns the stronger of both in every component.
     #[must_use]
     pub fn strengthened_by(self, other: Self) -> Self {
         Self {
-            cutoff: self.cutoff.max(other.cutoff),
+            effect: self.effect.max(other.effect),
             version: self.version.max(other.version),
             expires_at: self.expires_at.max(other.expires_at),
         }
@@ -77,7 +78,7 @@ impl Held {
 
     /// Returns whether the un-revocation with this version takes it back.
     pub fn is_taken_back_by(self, unrevoked: Version) -> bool {
-        self.cutoff != Cutoff::NoToken && self.version != Version::NONE && self.version <= unrevoked
+        self.effect != Effect::Admits && self.version != Version::NONE && self.version <= unrevoked
     }
 }
 
@@ -112,14 +113,14 @@ impl KeyState {
             expires_at: held.expires_at,
             ..Self::NOTHING
         };
-        match held.cutoff {
-            Cutoff::NoToken => state,
-            Cutoff::IssuedUpTo(cutoff) => Self {
+        match held.effect {
+            Effect::Admits => state,
+            Effect::Revokes(Cutoff::IssuedUpTo(cutoff)) => Self {
                 up_to: version,
                 cutoff,
                 ..state
             },
-            Cutoff::All => Self {
+            Effect::Revokes(Cutoff::All) => Self {
                 all: version,
                 ..state
             },
@@ -180,7 +181,7 @@ impl KeyState {
             return None;
         };
         Some(Held {
-            cutoff,
+            effect: cutoff.into(),
             version: self.all.max(self.up_to),
             expires_at: self.expires_at,
         })
@@ -258,9 +259,8 @@ mod tests {
 
     fn revoked(cutoff: Cutoff, version: u64, unrevoked: u64) -> KeyState {
         let held = Held {
-            cutoff,
             version: Version::from_bits(version),
-            expires_at: at(9),
+            ..Held::unversioned(cutoff, at(9))
         };
         KeyState::revoked(held, Version::from_bits(unrevoked))
     }
@@ -270,7 +270,7 @@ mod tests {
     }
 
     fn cutoff(state: KeyState) -> Option<Cutoff> {
-        state.held().map(|held| held.cutoff)
+        state.held()?.effect.cutoff()
     }
 
     proptest! {
@@ -366,7 +366,7 @@ mod tests {
     fn of_both_kinds_the_version_is_the_later_one() {
         let both = revoked(Cutoff::All, 1, 0).join(revoked(Cutoff::IssuedUpTo(at(5)), 4, 0));
         let expected = Held {
-            cutoff: Cutoff::All,
+            effect: Effect::REVOKES_ALL,
             version: Version::from_bits(4),
             expires_at: at(9),
         };

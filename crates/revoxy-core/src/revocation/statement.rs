@@ -7,9 +7,6 @@ use super::key::RevocationKey;
 /// Which of the tokens under a key a revocation applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cutoff {
-    /// None: the key exists and refuses nobody, as an entry of an allow-list does. The first variant, because
-    /// it is the weakest.
-    NoToken,
     /// Tokens issued in the second of this instant or before: a new login works from the next second on. Most
     /// issuers write whole seconds, and then nobody can tell what came first within a second.
     IssuedUpTo(Timestamp),
@@ -22,7 +19,6 @@ impl Cutoff {
     /// `iat`, which cannot prove that it was issued after the cutoff.
     pub fn matches(self, issued_at: Option<Timestamp>) -> bool {
         match (self, issued_at) {
-            (Self::NoToken, _) => false,
             (Self::All, _) | (_, None) => true,
             (Self::IssuedUpTo(cutoff), Some(issued_at)) => issued_at.secs() <= cutoff.secs(),
         }
@@ -68,11 +64,6 @@ impl Revocation {
         standing.strengthened_by(self) != standing_as_of_now
     }
 
-    /// Returns whether the revocation refuses no token, so that there is nothing to record.
-    pub fn means_nothing(&self) -> bool {
-        self.cutoff == Cutoff::NoToken
-    }
-
     /// Returns whether the revocation is live at `now`.
     pub fn is_live(&self, now: Timestamp) -> bool {
         now < self.expires_at
@@ -106,13 +97,6 @@ mod tests {
         let newer = Cutoff::IssuedUpTo(Timestamp::from_secs(2));
         assert_eq!(older.max(newer), newer);
         assert_eq!(newer.max(Cutoff::All), Cutoff::All);
-        assert_eq!(older.max(Cutoff::NoToken), older);
-    }
-
-    #[test]
-    fn an_entry_that_means_no_token_refuses_none() {
-        assert!(!Cutoff::NoToken.matches(None));
-        assert!(!Cutoff::NoToken.matches(Some(Timestamp::from_secs(1))));
     }
 
     fn revocation(cutoff: i64, expires_at: i64, reason: &str) -> Revocation {
@@ -161,16 +145,5 @@ mod tests {
         assert!(revocation.is_live(Timestamp::from_millis(19_999)));
         assert!(!revocation.is_live(Timestamp::from_secs(20)));
         assert!(!revocation.is_live(Timestamp::from_secs(21)));
-    }
-
-    #[test]
-    fn only_what_names_no_token_means_nothing() {
-        let some = revocation(1, 20, "");
-        assert!(!some.means_nothing());
-        let none = Revocation {
-            cutoff: Cutoff::NoToken,
-            ..some
-        };
-        assert!(none.means_nothing());
     }
 }

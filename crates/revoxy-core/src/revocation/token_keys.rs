@@ -3,6 +3,7 @@
 use crate::clock::Timestamp;
 use crate::jwt::VerifiedClaims;
 
+use super::effect::Effect;
 use super::hash::KeyHash;
 use super::key::{KeyKind, RevocationKey, WHOLE_ISSUER};
 use super::lookups::ForeignKey;
@@ -111,22 +112,23 @@ impl TokenKeys {
     }
 
     /// Evaluates the entries of a view; `find` looks one up.
-    pub(super) fn in_view(&self, mut find: impl FnMut(KeyHash) -> Option<Cutoff>) -> InView {
+    pub(super) fn in_view(&self, mut find: impl FnMut(KeyHash) -> Option<Effect>) -> InView {
         let hashes = self.hashes.iter().copied();
-        if let Some(kind) = self.first_match(hashes.map(&mut find)) {
+        let cutoffs = hashes.map(|hash| find(hash)?.cutoff());
+        if let Some(kind) = self.first_match(cutoffs) {
             return InView::Revoked(RevokedBy::Key(kind));
         }
         let mut complete = true;
         for key in &self.foreign {
             let held = key.hash().and_then(&mut find);
-            if held.is_some_and(|cutoff| cutoff.matches(self.issued_at)) {
+            if held.is_some_and(|effect| effect.refuses(self.issued_at)) {
                 return InView::Revoked(RevokedBy::Application);
             }
             complete &= match (key.hash(), held) {
                 (None, _) => false,
                 (Some(_), None) => !key.is_required(),
                 // A key that exists and does not revoke yet may do so at any moment.
-                (Some(_), Some(Cutoff::NoToken)) => key.is_required(),
+                (Some(_), Some(Effect::Admits)) => key.is_required(),
                 (Some(_), Some(_)) => true,
             };
         }
@@ -144,15 +146,15 @@ impl TokenKeys {
     pub(super) fn in_store(
         &self,
         keys: &[Option<Cutoff>],
-        foreign: &[Option<Cutoff>],
+        foreign: &[Option<Effect>],
         registered: bool,
     ) -> Option<RevokedBy> {
         if let Some(kind) = self.first_match(keys.iter().copied()) {
             return Some(RevokedBy::Key(kind));
         }
         let mut answers = self.foreign.iter().zip(foreign);
-        let revokes = |(key, found): (&ForeignKey, &Option<Cutoff>)| match found {
-            Some(cutoff) => cutoff.matches(self.issued_at),
+        let revokes = |(key, found): (&ForeignKey, &Option<Effect>)| match found {
+            Some(effect) => effect.refuses(self.issued_at),
             None => key.is_required(),
         };
         if answers.any(revokes) {
@@ -203,9 +205,13 @@ mod tests {
         ForeignKey::new(Arc::new(rule), name.to_vec(), Vec::new(), hash)
     }
 
-    /// A view that contains `cutoff` under this one key.
-    fn holding(key: Option<KeyHash>, cutoff: Cutoff) -> impl FnMut(KeyHash) -> Option<Cutoff> {
-        move |asked| (Some(asked) == key).then_some(cutoff)
+    /// A view that contains an entry with this effect under this one key.
+    fn holding(
+        key: Option<KeyHash>,
+        effect: impl Into<Effect>,
+    ) -> impl FnMut(KeyHash) -> Option<Effect> {
+        let effect = effect.into();
+        move |asked| (Some(asked) == key).then_some(effect)
     }
 
     const BY_APPLICATION: InView = InView::Revoked(RevokedBy::Application);
@@ -215,7 +221,7 @@ mod tests {
         let key = foreign(false, true);
         let (hash, keys) = (key.hash(), keys(vec![key]));
         assert_eq!(keys.in_view(holding(hash, Cutoff::All)), BY_APPLICATION);
-        let not_yet = holding(hash, Cutoff::NoToken);
+        let not_yet = holding(hash, Effect::Admits);
         assert_eq!(keys.in_view(not_yet), InView::Open);
         assert_eq!(
             keys.in_view(holding(hash, Cutoff::IssuedUpTo(LOGIN))),
@@ -223,7 +229,10 @@ mod tests {
         );
         assert_eq!(keys.in_view(|_| None), InView::Clear);
         let by = Some(RevokedBy::Application);
-        assert_eq!(keys.in_store(&[None], &[Some(Cutoff::All)], true), by);
+        assert_eq!(
+            keys.in_store(&[None], &[Some(Effect::REVOKES_ALL)], true),
+            by
+        );
         assert_eq!(keys.in_store(&[None], &[None], true), None);
     }
 
@@ -232,11 +241,11 @@ mod tests {
         let key = foreign(true, true);
         let (hash, keys) = (key.hash(), keys(vec![key]));
         assert_eq!(keys.in_view(|_| None), InView::Open);
-        assert_eq!(keys.in_view(holding(hash, Cutoff::NoToken)), InView::Clear);
+        assert_eq!(keys.in_view(holding(hash, Effect::Admits)), InView::Clear);
         assert_eq!(keys.in_view(holding(hash, Cutoff::All)), BY_APPLICATION);
         let by = Some(RevokedBy::Application);
         assert_eq!(keys.in_store(&[None], &[None], true), by);
-        assert_eq!(keys.in_store(&[None], &[Some(Cutoff::NoToken)], true), None);
+        assert_eq!(keys.in_store(&[None], &[Some(Effect::Admits)], true), None);
     }
 
     #[test]
@@ -255,7 +264,7 @@ mod tests {
         let hash = registration.hash();
         let keys = plain.on_allow_list(registration);
         assert_eq!(keys.in_view(|_| None), InView::Open);
-        let held = holding(Some(hash), Cutoff::NoToken);
+        let held = holding(Some(hash), Effect::Admits);
         assert_eq!(keys.in_view(held), InView::Clear);
         let by = Some(RevokedBy::Unregistered);
         assert_eq!(keys.in_store(&[None], &[], false), by);

@@ -66,9 +66,6 @@ impl RevocationStore for MemoryStore {
     }
 
     async fn revoke(&self, revocation: &Revocation) -> Result<Durability, StoreError> {
-        if revocation.means_nothing() {
-            return Ok(Durability::default());
-        }
         let now = self.clock.now();
         let mut entries = self.entries();
         let standing = entries.get(revocation.key.rendered());

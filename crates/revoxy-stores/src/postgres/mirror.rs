@@ -77,11 +77,11 @@ impl Mirror {
     pub(super) fn take(&mut self, entry: Entry) {
         let Entry {
             hash,
-            cutoff,
+            effect,
             expires_at,
         } = entry;
         match self.view.entry(hash) {
-            Some(held) if held.cutoff > cutoff || held.expires_at > expires_at => {
+            Some(held) if held.effect > effect || held.expires_at > expires_at => {
                 self.doubtful.insert(hash);
             }
             // The message is late: the entry has expired and was already removed.

@@ -35,6 +35,7 @@ use tokio::time::timeout;
 use crate::clock::{Clock, Timestamp};
 use crate::metrics::FeedMetrics;
 
+use super::effect::Effect;
 use super::feed::state::FeedState;
 use super::feed::supervise::supervise;
 use super::key::RevocationKey;
@@ -196,9 +197,9 @@ impl PostgresStore {
     }
 
     async fn write(&self, row: &Row<'_>) -> Result<(), StoreError> {
-        let not_before = match row.cutoff {
-            Cutoff::IssuedUpTo(cutoff) => Some(cutoff.millis()),
-            Cutoff::All | Cutoff::NoToken => None,
+        let not_before = match row.effect {
+            Effect::Revokes(Cutoff::IssuedUpTo(cutoff)) => Some(cutoff.millis()),
+            Effect::Revokes(Cutoff::All) | Effect::Admits => None,
         };
         let statement = sqlx::query(REVOKE)
             .bind(row.key.as_bytes())
@@ -224,7 +225,7 @@ impl PostgresStore {
 /// A row of the table `revocations`, to be written.
 struct Row<'r> {
     key: &'r str,
-    cutoff: Cutoff,
+    effect: Effect,
     expires_at: Timestamp,
     reason: Option<&'r str>,
     actor: Option<&'r str>,
@@ -251,12 +252,12 @@ impl RevocationStore for PostgresStore {
     }
 
     async fn revoke(&self, revocation: &Revocation) -> Result<Durability, StoreError> {
-        if revocation.means_nothing() || !revocation.is_live(self.clock.now()) {
+        if !revocation.is_live(self.clock.now()) {
             return Ok(Durability::default());
         }
         let row = Row {
             key: revocation.key.rendered(),
-            cutoff: revocation.cutoff,
+            effect: revocation.cutoff.into(),
             expires_at: revocation.expires_at,
             reason: revocation.reason.as_deref(),
             actor: revocation.actor.as_deref(),

@@ -5,6 +5,7 @@ use sqlx::postgres::PgRow;
 
 use crate::clock::Timestamp;
 
+use super::super::effect::Effect;
 use super::super::hash::KeyHash;
 use super::super::key::{KeyKind, RevocationKey};
 use super::super::registry::{self, is_registration};
@@ -22,13 +23,13 @@ pub(super) const COLUMNS: &str = "r.id, r.key, revocation_millis(r.not_before) A
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub hash: KeyHash,
-    pub cutoff: Cutoff,
+    pub effect: Effect,
     pub expires_at: Timestamp,
 }
 
 impl Entry {
     pub(super) fn held(&self) -> Held {
-        Held::unversioned(self.cutoff, self.expires_at)
+        Held::unversioned(self.effect, self.expires_at)
     }
 }
 
@@ -56,16 +57,18 @@ impl TriggerMessage {
                 if what == "gone" {
                     return Some(Self::Gone(hash));
                 }
-                let cutoff = match words.next()? {
-                    _ if kind == registry::KIND => Cutoff::NoToken,
-                    "all" => Cutoff::All,
-                    millis => Cutoff::IssuedUpTo(Timestamp::from_millis(millis.parse().ok()?)),
+                let effect = match words.next()? {
+                    _ if kind == registry::KIND => Effect::Admits,
+                    "all" => Effect::REVOKES_ALL,
+                    millis => {
+                        Cutoff::IssuedUpTo(Timestamp::from_millis(millis.parse().ok()?)).into()
+                    }
                 };
                 let mut time = || words.next()?.parse().ok().map(Timestamp::from_millis);
                 let (expires_at, revoked_at) = (time()?, time()?);
                 let entry = Entry {
                     hash,
-                    cutoff,
+                    effect,
                     expires_at,
                 };
                 Some(Self::Put(entry, revoked_at))
@@ -83,9 +86,9 @@ pub(super) fn entry(row: &PgRow) -> sqlx::Result<Option<Entry>> {
     };
     Ok(Some(Entry {
         hash,
-        cutoff: match is_registration(hash) {
-            true => Cutoff::NoToken,
-            false => cutoff(row.try_get(2)?),
+        effect: match is_registration(hash) {
+            true => Effect::Admits,
+            false => cutoff(row.try_get(2)?).into(),
         },
         expires_at: Timestamp::from_millis(row.try_get(3)?),
     }))
@@ -131,7 +134,7 @@ mod tests {
         let head = "(0,1) jti ab8ec213021c224876c8aa3fd50d9edec55aba64eb338c5bde7f920849506712";
         let entry = Entry {
             hash: key.hash(),
-            cutoff: Cutoff::All,
+            effect: Effect::REVOKES_ALL,
             expires_at: Timestamp::NEVER,
         };
         assert_eq!(

@@ -18,7 +18,7 @@ use super::super::StoreError;
 use super::super::key::RevocationKey;
 use super::super::record::{Place, TokenPage, TokenRecord};
 use super::super::registry::{RegistrationKey, TokenRegistry};
-use super::{Cutoff, PRUNE_BATCH, PostgresStore, Row};
+use super::{Effect, PRUNE_BATCH, PostgresStore, Row};
 
 /// Merges like [`TokenRecord::merged_with`]; an expired row counts as absent. Rows are written in a fixed
 /// order, so that two batches never wait for each other.
@@ -65,7 +65,7 @@ impl TokenRegistry for PostgresStore {
             let key = RegistrationKey::of(&record.token);
             let row = Row {
                 key: key.rendered(),
-                cutoff: Cutoff::NoToken,
+                effect: Effect::Admits,
                 expires_at: record.expires_at,
                 reason: None,
                 actor: None,

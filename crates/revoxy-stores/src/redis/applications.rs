@@ -5,9 +5,9 @@ use redis::{FromRedisValue as _, ParsingError, Pipeline, Value};
 use crate::clock::Timestamp;
 use crate::metrics::FeedMetrics;
 
+use super::super::effect::Effect;
 use super::super::lookups::ForeignKey;
 use super::super::lookups::{Content, Match, Meaning, issued_among, notice_unreadable};
-use super::super::statement::Cutoff;
 use super::format;
 use super::stored_key::StoredKey;
 
@@ -34,7 +34,7 @@ pub(super) fn answer(
     key: &ForeignKey,
     now: Timestamp,
     metrics: Option<&dyn FeedMetrics>,
-) -> Result<Option<Cutoff>, ParsingError> {
+) -> Result<Option<Effect>, ParsingError> {
     let mut next = || answers.next().unwrap_or(Value::Nil);
     let rule = key.rule();
     let meaning = match &rule.matching {
@@ -48,7 +48,7 @@ pub(super) fn answer(
             value.map_or(Meaning::NOTHING, meaning)
         }
         Match::Member(_) => Meaning {
-            cutoff: bool::from_redis_value(next())?.then_some(Cutoff::All),
+            effect: bool::from_redis_value(next())?.then_some(Effect::REVOKES_ALL),
             ..Meaning::NOTHING
         },
         Match::IssuedAmong(_) => {
@@ -61,12 +61,11 @@ pub(super) fn answer(
         notice_unreadable(metrics, rule);
     }
     if restored(key).is_none() {
-        return Ok(meaning.cutoff);
+        return Ok(meaning.effect);
     }
     let restored = Option::<Vec<u8>>::from_redis_value(next())?;
-    Ok(meaning
-        .cutoff
-        .max(format::cutoff(None, restored.as_deref())))
+    let restored = format::cutoff(None, restored.as_deref()).map(Effect::Revokes);
+    Ok(meaning.effect.max(restored))
 }
 
 /// Returns the name of the restored key that may exist if the key was lost. Allow-list entries are never restored.

@@ -11,6 +11,7 @@ use serde_json::Map;
 
 use crate::clock::Timestamp;
 
+use super::super::effect::Effect;
 use super::super::key::RevocationKey;
 use super::super::state::{Held, KeyState};
 use super::super::statement::{Cutoff, Revocation};
@@ -35,9 +36,9 @@ struct Value {
 /// What a value states.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Stated {
-    /// Which tokens are revoked, and the version of that statement: [`Version::NONE`] if it has none. `None` if
-    /// the latest statement is an un-revocation.
-    pub revoked: Option<(Cutoff, Version)>,
+    /// What the key means for its tokens, and the version of that statement: [`Version::NONE`] if it has none.
+    /// `None` if the latest statement is an un-revocation.
+    pub effect: Option<(Effect, Version)>,
     /// The latest un-revocation.
     pub unrevoked: Version,
     /// When the value was written, if it says so.
@@ -52,7 +53,7 @@ impl Stated {
     pub(super) fn read(value: Option<&[u8]>) -> Self {
         let value = value.unwrap_or_default();
         if value.is_empty() {
-            return Self::revoking(Cutoff::All);
+            return Self::unversioned(Effect::REVOKES_ALL);
         }
         let members = serde_json::from_slice::<Map<String, serde_json::Value>>(value);
         let is_object = members.is_ok();
@@ -63,19 +64,22 @@ impl Stated {
         let unrevoked = version("unrevoked").unwrap_or_default();
         let is_taken_back = unrevoked != Version::NONE && !members.contains_key("version");
         let value = Value::of(&members);
-        let revoked = (value.cutoff(), version("version").unwrap_or_default());
+        let revoked = (
+            value.cutoff().into(),
+            version("version").unwrap_or_default(),
+        );
         Self {
-            revoked: (!is_taken_back).then_some(revoked),
+            effect: (!is_taken_back).then_some(revoked),
             unrevoked,
             written_at: value.at.map(from_seconds),
             is_unreadable: !(is_object && is_cutoff),
         }
     }
 
-    /// A revocation without a version.
-    pub(super) fn revoking(cutoff: Cutoff) -> Self {
+    /// A statement without a version.
+    pub(super) fn unversioned(effect: Effect) -> Self {
         Self {
-            revoked: Some((cutoff, Version::NONE)),
+            effect: Some((effect, Version::NONE)),
             unrevoked: Version::NONE,
             written_at: None,
             is_unreadable: false,
@@ -85,11 +89,11 @@ impl Stated {
     /// Returns the same as a state, for a reader that knows of at least this un-revocation.
     pub(super) fn state(&self, unrevoked: Version, expires_at: Timestamp) -> KeyState {
         let unrevoked = unrevoked.max(self.unrevoked);
-        match self.revoked {
+        match self.effect {
             None => KeyState::unrevoked(unrevoked, expires_at),
-            Some((cutoff, version)) => {
+            Some((effect, version)) => {
                 let held = Held {
-                    cutoff,
+                    effect,
                     version,
                     expires_at,
                 };
@@ -106,7 +110,7 @@ pub(super) fn cutoff(native: Option<&[u8]>, restored: Option<&[u8]>) -> Option<C
     let restored = restored.unwrap_or(KeyState::NOTHING);
     let native = native.map(|value| Stated::read(Some(value)).state(restored.unrevoked, end));
     let both = native.unwrap_or(KeyState::NOTHING).merge(restored);
-    both.held().map(|held| held.cutoff)
+    both.held()?.effect.cutoff()
 }
 
 /// Returns the state in a restored key, for a reader that knows of no un-revocation.
@@ -142,13 +146,13 @@ pub(super) fn revocation(
     let held = state(native, beside.unrevoked).merge(beside).held()?;
     // A restored key no longer has reason and actor.
     let (value, _) = native
-        .filter(|(value, _)| Stated::read(Some(value)).revoked.is_some())
+        .filter(|(value, _)| Stated::read(Some(value)).effect.is_some())
         .or(restored)?;
     let members: Map<String, serde_json::Value> = serde_json::from_slice(value).unwrap_or_default();
     let value = Value::of(&members);
     Some(Revocation {
         key,
-        cutoff: held.cutoff,
+        cutoff: held.effect.cutoff()?,
         expires_at: held.expires_at,
         revoked_at: value.at.map_or(Timestamp::from_millis(0), from_seconds),
         reason: value.reason,
@@ -188,7 +192,8 @@ pub(super) fn restoring(state: &KeyState, now: Timestamp) -> [String; 6] {
     [
         text(held.map_or(Version::NONE, |held| held.version)),
         text(state.unrevoked),
-        held.map_or(String::new(), |held| cutoff_argument(held.cutoff)),
+        held.and_then(|held| held.effect.cutoff())
+            .map_or(String::new(), cutoff_argument),
         life.map_or(String::new(), |life| life.to_string()),
         EXPIRY_SLACK.as_millis().to_string(),
         serde_json::to_string(&value).unwrap_or_else(|_| "{}".to_owned()),
@@ -198,7 +203,7 @@ pub(super) fn restoring(state: &KeyState, now: Timestamp) -> [String; 6] {
 /// Formats the cutoff as a script argument.
 pub(super) fn cutoff_argument(cutoff: Cutoff) -> String {
     match cutoff {
-        Cutoff::All | Cutoff::NoToken => String::new(),
+        Cutoff::All => String::new(),
         Cutoff::IssuedUpTo(at) => to_seconds(at).to_string(),
     }
 }

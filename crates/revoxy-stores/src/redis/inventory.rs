@@ -94,7 +94,7 @@ impl Inventory {
             Some(StoredKey::Unrevoked(_)) => self.tombstones += 1,
             Some(StoredKey::Registration(_)) => self.registered += 1,
             Some(StoredKey::Restored(_)) => self.restored += 1,
-            Some(StoredKey::Native(_) | StoredKey::Application(..)) => match stated.revoked {
+            Some(StoredKey::Native(_) | StoredKey::Application(..)) => match stated.effect {
                 None => self.unrevoked += 1,
                 Some((_, version)) => {
                     self.revocations += 1;

@@ -9,9 +9,9 @@ use redis::RedisResult;
 
 use crate::clock::Timestamp;
 
+use super::super::effect::Effect;
 use super::super::hash::KeyHash;
 use super::super::state::{Held, KeyState};
-use super::super::statement::Cutoff;
 use super::super::version::Version;
 use super::super::view::{Beside, Change};
 use super::format::EXPIRY_SLACK;
@@ -68,7 +68,7 @@ impl Reconciliation {
         let held_before = self.view.entry(hash).is_some();
         let known = self.view.state(hash);
         self.observe_versions(standing);
-        if let Some((Cutoff::NoToken, _)) = standing.stated.revoked {
+        if let Some((Effect::Admits, _)) = standing.stated.effect {
             return self.take_grace(key, hash, &known, standing.expires_at);
         }
         let mut stands = standing.held(known.unrevoked);
@@ -120,7 +120,7 @@ impl Reconciliation {
         known: &KeyState,
         expires_at: Timestamp,
     ) -> Change {
-        let grace = Held::allowing(expires_at);
+        let grace = Held::admitting(expires_at);
         match self.worth_keeping(known) {
             Some(_) if key.restorable().is_some() && self.may_have_lost() => {
                 self.keep(hash, *known, Some(grace));
@@ -238,7 +238,7 @@ impl Reconciliation {
 
     /// Advances the version clock past what was read, so that this process's next statements get later versions.
     fn observe_versions(&self, standing: &KeyStates) {
-        let version = match standing.stated.revoked {
+        let version = match standing.stated.effect {
             Some((_, Version::NONE)) => standing.seen,
             Some((_, stated)) => stated,
             None => Version::NONE,
@@ -253,7 +253,7 @@ impl Reconciliation {
         // Redis reports the remaining life in whole milliseconds, at an unknown instant of the round trip, so
         // two reads of the same expiry never agree exactly: a difference within the slack counts as none.
         if let Some(old) = self.view.entry(hash)
-            && old.cutoff == held.cutoff
+            && old.effect == held.effect
             && near(old.expires_at, held.expires_at)
         {
             let expires_at = old.expires_at.max(held.expires_at);

@@ -9,13 +9,13 @@ use redis::RedisResult;
 use crate::clock::{Clock, Timestamp};
 use crate::metrics::FeedMetrics;
 
+use super::super::effect::Effect;
 use super::super::hash::KeyHash;
 use super::super::lookups::Lookups;
 use super::super::options::Deletions;
 use super::super::options::FeedSettings;
 use super::super::registry::is_of_allow_list;
 use super::super::state::{Held, KeyState};
-use super::super::statement::Cutoff;
 use super::super::version::{Version, VersionClock};
 use super::super::view::{Change, View};
 use super::feed_end::FeedEnd;
@@ -462,12 +462,12 @@ impl Reconciliation {
             }
             StoredKey::Restored(hash) => self.take_restored(hash, standing),
             StoredKey::Unrevoked(_) => Change::None,
-            StoredKey::Registration(hash) => self.put(hash, Held::allowing(standing.expires_at)),
+            StoredKey::Registration(hash) => self.put(hash, Held::admitting(standing.expires_at)),
             StoredKey::Application(hash, _) => {
-                let held = self.view.entry(hash).map(|held| held.cutoff);
+                let held = self.view.entry(hash).map(|held| held.effect);
                 match self.take(key, hash, standing) {
                     // A grace period has ended, which the server does not push.
-                    Change::Altered if !is_of_allow_list(hash) && held == Some(Cutoff::NoToken) => {
+                    Change::Altered if !is_of_allow_list(hash) && held == Some(Effect::Admits) => {
                         Change::None
                     }
                     change => change,

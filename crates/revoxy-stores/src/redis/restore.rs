@@ -107,7 +107,7 @@ fn refused(error: redis::RedisError) -> RedisResult<()> {
 /// Returns whether `one` is weaker than `other` in any respect.
 pub(super) fn is_weaker(one: Option<Held>, other: Held) -> bool {
     one.is_none_or(|one| {
-        other.cutoff > one.cutoff
+        other.effect > one.effect
             || other.expires_at > one.expires_at.plus(EXPIRY_SLACK)
             || other.version > one.version
     })

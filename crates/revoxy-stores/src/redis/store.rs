@@ -9,6 +9,7 @@ use redis::{Cmd, Value, from_redis_value};
 use crate::clock::{Clock, Timestamp};
 use crate::metrics::FeedMetrics;
 
+use super::super::effect::Effect;
 use super::super::key::RevocationKey;
 use super::super::lookups::ForeignKey;
 use super::super::options::FeedSettings;
@@ -169,7 +170,7 @@ impl RevocationStore for RedisStore {
         Ok(both.collect())
     }
 
-    async fn lookup_foreign(&self, keys: &[ForeignKey]) -> Result<Vec<Option<Cutoff>>, StoreError> {
+    async fn lookup_foreign(&self, keys: &[ForeignKey]) -> Result<Vec<Option<Effect>>, StoreError> {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
@@ -190,7 +191,7 @@ impl RevocationStore for RedisStore {
 
     async fn revoke(&self, revocation: &Revocation) -> Result<Durability, StoreError> {
         let life = revocation.expires_at.since(self.replica.now()).as_millis();
-        if life == 0 || revocation.means_nothing() {
+        if life == 0 {
             return Ok(Durability::default());
         }
         self.route.revoke(&self.replica, revocation, life).await

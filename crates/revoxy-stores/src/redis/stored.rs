@@ -53,9 +53,9 @@ impl KeyStates {
     /// set by hand, without a version, counts as later than it.
     pub(super) fn state(&self, unrevoked: Version) -> KeyState {
         let known = unrevoked.max(self.unrevoked());
-        let stated = match self.stated.revoked {
-            Some((cutoff, Version::NONE)) => Stated {
-                revoked: Some((cutoff, self.seen.max(known.next()))),
+        let stated = match self.stated.effect {
+            Some((effect, Version::NONE)) => Stated {
+                effect: Some((effect, self.seen.max(known.next()))),
                 ..self.stated
             },
             _ => self.stated,
@@ -116,8 +116,8 @@ pub(super) fn of_application(
     let expires_at = life.map_or(Timestamp::NEVER, |life| now.plus(life));
     let seen = seen(*at, now);
     let stored =
-        |cutoff| Stored::Something(KeyStates::of(Stated::revoking(cutoff), expires_at, seen));
-    meaning.cutoff.map_or(Stored::Nothing, stored)
+        |effect| Stored::Something(KeyStates::of(Stated::unversioned(effect), expires_at, seen));
+    meaning.effect.map_or(Stored::Nothing, stored)
 }
 
 /// Returns the version of a value that was read at this time of the server's clock, or else of ours.
@@ -141,7 +141,7 @@ pub(super) fn interpret(reading: &RawValue, now: Timestamp) -> Stored {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::statement::Cutoff;
+    use crate::effect::Effect;
 
     #[test]
     fn a_key_of_another_type_revokes_and_a_missing_one_does_not() {
@@ -153,7 +153,7 @@ mod tests {
         };
         let all = |expires_at| {
             Stored::Something(KeyStates::of(
-                Stated::revoking(Cutoff::All),
+                Stated::unversioned(Effect::REVOKES_ALL),
                 expires_at,
                 Version::of_micros(7_000_001),
             ))

@@ -13,6 +13,7 @@ use crate::clock::Timestamp;
 use crate::metrics::{FeedMetrics, SUSPECT_LABELS};
 use crate::spelling::{TYPOS, nearest};
 
+use super::super::effect::Effect;
 use super::super::key::{KeyKind, PREFIX};
 use super::super::statement::Cutoff;
 use super::format::Stated;
@@ -91,8 +92,8 @@ pub(super) fn judge(
     if stated.is_unreadable {
         return Some(Suspicion::UnreadableValue);
     }
-    match stated.revoked {
-        Some((Cutoff::IssuedUpTo(cutoff), _)) if cutoff > now.plus(SOON) => {
+    match stated.effect {
+        Some((Effect::Revokes(Cutoff::IssuedUpTo(cutoff)), _)) if cutoff > now.plus(SOON) => {
             Some(Suspicion::FutureCutoff)
         }
         _ => None,

@@ -204,9 +204,6 @@ impl Inner {
     }
 
     async fn revoke(&self, revocation: &Revocation) -> Result<Durability, StoreError> {
-        if revocation.means_nothing() {
-            return Ok(Durability::default());
-        }
         let _writing = self.writing.lock().await;
         let standing = match self.get(&revocation.key).await? {
             // The holder of a token may revoke it again and again; that must not write to the disk every
@@ -218,7 +215,7 @@ impl Inner {
         let query =
             format!("INSERT OR REPLACE INTO revocations ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)");
         let not_before = match standing.cutoff {
-            Cutoff::All | Cutoff::NoToken => None,
+            Cutoff::All => None,
             Cutoff::IssuedUpTo(cutoff) => Some(cutoff.millis()),
         };
         sqlx::query(sqlx::AssertSqlSafe(query))

@@ -1,5 +1,8 @@
 //! The room of revocation, as far as a view needs it.
 
+#[path = "../../../../crates/revoxy-core/src/revocation/effect.rs"]
+#[allow(dead_code, reason = "the view needs little of it")]
+mod effect;
 #[path = "../../../../crates/revoxy-core/src/revocation/hash.rs"]
 #[allow(dead_code, reason = "the view needs little of it")]
 mod hash;

@@ -37,7 +37,7 @@ pub struct Statement {
 impl Statement {
     fn held(self) -> Held {
         Held {
-            cutoff: self.cutoff,
+            effect: self.cutoff.into(),
             version: Version::from_bits(self.version),
             expires_at: self.expires_at,
         }
@@ -103,7 +103,7 @@ impl TestView {
 
     /// What a check does.
     pub fn find(&self, key: Key, now: Timestamp) -> Option<Cutoff> {
-        self.0.find(key.0, now)
+        self.0.find(key.0, now)?.cutoff()
     }
 
     /// How many entries are held.

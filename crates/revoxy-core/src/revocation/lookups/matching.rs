@@ -2,6 +2,7 @@
 
 use crate::clock::Timestamp;
 
+use super::super::effect::Effect;
 use super::super::statement::Cutoff;
 use super::encoding::KeyEncoding;
 use super::template::Template;
@@ -41,30 +42,30 @@ pub enum Content<'v> {
 /// The meaning of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Meaning {
-    /// Which tokens are revoked; `None` if the value says nothing. [`Cutoff::NoToken`] under a required key
-    /// means that the key exists and is valid. Under any other key it means that no token is revoked yet, and
-    /// that only the store can tell when one is.
-    pub cutoff: Option<Cutoff>,
+    /// The effect of the key; `None` if the value says nothing. [`Effect::Admits`] under a required key means
+    /// that the key exists and is valid. Under any other key it means that no token is revoked yet, and that
+    /// only the store can tell when one is.
+    pub effect: Option<Effect>,
     /// The value is not one that should be there. A value that cannot be read revokes.
     pub unreadable: bool,
 }
 
 impl Meaning {
     const UNREADABLE: Self = Self {
-        cutoff: Some(Cutoff::All),
+        effect: Some(Effect::REVOKES_ALL),
         unreadable: true,
     };
 
-    const fn of(cutoff: Cutoff) -> Self {
+    const fn of(effect: Effect) -> Self {
         Self {
-            cutoff: Some(cutoff),
+            effect: Some(effect),
             unreadable: false,
         }
     }
 
     /// The value says nothing.
     pub const NOTHING: Self = Self {
-        cutoff: None,
+        effect: None,
         unreadable: false,
     };
 }
@@ -118,8 +119,8 @@ impl Match {
         now: Timestamp,
     ) -> Meaning {
         let text = match (self, content) {
-            (Self::Exists, _) => return Meaning::of(Cutoff::All),
-            (Self::Never, _) => return Meaning::of(Cutoff::NoToken),
+            (Self::Exists, _) => return Meaning::of(Effect::REVOKES_ALL),
+            (Self::Never, _) => return Meaning::of(Effect::Admits),
             // These values are not kept in a view, and are not read through this function.
             (Self::Member(_) | Self::IssuedAmong(_), _) | (_, Content::OtherType) => {
                 return Meaning::UNREADABLE;
@@ -136,17 +137,17 @@ impl Match {
         };
         match self {
             Self::Equals(values) if values.iter().any(|value| value == text) => {
-                Meaning::of(Cutoff::All)
+                Meaning::of(Effect::REVOKES_ALL)
             }
-            Self::Equals(_) if required => Meaning::of(Cutoff::NoToken),
+            Self::Equals(_) if required => Meaning::of(Effect::Admits),
             Self::Equals(_) => Meaning::NOTHING,
             Self::IssuedBefore(unit) => values::instant(&wrapped::unwrapped(text), *unit)
                 .map_or(Meaning::UNREADABLE, |at| {
-                    Meaning::of(Cutoff::IssuedUpTo(at))
+                    Meaning::of(Cutoff::IssuedUpTo(at).into())
                 }),
             _ => match values::valid_until(text) {
-                Some(at) if at <= now => Meaning::of(Cutoff::All),
-                Some(_) => Meaning::of(Cutoff::NoToken),
+                Some(at) if at <= now => Meaning::of(Effect::REVOKES_ALL),
+                Some(_) => Meaning::of(Effect::Admits),
                 None => Meaning::UNREADABLE,
             },
         }
@@ -160,14 +161,14 @@ pub fn issued_among(revoke: Option<&[u8]>, purge: Option<&[u8]>, issued_at: &[u8
         .into_iter()
         .flat_map(|list| list.split(|b| *b == b','));
     if listed.any(|entry| entry.trim_ascii() == issued_at) {
-        return Meaning::of(Cutoff::All);
+        return Meaning::of(Effect::REVOKES_ALL);
     }
     let Some(purge) = purge else {
         return Meaning::NOTHING;
     };
     let purge = str::from_utf8(purge).unwrap_or_default();
     values::instant(purge, TimeUnit::Seconds).map_or(Meaning::UNREADABLE, |at| {
-        Meaning::of(Cutoff::IssuedUpTo(at))
+        Meaning::of(Cutoff::IssuedUpTo(at).into())
     })
 }
 
@@ -177,11 +178,11 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 
-    fn says(matching: &Match, text: &str, required: bool) -> Option<Cutoff> {
+    fn says(matching: &Match, text: &str, required: bool) -> Option<Effect> {
         let content = Content::Text(text.as_bytes());
         let meaning = matching.meaning(content, required, KeyEncoding::Plain, NOW);
         assert!(!meaning.unreadable, "{text}");
-        meaning.cutoff
+        meaning.effect
     }
 
     fn is_unreadable(matching: &Match, content: Content<'_>) -> bool {
@@ -192,14 +193,14 @@ mod tests {
     fn a_value_is_compared_as_it_stands() {
         let equals = Match::Equals(vec!["true".to_owned(), "1".to_owned()]);
         for (text, cutoff) in [
-            ("true", Some(Cutoff::All)),
-            ("1", Some(Cutoff::All)),
+            ("true", Some(Effect::REVOKES_ALL)),
+            ("1", Some(Effect::REVOKES_ALL)),
             ("TRUE", None),
             ("true ", None),
             ("", None),
         ] {
             assert_eq!(says(&equals, text, false), cutoff, "{text}");
-            let required = Some(cutoff.unwrap_or(Cutoff::NoToken));
+            let required = Some(cutoff.unwrap_or(Effect::Admits));
             assert_eq!(says(&equals, text, true), required, "{text}");
         }
         let content = Content::Text(b"\xff");
@@ -212,14 +213,14 @@ mod tests {
         let equals = Match::Equals(vec!["logout".to_owned()]);
         for text in [&b"logout"[..], b"\xac\xed\x00\x05t\x00\x06logout"] {
             let meaning = equals.meaning(Content::Text(text), false, KeyEncoding::Java, NOW);
-            assert_eq!(meaning.cutoff, Some(Cutoff::All));
+            assert_eq!(meaning.effect, Some(Effect::REVOKES_ALL));
         }
     }
 
     #[test]
     fn an_instant_means_the_tokens_issued_up_to_it() {
         let auto = Match::IssuedBefore(TimeUnit::Auto);
-        let cutoff = Some(Cutoff::IssuedUpTo(NOW));
+        let cutoff = Some(Cutoff::IssuedUpTo(NOW).into());
         assert_eq!(says(&auto, "1700000000", false), cutoff);
         assert_eq!(says(&auto, "1700000000000", false), cutoff);
         let keyv = r#"{"value":1700000000,"expires":1700086400000}"#;
@@ -232,7 +233,7 @@ mod tests {
         }
         let java = b"\xac\xed\x00\x05t\x00\x0c\"1700000000\"";
         let meaning = auto.meaning(Content::Text(java), false, KeyEncoding::Java, NOW);
-        assert_eq!(meaning.cutoff, cutoff);
+        assert_eq!(meaning.effect, cutoff);
     }
 
     #[test]
@@ -257,21 +258,21 @@ mod tests {
     fn a_grace_period_is_left_to_the_store_until_it_ends() {
         let value = |at| format!(r#"a:1:{{s:11:"valid_until";i:{at};}}"#);
         let says = |at| says(&Match::ValidUntil, &value(at), false);
-        assert_eq!(says(1_700_000_000), Some(Cutoff::All));
-        assert_eq!(says(1_700_000_001), Some(Cutoff::NoToken));
+        assert_eq!(says(1_700_000_000), Some(Effect::REVOKES_ALL));
+        assert_eq!(says(1_700_000_001), Some(Effect::Admits));
     }
 
     #[test]
     fn a_list_names_single_tokens_and_a_purge_those_before_it() {
         let says = |revoke: Option<&str>, purge: Option<&str>| {
             let (revoke, purge) = (revoke.map(str::as_bytes), purge.map(str::as_bytes));
-            issued_among(revoke, purge, b"150").cutoff
+            issued_among(revoke, purge, b"150").effect
         };
-        let up_to = |secs| Some(Cutoff::IssuedUpTo(Timestamp::from_secs(secs)));
+        let up_to = |secs| Some(Cutoff::IssuedUpTo(Timestamp::from_secs(secs)).into());
         assert_eq!(says(None, None), None);
-        assert_eq!(says(Some("100,150,200"), None), Some(Cutoff::All));
+        assert_eq!(says(Some("100,150,200"), None), Some(Effect::REVOKES_ALL));
         assert_eq!(says(Some("1500,15"), None), None);
         assert_eq!(says(Some("100"), Some("120")), up_to(120));
-        assert_eq!(says(None, Some("?")), Some(Cutoff::All));
+        assert_eq!(says(None, Some("?")), Some(Effect::REVOKES_ALL));
     }
 }

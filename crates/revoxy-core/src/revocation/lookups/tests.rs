@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::*;
 use crate::jwt::testing::{self, Signer};
 use crate::jwt::{ClaimPath, Issuer, IssuerProfile, Verifier};
-use crate::revocation::Cutoff;
+use crate::revocation::Effect;
 
 /// The digest in hexadecimal, computed differently from the template.
 fn sha256_hex(text: &str) -> String {
@@ -273,8 +273,11 @@ fn the_same_name_with_another_meaning_is_another_entry() {
     rules[1].required = true;
     let content = Content::Text(b"0");
     let now = testing::now();
-    assert_eq!(rules[0].meaning(content, now).cutoff, Some(Cutoff::All));
-    assert_eq!(rules[1].meaning(content, now).cutoff, Some(Cutoff::NoToken));
+    assert_eq!(
+        rules[0].meaning(content, now).effect,
+        Some(Effect::REVOKES_ALL)
+    );
+    assert_eq!(rules[1].meaning(content, now).effect, Some(Effect::Admits));
     let lookups = Lookups::new(rules.to_vec());
     let hashes: Vec<_> = lookups.named(b"x").map(|(hash, _)| hash).collect();
     assert_ne!(hashes[0], hashes[1]);

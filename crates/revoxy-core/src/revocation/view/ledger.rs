@@ -8,6 +8,7 @@ use std::collections::HashMap;
 
 use crate::clock::Timestamp;
 
+use super::super::effect::Effect;
 use super::super::state::Held;
 use super::super::statement::Cutoff;
 use super::super::version::Version;
@@ -33,12 +34,14 @@ pub(super) struct Unrevoked {
 impl Ledger {
     /// Returns the entry together with its version.
     pub(super) fn complete(&self, key: KeyHash, entry: Entry) -> Held {
-        let version = match entry.cutoff {
-            Cutoff::IssuedUpTo(_) => self.versions.get(&key).copied().unwrap_or_default(),
-            Cutoff::All | Cutoff::NoToken => entry.version,
+        let version = match entry.effect {
+            Effect::Revokes(Cutoff::IssuedUpTo(_)) => {
+                self.versions.get(&key).copied().unwrap_or_default()
+            }
+            Effect::Revokes(Cutoff::All) | Effect::Admits => entry.version,
         };
         Held {
-            cutoff: entry.cutoff,
+            effect: entry.effect,
             version,
             expires_at: entry.expires_at,
         }
@@ -46,7 +49,9 @@ impl Ledger {
 
     /// Stores the version of an entry that was put into the table, if there was no room for it in the table.
     pub(super) fn note_version(&mut self, key: KeyHash, held: Held) {
-        if matches!(held.cutoff, Cutoff::IssuedUpTo(_)) && held.version != Version::NONE {
+        if matches!(held.effect, Effect::Revokes(Cutoff::IssuedUpTo(_)))
+            && held.version != Version::NONE
+        {
             self.versions.insert(key, held.version);
         } else {
             self.forget_version(key);
@@ -125,13 +130,13 @@ mod tests {
             ..Held::unversioned(cutoff, Timestamp::NEVER)
         };
         let every_token = Held {
-            cutoff: Cutoff::All,
+            effect: Effect::REVOKES_ALL,
             ..versioned
         };
         for next in [
             Held::unversioned(cutoff, Timestamp::NEVER),
             every_token,
-            Held::allowing(Timestamp::NEVER),
+            Held::admitting(Timestamp::NEVER),
         ] {
             ledger.note_version(key, versioned);
             assert_eq!(ledger.versions.get(&key), Some(&Version::FIRST));

@@ -19,6 +19,7 @@ use std::sync::PoisonError;
 
 use crate::clock::Timestamp;
 
+use super::effect::Effect;
 use super::hash::KeyHash;
 use super::key::RevocationKey;
 use super::registry::RegistrationKey;
@@ -116,7 +117,7 @@ impl View {
 
     /// Inserts a registered token.
     pub fn register(&self, key: &RegistrationKey, expires_at: Timestamp) {
-        self.put(key.hash(), Held::allowing(expires_at));
+        self.put(key.hash(), Held::admitting(expires_at));
     }
 
     /// Removes the entry under a key. Returns whether there was one.
@@ -124,18 +125,18 @@ impl View {
         self.remove(key.hash())
     }
 
-    /// Returns the cutoff under `key`, if a revocation is live there at `now`.
-    pub fn find(&self, key: KeyHash, now: Timestamp) -> Option<Cutoff> {
+    /// Returns the effect of the entry that is live under `key` at `now`, if there is one.
+    pub fn find(&self, key: KeyHash, now: Timestamp) -> Option<Effect> {
         if self.present[key.kind()].load(Ordering::Acquire) == 0 {
             return None;
         }
         let entry = self.shards[shard_of(key)].table.find(key)?;
-        (now < entry.expires_at).then_some(entry.cutoff)
+        (now < entry.expires_at).then_some(entry.effect)
     }
 
     /// Returns the cutoff of the revocation that is live under a store key at `now`, if there is one.
     pub fn lookup(&self, key: &RevocationKey, now: Timestamp) -> Option<Cutoff> {
-        self.find(key.hash(), now)
+        self.find(key.hash(), now)?.cutoff()
     }
 
     /// Returns the entry under `key`, live or expired.
@@ -234,7 +235,7 @@ impl View {
 
     fn write(&self, shard: &Shard, ledger: &mut Ledger, key: KeyHash, held: Held) -> Change {
         let entry = Entry {
-            cutoff: held.cutoff,
+            effect: held.effect,
             version: held.version,
             expires_at: held.expires_at,
             round: self.round.load(Ordering::Acquire),

@@ -14,6 +14,7 @@ use std::sync::Arc;
 
 use crate::clock::Timestamp;
 
+use super::super::effect::Effect;
 use super::super::statement::Cutoff;
 use super::super::version::Version;
 use super::KeyHash;
@@ -23,7 +24,7 @@ use super::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 /// What is stored under a key.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry {
-    pub cutoff: Cutoff,
+    pub effect: Effect,
     /// The version of a revocation of every token. There is no room here for the version of a cutoff: see
     /// `Ledger`.
     pub version: Version,
@@ -35,7 +36,7 @@ pub(super) struct Entry {
 impl Entry {
     /// Returns whether both entries mean the same for every token.
     pub(super) fn means_same_as(&self, other: &Self) -> bool {
-        self.cutoff == other.cutoff && self.expires_at == other.expires_at
+        self.effect == other.effect && self.expires_at == other.expires_at
     }
 }
 
@@ -50,7 +51,7 @@ struct Slot {
     life: AtomicU64,
 }
 
-const NO_TOKEN: i64 = i64::MIN;
+const ADMITS: i64 = i64::MIN;
 /// Every token is revoked; the version is added to this number.
 const ALL: i64 = i64::MIN + 1;
 /// The lowest cutoff: above every version.
@@ -226,15 +227,15 @@ impl Slot {
         if life == DEAD {
             return None;
         }
-        let (cutoff, version) = match self.cutoff.load(Ordering::Relaxed) {
-            NO_TOKEN => (Cutoff::NoToken, Version::NONE),
+        let (effect, version) = match self.cutoff.load(Ordering::Relaxed) {
+            ADMITS => (Effect::Admits, Version::NONE),
             all if all < FIRST_CUTOFF => {
                 let version = u64::try_from(all - ALL).unwrap_or_default();
-                (Cutoff::All, Version::from_bits(version))
+                (Effect::REVOKES_ALL, Version::from_bits(version))
             }
             millis => {
                 let cutoff = Timestamp::from_millis(millis);
-                (Cutoff::IssuedUpTo(cutoff), Version::NONE)
+                (Cutoff::IssuedUpTo(cutoff).into(), Version::NONE)
             }
         };
         let expires_at = match life >> 16 {
@@ -243,7 +244,7 @@ impl Slot {
         };
         let [low, high, ..] = life.to_le_bytes();
         Some(Entry {
-            cutoff,
+            effect,
             version,
             expires_at,
             round: u16::from_le_bytes([low, high]),
@@ -251,14 +252,14 @@ impl Slot {
     }
 
     fn write(&self, entry: Entry) {
-        let cutoff = match entry.cutoff {
-            Cutoff::All => {
+        let cutoff = match entry.effect {
+            Effect::Revokes(Cutoff::All) => {
                 let version = i64::try_from(entry.version.bits()).unwrap_or_default();
                 ALL.saturating_add(version).min(FIRST_CUTOFF - 1)
             }
-            Cutoff::NoToken => NO_TOKEN,
+            Effect::Admits => ADMITS,
             // Lower instants would be read as "all"; they are millions of years ago.
-            Cutoff::IssuedUpTo(at) => at.millis().max(FIRST_CUTOFF),
+            Effect::Revokes(Cutoff::IssuedUpTo(at)) => at.millis().max(FIRST_CUTOFF),
         };
         // An entry that expired at the epoch or before must not be read as dead: one millisecond after the
         // epoch is just as expired.

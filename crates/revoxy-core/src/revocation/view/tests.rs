@@ -9,8 +9,8 @@ use crate::clock::Moment;
 const NOW: Timestamp = Timestamp::from_secs(1000);
 const LATER: Timestamp = Timestamp::from_secs(2000);
 
-fn held(cutoff: Cutoff, expires_at: Timestamp) -> Held {
-    Held::unversioned(cutoff, expires_at)
+fn held(effect: impl Into<Effect>, expires_at: Timestamp) -> Held {
+    Held::unversioned(effect, expires_at)
 }
 
 fn stated(cutoff: Cutoff, version: u64) -> Held {
@@ -29,7 +29,7 @@ fn key(n: u128) -> KeyHash {
 fn an_entry_is_found_until_it_expires() {
     let view = View::default();
     assert_eq!(view.put(key(7), held(Cutoff::All, LATER)), Change::Added);
-    assert_eq!(view.find(key(7), NOW), Some(Cutoff::All));
+    assert_eq!(view.find(key(7), NOW), Some(Effect::REVOKES_ALL));
     assert_eq!(view.find(key(7), LATER), None);
     assert_eq!(view.find(key(8), NOW), None);
 }
@@ -60,11 +60,11 @@ fn an_entry_keeps_its_version_whatever_it_means() {
         stated(Cutoff::All, 7),
         stated(Cutoff::IssuedUpTo(NOW), 9),
         stated(Cutoff::All, (1 << 53) - 1),
-        held(Cutoff::NoToken, LATER),
+        held(Effect::Admits, LATER),
     ] {
         view.put(key(1), entry);
         assert_eq!(view.entry(key(1)), Some(entry));
-        assert_eq!(view.find(key(1), NOW), Some(entry.cutoff));
+        assert_eq!(view.find(key(1), NOW), Some(entry.effect));
     }
 }
 
@@ -74,7 +74,7 @@ fn an_un_revocation_takes_out_what_was_stated_before_it_and_is_remembered() {
     let at = Version::from_bits;
     view.put(key(1), stated(Cutoff::All, 7));
     view.unrevoke(key(1), at(6), LATER);
-    assert_eq!(view.find(key(1), NOW), Some(Cutoff::All));
+    assert_eq!(view.find(key(1), NOW), Some(Effect::REVOKES_ALL));
     view.unrevoke(key(1), at(7), LATER);
     assert_eq!(view.find(key(1), NOW), None);
     view.unrevoke(key(1), at(5), LATER);
@@ -86,9 +86,9 @@ fn an_un_revocation_takes_out_what_was_stated_before_it_and_is_remembered() {
 #[test]
 fn what_lets_somebody_in_is_not_taken_out_by_an_un_revocation() {
     let view = View::default();
-    view.put(key(1), Held::allowing(LATER));
+    view.put(key(1), Held::admitting(LATER));
     view.unrevoke(key(1), Version::FIRST, LATER);
-    assert_eq!(view.find(key(1), NOW), Some(Cutoff::NoToken));
+    assert_eq!(view.find(key(1), NOW), Some(Effect::Admits));
 }
 
 #[test]
@@ -123,10 +123,10 @@ fn putting_replaces_and_strengthening_never_weakens() {
     let cutoff = |s| Cutoff::IssuedUpTo(Timestamp::from_secs(s));
     view.put(key(1), held(cutoff(20), LATER));
     view.strengthen(key(1), held(cutoff(10), NOW));
-    assert_eq!(view.find(key(1), NOW), Some(cutoff(20)));
+    assert_eq!(view.find(key(1), NOW), Some(cutoff(20).into()));
     assert_eq!(view.put(key(1), held(cutoff(10), LATER)), Change::Altered);
     assert_eq!(view.put(key(1), held(cutoff(10), LATER)), Change::None);
-    assert_eq!(view.find(key(1), NOW), Some(cutoff(10)));
+    assert_eq!(view.find(key(1), NOW), Some(cutoff(10).into()));
 }
 
 #[test]
@@ -240,7 +240,7 @@ fn an_un_revocation_beside_a_key_takes_nothing_out_and_says_whether_the_key_was_
         [Beside::NotRead, Beside::Stands, Beside::Stands]
     );
     for n in [1, 2] {
-        assert_eq!(view.find(key(n), NOW), Some(Cutoff::All));
+        assert_eq!(view.find(key(n), NOW), Some(Effect::REVOKES_ALL));
     }
 }
 
@@ -269,14 +269,14 @@ fn a_cutoff_before_the_epoch_reads_back_as_it_is() {
     for millis in [-1, -1_000_000_000_000] {
         let cutoff = Cutoff::IssuedUpTo(Timestamp::from_millis(millis));
         view.put(key(1), held(cutoff, LATER));
-        assert_eq!(view.find(key(1), NOW), Some(cutoff));
+        assert_eq!(view.find(key(1), NOW), Some(cutoff.into()));
     }
     // A cutoff that is too long ago to be represented becomes a later one, and does not turn into "every
     // token".
     let cutoff = Cutoff::IssuedUpTo(Timestamp::from_millis(i64::MIN));
     view.put(key(1), held(cutoff, LATER));
     let found = view.find(key(1), NOW).unwrap();
-    assert!(!found.matches(Some(NOW)), "{found:?}");
+    assert!(!found.refuses(Some(NOW)), "{found:?}");
 }
 
 #[test]
@@ -309,7 +309,7 @@ fn entries_that_are_changed_or_come_back_take_no_more_room() {
             view.remove(*key);
         }
         view.retain(|_| true);
-        assert_eq!(view.find(keys[0], NOW), Some(Cutoff::All));
+        assert_eq!(view.find(keys[0], NOW), Some(Effect::REVOKES_ALL));
         (grown, view.bytes())
     };
     assert_eq!(grown(100), grown(0));
@@ -341,6 +341,6 @@ fn keys_that_share_half_of_their_bits_are_two() {
         view.put(one, held(Cutoff::All, LATER));
         assert_eq!(view.find(other, NOW), None);
         view.put(other, held(Cutoff::IssuedUpTo(NOW), LATER));
-        assert_eq!(view.find(one, NOW), Some(Cutoff::All));
+        assert_eq!(view.find(one, NOW), Some(Effect::REVOKES_ALL));
     }
 }

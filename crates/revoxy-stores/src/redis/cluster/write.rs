@@ -64,7 +64,9 @@ impl Router {
             let stands = |view: &View| refuses(view, revocation, stated, replica.now());
             let stands_alone = |state: KeyState| {
                 let held = state.held();
-                held.is_some_and(|held| held.version >= stated && held.cutoff >= revocation.cutoff)
+                held.is_some_and(|held| {
+                    held.version >= stated && held.effect >= revocation.cutoff.into()
+                })
             };
             if self.counts(replica, key, stands, stands_alone).await? {
                 return Ok(());
