@@ -16,9 +16,13 @@ SEED ?= $(shell date +%s)
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
+# Cargo compiles while Envoy and Flask are downloaded.
+demo: export DEMO_STORE := $(or $(DEMO_STORE),sqlite)
 demo: ## Envoy, Revoxy and a Flask application: log in, log out, be refused (DEMO_STORE=redis, DEMO_EXIT=1)
-	@scripts/setup $(if $(filter redis,$(DEMO_STORE)),demo-redis,demo)
-	cargo build --locked
+	@scripts/setup build
+	@scripts/setup $(if $(filter redis,$(DEMO_STORE)),demo-redis,demo) & setup=$$!; \
+		cargo build --locked --profile demo --no-default-features --features $(DEMO_STORE); built=$$?; \
+		wait $$setup && exit $$built
 	@exec .venv/bin/python examples/demo.py
 
 # Integration tests mostly wait for servers: two at a time for each processor.

@@ -514,7 +514,7 @@ def run(processes: Processes) -> int:
     store = os.environ.get("DEMO_STORE") or "sqlite"
     if store not in ("sqlite", "redis"):
         raise DemoError(f"DEMO_STORE is sqlite or redis, not {store}")
-    revoxy = program("REVOXY_BIN", ROOT / "target" / "debug" / "revoxy", "run cargo build, or name it in REVOXY_BIN")
+    revoxy = program("REVOXY_BIN", ROOT / "target" / "demo" / "revoxy", "run make demo, or name it in REVOXY_BIN")
     envoy = program("ENVOY_BIN", ROOT / ".venv" / "bin" / "envoy", "run scripts/setup, or name it in ENVOY_BIN")
     take_run_directory()
 
