@@ -13,6 +13,8 @@ struct Scene {
     scratch: Scratch,
     key: SigningKey,
     redis: Redis,
+    /// Whether Redis does not say which process it is.
+    is_reticent: bool,
 }
 
 /// Behind a proxy of its own.
@@ -30,6 +32,13 @@ impl Scene {
             scratch,
             key,
             redis,
+            is_reticent: false,
+        }
+    }
+
+    fn deny_info(&self) {
+        if self.is_reticent {
+            let () = self.redis.run(&["ACL", "SETUSER", "default", "-info"]);
         }
     }
 
@@ -70,7 +79,18 @@ impl Replica {
 
 #[tokio::test]
 async fn a_server_that_restarted_is_not_asked_before_those_who_remember_have_had_their_time() {
+    restart_before_one_who_does_not_know(Scene::set().await).await;
+}
+
+#[tokio::test]
+async fn without_info_a_server_that_restarted_is_not_asked_too_early_either() {
     let mut scene = Scene::set().await;
+    scene.is_reticent = true;
+    scene.deny_info();
+    restart_before_one_who_does_not_know(scene).await;
+}
+
+async fn restart_before_one_who_does_not_know(mut scene: Scene) {
     let line = "max_staleness: 3s";
     let (knowing, ignorant) = (scene.replica(line).await, scene.replica(line).await);
     // One replica hears nothing any more, and would have to ask.
@@ -87,6 +107,7 @@ async fn a_server_that_restarted_is_not_asked_before_those_who_remember_have_had
     }
     scene.redis.kill();
     scene.redis.restart(&scene.scratch).await;
+    scene.deny_info();
     let before = ignorant.refused_as_unavailable().await;
     ignorant.proxy.set(Mood::Passing);
     let must_not_be_allowed = async || {

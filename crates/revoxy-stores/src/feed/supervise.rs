@@ -2,8 +2,10 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::watch;
 
 use crate::clock::{Backoff, Moment, jittered};
@@ -34,22 +36,29 @@ pub(crate) trait Feed: Send {
     fn metrics(&self) -> &dyn FeedMetrics;
 }
 
+/// A feed that follows nothing any more once it is dropped.
+struct Following<F: Feed>(F);
+
+impl<F: Feed> Drop for Following<F> {
+    fn drop(&mut self) {
+        self.0.metrics().following(false);
+    }
+}
+
 /// Follows for as long as the process runs. What an attempt ends with is logged, but not again and again.
-pub(crate) async fn supervise(mut feed: impl Feed) {
+pub(crate) async fn supervise(feed: impl Feed) {
+    let mut feed = Following(feed);
     let mut backoff = Backoff::new(FIRST_PAUSE, LONGEST_PAUSE);
     let mut last = String::new();
     loop {
         let started = Moment::now();
-        let ended = match feed.follow().await {
-            Ok(never) => match never {},
-            Err(ended) => ended,
-        };
-        feed.metrics().following(false);
-        feed.metrics().reconnecting();
-        let (why, state) = match ended {
+        let (why, state) = match follow(&mut feed.0).await {
             Ended::Refused(why) => (why.clone(), FeedState::Refused(why)),
             Ended::Broken(why) => (why.clone(), FeedState::Starting(why)),
         };
+        let feed = &feed.0;
+        feed.metrics().following(false);
+        feed.metrics().reconnecting();
         if *feed.state().borrow() != FeedState::Complete {
             feed.state().send_replace(state);
         }
@@ -65,5 +74,57 @@ pub(crate) async fn supervise(mut feed: impl Feed) {
             backoff.reset();
         }
         tokio::time::sleep(jittered(backoff.pause(), JITTER)).await;
+    }
+}
+
+/// Follows the store until that ends. A bug that panics ends one attempt only, as a broken connection does: the
+/// next one reads everything again.
+async fn follow(feed: &mut impl Feed) -> Ended {
+    match AssertUnwindSafe(feed.follow()).catch_unwind().await {
+        Ok(Ok(never)) => match never {},
+        Ok(Err(ended)) => ended,
+        Err(_) => {
+            tracing::error!("the revocation feed has panicked and starts again: report this bug");
+            Ended::Broken("the feed has panicked".to_owned())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A feed that panics in its first attempt.
+    struct Panicking {
+        attempts: u32,
+        state: watch::Sender<FeedState>,
+    }
+
+    impl Feed for Panicking {
+        async fn follow(&mut self) -> Result<Infallible, Ended> {
+            self.attempts += 1;
+            assert!(self.attempts > 1, "a bug");
+            self.state.send_replace(FeedState::Complete);
+            std::future::pending().await
+        }
+
+        fn state(&self) -> &watch::Sender<FeedState> {
+            &self.state
+        }
+
+        fn metrics(&self) -> &dyn FeedMetrics {
+            &()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_feed_that_panics_starts_again() {
+        let (state, mut states) = watch::channel(FeedState::Starting(String::new()));
+        let feed = supervise(Panicking { attempts: 0, state });
+        let complete = states.wait_for(|state| *state == FeedState::Complete);
+        tokio::select! {
+            () = feed => {}
+            reached = complete => drop(reached.unwrap()),
+        }
     }
 }

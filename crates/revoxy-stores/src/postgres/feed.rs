@@ -71,18 +71,6 @@ pub(super) struct Feed {
     state: watch::Sender<FeedState>,
 }
 
-impl Drop for Feed {
-    /// The task ends with the process, or because of a bug; a bug is at least logged.
-    fn drop(&mut self) {
-        self.metrics.following(false);
-        if std::thread::panicking() {
-            tracing::error!(
-                "the revocation feed has panicked: every check asks the store from now on"
-            );
-        }
-    }
-}
-
 impl supervise::Feed for Feed {
     async fn follow(&mut self) -> Result<Infallible, Ended> {
         self.follow_server().await.map_err(Ended::from)
@@ -145,12 +133,13 @@ impl Feed {
                         self.complete(as_of);
                     }
                 }
-                notified = session.notified() => session.act_now(&notified?).await?,
+                // Polled before the notifications, which may never cease. Steps are paced.
                 _ = comparisons.tick(), if Moment::now() >= compare_at => {
                     if session.compare_step().await? {
                         compare_at = Moment::now() + jittered(self.settings.compare_every, JITTER);
                     }
                 }
+                notified = session.notified() => session.act_now(&notified?).await?,
             }
             if session.is_catching_up() {
                 session.read_on().await?;

@@ -13,7 +13,7 @@ use redis::aio::MultiplexedConnection;
 use tokio::sync::{Notify, watch};
 use tokio::task::AbortHandle;
 
-use crate::clock::Backoff;
+use crate::clock::{Backoff, Moment};
 
 use super::super::StoreError;
 use super::connector::Connector;
@@ -24,6 +24,7 @@ use super::error::refused;
 use super::error::server_code;
 use super::sentinel::PrimaryConfirmation;
 use super::server::{Identity, ServerInfo};
+use super::trusted_servers::{Trust, TrustedServers};
 
 /// The backoff between connection attempts: initial and maximum. Short, so that a server that comes back is in
 /// use again well within a second.
@@ -45,6 +46,8 @@ struct Live {
     generation: u64,
     /// Which data the server held when the connection was made, if that was queried.
     identity: Identity,
+    /// When the server first answered.
+    opened: Moment,
     connection: MultiplexedConnection,
     driver: Arc<Driver>,
     standing: PrimaryConfirmation,
@@ -71,7 +74,8 @@ enum Problem {
 /// call was too slow for its caller.
 pub(super) struct Borrowed<'c> {
     pub inner: MultiplexedConnection,
-    pub identity: Identity,
+    identity: Identity,
+    opened: Moment,
     generation: u64,
     standing: PrimaryConfirmation,
     problems: &'c Problems,
@@ -130,6 +134,7 @@ impl Connection {
         Ok(Borrowed {
             inner: live.connection,
             identity: live.identity,
+            opened: live.opened,
             generation: live.generation,
             standing: live.standing,
             problems: &self.problems,
@@ -171,6 +176,22 @@ impl Drop for Connection {
 }
 
 impl Borrowed<'_> {
+    /// Returns the connection if direct reads over it are believed.
+    pub fn trusted_by(mut self, servers: &TrustedServers) -> Result<Self, StoreError> {
+        match servers.trust(&self.identity, self.opened) {
+            Trust::Trusted => Ok(self),
+            Trust::NotYet => {
+                self.settled = true;
+                let why = "the view has not been complete with this Redis since the connection was opened";
+                Err(StoreError::Unavailable(why.to_owned()))
+            }
+            // A new connection queries the server's identity again.
+            Trust::Untrusted => Err(self.unfit(
+                "not a Redis process, or not a history, that the view was last complete with",
+            )),
+        }
+    }
+
     /// Reports that the call was answered. Returns which server answered.
     pub fn answered(mut self) -> Taken {
         self.settled = true;
@@ -267,6 +288,7 @@ impl ConnectionTask {
                     self.sender.send_replace(Some(Live {
                         generation,
                         identity,
+                        opened: Moment::now(),
                         connection: made.connection.clone(),
                         driver: Arc::new(made.driver),
                         standing: standing.clone(),

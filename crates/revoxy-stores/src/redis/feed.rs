@@ -34,8 +34,7 @@
 //! the other replicas have had time to write back, too: [`FeedSettings::max_staleness`], but at least one second.
 
 use std::convert::Infallible;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -61,6 +60,7 @@ use super::sentinel::PrimaryConfirmation;
 use super::server::{Identity, Servers};
 use super::session::Session;
 use super::suspect::Suspects;
+use super::trusted_servers::TrustedServers;
 
 /// The pause between two steps of the slow comparison, which must not put a noticeable load on the server.
 const COMPARISON_PACE: Duration = Duration::from_millis(10);
@@ -72,41 +72,6 @@ const SHORTEST_BEAT: Duration = Duration::from_millis(10);
 const LONGEST_BEAT: Duration = Duration::from_millis(250);
 /// The minimum time that other replicas get to write back what a server has lost.
 const LEAST_SETTLING: Duration = Duration::from_secs(1);
-
-/// The server, or the primaries of a cluster, that the view was last complete with. Direct reads from any other
-/// server are not believed: it may lack what this view, or that of another Revoxy replica, holds.
-#[derive(Clone, Default)]
-pub(super) struct TrustedServers(Arc<Trusted>);
-
-#[derive(Default)]
-struct Trusted {
-    identities: Mutex<Vec<Identity>>,
-    /// Whether a direct read has met an untrusted server since [`TrustedServers::is_distrusted`] was last called.
-    met_untrusted: AtomicBool,
-}
-
-impl TrustedServers {
-    fn set(&self, identities: Vec<Identity>) {
-        let trusted = self.0.identities.lock();
-        *trusted.unwrap_or_else(PoisonError::into_inner) = identities;
-    }
-
-    /// Returns whether a direct read has met an untrusted server since the last call.
-    fn is_distrusted(&self) -> bool {
-        self.0.met_untrusted.swap(false, Ordering::Relaxed)
-    }
-
-    /// Returns whether the server with this `identity` is trusted.
-    pub(super) fn include(&self, identity: &Identity) -> bool {
-        let trusted = self.0.identities.lock();
-        let trusted = trusted.unwrap_or_else(PoisonError::into_inner);
-        let include = trusted.contains(identity);
-        if !include {
-            self.0.met_untrusted.store(true, Ordering::Relaxed);
-        }
-        include
-    }
-}
 
 /// What the feed reports to the rest of the store.
 pub(super) struct FeedHandles {
@@ -149,18 +114,6 @@ pub(super) struct Feed {
     suspects: Suspects,
 }
 
-impl Drop for Feed {
-    /// The task ends with the process, or because of a bug; a bug is at least logged.
-    fn drop(&mut self) {
-        self.metrics.following(false);
-        if std::thread::panicking() {
-            tracing::error!(
-                "the revocation feed has panicked: every check asks the store from now on"
-            );
-        }
-    }
-}
-
 impl supervise::Feed for Feed {
     async fn follow(&mut self) -> Result<Infallible, Ended> {
         self.follow_server().await.map_err(|end| {
@@ -169,7 +122,7 @@ impl supervise::Feed for Feed {
                 FeedEnd::NotPrimary | FeedEnd::OtherHistory | FeedEnd::Superseded
             ) {
                 // After a re-promotion, or with another history, its data may be another server's: drop the trust.
-                self.trusted.set(Vec::new());
+                self.trusted.clear();
             }
             end.into()
         })
@@ -300,6 +253,19 @@ impl Feed {
         loop {
             tokio::select! {
                 biased;
+                superseded = standing.changed() => {
+                    if superseded {
+                        return Err(FeedEnd::Superseded);
+                    }
+                    self.claim(proved, &standing, settled, &servers, &session);
+                }
+                // Polled before heartbeats, which writers demand, and pushes: neither may ever cease. Steps are paced.
+                _ = comparisons.tick(), if Moment::now() >= compare_at => {
+                    if session.compare_step().await? {
+                        compare_at = Moment::now() + jittered(self.settings.compare_every, JITTER);
+                    }
+                    session.act_on_pushes().await?;
+                }
                 () = self.progress.time_to_beat(&mut beats, session.link.is_cluster()) => {
                     standing.ask();
                     if self.trusted.is_distrusted() {
@@ -312,19 +278,6 @@ impl Feed {
                         compare_at = compare_at.min(Moment::now() + COMPARE_AFTER_MOVES);
                     }
                     self.claim(proved, &standing, settled, &servers, &session);
-                }
-                superseded = standing.changed() => {
-                    if superseded {
-                        return Err(FeedEnd::Superseded);
-                    }
-                    self.claim(proved, &standing, settled, &servers, &session);
-                }
-                // Polled before the pushes, which may never cease; each step is followed by acting on the pushes.
-                _ = comparisons.tick(), if Moment::now() >= compare_at => {
-                    if session.compare_step().await? {
-                        compare_at = Moment::now() + jittered(self.settings.compare_every, JITTER);
-                    }
-                    session.act_on_pushes().await?;
                 }
                 () = session.pushes.arrived() => session.act_on_pushes().await?,
             }
@@ -397,7 +350,7 @@ impl Feed {
             evictions: done.evictions(),
             slots: session.link.slots(),
         };
-        self.trusted.set(now.identities.clone());
+        self.trusted.set(now.identities.clone(), as_of);
         self.view.set_fresh_as_of(as_of);
         self.progress.reached(as_of);
         // What this server lacks and refused to take back is not deleted. That also holds after a reconnection.

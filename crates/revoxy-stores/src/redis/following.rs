@@ -16,8 +16,9 @@ use super::super::options::FeedSettings;
 use super::super::version::VersionClock;
 use super::super::view::View;
 use super::connector::Connector;
-use super::feed::{Feed, TrustedServers};
+use super::feed::Feed;
 use super::progress::Progress;
+use super::trusted_servers::TrustedServers;
 
 pub(super) struct Following {
     pub view: Arc<View>,

@@ -49,6 +49,7 @@ mod stored_key;
 mod stream;
 mod suspect;
 mod tokens;
+mod trusted_servers;
 mod url;
 mod write;
 mod write_rights;

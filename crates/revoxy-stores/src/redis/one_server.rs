@@ -16,22 +16,16 @@ use super::connection::{Borrowed, Connection};
 use super::connector::Connector;
 use super::durable::Durable;
 use super::error::unconfirmed;
-use super::feed::TrustedServers;
 use super::scan::scan;
 use super::script::{Call, Scripts};
 use super::server;
+use super::trusted_servers::TrustedServers;
 
 pub(super) struct OneServer {
     pub connection: Connection,
     /// Waits for replicas, if that is configured.
     pub durable: Option<Durable>,
     pub scripts: Scripts,
-}
-
-/// Why a direct read gave no answer.
-enum LookupError {
-    Redis(redis::RedisError),
-    Untrusted,
 }
 
 impl OneServer {
@@ -86,7 +80,10 @@ impl OneServer {
             pipeline.add_command(command);
         }
         let mut connection = self.connection.current().await?;
-        match send(&mut connection, pipeline, trusted).await {
+        if let Some(trusted) = trusted {
+            connection = connection.trusted_by(trusted)?;
+        }
+        match send(&mut connection, pipeline, trusted.is_some()).await {
             Ok(Some(answers)) => match parse(answers) {
                 Ok(parsed) => {
                     connection.answered();
@@ -95,11 +92,7 @@ impl OneServer {
                 Err(error) => Err(connection.failed(&error.into())),
             },
             Ok(None) => Err(connection.unfit("the server has become a replica")),
-            // A new connection queries the server's identity again.
-            Err(LookupError::Untrusted) => Err(connection.unfit(
-                "not the Redis process, or not the history, that the view was last complete with",
-            )),
-            Err(LookupError::Redis(error)) => Err(connection.failed(&error)),
+            Err(error) => Err(connection.failed(&error)),
         }
     }
 
@@ -161,26 +154,22 @@ impl OneServer {
     }
 }
 
-/// Sends a pipeline. With `trusted`, returns `None` if the server is not the primary.
+/// Sends a pipeline. With `only_to_primary`, returns `None` if the server is not a primary.
 async fn send(
     connection: &mut Borrowed<'_>,
     mut pipeline: Pipeline,
-    trusted: Option<&TrustedServers>,
-) -> Result<Option<Vec<Value>>, LookupError> {
-    if let Some(trusted) = trusted {
-        if !trusted.include(&connection.identity) {
-            return Err(LookupError::Untrusted);
-        }
+    only_to_primary: bool,
+) -> RedisResult<Option<Vec<Value>>> {
+    if only_to_primary {
         // Queries the role in the same pipeline: a replica answers readily, and may be behind, or follow another
         // primary.
         pipeline.add_command(server::hello(server::RespVersion::Resp2));
     }
     let asked = pipeline.query_async::<Vec<Value>>(&mut connection.inner);
-    let mut answers = asked.await.map_err(LookupError::Redis)?;
-    if trusted.is_some() {
+    let mut answers = asked.await?;
+    if only_to_primary {
         let hello = answers.pop().unwrap_or(Value::Nil);
-        let hello = HashMap::from_redis_value(hello);
-        let hello = hello.map_err(|e| LookupError::Redis(e.into()))?;
+        let hello = HashMap::from_redis_value(hello)?;
         if !server::is_primary_role(&hello) {
             return Ok(None);
         }

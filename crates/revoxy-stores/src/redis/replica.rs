@@ -7,8 +7,8 @@ use crate::clock::{Clock, Moment, Timestamp};
 use super::super::StoreError;
 use super::super::version::{Version, VersionClock};
 use super::super::view::View;
-use super::feed::TrustedServers;
 use super::following::Following;
+use super::trusted_servers::TrustedServers;
 
 pub(super) struct Replica {
     pub clock: Arc<dyn Clock>,

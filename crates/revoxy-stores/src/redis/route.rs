@@ -11,10 +11,10 @@ use super::super::statement::Revocation;
 use super::super::{Durability, StoreError};
 use super::cluster::{Question, Router};
 use super::error::unexpected;
-use super::feed::TrustedServers;
 use super::one_server::OneServer;
 use super::replica::Replica;
 use super::script::Call;
+use super::trusted_servers::TrustedServers;
 
 pub(super) enum Route {
     /// One server has all keys.

@@ -17,6 +17,11 @@ use super::error;
 pub(super) struct Identity(Option<(String, String)>);
 
 impl Identity {
+    /// Returns whether the server says which one it is.
+    pub(super) fn is_known(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Returns whether both are certain to be the same.
     pub(super) fn is_surely(&self, other: &Self) -> bool {
         self.0.is_some() && self == other

@@ -26,11 +26,11 @@ use super::super::registry::{RegistrationKey, TokenRegistry};
 use super::super::view::View;
 use super::LONGEST_LIFE;
 use super::error::unconfirmed;
-use super::feed::TrustedServers;
 use super::format::EXPIRY_SLACK;
 use super::record;
 use super::script::{Call, TokenScript};
 use super::store::RedisStore;
+use super::trusted_servers::TrustedServers;
 use super::write::MOST_WRITES;
 
 /// The maximum number of concurrent writes.

@@ -21,10 +21,10 @@ use super::super::super::key::PREFIX;
 use super::super::address::Address;
 use super::super::connector::Connector;
 use super::super::error::{parsed, refused};
-use super::super::feed::TrustedServers;
 use super::super::scan::scan;
 use super::super::script::Call;
 use super::super::server::{self, RespVersion};
+use super::super::trusted_servers::TrustedServers;
 use super::discovery;
 use super::queries::{self, Answer, Nodes, Question};
 use super::surveyor::{Map, Surveyor};
@@ -276,11 +276,7 @@ impl Nodes for Asking<'_> {
             }
         };
         if let Some(trusted) = self.trusted {
-            if !trusted.include(&connection.identity) {
-                return Err(connection.unfit(
-                    "not a Redis process, or not a history, that the view was last complete with",
-                ));
-            }
+            connection = connection.trusted_by(trusted)?;
             // Queries the role in the same pipeline: a replica may be behind, or follow another primary.
             pipeline.add_command(server::hello(RespVersion::Resp2));
         }
