@@ -39,15 +39,23 @@ impl ExtAuthz {
             return ours(ErrorReason::BadCheckRequest);
         };
         let authz = request.as_authz();
-        // A panic must not allow, and must not take down the connection that hundreds of other checks share.
         let decision = AssertUnwindSafe(self.authorizer.authorize(&authz)).catch_unwind();
         decision
             .await
             .unwrap_or_else(|_| ours(ErrorReason::Internal))
     }
 
-    /// Answers one check.
+    /// Answers one check. A panic must not allow, and must not take down the connection that hundreds of other
+    /// checks share.
     pub(super) async fn check(&self, request: &CheckRequest) -> Result<CheckResponse, Status> {
+        let answer = AssertUnwindSafe(self.answer(request)).catch_unwind();
+        answer.await.unwrap_or_else(|_| {
+            let verdict = self.failed(ErrorReason::Internal);
+            Ok(self.answers.encode(&verdict, Stripped::default))
+        })
+    }
+
+    async fn answer(&self, request: &CheckRequest) -> Result<CheckResponse, Status> {
         let timer = self.metrics.start();
         let request = EnvoyRequest::read(request);
         let verdict = self.decide(request.as_ref()).await;

@@ -105,6 +105,28 @@ impl Scene {
 }
 
 #[tokio::test]
+async fn a_key_that_cannot_be_read_hides_no_revocation_under_another() {
+    let (scratch, key) = (Scratch::new(), SigningKey::generate(Algorithm::ES256));
+    let redis = Redis::start(&scratch).await;
+    let config = Config::trusting(&key, &scratch)
+        .store(redis.store())
+        .revocation("read: store")
+        .section(POLICIES);
+    let revoxy = Revoxy::start(&scratch, &config).await;
+    let checks = revoxy.checks().await;
+    let token = Token::access("odd").sign(&key);
+    let ask = |policy: &str| Ask::bearer(&token).policy(policy);
+    let () = redis.run(&["SADD", "revoxy:jti:shop:odd", "not a string"]);
+    let answer = checks.ask(ask("default")).await;
+    assert_eq!(answer.verdict(), (503, "revocation_unavailable"));
+    assert_eq!(checks.ask(ask("open")).await.verdict(), (0, "fail_open"));
+    let () = redis.run(&["SET", "revoxy:sub:shop:alice", ""]);
+    for policy in ["default", "open", "delegating"] {
+        assert_eq!(checks.ask(ask(policy)).await.verdict(), (401, "revoked"));
+    }
+}
+
+#[tokio::test]
 async fn each_policy_says_what_happens_when_nobody_can_tell() {
     let scene = Scene::set("on_unavailable: deny").await;
     scene.black_out().await;

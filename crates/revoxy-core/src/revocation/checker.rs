@@ -13,7 +13,7 @@ use crate::jwt::TokenType;
 
 use super::breaker::Breaker;
 use super::token_keys::{InView, RevokedBy, TokenKeys};
-use super::{Effect, RevocationStore, StoreError, View};
+use super::{Cutoff, Effect, RevocationKey, RevocationStore, StoreError, View};
 
 /// Which token types are checked (flask-jwt-extended's `JWT_BLACKLIST_TOKEN_CHECKS`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,13 +174,53 @@ impl Checker {
 
     async fn ask_once(&self, keys: &TokenKeys) -> Result<Option<RevokedBy>, StoreError> {
         // Concurrently, so that they share one round trip on one connection.
-        let (cutoffs, foreign, registered) = tokio::try_join!(
-            self.store.lookup(keys.keys()),
+        let asked = tokio::try_join!(
+            native(&*self.store, keys.keys()),
             foreign(&*self.store, keys),
             registered(&*self.store, keys)
-        )?;
-        enough(&cutoffs, keys.keys().len())?;
-        Ok(keys.in_store(&cutoffs, &foreign, registered.unwrap_or(true)))
+        );
+        match asked {
+            Ok((cutoffs, foreign, registered)) => {
+                Ok(keys.in_store(&cutoffs, &foreign, registered.unwrap_or(true)))
+            }
+            // One unreadable key must not hide a revocation under another: a policy may allow where the store
+            // gives no answer.
+            Err(StoreError::Unreadable(why)) => match self.ask_each(keys).await? {
+                Some(by) => Ok(Some(by)),
+                None => Err(StoreError::Unreadable(why)),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Queries each key on its own, and ignores those that cannot be read.
+    async fn ask_each(&self, keys: &TokenKeys) -> Result<Option<RevokedBy>, StoreError> {
+        let mut cutoffs = Vec::with_capacity(keys.keys().len());
+        for key in keys.keys() {
+            let answer = native(&*self.store, std::slice::from_ref(key)).await;
+            cutoffs.extend(readable(answer)?.unwrap_or_else(|| vec![None]));
+        }
+        let foreign = readable(foreign(&*self.store, keys).await)?.unwrap_or_default();
+        Ok(keys.revoked_by_entry(&cutoffs, &foreign))
+    }
+}
+
+/// Queries native keys.
+async fn native(
+    store: &dyn RevocationStore,
+    keys: &[RevocationKey],
+) -> Result<Vec<Option<Cutoff>>, StoreError> {
+    let cutoffs = store.lookup(keys).await?;
+    enough(&cutoffs, keys.len())?;
+    Ok(cutoffs)
+}
+
+/// Returns `None` for an answer that cannot be read.
+fn readable<T>(answer: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(StoreError::Unreadable(_)) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
@@ -229,7 +269,7 @@ fn is_young(view: &View, limit: Duration) -> bool {
 mod tests {
     use super::super::lookups::{KeyRule, Lookups, Match};
     use super::super::scripted_store::{Answering, Reported};
-    use super::super::{Cutoff, RegistrationKey, Revocation};
+    use super::super::{RegistrationKey, Revocation};
     use super::*;
     use crate::jwt::VerifiedClaims;
     use crate::jwt::testing::{self, Signer};
@@ -414,7 +454,9 @@ mod tests {
         let failed = StoreError::Failed(String::new());
         assert_eq!(repeatedly(failed).await, (StoreError::BreakerOpen, 5));
         let unreadable = StoreError::Unreadable(String::new());
-        assert_eq!(repeatedly(unreadable.clone()).await, (unreadable, 11));
+        // All keys at once, and then each on its own.
+        let asked = 11 * (1 + keys().keys().len());
+        assert_eq!(repeatedly(unreadable.clone()).await, (unreadable, asked));
     }
 
     #[tokio::test(start_paused = true)]

@@ -149,18 +149,26 @@ impl TokenKeys {
         foreign: &[Option<Effect>],
         registered: bool,
     ) -> Option<RevokedBy> {
-        if let Some(kind) = self.first_match(keys.iter().copied()) {
-            return Some(RevokedBy::Key(kind));
-        }
-        let mut answers = self.foreign.iter().zip(foreign);
-        let revokes = |(key, found): (&ForeignKey, &Option<Effect>)| match found {
-            Some(effect) => effect.refuses(self.issued_at),
-            None => key.is_required(),
-        };
-        if answers.any(revokes) {
-            return Some(RevokedBy::Application);
-        }
-        (!registered).then_some(RevokedBy::Unregistered)
+        let mut absent = self.foreign.iter().zip(foreign);
+        self.revoked_by_entry(keys, foreign).or_else(|| {
+            match absent.any(|(key, found)| found.is_none() && key.is_required()) {
+                true => Some(RevokedBy::Application),
+                false => (!registered).then_some(RevokedBy::Unregistered),
+            }
+        })
+    }
+
+    /// Returns what revokes the token, given the entries that the store has, in the order of the keys; nothing
+    /// is concluded from the absence of an entry.
+    pub(super) fn revoked_by_entry(
+        &self,
+        keys: &[Option<Cutoff>],
+        foreign: &[Option<Effect>],
+    ) -> Option<RevokedBy> {
+        let own = self.first_match(keys.iter().copied()).map(RevokedBy::Key);
+        let mut foreign = foreign.iter().flatten();
+        let refuses = foreign.any(|effect| effect.refuses(self.issued_at));
+        own.or(refuses.then_some(RevokedBy::Application))
     }
 
     /// Returns the kind of the first native key whose revocation applies to the token.
