@@ -29,7 +29,7 @@ async fn main() -> anyhow::Result<()> {
     let (Some(config), Some(journal)) = (arguments.next(), arguments.next()) else {
         anyhow::bail!("usage: custom_store REVOXY.YAML JOURNAL");
     };
-    logging::init(LogFormat::default());
+    let _logging = logging::init(LogFormat::default());
     let config = Config::load(Path::new(&config), std::env::vars()).map_err(anyhow::Error::msg)?;
     let store = Journal::open(Path::new(&journal), Arc::new(SystemClock))?;
     Ok(revoxy::app::serve_with(config, Arc::new(store)).await?)

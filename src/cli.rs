@@ -118,7 +118,7 @@ impl Cli {
     pub fn run(self) -> Result<(), Failure> {
         match self.command {
             Command::Serve { config, log_format } => {
-                logging::init(log_format);
+                let _logging = logging::init(log_format);
                 let config = config.load()?;
                 runtime()?
                     .block_on(app::serve(config))

@@ -1,9 +1,14 @@
 //! Logging: one event per line on standard output, as JSON or as text. `RUST_LOG` sets the level (default
 //! `info`).
+//!
+//! A thread of its own writes the lines. If whoever reads standard output stalls, lines are dropped and counted:
+//! nobody who logs waits, least of all a check.
 
 use std::io::IsTerminal as _;
+use std::sync::OnceLock;
 
 use clap::ValueEnum;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
@@ -26,6 +31,22 @@ const TARGETS: [&str; 12] = [
     "tower",
 ];
 
+/// The maximum number of lines that wait to be written: a few MiB.
+const MOST_WAITING: usize = 10_000;
+
+/// Counts the lines that were dropped.
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Keeps the log running. Dropping it writes what is still waiting, for a second at most.
+#[must_use = "the log ends when this is dropped"]
+pub struct Logging(#[expect(dead_code, reason = "its destructor flushes the log")] WorkerGuard);
+
+/// Returns how many lines were dropped because nobody read them in time.
+pub fn dropped_lines() -> u64 {
+    let dropped = DROPPED.get().map_or(0, ErrorCounter::dropped_lines);
+    u64::try_from(dropped).unwrap_or(u64::MAX)
+}
+
 /// The format of the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -37,10 +58,18 @@ pub enum LogFormat {
 }
 
 /// Starts logging, once per process. A part of `RUST_LOG` that cannot be used is left out, with a warning.
-pub fn init(format: LogFormat) {
+pub fn init(format: LogFormat) -> Logging {
     let wanted = std::env::var_os(EnvFilter::DEFAULT_ENV).unwrap_or_default();
     let Choice { used, left_out } = Choice::of(&wanted.to_string_lossy());
-    let builder = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(&used));
+    let (writer, guard) = NonBlockingBuilder::default()
+        .lossy(true)
+        .buffered_lines_limit(MOST_WAITING)
+        .thread_name("revoxy-log")
+        .finish(std::io::stdout());
+    let _ = DROPPED.set(writer.error_counter());
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(EnvFilter::new(&used))
+        .with_writer(writer);
     // A second call finds the first one's subscriber installed, which is fine.
     let _ = match format {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
@@ -56,6 +85,7 @@ pub fn init(format: LogFormat) {
              `info,revoxy::ext_authz=debug`"
         );
     }
+    Logging(guard)
 }
 
 /// The directives that are used, and those that are not, in the syntax of `RUST_LOG`.

@@ -213,6 +213,7 @@ async fn serve_from(config: Config, own: Option<Store>) -> Result<(), StartError
         move |metrics| {
             let size = authorizer.cached_tokens();
             metrics.token_cache(size.entries, size.bytes);
+            metrics.log_lines_dropped(crate::logging::dropped_lines());
         }
     });
     let (answers, counters) = (config.answers.clone(), metrics.checks.clone());

@@ -52,6 +52,7 @@ pub struct Metrics {
     view_age: Gauge,
     keys: KeyVecs,
     tokens: TokenMetrics,
+    log_lines_dropped: IntCounter,
 }
 
 /// The labels of the metrics of checks.
@@ -102,6 +103,11 @@ impl Metrics {
         let keys = KeyVecs::new(&registry)?;
         let tokens = TokenMetrics::new(&registry)?;
         build_info(&registry)?;
+        let log_lines_dropped = IntCounter::new(
+            "revoxy_log_lines_dropped_total",
+            "Lines of the log that were dropped because whoever reads standard output was too slow.",
+        )?;
+        let log_lines_dropped = register(&registry, log_lines_dropped)?;
         #[cfg(target_os = "linux")]
         registry.register(Box::new(
             prometheus::process_collector::ProcessCollector::for_self(),
@@ -117,6 +123,7 @@ impl Metrics {
             view_age,
             keys,
             tokens,
+            log_lines_dropped,
         })
     }
 
@@ -157,6 +164,12 @@ impl Metrics {
         set(&self.view_bytes, bytes);
         self.view_age
             .set(age.map_or(f64::INFINITY, |age| age.as_secs_f64()));
+    }
+
+    /// Sets how many lines of the log have been dropped so far.
+    pub fn log_lines_dropped(&self, lines: u64) {
+        let counted = self.log_lines_dropped.get();
+        self.log_lines_dropped.inc_by(lines.saturating_sub(counted));
     }
 
     /// Sets the number of cached tokens, and their size.

@@ -52,6 +52,7 @@ mod shapes;
 mod signing_keys;
 mod sleep;
 mod slow_keys;
+mod stalled_log;
 mod stores;
 mod successor;
 mod support;

@@ -111,9 +111,8 @@ fn main() -> std::process::ExitCode {
             wishes,
         } => run(seeds, failures, twice, &wishes.wishes()),
         Command::Replay { seed, wishes } => {
-            if std::env::var_os("RUST_LOG").is_some() {
-                revoxy::logging::init(revoxy::logging::LogFormat::Text);
-            }
+            let _logging = std::env::var_os("RUST_LOG")
+                .map(|_| revoxy::logging::init(revoxy::logging::LogFormat::Text));
             let outcome = scene::run(seed, &wishes.wishes(), Keep::Print);
             println!("{:?}", outcome.violations.first());
             println!(
