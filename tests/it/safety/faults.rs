@@ -40,7 +40,7 @@ pub enum Fault {
     Evict,
     /// Somebody flushes the list, taking it for a cache.
     FlushAll,
-    /// Somebody swaps the list for another database, which causes no push.
+    /// Somebody swaps the list for an empty database, which causes no push.
     SwapDb,
     /// The primary is replaced, although it is healthy.
     FailOver,
