@@ -157,14 +157,14 @@ impl Inner {
 
     fn revoke(&self, newer: &Revocation) -> Result<(), StoreError> {
         let mut writer = lock(&self.writer);
-        let standing = match self.live(&newer.key) {
+        let current = match self.live(&newer.key) {
             Some(old) if !newer.adds_to(&old) => return Ok(()),
             Some(old) => old.strengthened_by(newer),
             None => newer.clone(),
         };
-        writer.append(&Line::of(&standing)).map_err(failed)?;
-        self.view.record(&standing);
-        lock(&self.entries).insert(standing.key.rendered().to_owned(), standing);
+        writer.append(&Line::of(&current)).map_err(failed)?;
+        self.view.record(&current);
+        lock(&self.entries).insert(current.key.rendered().to_owned(), current);
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! The composition root: builds every module from the configuration, opens the listeners, and shuts down in
 //! order.
 //!
-//! The only module that names concrete stores and listeners. Only the command line imports it.
+//! The only module that names listeners; concrete stores are the engine's. Only the command line imports it.
 
 mod admin;
 mod connection_limit;

@@ -64,7 +64,7 @@ pub use view::View;
 ///   from then on, every call acts as if it had never existed, whether it has been pruned or not.
 ///   [`Timestamp::NEVER`] never comes. `revoked_at` is set by the caller and only stored.
 /// - **Never report "not revoked" without knowing.** What could not be read or understood is a
-///   [`StoreError`], never `None`; the check then answers 503. When in doubt, an answer must be too strong
+///   [`StoreError`], never `None`; the policy's `on_unavailable` then decides. When in doubt, an answer must be too strong
 ///   rather than too weak.
 /// - **Atomicity.** [`revoke`](Self::revoke) reads the current revocation, strengthens it and writes it as
 ///   one atomic step. [`unrevoke`](Self::unrevoke) is atomic, too: concurrent calls on one key are
@@ -97,8 +97,8 @@ pub use view::View;
 /// check calls `lookup`.
 #[async_trait]
 pub trait RevocationStore: Send + Sync + 'static {
-    /// Returns the exact copy in this process' memory, if the store keeps one. Checks then read the copy, not
-    /// the store.
+    /// Returns the copy in this process' memory, which knows its age, if the store keeps one. Checks then read the
+    /// copy, not the store.
     fn view(&self) -> Option<&View> {
         None
     }

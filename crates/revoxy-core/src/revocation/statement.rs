@@ -54,14 +54,14 @@ impl Revocation {
         }
     }
 
-    /// Returns whether this revocation adds anything to `standing`: it applies to more tokens, expires later,
+    /// Returns whether this revocation adds anything to `current`: it applies to more tokens, expires later,
     /// or has another reason or actor. If it does not, nothing has to be written.
-    pub fn adds_to(&self, standing: &Self) -> bool {
-        let standing_as_of_now = Self {
+    pub fn adds_to(&self, current: &Self) -> bool {
+        let current_as_of_now = Self {
             revoked_at: self.revoked_at,
-            ..standing.clone()
+            ..current.clone()
         };
-        standing.strengthened_by(self) != standing_as_of_now
+        current.strengthened_by(self) != current_as_of_now
     }
 
     /// Returns whether the revocation is live at `now`.
@@ -119,23 +119,23 @@ mod tests {
 
     #[test]
     fn what_is_said_again_adds_nothing_unless_it_says_more() {
-        let standing = revocation(5, 20, "lost phone");
+        let current = revocation(5, 20, "lost phone");
         let later = Revocation {
             revoked_at: Timestamp::from_secs(9),
-            ..standing.clone()
+            ..current.clone()
         };
-        assert!(!later.adds_to(&standing));
-        assert!(!revocation(4, 19, "lost phone").adds_to(&standing));
+        assert!(!later.adds_to(&current));
+        assert!(!revocation(4, 19, "lost phone").adds_to(&current));
         for more in [
             revocation(6, 20, "lost phone"),
             revocation(5, 21, "lost phone"),
             revocation(5, 20, "stolen phone"),
             Revocation {
                 actor: Some("alice".to_owned()),
-                ..standing.clone()
+                ..current.clone()
             },
         ] {
-            assert!(more.adds_to(&standing), "{more:?}");
+            assert!(more.adds_to(&current), "{more:?}");
         }
     }
 

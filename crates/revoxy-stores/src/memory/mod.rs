@@ -68,8 +68,8 @@ impl RevocationStore for MemoryStore {
     async fn revoke(&self, revocation: &Revocation) -> Result<Durability, StoreError> {
         let now = self.clock.now();
         let mut entries = self.entries();
-        let standing = entries.get(revocation.key.rendered());
-        let entry = match standing.filter(|old| old.is_live(now)) {
+        let current = entries.get(revocation.key.rendered());
+        let entry = match current.filter(|old| old.is_live(now)) {
             Some(old) if !revocation.adds_to(old) => return Ok(Durability::default()),
             Some(old) => old.strengthened_by(revocation),
             None => revocation.clone(),

@@ -29,15 +29,15 @@ fn list_of(record: &TokenRecord) -> Option<(String, String)> {
 impl Tokens {
     /// Stores a record, merged with the existing one. Returns the merged record.
     fn keep(&mut self, newer: &TokenRecord, now: Timestamp) -> TokenRecord {
-        let standing = match self.take(newer.id()) {
+        let current = match self.take(newer.id()) {
             Some(old) if old.is_live(now) => old.merged_with(newer),
             _ => newer.clone(),
         };
-        if let Some(list) = list_of(&standing) {
-            self.lists.entry(list).or_default().insert(standing.place());
+        if let Some(list) = list_of(&current) {
+            self.lists.entry(list).or_default().insert(current.place());
         }
-        self.records.insert(standing.id(), standing.clone());
-        standing
+        self.records.insert(current.id(), current.clone());
+        current
     }
 
     fn take(&mut self, id: u128) -> Option<TokenRecord> {
@@ -94,8 +94,8 @@ impl TokenRegistry for MemoryStore {
             let key = RegistrationKey::of(&record.token);
             // A registration lives as long as the longest expiry that the token was registered with, not as
             // long as an expiry that was only seen.
-            let standing = self.view.entry(key.hash());
-            let until = standing.map_or(record.expires_at, |s| s.expires_at.max(record.expires_at));
+            let current = self.view.entry(key.hash());
+            let until = current.map_or(record.expires_at, |s| s.expires_at.max(record.expires_at));
             self.view.register(&key, until);
         }
         Ok(())

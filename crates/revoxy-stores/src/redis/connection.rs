@@ -50,7 +50,7 @@ struct Live {
     opened: Moment,
     connection: MultiplexedConnection,
     driver: Arc<Driver>,
-    standing: PrimaryConfirmation,
+    confirmation: PrimaryConfirmation,
 }
 
 /// Problems that callers reported for the current connection.
@@ -77,7 +77,7 @@ pub(super) struct Borrowed<'c> {
     identity: Identity,
     opened: Moment,
     generation: u64,
-    standing: PrimaryConfirmation,
+    confirmation: PrimaryConfirmation,
     problems: &'c Problems,
     /// Keeps the driver task alive: the call may be answered after the connection has been given up.
     _driver: Arc<Driver>,
@@ -89,7 +89,7 @@ pub(super) struct Taken {
     /// The connection that was used.
     pub generation: u64,
     /// What is known of the server.
-    pub standing: PrimaryConfirmation,
+    pub confirmation: PrimaryConfirmation,
 }
 
 impl Connection {
@@ -127,7 +127,7 @@ impl Connection {
         let Some(live) = live else {
             return Err(StoreError::Unavailable("not connected".to_owned()));
         };
-        if !live.standing.is_good() {
+        if !live.confirmation.is_good() {
             let why = "no majority of the Sentinels has lately named this server";
             return Err(StoreError::Unavailable(why.to_owned()));
         }
@@ -136,7 +136,7 @@ impl Connection {
             identity: live.identity,
             opened: live.opened,
             generation: live.generation,
-            standing: live.standing,
+            confirmation: live.confirmation,
             problems: &self.problems,
             _driver: live.driver,
             settled: false,
@@ -197,7 +197,7 @@ impl Borrowed<'_> {
         self.settled = true;
         Taken {
             generation: self.generation,
-            standing: self.standing.clone(),
+            confirmation: self.confirmation.clone(),
         }
     }
 
@@ -284,18 +284,18 @@ impl ConnectionTask {
                     generation += 1;
                     backoff.reset();
                     tracing::info!(server = %made.at, "connected to Redis");
-                    let standing = self.connector.standing(&made.at);
+                    let confirmation = self.connector.confirmation(&made.at);
                     self.sender.send_replace(Some(Live {
                         generation,
                         identity,
                         opened: Moment::now(),
                         connection: made.connection.clone(),
                         driver: Arc::new(made.driver),
-                        standing: standing.clone(),
+                        confirmation: confirmation.clone(),
                     }));
                     tokio::select! {
                         () = self.until_broken(generation, made.connection) => {}
-                        () = standing.superseded() => {
+                        () = confirmation.superseded() => {
                             tracing::warn!("the Sentinels name another primary");
                         }
                     }

@@ -120,8 +120,8 @@ impl Connector {
         self.dialer.connect_timeout()
     }
 
-    /// Returns the standing of the server at an address: whether it is the one to query, now and from now on.
-    pub(super) fn standing(&self, at: &Address) -> PrimaryConfirmation {
+    /// Returns the confirmation of the server at an address: whether it is the one to query, now and from now on.
+    pub(super) fn confirmation(&self, at: &Address) -> PrimaryConfirmation {
         match &*self.server {
             // In a cluster, the nodes know.
             Target::Fixed(_) | Target::Cluster(_) => PrimaryConfirmation::always_confirmed(),

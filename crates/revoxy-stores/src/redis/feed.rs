@@ -196,12 +196,12 @@ impl Feed {
             evictions: servers.evicted_keys(),
             slots: link.slots(),
         };
-        let (changed, evictions) = self.meet(now, &servers);
+        let (changed, evictions) = self.compare_with_known(now, &servers);
         self.another_met = changed;
         self.is_complete &= !changed;
         let settling = self.settling(&servers, changed);
-        let mut standing = match link.at() {
-            Some(at) => self.connector.standing(at),
+        let mut confirmation = match link.at() {
+            Some(at) => self.connector.confirmation(at),
             None => PrimaryConfirmation::always_confirmed(),
         };
         let every = match link.is_cluster() {
@@ -253,11 +253,11 @@ impl Feed {
         loop {
             tokio::select! {
                 biased;
-                superseded = standing.changed() => {
+                superseded = confirmation.changed() => {
                     if superseded {
                         return Err(FeedEnd::Superseded);
                     }
-                    self.claim(proved, &standing, settled, &servers, &session);
+                    self.advance_freshness(proved, &confirmation, settled, &servers, &session);
                 }
                 // Polled before heartbeats, which writers demand, and pushes: neither may ever cease. Steps are paced.
                 _ = comparisons.tick(), if Moment::now() >= compare_at => {
@@ -267,9 +267,9 @@ impl Feed {
                     session.act_on_pushes().await?;
                 }
                 () = self.progress.time_to_beat(&mut beats, session.link.is_cluster()) => {
-                    standing.ask();
-                    if self.trusted.is_distrusted() {
-                        session.look_who_it_is().await?;
+                    confirmation.ask();
+                    if self.trusted.take_met_untrusted() {
+                        session.query_identity().await?;
                     }
                     proved = session.heartbeat().await?;
                     self.report_starting(&session);
@@ -277,7 +277,7 @@ impl Feed {
                         // Until the comparison has finished, a key that is deleted by hand counts as lost.
                         compare_at = compare_at.min(Moment::now() + COMPARE_AFTER_MOVES);
                     }
-                    self.claim(proved, &standing, settled, &servers, &session);
+                    self.advance_freshness(proved, &confirmation, settled, &servers, &session);
                 }
                 () = session.pushes.arrived() => session.act_on_pushes().await?,
             }
@@ -294,7 +294,7 @@ impl Feed {
 
     /// Compares the servers with those of before. Returns whether they may have lost what the view holds, and
     /// the eviction count to compare with later: the one from when they were last known to have lost nothing.
-    fn meet(&mut self, now: Known, servers: &Servers) -> (bool, u64) {
+    fn compare_with_known(&mut self, now: Known, servers: &Servers) -> (bool, u64) {
         let same = |k: &Known| servers.are_surely(&k.identities) && k.slots == now.slots;
         let source = self.known.as_ref().or(self.first_read.as_ref());
         let evictions = now.evictions;
@@ -328,15 +328,15 @@ impl Feed {
 
     /// Marks the view as complete, once the settling time is over: as of the last proven heartbeat, or as of
     /// when this was last known to be the server to follow, whichever is earlier.
-    fn claim(
+    fn advance_freshness(
         &mut self,
         proved: Option<Moment>,
-        standing: &PrimaryConfirmation,
+        confirmation: &PrimaryConfirmation,
         settled: Moment,
         servers: &Servers,
         session: &Session,
     ) {
-        if let (Some(proved), Some(since)) = (proved, standing.since())
+        if let (Some(proved), Some(since)) = (proved, confirmation.since())
             && Moment::now() >= settled
         {
             self.complete(servers, proved.min(since), session);

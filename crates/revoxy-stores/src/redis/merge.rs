@@ -55,25 +55,25 @@ impl Reconciliation {
     }
 
     /// Applies the value of a key that can also exist as a restored key.
-    pub(super) fn take(&mut self, key: StoredKey, hash: KeyHash, standing: &KeyStates) -> Change {
-        let change = self.take_statement(key, hash, standing);
+    pub(super) fn take(&mut self, key: StoredKey, hash: KeyHash, states: &KeyStates) -> Change {
+        let change = self.take_statement(key, hash, states);
         // Last, so that a check never finds the key without an entry while the statement replaces one that is
         // taken back.
         self.view
-            .unrevoke(hash, standing.unrevoked(), standing.expires_at);
+            .unrevoke(hash, states.unrevoked(), states.expires_at);
         change
     }
 
-    fn take_statement(&mut self, key: StoredKey, hash: KeyHash, standing: &KeyStates) -> Change {
+    fn take_statement(&mut self, key: StoredKey, hash: KeyHash, states: &KeyStates) -> Change {
         let held_before = self.view.entry(hash).is_some();
         let known = self.view.state(hash);
-        self.observe_versions(standing);
-        if let Some((Effect::Admits, _)) = standing.stated.effect {
-            return self.take_grace(key, hash, &known, standing.expires_at);
+        self.observe_versions(states);
+        if let Some((Effect::Admits, _)) = states.stated.effect {
+            return self.take_grace(key, hash, &known, states.expires_at);
         }
-        let mut stands = standing.held(known.unrevoked);
+        let mut stands = states.held(known.unrevoked);
         if stands.is_none()
-            && let Some(earlier) = standing.held(Version::NONE)
+            && let Some(earlier) = states.held(Version::NONE)
         {
             if self.may_have_lost() || key.restorable().is_none() {
                 // The revocation was taken back by an un-revocation that the server does not have: restore that.
@@ -89,10 +89,10 @@ impl Reconciliation {
             }
         }
         // An expiry that was noted before belongs to an earlier value: replace it.
-        if standing.restored != KeyState::NOTHING || self.ends.contains_key(&hash) {
-            self.note_end(hash, standing.expires_at);
+        if states.restored != KeyState::NOTHING || self.ends.contains_key(&hash) {
+            self.note_end(hash, states.expires_at);
         }
-        let read = standing.state(known.unrevoked);
+        let read = states.state(known.unrevoked);
         let both = known.merge(read);
         if key.restorable().is_some()
             && self.keeps_the_stronger()
@@ -131,15 +131,15 @@ impl Reconciliation {
     }
 
     /// Applies the value of a restored key, which adds to that of the native key.
-    pub(super) fn take_restored(&mut self, hash: KeyHash, standing: &KeyStates) -> Change {
+    pub(super) fn take_restored(&mut self, hash: KeyHash, states: &KeyStates) -> Change {
         // A restored key without a version was written back by an older version of Revoxy, and not set just now.
-        let standing = &KeyStates {
+        let states = &KeyStates {
             seen: Version::FIRST,
-            ..*standing
+            ..*states
         };
-        self.observe_versions(standing);
-        let restored = standing.state(Version::NONE);
-        let (unrevoked, until) = (restored.unrevoked, standing.expires_at);
+        self.observe_versions(states);
+        let restored = states.state(Version::NONE);
+        let (unrevoked, until) = (restored.unrevoked, states.expires_at);
         let beside = self.view.unrevoke_restored(hash, unrevoked, until);
         if beside == Beside::Read {
             self.must_reread = true;
@@ -237,13 +237,13 @@ impl Reconciliation {
     }
 
     /// Advances the version clock past what was read, so that this process's next statements get later versions.
-    fn observe_versions(&self, standing: &KeyStates) {
-        let version = match standing.stated.effect {
-            Some((_, Version::NONE)) => standing.seen,
+    fn observe_versions(&self, states: &KeyStates) {
+        let version = match states.stated.effect {
+            Some((_, Version::NONE)) => states.seen,
             Some((_, stated)) => stated,
             None => Version::NONE,
         };
-        let latest = version.max(standing.unrevoked());
+        let latest = version.max(states.unrevoked());
         if latest != Version::NONE {
             self.versions.see(latest, self.clock.now());
         }

@@ -189,13 +189,13 @@ impl Reconciliation {
         }
         let now = link.servers().await?;
         let evicted = now.evicted_keys() != self.server.evictions;
-        self.meet(&now);
+        self.note_identity(&now);
         self.evicted |= evicted && self.unfit().is_none();
         Ok(self.evidence())
     }
 
     /// Takes note of the server's identity, which may have become the same process with another history.
-    pub(super) fn meet(&mut self, now: &Servers) {
+    pub(super) fn note_identity(&mut self, now: &Servers) {
         let ours = self.clock.now();
         if let Some(theirs) = now.farthest_clock(ours) {
             clock_offset::notice(&*self.metrics, theirs, ours);

@@ -147,7 +147,7 @@ impl OneServer {
     /// Waits until the server is confirmed as the one that counts, after `at`.
     pub(super) async fn confirmed_after(&self, at: Moment) -> Result<(), StoreError> {
         let connection = self.connection.current().await?;
-        match connection.answered().standing.confirmed_after(at).await {
+        match connection.answered().confirmation.confirmed_after(at).await {
             true => Ok(()),
             false => Err(unconfirmed()),
         }

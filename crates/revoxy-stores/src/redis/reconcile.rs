@@ -194,7 +194,7 @@ impl Reconciliation {
         let begins = |scan: &Scan| scan.evictions.is_none();
         if self.scan.as_ref().is_some_and(begins) {
             let servers = link.servers().await?;
-            self.meet(&servers);
+            self.note_identity(&servers);
             if let Some(scan) = &mut self.scan {
                 scan.evictions = Some(servers.evicted_keys());
             }
@@ -354,8 +354,8 @@ impl Reconciliation {
         });
         let mut stored: Vec<Stored> = read.collect();
         for ((parsed, name), stored) in keys.iter().zip(&stored) {
-            if let (StoredKey::Native(_), Stored::Something(standing)) = (parsed, stored) {
-                self.suspects.look_at(name, &standing.stated, now);
+            if let (StoredKey::Native(_), Stored::Something(states)) = (parsed, stored) {
+                self.suspects.look_at(name, &states.stated, now);
             }
         }
         self.join_restored(link, keys, &mut stored).await?;
@@ -380,10 +380,10 @@ impl Reconciliation {
     ) -> RedisResult<()> {
         let all = keys.iter().zip(stored.iter()).enumerate();
         let taken_back = all.filter_map(|(index, ((key, _), stored))| {
-            let (StoredKey::Native(hash), Stored::Something(standing)) = (key, stored) else {
+            let (StoredKey::Native(hash), Stored::Something(states)) = (key, stored) else {
                 return None;
             };
-            let counts = standing.counts_without(self.view.unrevoked(*hash));
+            let counts = states.counts_without(self.view.unrevoked(*hash));
             counts.then_some(index)
         });
         let taken_back: Vec<_> = taken_back.collect();
@@ -411,13 +411,13 @@ impl Reconciliation {
         let all = keys.iter().zip(stored).enumerate();
         all.filter_map(|(index, ((key, _), stored))| {
             let hash = key.restorable()?;
-            let Stored::Something(standing) = stored else {
+            let Stored::Something(states) = stored else {
                 return None;
             };
             let known = self.view.state(hash);
-            let stands = standing.state(known.unrevoked).held();
+            let stands = states.state(known.unrevoked).held();
             let says_all = known.held().is_none_or(|held| !is_weaker(stands, held))
-                && standing.unrevoked() >= known.unrevoked;
+                && states.unrevoked() >= known.unrevoked;
             (!says_all).then_some((index, hash))
         })
     }
@@ -441,7 +441,7 @@ impl Reconciliation {
             match (restored, &mut stored[index]) {
                 // The restored key could not be read: the native key alone must not weaken the view.
                 (None, stored) => *stored = Stored::Unknown,
-                (Some(state), Stored::Something(standing)) => standing.restored = state,
+                (Some(state), Stored::Something(states)) => states.restored = state,
                 (Some(_), Stored::Nothing | Stored::Unknown) => {}
             }
         }
@@ -450,22 +450,22 @@ impl Reconciliation {
 
     /// Puts what was read into the view.
     fn show(&mut self, key: StoredKey, stored: &Stored, pushed: bool) -> Change {
-        let Stored::Something(standing) = stored else {
+        let Stored::Something(states) = stored else {
             return Change::None;
         };
         match key {
             StoredKey::Native(hash) => {
-                if let (true, Some(written_at)) = (pushed, standing.stated.written_at) {
+                if let (true, Some(written_at)) = (pushed, states.stated.written_at) {
                     self.metrics.propagated(self.clock.now().since(written_at));
                 }
-                self.take(key, hash, standing)
+                self.take(key, hash, states)
             }
-            StoredKey::Restored(hash) => self.take_restored(hash, standing),
+            StoredKey::Restored(hash) => self.take_restored(hash, states),
             StoredKey::Unrevoked(_) => Change::None,
-            StoredKey::Registration(hash) => self.put(hash, Held::admitting(standing.expires_at)),
+            StoredKey::Registration(hash) => self.put(hash, Held::admitting(states.expires_at)),
             StoredKey::Application(hash, _) => {
                 let held = self.view.entry(hash).map(|held| held.effect);
-                match self.take(key, hash, standing) {
+                match self.take(key, hash, states) {
                     // A grace period has ended, which the server does not push.
                     Change::Altered if !is_of_allow_list(hash) && held == Some(Effect::Admits) => {
                         Change::None

@@ -11,8 +11,8 @@ use super::super::statement::Revocation;
 use super::super::{Durability, StoreError};
 use super::cluster::{Question, Router};
 use super::error::unexpected;
+use super::local_replica::LocalReplica;
 use super::one_server::OneServer;
-use super::replica::Replica;
 use super::script::Call;
 use super::trusted_servers::TrustedServers;
 
@@ -91,7 +91,7 @@ impl Route {
     /// Writes a revocation with this life in ms, and confirms that it counts.
     pub(super) async fn revoke(
         &self,
-        replica: &Replica,
+        replica: &LocalReplica,
         revocation: &Revocation,
         life: u128,
     ) -> Result<Durability, StoreError> {
@@ -107,7 +107,7 @@ impl Route {
     /// Writes an un-revocation, and confirms that it counts. Returns whether a revocation existed.
     pub(super) async fn unrevoke(
         &self,
-        replica: &Replica,
+        replica: &LocalReplica,
         key: &RevocationKey,
     ) -> Result<bool, StoreError> {
         match self {

@@ -130,9 +130,9 @@ impl Session {
     }
 
     /// Queries the server's identity, because a direct read has met an untrusted server.
-    pub(super) async fn look_who_it_is(&mut self) -> Result<(), FeedEnd> {
+    pub(super) async fn query_identity(&mut self) -> Result<(), FeedEnd> {
         let asked = answered(self.patience, self.link.servers());
-        self.reconciliation.meet(&asked.await?);
+        self.reconciliation.note_identity(&asked.await?);
         Ok(())
     }
 

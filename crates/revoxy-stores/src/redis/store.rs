@@ -21,8 +21,8 @@ use super::super::{Durability, Page, RevocationStore, StoreError, TokenRegistry}
 use super::cluster::{BOUND, Router};
 use super::connector::Connector;
 use super::following::Following;
+use super::local_replica::LocalReplica;
 use super::one_server::OneServer;
-use super::replica::Replica;
 use super::route::Route;
 use super::stored_key::StoredKey;
 use super::{applications, format};
@@ -30,7 +30,7 @@ use super::{applications, format};
 /// Revocations in Redis: on one server, on the primary that Sentinels name, or in a cluster.
 pub struct RedisStore {
     pub(super) route: Route,
-    pub(super) replica: Replica,
+    pub(super) replica: LocalReplica,
     metrics: Option<Arc<dyn FeedMetrics>>,
 }
 
@@ -41,7 +41,7 @@ impl RedisStore {
         let connector = Connector::new(options)?;
         Ok(Self {
             route: route(connector, options, BOUND, false)?,
-            replica: Replica {
+            replica: LocalReplica {
                 clock,
                 versions: Arc::default(),
                 following: None,
@@ -78,7 +78,7 @@ impl RedisStore {
         );
         Ok(Self {
             route: route(connector, options, bound, true)?,
-            replica: Replica {
+            replica: LocalReplica {
                 clock,
                 versions,
                 following: Some(following),

@@ -15,7 +15,7 @@ pub(super) struct TrustedServers(Arc<Shared>);
 #[derive(Default)]
 struct Shared {
     complete: Mutex<Complete>,
-    /// Whether a direct read has met an untrusted server since [`TrustedServers::is_distrusted`] was last called.
+    /// Whether a direct read has met an untrusted server since [`TrustedServers::take_met_untrusted`] was last called.
     met_untrusted: AtomicBool,
 }
 
@@ -58,7 +58,7 @@ impl TrustedServers {
     }
 
     /// Returns whether a direct read has met an untrusted server since the last call.
-    pub(super) fn is_distrusted(&self) -> bool {
+    pub(super) fn take_met_untrusted(&self) -> bool {
         self.0.met_untrusted.swap(false, Ordering::Relaxed)
     }
 

@@ -17,8 +17,8 @@ use super::super::version::Version;
 use super::super::view::View;
 use super::super::{Durability, StoreError};
 use super::error::unconfirmed;
+use super::local_replica::LocalReplica;
 use super::one_server::OneServer;
-use super::replica::Replica;
 use super::restore::is_weaker;
 use super::stored_key::StoredKey;
 use super::{LONGEST_LIFE, TOMBSTONE_LIFE, format};
@@ -78,7 +78,7 @@ pub(super) type StatementAnswer = (bool, String);
 impl OneServer {
     pub(super) async fn revoke(
         &self,
-        replica: &Replica,
+        replica: &LocalReplica,
         revocation: &Revocation,
         life: u128,
     ) -> Result<Durability, StoreError> {
@@ -102,14 +102,14 @@ impl OneServer {
         };
         let stands =
             |view: &View, stated: &Version| refuses(view, revocation, *stated, replica.now());
-        self.state(replica, call, |said: StatementAnswer| said, stands)
+        self.write_until_it_counts(replica, call, |said: StatementAnswer| said, stands)
             .await
     }
 
     /// Returns whether a revocation existed.
     pub(super) async fn unrevoke(
         &self,
-        replica: &Replica,
+        replica: &LocalReplica,
         key: &RevocationKey,
     ) -> Result<bool, StoreError> {
         let (hash, mut stood) = (key.hash(), false);
@@ -126,15 +126,16 @@ impl OneServer {
             (made, version)
         };
         let stands = |view: &View, stated: &Version| knows_unrevoked(view, hash, *stated);
-        self.state(replica, call, said, stands).await?;
+        self.write_until_it_counts(replica, call, said, stands)
+            .await?;
         Ok(stood)
     }
 
     /// Makes a statement with the script call that `call` builds for a version, until it is on the server that
     /// counts. `stands` checks whether the view has it.
-    async fn state<'s, T: FromRedisValue>(
+    async fn write_until_it_counts<'s, T: FromRedisValue>(
         &'s self,
-        replica: &Replica,
+        replica: &LocalReplica,
         mut call: impl FnMut(Version) -> ScriptInvocation<'s>,
         mut said: impl FnMut(T) -> StatementAnswer,
         stands: impl Fn(&View, &Version) -> bool,
@@ -175,7 +176,7 @@ impl OneServer {
             let at = Moment::now();
             let counts = match replica.view_as_of(at).await? {
                 Some(view) => stands(view, &stated),
-                None => taken.standing.confirmed_after(at).await,
+                None => taken.confirmation.confirmed_after(at).await,
             };
             if counts {
                 if let Some(durable) = durable {

@@ -205,7 +205,7 @@ impl Inner {
 
     async fn revoke(&self, revocation: &Revocation) -> Result<Durability, StoreError> {
         let _writing = self.writing.lock().await;
-        let standing = match self.get(&revocation.key).await? {
+        let current = match self.get(&revocation.key).await? {
             // The holder of a token may revoke it again and again; that must not write to the disk every
             // time.
             Some(old) if !revocation.adds_to(&old) => return Ok(Durability::default()),
@@ -214,21 +214,21 @@ impl Inner {
         };
         let query =
             format!("INSERT OR REPLACE INTO revocations ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)");
-        let not_before = match standing.cutoff {
+        let not_before = match current.cutoff {
             Cutoff::All => None,
             Cutoff::IssuedUpTo(cutoff) => Some(cutoff.millis()),
         };
         sqlx::query(sqlx::AssertSqlSafe(query))
-            .bind(standing.key.rendered())
+            .bind(current.key.rendered())
             .bind(not_before)
-            .bind(standing.expires_at.millis())
-            .bind(&standing.reason)
-            .bind(&standing.actor)
-            .bind(standing.revoked_at.millis())
+            .bind(current.expires_at.millis())
+            .bind(&current.reason)
+            .bind(&current.actor)
+            .bind(current.revoked_at.millis())
             .execute(&self.pool)
             .await
             .map_err(failed)?;
-        self.view.record(&standing);
+        self.view.record(&current);
         Ok(Durability::default())
     }
 

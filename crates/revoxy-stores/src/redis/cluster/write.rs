@@ -15,7 +15,7 @@ use super::super::super::statement::Revocation;
 use super::super::super::version::Version;
 use super::super::super::view::View;
 use super::super::error::{parsed, unconfirmed};
-use super::super::replica::Replica;
+use super::super::local_replica::LocalReplica;
 use super::super::script;
 use super::super::stored_key::StoredKey;
 use super::super::write::{
@@ -29,7 +29,7 @@ use super::router::Router;
 impl Router {
     pub(in super::super) async fn revoke(
         &self,
-        replica: &Replica,
+        replica: &LocalReplica,
         revocation: &Revocation,
         life: u128,
     ) -> Result<(), StoreError> {
@@ -78,7 +78,7 @@ impl Router {
     /// Returns whether a revocation existed.
     pub(in super::super) async fn unrevoke(
         &self,
-        replica: &Replica,
+        replica: &LocalReplica,
         key: &RevocationKey,
     ) -> Result<bool, StoreError> {
         let (mut stood, mut least) = (false, Version::NONE);
@@ -141,7 +141,7 @@ impl Router {
     /// view, on the slot owner that a majority of primaries has confirmed after the write.
     async fn counts(
         &self,
-        replica: &Replica,
+        replica: &LocalReplica,
         key: &RevocationKey,
         in_view: impl Fn(&View) -> bool,
         alone: impl Fn(KeyState) -> bool,
@@ -159,7 +159,7 @@ impl Router {
 }
 
 /// Returns a version for a statement made now, later than all that is known to be stored elsewhere.
-fn later_than(replica: &Replica, state: &KeyState) -> Version {
+fn later_than(replica: &LocalReplica, state: &KeyState) -> Version {
     let stated = state.held().map_or(Version::NONE, |held| held.version);
     let least = stated.max(state.unrevoked).next();
     replica.next_version().max(least)

@@ -13,7 +13,7 @@ use super::{Sentinels, Votes};
 /// How long to wait for news from the Sentinels.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// The current and future standing of one server.
+/// The current and future confirmation of one server.
 #[derive(Clone)]
 pub(crate) struct PrimaryConfirmation(Option<ConfirmedServer>);
 

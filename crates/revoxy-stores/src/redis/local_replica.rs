@@ -1,4 +1,4 @@
-//! What a store of this process knows besides its connections: the time, the latest version, and the view.
+//! This process as a replica of Revoxy: the time, the latest version, and the view.
 
 use std::sync::Arc;
 
@@ -10,14 +10,15 @@ use super::super::view::View;
 use super::following::Following;
 use super::trusted_servers::TrustedServers;
 
-pub(super) struct Replica {
+/// What a store of this process has besides its connections.
+pub(super) struct LocalReplica {
     pub clock: Arc<dyn Clock>,
     pub versions: Arc<VersionClock>,
     /// The view and the task that keeps it current, if there is a view.
     pub following: Option<Following>,
 }
 
-impl Replica {
+impl LocalReplica {
     pub(super) fn now(&self) -> Timestamp {
         self.clock.now()
     }
