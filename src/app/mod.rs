@@ -157,15 +157,29 @@ pub fn notes(config: &Config) -> Vec<String> {
              demands less. Where the application's router ignores case, let `default` demand a token, and list what needs none"
         )
     });
+    let shadowed = config.policies.unreachable_routes();
+    let shadowed = shadowed.map(|(index, earlier)| {
+        format!("routes.{index} can never match: routes.{earlier}, which comes first, matches all that it matches")
+    });
     let asking = asking.map(note);
     let warnings = config.issuers.iter().filter_map(IssuerConfig::warning);
-    asking.chain(evaded).chain(warnings).collect()
+    asking
+        .chain(shadowed)
+        .chain(evaded)
+        .chain(warnings)
+        .collect()
 }
 
 /// Returns where the configuration is less strict than it could be.
 pub fn relaxations(config: &Config) -> Vec<String> {
     let issuers = config.issuers.iter();
-    issuers.filter_map(IssuerConfig::relaxations).collect()
+    let unchecked = config.policies.without_revocation().map(|name| {
+        format!("the policy {name} has `check_revocation: false`: it lets revoked tokens pass")
+    });
+    issuers
+        .filter_map(IssuerConfig::relaxations)
+        .chain(unchecked)
+        .collect()
 }
 
 /// Serves with the configured store until a signal ends the process.

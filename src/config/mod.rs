@@ -4,6 +4,7 @@
 //! each value; the other files turn that tree into plain data, one file per section. Neither step stops at
 //! the first mistake: every [`Problem`] is reported, with its line.
 
+mod demands;
 mod document;
 mod issuer_claims;
 mod issuers;
@@ -137,6 +138,7 @@ impl Config {
             raw.policies,
             raw.routes,
             on_unavailable,
+            &mut issuers,
             &document,
             &mut problems,
         );

@@ -1,10 +1,15 @@
 //! The sections `policies` and `routes`.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::authz::{DEFAULT_POLICY, PathMatch, Policies, Policy, Route};
 
+use crate::jwt::ClaimPath;
+
+use super::demands;
 use super::document::Document;
+use super::issuers::IssuerConfig;
 use super::problem::Problems;
 use super::raw::{RawOnUnavailable, RawPolicy, RawRoute};
 
@@ -15,6 +20,7 @@ pub(super) fn read(
     raw: BTreeMap<String, Option<RawPolicy>>,
     routes: Vec<Option<RawRoute>>,
     on_unavailable: RawOnUnavailable,
+    issuers: &mut [IssuerConfig],
     document: &Document,
     problems: &mut Problems,
 ) -> Option<Policies> {
@@ -25,9 +31,13 @@ pub(super) fn read(
         let message = "this name stands for policies that do not exist; choose another";
         problems.push(document.problem("policies.unknown", message));
     }
+    let names = issuers.iter().map(|issuer| issuer.profile.name.to_string());
+    let names: Vec<_> = names.collect();
     let policy = |(index, (name, raw)): (usize, (String, Option<RawPolicy>))| {
         let raw = raw.unwrap_or_default();
         Policy {
+            demands: demands::read(&name, &raw, &names, document, problems),
+            check_revocation: raw.check_revocation.unwrap_or(true),
             name,
             index,
             token: raw.token,
@@ -44,7 +54,12 @@ pub(super) fn read(
             Err(message) => problems.push(document.problem(&path, message)),
         }
     }
-    Policies::new(policies, read_routes)
+    let policies = Policies::new(policies, read_routes)?;
+    let claims: Arc<[ClaimPath]> = policies.claims().into();
+    for issuer in issuers {
+        issuer.profile.kept_values = Arc::clone(&claims);
+    }
+    Some(policies)
 }
 
 fn route(raw: RawRoute, policies: &[Policy]) -> Result<Route, String> {
@@ -53,11 +68,16 @@ fn route(raw: RawRoute, policies: &[Policy]) -> Result<Route, String> {
         .iter()
         .position(|p| p.name == name)
         .ok_or_else(|| format!("there is no policy `{name}`"))?;
-    let path = match (raw.path, raw.path_prefix) {
-        (Some(_), Some(_)) => return Err("has both `path` and `path_prefix`".to_owned()),
-        (Some(path), None) => Some(PathMatch::Exact(rooted(path)?)),
-        (None, Some(prefix)) => Some(PathMatch::Prefix(rooted(prefix)?)),
-        (None, None) => None,
+    let path = match (raw.path, raw.path_prefix, raw.path_template) {
+        (Some(path), None, None) => Some(PathMatch::Exact(rooted(path)?)),
+        (None, Some(prefix), None) => Some(PathMatch::Prefix(rooted(prefix)?)),
+        (None, None, Some(template)) => Some(PathMatch::Template(template_of(template)?)),
+        (None, None, None) => None,
+        _ => {
+            return Err(
+                "has more than one of `path`, `path_prefix` and `path_template`".to_owned(),
+            );
+        }
     };
     if let Some(host) = &raw.host
         && (host.contains(':') || host.contains('*'))
@@ -81,6 +101,21 @@ fn route(raw: RawRoute, policies: &[Policy]) -> Result<Route, String> {
         path,
         policy,
     })
+}
+
+/// Returns the template if each of its segments is either literal or a variable as a whole.
+fn template_of(path: String) -> Result<String, String> {
+    let path = rooted(path)?;
+    let wrong = path.split('/').find(|segment| {
+        let inner = segment.strip_prefix('{').and_then(|s| s.strip_suffix('}'));
+        inner.unwrap_or(segment).contains(['{', '}']) || *segment == "{}"
+    });
+    match wrong {
+        None => Ok(path),
+        Some(segment) => Err(format!(
+            "`{segment}`: a variable is a whole segment with a name, as in `/orders/{{id}}`"
+        )),
+    }
 }
 
 fn rooted(path: String) -> Result<String, String> {

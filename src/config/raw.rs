@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::authz::{OnUnavailable, TokenDemand, TypeDemand};
+use crate::authz::{Condition, OnUnavailable, TokenDemand, TypeDemand};
 use crate::ext_authz::BodyFormat;
 use crate::jwt::{Algorithm, ClaimPath, SecretEncoding, TokenForm};
 use crate::revocation::{Deletions, KeyEncoding, TimeUnit, WithoutClaim};
@@ -307,6 +307,15 @@ pub(super) struct RawPostgres {
 pub(super) struct RawPolicy {
     pub token: TokenDemand,
     pub token_type: TypeDemand,
+    pub issuers: Vec<String>,
+    pub audiences: Vec<String>,
+    pub scopes: Vec<String>,
+    pub any_scope: Vec<String>,
+    pub claims: BTreeMap<String, Condition>,
+    pub fresh: bool,
+    pub acr: Vec<String>,
+    pub max_age: Option<Span>,
+    pub check_revocation: Option<bool>,
     pub on_unavailable: Option<RawOnUnavailable>,
 }
 
@@ -317,6 +326,7 @@ pub(super) struct RawRoute {
     pub methods: Vec<String>,
     pub path: Option<String>,
     pub path_prefix: Option<String>,
+    pub path_template: Option<String>,
     pub policy: Option<String>,
 }
 

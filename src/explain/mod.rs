@@ -9,11 +9,11 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::authz::{
-    Authorizer, AuthzRequest, DEFAULT_POLICY, DenyReason, ErrorReason, Outcome, Policies,
-    RequestHeaders, Step,
+    Authorizer, AuthzRequest, DEFAULT_POLICY, Demands, DenyReason, ErrorReason, Outcome, Policies,
+    RequestHeaders, Step, Unmet,
 };
 use crate::clock::{ManualClock, Timestamp};
-use crate::jwt::{CachingVerifier, Steps, TokenType, VerifiedClaims, Verifier, VerifyError};
+use crate::jwt::{CachingVerifier, Steps, VerifiedClaims, Verifier, VerifyError};
 use crate::revocation::{Findings, KeyRules, RevocationStore, TokenKeys};
 
 /// What a verdict depends on, apart from the token.
@@ -68,7 +68,7 @@ impl Explanation {
         let (verified, steps) = verifier.explain(token, now);
         let mut rows = verification(&verifier, token, &verified, &steps, now);
         let question = verified.ok().map(|claims| {
-            rows.push(policy(&terms, claims.token_type()));
+            rows.extend(policy(&terms, &claims, now));
             Question::of(&claims, token, &terms)
         });
         let outcome = outcome_of(format!("Bearer {token}"), verifier, &terms, now);
@@ -191,21 +191,33 @@ fn verification(
     rows
 }
 
-/// Explains what the policy says about a token of this type.
-fn policy(terms: &Terms<'_>, token_type: TokenType) -> Row {
+/// Explains what the policy says about a token with these claims.
+fn policy(terms: &Terms<'_>, claims: &VerifiedClaims, now: Timestamp) -> Vec<Row> {
     let name = terms.policy.unwrap_or(DEFAULT_POLICY);
     let Some(policy) = terms.policies.named(name) else {
         let names = terms.policies.names().join(", ");
         let what = format!("there is no policy {name:?}; configured: {names}");
-        return Row::new("policy", Mark::No, what);
+        return vec![Row::new("policy", Mark::No, what)];
     };
+    let token_type = claims.token_type();
     let (is, wants) = (token_type.as_str(), policy.token_type.as_str());
     let what = format!("{name:?} wants tokens of type {wants}; this one is of type {is}");
     let mark = match policy.token_type.accepts(token_type) {
         true => Mark::Ok,
         false => Mark::No,
     };
-    Row::new("policy", mark, what)
+    let mut rows = vec![Row::new("policy", mark, what)];
+    if policy.demands != Demands::default() {
+        let (mark, what) = match policy.demands.unmet(claims, now) {
+            None => (Mark::Ok, format!("the claims are as {name:?} demands")),
+            Some(Unmet { reason, claim }) => {
+                let claim = claim.map_or(String::new(), |claim| format!(": {claim}"));
+                (Mark::No, format!("{}{claim}", reason.description()))
+            }
+        };
+        rows.push(Row::new("demands", mark, what));
+    }
+    rows
 }
 
 /// Computes the verdict itself, with the same code as checks.

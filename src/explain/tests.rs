@@ -1,7 +1,7 @@
 //! Tests of explanations, with and without a store.
 
 use super::*;
-use crate::authz::{OnUnavailable, Policy, TokenDemand, TypeDemand};
+use crate::authz::{Policy, TypeDemand};
 use crate::jwt::testing::{self, Signer};
 use crate::revocation::{CheckedTypes, KeyRule, Lookups, Match, WithoutClaim};
 
@@ -10,9 +10,8 @@ fn explain(token: &str, now: Timestamp, policy: &str) -> Explanation {
     let policies = policies.iter().enumerate().map(|(index, name)| Policy {
         name: (*name).to_owned(),
         index,
-        token: TokenDemand::Required,
-        on_unavailable: OnUnavailable::default(),
         token_type: [TypeDemand::Access, TypeDemand::Refresh][index],
+        ..Policy::default()
     });
     let policies = Policies::new(policies.collect(), Vec::new()).unwrap();
     let terms = Terms {
@@ -55,10 +54,7 @@ fn the_keys_of_applications_are_shown_but_none_that_is_made_of_the_token_s_text(
 fn a_token_that_cannot_be_looked_up_is_said_to_be_refused() {
     let policy = Policy {
         name: "default".to_owned(),
-        index: 0,
-        token: TokenDemand::Required,
-        on_unavailable: OnUnavailable::default(),
-        token_type: TypeDemand::Access,
+        ..Policy::default()
     };
     let policies = Policies::new(vec![policy], Vec::new()).unwrap();
     let lookups = Lookups::new(vec![KeyRule::named("{sid}", Match::Exists).unwrap()]);

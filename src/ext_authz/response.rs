@@ -49,6 +49,7 @@ pub enum BodyFormat {
     FlaskJwtExtended,
 }
 
+const INSUFFICIENT_SCOPE: &str = "insufficient_scope";
 /// How many seconds a client should wait before it retries after an error of ours.
 const RETRY_AFTER: &str = "1";
 
@@ -83,18 +84,31 @@ impl Answers {
             DenyReason::AmbiguousToken => (Code::Unauthenticated, 401, Some("invalid_request")),
             DenyReason::Rejected(_)
             | DenyReason::WrongTokenType
+            | DenyReason::IssuerNotAccepted
+            | DenyReason::AudienceNotAccepted
             | DenyReason::Revoked
             | DenyReason::Unidentified => (Code::Unauthenticated, 401, Some("invalid_token")),
+            // RFC 9470 §3.
+            DenyReason::NotFresh
+            | DenyReason::InsufficientAcr
+            | DenyReason::AuthenticationTooOld => (
+                Code::Unauthenticated,
+                401,
+                Some("insufficient_user_authentication"),
+            ),
+            // RFC 6750 §3.1: "The request requires higher privileges than provided by the access token."
+            DenyReason::InsufficientScope | DenyReason::InsufficientClaims => {
+                (Code::PermissionDenied, 403, Some(INSUFFICIENT_SCOPE))
+            }
             DenyReason::AmbiguousPath | DenyReason::AmbiguousMethod => {
                 (Code::PermissionDenied, 403, Some("invalid_request"))
             }
         };
         let mut headers = Vec::with_capacity(2);
-        if status == 401 {
-            headers.push(header(
-                "www-authenticate",
-                self.challenge(error, &description),
-            ));
+        // RFC 6750 §3 demands a challenge wherever a token does not suffice.
+        if status == 401 || error == Some(INSUFFICIENT_SCOPE) {
+            let challenge = self.challenge(error, &description) + &wanted(verdict, reason);
+            headers.push(header("www-authenticate", challenge));
         }
         headers.push(header("content-type", "application/json".to_owned()));
         let body = match self.body {
@@ -145,6 +159,29 @@ impl Answers {
     }
 }
 
+/// Returns the parameters of a challenge that say what would suffice: the scopes (RFC 6750 §3), or the authentication
+/// (RFC 9470 §3). The configuration permits no quotes and backslashes in them.
+fn wanted(verdict: &Verdict<'_>, reason: DenyReason) -> String {
+    let Some(demands) = verdict.policy.map(|policy| &policy.demands) else {
+        return String::new();
+    };
+    match reason {
+        DenyReason::InsufficientScope => {
+            let scopes: Vec<_> = demands.sufficient_scopes().collect();
+            format!(", scope=\"{}\"", scopes.join(" "))
+        }
+        DenyReason::InsufficientAcr | DenyReason::AuthenticationTooOld => {
+            let acr = match demands.acr.is_empty() {
+                true => String::new(),
+                false => format!(", acr_values=\"{}\"", demands.acr.join(" ")),
+            };
+            let max_age = demands.max_age.map(|age| age.as_secs());
+            acr + &max_age.map_or(String::new(), |age| format!(", max_age=\"{age}\""))
+        }
+        _ => String::new(),
+    }
+}
+
 /// Returns the message of flask-jwt-extended 4 for the same case.
 fn flask_message(reason: DenyReason, claim: Option<&str>) -> String {
     match reason {
@@ -152,8 +189,15 @@ fn flask_message(reason: DenyReason, claim: Option<&str>) -> String {
         DenyReason::Revoked => "Token has been revoked".to_owned(),
         DenyReason::Rejected(Rejection::Expired) => "Token has expired".to_owned(),
         DenyReason::WrongTokenType => "Only tokens of another type are allowed".to_owned(),
+        DenyReason::NotFresh => "Fresh token required".to_owned(),
         DenyReason::Rejected(_)
         | DenyReason::AmbiguousToken
+        | DenyReason::IssuerNotAccepted
+        | DenyReason::AudienceNotAccepted
+        | DenyReason::InsufficientScope
+        | DenyReason::InsufficientClaims
+        | DenyReason::InsufficientAcr
+        | DenyReason::AuthenticationTooOld
         | DenyReason::Unidentified
         | DenyReason::AmbiguousPath
         | DenyReason::AmbiguousMethod => described(reason, claim),

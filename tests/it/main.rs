@@ -38,6 +38,7 @@ mod metrics;
 mod model;
 mod older_lives;
 mod outage;
+mod policies;
 mod postgres;
 mod readiness;
 mod redis_tls;

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::authz::{Authorizer, AuthzRequest, Outcome, Policies, Policy, RequestHeaders};
-use crate::authz::{OnUnavailable, TokenDemand, TypeDemand};
 use crate::jwt::{CachingVerifier, Rejection};
 use crate::revocation::TokenKeys;
 
@@ -19,10 +18,7 @@ impl RequestHeaders for Bearer {
 fn authorizer(issuer: &Arc<Issuer>) -> Authorizer {
     let policy = Policy {
         name: "default".to_owned(),
-        index: 0,
-        token: TokenDemand::Required,
-        on_unavailable: OnUnavailable::default(),
-        token_type: TypeDemand::Access,
+        ..Policy::default()
     };
     let verifier = Arc::new(Verifier::new([Arc::clone(issuer)]));
     Authorizer::new(

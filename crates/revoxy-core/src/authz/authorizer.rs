@@ -10,11 +10,13 @@ use crate::jwt::{
 };
 use crate::revocation::{Checker, Lookup, TokenKeys};
 
-use super::decision::{AllowReason, DenyReason, ErrorReason, Outcome, Verdict};
+use super::decision::{AllowReason, DenyReason, ErrorReason, Outcome};
+use super::demands::Unmet;
 use super::policies::Policies;
 use super::policy::{OnUnavailable, Policy, TokenDemand};
 use super::request::AuthzRequest;
 use super::token::{self, Stripped, TokenSource};
+use super::verdict::Verdict;
 
 /// Decides whether requests may pass.
 pub struct Authorizer {
@@ -214,9 +216,20 @@ impl Authorizer {
             return done(DenyReason::WrongTokenType.into());
         }
         let lookup = match &self.revocation {
-            Some(checker) => checker.check(claims.token_type(), token.derived(), now),
-            None => Lookup::Clear,
+            Some(checker) if policy.check_revocation => {
+                checker.check(claims.token_type(), token.derived(), now)
+            }
+            Some(_) | None => Lookup::Clear,
         };
+        if let Lookup::Revoked(_) = lookup {
+            return done(DenyReason::Revoked.into());
+        }
+        if let Some(Unmet { reason, claim }) = policy.demands.unmet(claims, now) {
+            return Step::Done(Verdict {
+                claim,
+                ..verdict(reason.into())
+            });
+        }
         match lookup {
             Lookup::Clear => done(Outcome::Allow(AllowReason::Ok)),
             Lookup::Revoked(_) => done(DenyReason::Revoked.into()),

@@ -4,36 +4,7 @@
 //! and the body of the answer. Every match below names all variants, so that the compiler finds each place
 //! where a new one has to be added.
 
-use std::sync::Arc;
-
-use crate::jwt::{ClaimName, Rejection};
-
-use super::policy::Policy;
-
-/// The decision about a request, and the policy that it is based on.
-#[derive(Clone, Debug)]
-pub struct Verdict<'p> {
-    /// Allow, deny or error, with the reason.
-    pub outcome: Outcome,
-    /// The policy that applied; `None` if the request named one that does not exist.
-    pub policy: Option<&'p Policy>,
-    /// The configured name of the issuer, if a token was verified.
-    pub issuer: Option<Arc<str>>,
-    /// The claim that is missing or wrong, if that is why the token was refused.
-    pub claim: Option<ClaimName>,
-}
-
-impl Verdict<'_> {
-    /// A verdict without a policy and without a token.
-    pub const fn without_policy(outcome: Outcome) -> Self {
-        Self {
-            outcome,
-            policy: None,
-            issuer: None,
-            claim: None,
-        }
-    }
-}
+use crate::jwt::Rejection;
 
 /// Allow, deny or error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +44,20 @@ pub enum DenyReason {
     Rejected(Rejection),
     /// An access token where a refresh token is required, or vice versa.
     WrongTokenType,
+    /// The policy accepts no tokens of this issuer.
+    IssuerNotAccepted,
+    /// The policy accepts no tokens for this audience.
+    AudienceNotAccepted,
+    /// The token lacks a scope that the policy demands.
+    InsufficientScope,
+    /// A claim is not as the policy demands.
+    InsufficientClaims,
+    /// The policy demands a fresh token.
+    NotFresh,
+    /// The user has not authenticated in a way that the policy demands.
+    InsufficientAcr,
+    /// The user has authenticated too long ago for the policy.
+    AuthenticationTooOld,
     /// The token is revoked.
     Revoked,
     /// The token cannot be looked up: it lacks a claim that the key of a lookup needs.
@@ -103,7 +88,7 @@ pub enum ErrorReason {
 }
 
 impl Outcome {
-    const OTHERS: [Self; 19] = [
+    const OTHERS: [Self; 26] = [
         Self::Allow(AllowReason::Ok),
         Self::Allow(AllowReason::Anonymous),
         Self::Allow(AllowReason::Public),
@@ -112,6 +97,13 @@ impl Outcome {
         Self::Deny(DenyReason::NoToken),
         Self::Deny(DenyReason::AmbiguousToken),
         Self::Deny(DenyReason::WrongTokenType),
+        Self::Deny(DenyReason::IssuerNotAccepted),
+        Self::Deny(DenyReason::AudienceNotAccepted),
+        Self::Deny(DenyReason::InsufficientScope),
+        Self::Deny(DenyReason::InsufficientClaims),
+        Self::Deny(DenyReason::NotFresh),
+        Self::Deny(DenyReason::InsufficientAcr),
+        Self::Deny(DenyReason::AuthenticationTooOld),
         Self::Deny(DenyReason::Revoked),
         Self::Deny(DenyReason::Unidentified),
         Self::Deny(DenyReason::AmbiguousPath),
@@ -177,6 +169,13 @@ impl DenyReason {
             Self::AmbiguousToken => "ambiguous_token",
             Self::Rejected(rejection) => rejection.as_str(),
             Self::WrongTokenType => "wrong_token_type",
+            Self::IssuerNotAccepted => "issuer_not_accepted",
+            Self::AudienceNotAccepted => "audience_not_accepted",
+            Self::InsufficientScope => "insufficient_scope",
+            Self::InsufficientClaims => "insufficient_claims",
+            Self::NotFresh => "not_fresh",
+            Self::InsufficientAcr => "insufficient_acr",
+            Self::AuthenticationTooOld => "authentication_too_old",
             Self::Revoked => "revoked",
             Self::Unidentified => "unidentified",
             Self::AmbiguousPath => "ambiguous_path",
@@ -191,6 +190,13 @@ impl DenyReason {
             Self::AmbiguousToken => "more than one token in the request".to_owned(),
             Self::Rejected(rejection) => rejection.to_string(),
             Self::WrongTokenType => "a token of another type is needed here".to_owned(),
+            Self::IssuerNotAccepted => "tokens of this issuer are not accepted here".to_owned(),
+            Self::AudienceNotAccepted => "the token is for another audience".to_owned(),
+            Self::InsufficientScope => "the token lacks a scope that is needed here".to_owned(),
+            Self::InsufficientClaims => "a claim is not as it is needed here".to_owned(),
+            Self::NotFresh => "a fresh token is needed here".to_owned(),
+            Self::InsufficientAcr => "a stronger authentication is needed here".to_owned(),
+            Self::AuthenticationTooOld => "a more recent authentication is needed here".to_owned(),
             Self::Revoked => "the token has been revoked".to_owned(),
             Self::Unidentified => "the token lacks what it could be revoked by".to_owned(),
             Self::AmbiguousPath => "the path is not in normal form".to_owned(),
@@ -244,7 +250,7 @@ mod tests {
     fn no_outcome_is_missing_and_each_denial_says_something_of_its_own() {
         let of = |decision: &str| Outcome::all().filter(|o| o.decision() == decision).count();
         let counts = ["allow", "deny", "error"].map(of);
-        assert_eq!(counts, [5, 7 + Rejection::ALL.len(), 7]);
+        assert_eq!(counts, [5, 14 + Rejection::ALL.len(), 7]);
         let described = |outcome| match outcome {
             Outcome::Deny(reason) => Some(reason.description()),
             Outcome::Allow(_) | Outcome::Error(_) => None,

@@ -8,6 +8,7 @@ mod ambiguity;
 mod authorizer;
 mod cookie;
 mod decision;
+mod demands;
 mod lookalike;
 mod policies;
 mod policy;
@@ -17,11 +18,14 @@ mod route;
 #[cfg(test)]
 mod tests;
 mod token;
+mod verdict;
 
 pub use authorizer::{Authorizer, Step};
-pub use decision::{AllowReason, DenyReason, ErrorReason, Outcome, Verdict};
+pub use decision::{AllowReason, DenyReason, ErrorReason, Outcome};
+pub use demands::{ClaimDemand, Condition, Demands, Unmet};
 pub use policies::{DEFAULT_POLICY, Policies};
 pub use policy::{OnUnavailable, Policy, TokenDemand, TypeDemand};
 pub use request::{AuthzRequest, ProxyClaims, RequestHeaders};
 pub use route::{PathMatch, Route};
 pub use token::{Stripped, TokenPlace, TokenSource};
+pub use verdict::Verdict;

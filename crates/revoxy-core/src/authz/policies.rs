@@ -1,5 +1,7 @@
 //! Selects the policy that applies to a request.
 
+use crate::jwt::ClaimPath;
+
 use super::decision::{DenyReason, ErrorReason, Outcome};
 use super::policy::Policy;
 use super::request::AuthzRequest;
@@ -49,10 +51,41 @@ impl Policies {
             let mut later = self.routes[index + 1..].iter();
             let next = later.find(|r| r.overlaps_but_for_case(route));
             let found = next.map_or(self.default, |r| r.policy);
-            let demand = |policy: usize| self.policies[policy].token;
-            let evaded = route.has_letters_in_path() && demand(found) > demand(route.policy);
+            let is_as_strict = self.policies[found].is_as_strict_as(&self.policies[route.policy]);
+            let evaded = route.has_letters_in_path() && !is_as_strict;
             evaded.then(|| (index, self.policies[found].name.as_str()))
         })
+    }
+
+    /// Returns the routes that can never match, because an earlier route matches all that they match: the index of each,
+    /// and that of the earlier route.
+    pub fn unreachable_routes(&self) -> impl Iterator<Item = (usize, usize)> {
+        let covering = |index: usize| {
+            let earlier = &self.routes[..index];
+            earlier.iter().position(|r| r.covers(&self.routes[index]))
+        };
+        (0..self.routes.len()).filter_map(move |index| Some((index, covering(index)?)))
+    }
+
+    /// Returns the names of the policies that do not look up revocations.
+    pub fn without_revocation(&self) -> impl Iterator<Item = &str> {
+        let unchecked = self.policies.iter().filter(|p| !p.check_revocation);
+        unchecked.map(|policy| policy.name.as_str())
+    }
+
+    /// Returns the claims that have to be kept of verified tokens, so that the policies can be judged.
+    pub fn claims(&self) -> Vec<ClaimPath> {
+        let mut claims: Vec<ClaimPath> = Vec::new();
+        for claim in self
+            .policies
+            .iter()
+            .flat_map(|policy| policy.demands.claims())
+        {
+            if !claims.contains(&claim) {
+                claims.push(claim);
+            }
+        }
+        claims
     }
 
     /// Selects the policy of a request: the one that the proxy names, else that of the first matching route,
@@ -83,7 +116,7 @@ impl Policies {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::authz::policy::{OnUnavailable, TokenDemand, TypeDemand};
+    use crate::authz::policy::TokenDemand;
     use crate::authz::route::PathMatch;
 
     fn policies(default: TokenDemand, routes: &[(&str, usize)]) -> Policies {
@@ -91,8 +124,7 @@ mod tests {
             name: name.to_owned(),
             index,
             token,
-            token_type: TypeDemand::Access,
-            on_unavailable: OnUnavailable::Deny,
+            ..Policy::default()
         };
         let named = [
             (DEFAULT_POLICY, default),

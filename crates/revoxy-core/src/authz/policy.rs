@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::jwt::TokenType;
 
+use super::demands::Demands;
+
 /// What a route demands of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
@@ -15,8 +17,38 @@ pub struct Policy {
     pub token: TokenDemand,
     /// The required type of the token.
     pub token_type: TypeDemand,
+    /// What is demanded of the claims.
+    pub demands: Demands,
+    /// Whether revocations are looked up.
+    pub check_revocation: bool,
     /// What happens if nobody can tell whether the token is revoked.
     pub on_unavailable: OnUnavailable,
+}
+
+impl Default for Policy {
+    /// An access token that is not revoked.
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            index: 0,
+            token: TokenDemand::default(),
+            token_type: TypeDemand::default(),
+            demands: Demands::default(),
+            check_revocation: true,
+            on_unavailable: OnUnavailable::default(),
+        }
+    }
+}
+
+impl Policy {
+    /// Returns whether this policy demands at least as much as the other, as far as is easily told.
+    pub fn is_as_strict_as(&self, other: &Self) -> bool {
+        let types = self.token_type == other.token_type || other.token_type == TypeDemand::Any;
+        let looks = self.check_revocation || !other.check_revocation;
+        let claims =
+            self.token == TokenDemand::None || types && looks && self.demands.imply(&other.demands);
+        self.token <= other.token && (other.token == TokenDemand::None || claims)
+    }
 }
 
 /// What happens if nobody can tell whether a token is revoked: the view is too old, and the store does not

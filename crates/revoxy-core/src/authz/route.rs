@@ -13,13 +13,17 @@ pub struct Route {
     pub policy: usize,
 }
 
-/// How a path is compared. Both variants ignore the query.
+/// How a path is compared. No variant looks at the query, or at a slash at the end: most applications answer
+/// `/admin/` as they do `/admin`, so it must not evade a rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PathMatch {
     /// The whole path.
     Exact(String),
     /// The path itself or anything below it: `/health` matches `/health` and `/health/live`, not `/healthy`.
     Prefix(String),
+    /// The whole path; `{name}` matches any segment: `/orders/{id}` matches `/orders/7`, not `/orders` and not
+    /// `/orders/7/items`.
+    Template(String),
 }
 
 impl Route {
@@ -45,6 +49,19 @@ impl Route {
         path && host && (any || self.methods.iter().any(|m| strict.methods.contains(m)))
     }
 
+    /// Returns whether this route matches every request that the other matches, as far as is easily told.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        let host = self.host.is_none() || self.host == other.host;
+        let has = |method| self.methods.contains(method);
+        let all = !other.methods.is_empty() && other.methods.iter().all(has);
+        let path = match (&self.path, &other.path) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(path), Some(other)) => path.covers(other),
+        };
+        host && (self.methods.is_empty() || all) && path
+    }
+
     /// Returns whether its path could be spelled in another case.
     pub(super) fn has_letters_in_path(&self) -> bool {
         let path = self.path.as_ref().map(PathMatch::text);
@@ -55,7 +72,7 @@ impl Route {
 impl PathMatch {
     fn text(&self) -> &str {
         match self {
-            Self::Exact(path) | Self::Prefix(path) => path,
+            Self::Exact(path) | Self::Prefix(path) | Self::Template(path) => path,
         }
     }
 
@@ -63,17 +80,51 @@ impl PathMatch {
         match self {
             Self::Exact(path) => Self::Exact(path.to_ascii_lowercase()),
             Self::Prefix(path) => Self::Prefix(path.to_ascii_lowercase()),
+            Self::Template(path) => Self::Template(path.to_ascii_lowercase()),
         }
     }
 
     fn matches(&self, path: &str) -> bool {
+        let (path, wanted) = (without_slash(path), without_slash(self.text()));
         match self {
-            Self::Exact(exact) => path == exact,
-            Self::Prefix(prefix) => path.strip_prefix(prefix.as_str()).is_some_and(|rest| {
-                rest.is_empty() || rest.starts_with('/') || prefix.ends_with('/')
-            }),
+            Self::Exact(_) => path == wanted,
+            Self::Prefix(_) => path
+                .strip_prefix(wanted)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/')),
+            Self::Template(_) => {
+                let (mut segments, mut wanted) = (path.split('/'), wanted.split('/'));
+                loop {
+                    match (segments.next(), wanted.next()) {
+                        (None, None) => return true,
+                        (Some(segment), Some(wanted)) if is_variable(wanted) => {
+                            if segment.is_empty() {
+                                return false;
+                            }
+                        }
+                        (segment, wanted) if segment == wanted => {}
+                        _ => return false,
+                    }
+                }
+            }
         }
     }
+
+    /// Returns whether this matches every path that the other matches, as far as is easily told.
+    fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Exact(_) | Self::Template(_), Self::Prefix(_)) => false,
+            // A variable of the other is a segment that only a variable matches.
+            _ => self.matches(other.text()),
+        }
+    }
+}
+
+fn without_slash(path: &str) -> &str {
+    path.strip_suffix('/').unwrap_or(path)
+}
+
+fn is_variable(segment: &str) -> bool {
+    segment.starts_with('{') && segment.ends_with('}')
 }
 
 /// Removes the port, and the dot that a fully qualified name may end with (RFC 1034 §3.1): `shop.example.` is
@@ -169,6 +220,75 @@ mod tests {
         let prefix = PathMatch::Prefix("/health".to_owned());
         assert!(prefix.matches("/health") && prefix.matches("/health/live"));
         assert!(!prefix.matches("/healthy"));
+    }
+
+    #[test]
+    fn a_slash_at_the_end_makes_no_difference() {
+        for wanted in ["/admin", "/admin/"] {
+            for path in ["/admin", "/admin/"] {
+                let wanted = wanted.to_owned();
+                for matching in [
+                    PathMatch::Exact(wanted.clone()),
+                    PathMatch::Prefix(wanted.clone()),
+                    PathMatch::Template(wanted),
+                ] {
+                    assert!(matching.matches(path), "{matching:?} {path}");
+                }
+            }
+        }
+        let everything = PathMatch::Prefix("/".to_owned());
+        assert!(everything.matches("/") && everything.matches("/a/b"));
+        assert!(!everything.matches("*"));
+    }
+
+    #[test]
+    fn a_template_matches_as_many_segments_as_it_has() {
+        let template = PathMatch::Template("/orders/{id}/items".to_owned());
+        for path in ["/orders/7/items", "/orders/caf%C3%A9/items/"] {
+            assert!(template.matches(path), "{path}");
+        }
+        for path in [
+            "/orders/items",
+            "/orders/7",
+            "/orders/7/items/8",
+            "/orders/7/item",
+        ] {
+            assert!(!template.matches(path), "{path}");
+        }
+        assert!(!PathMatch::Template("/{any}".to_owned()).matches("/"));
+    }
+
+    #[test]
+    fn a_route_covers_what_it_leaves_nothing_of() {
+        let route = |host: Option<&str>, methods: &[&str], path| Route {
+            host: host.map(str::to_owned),
+            methods: methods.iter().map(|m| (*m).to_owned()).collect(),
+            path,
+            policy: 0,
+        };
+        let exact = |path: &str| Some(PathMatch::Exact(path.to_owned()));
+        let prefix = |path: &str| Some(PathMatch::Prefix(path.to_owned()));
+        let template = |path: &str| Some(PathMatch::Template(path.to_owned()));
+        let any = route(None, &[], None);
+        let orders = route(None, &[], prefix("/orders"));
+        for covered in [
+            route(None, &[], exact("/orders/7")),
+            route(Some("shop.example"), &["GET"], template("/orders/{id}")),
+            route(None, &[], prefix("/orders/7")),
+        ] {
+            assert!(
+                any.covers(&covered) && orders.covers(&covered),
+                "{covered:?}"
+            );
+            assert!(!covered.covers(&orders), "{covered:?}");
+        }
+        let get = route(None, &["GET", "HEAD"], exact("/orders"));
+        assert!(get.covers(&route(None, &["GET"], exact("/orders/"))));
+        assert!(!get.covers(&route(None, &[], exact("/orders"))));
+        let by_id = route(None, &[], template("/orders/{id}"));
+        assert!(by_id.covers(&route(None, &[], template("/orders/{number}"))));
+        assert!(by_id.covers(&route(None, &[], exact("/orders/7"))));
+        assert!(!by_id.covers(&route(None, &[], prefix("/orders/7"))));
     }
 
     #[test]

@@ -220,10 +220,10 @@ impl<D> CachingVerifier<D> {
         let (claims, issuer, keys) = self.verifier.verify_with(token, now, Times::Judged)?;
         Ok(Arc::new(VerifiedToken {
             derived: (self.derive)(&claims, Some(token)),
+            bytes: bytes_of(token) + claims.bytes_of_values() as u64,
             claims,
             issuer,
             keys,
-            bytes: bytes_of(token),
         }))
     }
 }

@@ -4,13 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Number, Value};
 
 use crate::clock::Timestamp;
 
 use super::claim_path::ClaimPath;
 use super::issuer::{IssuerProfile, MissingExp};
-use super::kept::{ClaimText, KeptClaims};
+use super::kept::{ClaimText, KeptClaims, KeptValues};
 use super::refusal::Refusal;
 use super::rejection::Rejection;
 use super::token_type::TokenType;
@@ -37,6 +37,7 @@ pub struct VerifiedClaims {
     /// How long the token is accepted after `exp`: the leeway, or zero.
     grace: Duration,
     kept: KeptClaims,
+    values: KeptValues,
 }
 
 impl fmt::Debug for VerifiedClaims {
@@ -114,6 +115,25 @@ impl VerifiedClaims {
     /// Returns another claim, if the token has it and the issuer's profile keeps it.
     pub fn claim(&self, name: &ClaimPath) -> Option<&ClaimText> {
         self.kept.find(name)
+    }
+
+    /// Returns the value of a claim that policies make demands on, by its path in the issuer's profile. `None` if the
+    /// token lacks it, or it is null.
+    pub fn value(&self, path: &str) -> Option<&Value> {
+        self.values.find(path)
+    }
+
+    /// Returns such a claim as a NumericDate (RFC 7519 §2); `None` if it is none.
+    pub fn date(&self, path: &str) -> Option<Timestamp> {
+        match self.value(path)? {
+            Value::Number(number) => numeric_date(number),
+            _ => None,
+        }
+    }
+
+    /// Returns an upper bound on the memory of the claims that policies make demands on.
+    pub(super) fn bytes_of_values(&self) -> usize {
+        self.values.bytes()
     }
 
     /// Judges the times. A token that was valid may have expired since, or may not be valid yet after the
@@ -241,6 +261,7 @@ impl UnverifiedClaims<'_> {
             leeway: profile.leeway,
             grace: profile.grace_of(token_type),
             kept: KeptClaims::of(self.0, &profile.kept_claims, provenance.proxied),
+            values: KeptValues::of(self.0, &profile.kept_values),
         };
         claims.judge_times(now, times)?;
         self.check_audience(&profile.audiences)?;
@@ -289,18 +310,21 @@ impl UnverifiedClaims<'_> {
             Some(Value::Number(number)) => number,
             Some(_) => return Err(invalid()),
         };
-        let seconds = number.as_f64().ok_or_else(invalid)?;
-        if !(0.0..MAX_NUMERIC_DATE).contains(&seconds) {
-            return Err(invalid());
-        }
-        #[expect(
-            clippy::cast_possible_truncation,
-            reason = "the range was checked above"
-        )]
-        Ok(Some(Timestamp::from_millis(
-            (seconds * 1000.0).floor() as i64
-        )))
+        numeric_date(number).map(Some).ok_or_else(invalid)
     }
+}
+
+/// Returns `None` for a date that no correct clock shows.
+fn numeric_date(number: &Number) -> Option<Timestamp> {
+    let seconds = number.as_f64()?;
+    if !(0.0..MAX_NUMERIC_DATE).contains(&seconds) {
+        return None;
+    }
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "the range was checked above"
+    )]
+    Some(Timestamp::from_millis((seconds * 1000.0).floor() as i64))
 }
 
 /// Whether the times of a token are judged.

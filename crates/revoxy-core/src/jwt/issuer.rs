@@ -52,6 +52,8 @@ pub struct IssuerProfile {
     pub form: TokenForm,
     /// The claims that verified tokens keep, see [`VerifiedClaims::claim`](super::VerifiedClaims::claim).
     pub kept_claims: Arc<[ClaimPath]>,
+    /// The claims that policies make demands on, see [`VerifiedClaims::value`](super::VerifiedClaims::value).
+    pub kept_values: Arc<[ClaimPath]>,
 }
 
 impl Default for IssuerProfile {
@@ -74,6 +76,7 @@ impl Default for IssuerProfile {
             required_claims: Vec::new(),
             form: TokenForm::default(),
             kept_claims: Arc::default(),
+            kept_values: Arc::default(),
         }
     }
 }

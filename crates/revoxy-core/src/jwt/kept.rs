@@ -62,6 +62,51 @@ impl ClaimText {
     }
 }
 
+/// The values of claims that policies make demands on.
+#[derive(Clone, Debug)]
+pub(super) struct KeptValues {
+    names: Arc<[ClaimPath]>,
+    values: Box<[Option<Value>]>,
+}
+
+impl KeptValues {
+    pub(super) fn of(claims: &Map<String, Value>, names: &Arc<[ClaimPath]>) -> Self {
+        Self {
+            values: names.iter().map(|n| n.find(claims).cloned()).collect(),
+            names: Arc::clone(names),
+        }
+    }
+
+    pub(super) fn find(&self, name: &str) -> Option<&Value> {
+        let at = self.names.iter().position(|kept| kept.0 == name)?;
+        self.values[at].as_ref()
+    }
+
+    /// Returns an upper bound on the memory of the values.
+    pub(super) fn bytes(&self) -> usize {
+        self.values.iter().flatten().map(bytes_of).sum()
+    }
+}
+
+/// What a member of an object costs beside name and value.
+const MEMBER: usize = 64;
+
+fn bytes_of(value: &Value) -> usize {
+    size_of::<Value>()
+        + match value {
+            Value::Null | Value::Bool(_) | Value::Number(_) => 0,
+            Value::String(text) => text.capacity(),
+            Value::Array(list) => {
+                let unused = list.capacity() - list.len();
+                unused * size_of::<Value>() + list.iter().map(bytes_of).sum::<usize>()
+            }
+            Value::Object(members) => members
+                .iter()
+                .map(|(name, value)| MEMBER + name.capacity() + bytes_of(value))
+                .sum(),
+        }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -107,5 +152,20 @@ mod tests {
             let kept = kept(json!({"a": value}), "a", true);
             assert!(kept == Some(ClaimText::Unspellable), "{value}");
         }
+    }
+
+    #[test]
+    fn the_size_of_values_counts_what_a_short_text_becomes_in_memory() {
+        let claims = json!({ "small": "a", "many": vec![1; 5_000], "other": "x".repeat(9_000) });
+        let names = Arc::from(["small", "many"].map(|n| ClaimPath(n.to_owned())));
+        let values = KeptValues::of(claims.as_object().unwrap(), &names);
+        assert_eq!(values.find("small"), Some(&json!("a")));
+        assert_eq!(values.find("other"), None);
+        let least = 5_000 * size_of::<Value>();
+        assert!(
+            (least..2 * least).contains(&values.bytes()),
+            "{}",
+            values.bytes()
+        );
     }
 }

@@ -60,7 +60,7 @@ pub use possession::Unrevocable;
 pub use proxied::Proxied;
 pub use refusal::{ClaimName, Refusal};
 pub use rejection::Rejection;
-pub use required::RequiredClaim;
+pub use required::{RequiredClaim, same_value};
 pub use token_type::{TokenType, TokenTypeNames, TokenTypeRule};
 pub use trace::{Stage, Steps};
 pub use verifier::{Verifier, install_crypto};

@@ -29,7 +29,7 @@ impl RequiredClaim {
         let refuse = |reason: Rejection| reason.because_of(self.claim.0.clone());
         let found = self.claim.find(claims);
         let found = found.ok_or_else(|| refuse(Rejection::MissingClaim))?;
-        let is_wanted = |found: &Value| self.values.iter().any(|wanted| same(wanted, found));
+        let is_wanted = |found: &Value| self.values.iter().any(|wanted| same_value(wanted, found));
         let fits = match found {
             _ if self.values.is_empty() => true,
             Value::Array(many) => many.iter().any(is_wanted),
@@ -42,8 +42,8 @@ impl RequiredClaim {
     }
 }
 
-/// Compares values without converting types; equal numbers are equal however they are written.
-fn same(wanted: &Value, found: &Value) -> bool {
+/// Returns whether two values are equal, without converting types; equal numbers are equal however they are written.
+pub fn same_value(wanted: &Value, found: &Value) -> bool {
     match (wanted, found) {
         // Two different whole numbers may be the same double.
         (Value::Number(a), Value::Number(b)) if a.is_f64() || b.is_f64() => {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::authz::{
     Authorizer, AuthzRequest, OnUnavailable, Policies, Policy, ProxyClaims, RequestHeaders,
-    TokenDemand, TokenPlace, TokenSource, TypeDemand, Verdict,
+    TokenDemand, TokenPlace, TokenSource, Verdict,
 };
 use crate::clock::ManualClock;
 use crate::jwt::testing::{self, Signer};
@@ -61,8 +61,8 @@ fn policies() -> Policies {
         name: str::to_owned(name),
         index,
         token,
-        token_type: TypeDemand::Access,
         on_unavailable,
+        ..Policy::default()
     };
     let policies = named.into_iter().enumerate().map(policy).collect();
     Policies::new(policies, Vec::new()).unwrap()

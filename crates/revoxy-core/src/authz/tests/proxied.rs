@@ -5,10 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::authz::{
-    Authorizer, AuthzRequest, OnUnavailable, Policies, Policy, ProxyClaims, RequestHeaders,
-    TokenDemand, TypeDemand,
-};
+use crate::authz::{Authorizer, AuthzRequest, Policies, Policy, ProxyClaims, RequestHeaders};
 use crate::clock::ManualClock;
 use crate::jwt::testing::{self, Signer};
 use crate::jwt::{CachingVerifier, Issuer, IssuerProfile, Verifier};
@@ -45,10 +42,7 @@ fn authorizer() -> Authorizer {
     let own = Issuer::new(own, testing::all_keys());
     let policy = Policy {
         name: "default".to_owned(),
-        index: 0,
-        token: TokenDemand::Required,
-        token_type: TypeDemand::Access,
-        on_unavailable: OnUnavailable::default(),
+        ..Policy::default()
     };
     let verifier = Arc::new(Verifier::new([Arc::new(proxied), Arc::new(own)]));
     Authorizer::new(
