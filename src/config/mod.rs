@@ -25,10 +25,12 @@ mod server;
 #[cfg(test)]
 mod tests;
 mod token_sources;
+mod upstream;
 mod variables;
 mod verification;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use document::Document;
 pub use issuers::IssuerConfig;
@@ -39,9 +41,9 @@ pub use server::{Listen, ServerConfig, ShutdownConfig};
 pub use variables::ENV_PREFIX;
 pub use verification::VerificationConfig;
 
-use crate::authz::{Policies, TokenSource};
+use crate::authz::{ClaimHeader, Policies, TokenSource};
 use crate::ext_authz::Answers;
-use crate::jwt::{MissingExp, TokenType};
+use crate::jwt::{ClaimPath, MissingExp, TokenType};
 use crate::revocation::{CheckedTypes, FeedSettings};
 
 /// The whole configuration, without any mistakes that can be found without opening what it names.
@@ -63,6 +65,8 @@ pub struct Config {
     pub admin_key_file: Option<PathBuf>,
     /// The policies and routes.
     pub policies: Policies,
+    /// The headers in which claims are forwarded.
+    pub claim_headers: Vec<ClaimHeader>,
     /// The source of each value, for problems that are found later.
     pub document: Document,
 }
@@ -134,14 +138,18 @@ impl Config {
         {
             problems.push(document.problem("revocation.note_tokens", ENDLESS_NOTES));
         }
+        let claim_headers = upstream::read(raw.upstream, &document, &mut problems);
         let policies = policies::read(
             raw.policies,
             raw.routes,
             on_unavailable,
-            &mut issuers,
+            &issuers,
             &document,
             &mut problems,
         );
+        if let Some(policies) = &policies {
+            keep_claims(&mut issuers, policies, &claim_headers);
+        }
         problems.forget_consequences(found, &spoiled);
         match (problems.is_empty(), policies) {
             (true, Some(policies)) => Ok(Self {
@@ -153,6 +161,7 @@ impl Config {
                 revocation,
                 admin_key_file: raw.api.admin_key_file,
                 policies,
+                claim_headers,
                 document,
             }),
             _ => Err(problems.with_warnings(document.stray_variables())),
@@ -168,6 +177,20 @@ impl Config {
 
 const ENDLESS_NOTES: &str = "an issuer has `allow_missing_exp` without `max_lifetime`: notes of tokens that never expire would \
                              never go; say `max_lifetime`, or leave this out";
+
+/// Keeps the claims of verified tokens that policies make demands on, and that are forwarded.
+fn keep_claims(issuers: &mut [IssuerConfig], policies: &Policies, headers: &[ClaimHeader]) {
+    let mut claims = policies.claims();
+    for claim in headers.iter().map(ClaimHeader::claim) {
+        if !claims.contains(claim) {
+            claims.push(claim.clone());
+        }
+    }
+    let claims: Arc<[ClaimPath]> = claims.into();
+    for issuer in issuers {
+        issuer.profile.kept_values = Arc::clone(&claims);
+    }
+}
 
 /// Excludes `exp` from the leeway wherever revocations are looked up: a revocation may end together with its
 /// token, and afterwards nobody can tell that the token was revoked.

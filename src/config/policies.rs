@@ -1,11 +1,8 @@
 //! The sections `policies` and `routes`.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use crate::authz::{DEFAULT_POLICY, PathMatch, Policies, Policy, Route};
-
-use crate::jwt::ClaimPath;
 
 use super::demands;
 use super::document::Document;
@@ -20,7 +17,7 @@ pub(super) fn read(
     raw: BTreeMap<String, Option<RawPolicy>>,
     routes: Vec<Option<RawRoute>>,
     on_unavailable: RawOnUnavailable,
-    issuers: &mut [IssuerConfig],
+    issuers: &[IssuerConfig],
     document: &Document,
     problems: &mut Problems,
 ) -> Option<Policies> {
@@ -54,12 +51,7 @@ pub(super) fn read(
             Err(message) => problems.push(document.problem(&path, message)),
         }
     }
-    let policies = Policies::new(policies, read_routes)?;
-    let claims: Arc<[ClaimPath]> = policies.claims().into();
-    for issuer in issuers {
-        issuer.profile.kept_values = Arc::clone(&claims);
-    }
-    Some(policies)
+    Policies::new(policies, read_routes)
 }
 
 fn route(raw: RawRoute, policies: &[Policy]) -> Result<Route, String> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::authz::{Condition, OnUnavailable, TokenDemand, TypeDemand};
+use crate::authz::{Condition, HeaderFormat, OnUnavailable, TokenDemand, TypeDemand};
 use crate::ext_authz::BodyFormat;
 use crate::jwt::{Algorithm, ClaimPath, SecretEncoding, TokenForm};
 use crate::revocation::{Deletions, KeyEncoding, TimeUnit, WithoutClaim};
@@ -26,6 +26,7 @@ pub(super) struct RawConfig {
     pub revocation: RawRevocation,
     pub api: RawApi,
     pub policies: BTreeMap<String, Option<RawPolicy>>,
+    pub upstream: RawUpstream,
     pub routes: Vec<Option<RawRoute>>,
 }
 
@@ -317,6 +318,42 @@ pub(super) struct RawPolicy {
     pub max_age: Option<Span>,
     pub check_revocation: Option<bool>,
     pub on_unavailable: Option<RawOnUnavailable>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawUpstream {
+    pub headers: BTreeMap<String, RawClaimHeader>,
+}
+
+/// The name of a claim, or a mapping with its format.
+pub(super) struct RawClaimHeader {
+    pub claim: String,
+    pub format: HeaderFormat,
+}
+
+impl<'de> Deserialize<'de> for RawClaimHeader {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct Whole {
+            claim: String,
+            #[serde(default)]
+            format: HeaderFormat,
+        }
+        let (claim, format) = match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::String(claim) => (claim, HeaderFormat::default()),
+            other => {
+                let whole: Whole = serde_json::from_value(other).map_err(|error| {
+                    let form =
+                        "must be a claim, or { claim: …, format: text, json or base64_json }";
+                    serde::de::Error::custom(format!("{form}: {error}"))
+                })?;
+                (whole.claim, whole.format)
+            }
+        };
+        Ok(Self { claim, format })
+    }
 }
 
 #[derive(Default, Deserialize)]

@@ -178,4 +178,5 @@ fn authorizer(
         Arc::clone(clock),
     )
     .with_token_sources(config.token_sources.clone())
+    .with_claim_headers(config.claim_headers.clone())
 }

@@ -22,7 +22,7 @@ use prost::bytes::Bytes;
 use serde_json::json;
 use tonic::Code;
 
-use crate::authz::{DenyReason, Outcome, Stripped, Verdict};
+use crate::authz::{DenyReason, Forwarded, Outcome, Stripped, Verdict};
 use crate::jwt::Rejection;
 
 use super::wire::{CheckResponse, Field, Struct, Text};
@@ -54,14 +54,14 @@ const INSUFFICIENT_SCOPE: &str = "insufficient_scope";
 const RETRY_AFTER: &str = "1";
 
 impl Answers {
-    /// Encodes the answer to Envoy. For a request that may pass, `strip` is what Envoy has to remove from it.
+    /// Encodes the answer to Envoy. For a request that may pass, `changes` is what Envoy has to change in it.
     pub(super) fn encode(
         &self,
         verdict: &Verdict<'_>,
-        strip: impl FnOnce() -> Stripped,
+        changes: impl FnOnce() -> (Stripped, Forwarded),
     ) -> CheckResponse {
         let (code, http_response) = match verdict.outcome {
-            Outcome::Allow(_) => (Code::Ok, HttpResponse::OkResponse(allowed(strip()))),
+            Outcome::Allow(_) => (Code::Ok, HttpResponse::OkResponse(allowed(changes()))),
             Outcome::Deny(reason) => self.denied(verdict, reason),
             Outcome::Error(_) => self.error(verdict.outcome),
         };
@@ -219,20 +219,25 @@ fn is_quotable(claim: &str) -> bool {
     claim.bytes().all(may_stand)
 }
 
-fn allowed(strip: Stripped) -> OkHttpResponse {
+fn allowed((strip, forwarded): (Stripped, Forwarded)) -> OkHttpResponse {
+    let is_set = |name: &String| forwarded.set.iter().any(|(set, _)| set == name);
+    let mut headers_to_remove = strip.headers;
+    // Envoy removes last.
+    headers_to_remove.retain(|name| !is_set(name));
+    headers_to_remove.extend(forwarded.remove);
     let mut response = OkHttpResponse {
-        headers_to_remove: strip.headers,
+        headers_to_remove,
         query_parameters_to_remove: strip.query,
         ..OkHttpResponse::default()
     };
     match strip.cookie {
         None => {}
         Some(rest) if rest.is_empty() => response.headers_to_remove.push("cookie".to_owned()),
-        Some(rest) => response.headers.push(HeaderValueOption {
-            append_action: HeaderAppendAction::OverwriteIfExistsOrAdd as i32,
-            ..header("cookie", rest)
-        }),
+        Some(rest) => response.headers.push(overwriting("cookie", rest)),
     }
+    let set = forwarded.set.into_iter();
+    let set = set.map(|(name, value)| overwriting(&name, value));
+    response.headers.extend(set);
     response
 }
 
@@ -245,6 +250,13 @@ fn response(
         status: Some(HttpStatus { code: status }),
         headers,
         body: body.to_string(),
+    }
+}
+
+fn overwriting(key: &str, value: String) -> HeaderValueOption {
+    HeaderValueOption {
+        append_action: HeaderAppendAction::OverwriteIfExistsOrAdd as i32,
+        ..header(key, value)
     }
 }
 
@@ -294,6 +306,7 @@ mod tests {
             query: vec!["access_token".to_owned()],
             cookie: cookie.map(str::to_owned),
         };
+        let allowed = |strip| allowed((strip, Forwarded::default()));
         let response = allowed(strip(Some("a=1")));
         assert_eq!(response.headers_to_remove, ["authorization"]);
         assert_eq!(response.query_parameters_to_remove, ["access_token"]);

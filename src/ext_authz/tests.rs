@@ -129,7 +129,7 @@ fn all_that_a_check_reads_is_found_under_its_number() {
 
 #[test]
 fn an_answer_reads_back_as_envoy_reads_it() {
-    use crate::authz::{AllowReason, Outcome, Stripped, Verdict};
+    use crate::authz::{AllowReason, Outcome, Verdict};
     use envoy_types::pb::envoy::service::auth::v3::CheckResponse;
     use envoy_types::pb::google::protobuf::value::Kind;
     let answers = super::Answers {
@@ -143,7 +143,7 @@ fn an_answer_reads_back_as_envoy_reads_it() {
         ..Verdict::without_policy(outcome)
     };
     for outcome in Outcome::all().chain([Outcome::Allow(AllowReason::Ok)]) {
-        let sent = answers.encode(&verdict(outcome), Stripped::default);
+        let sent = answers.encode(&verdict(outcome), Default::default);
         let read = CheckResponse::decode(sent.encode_to_vec().as_slice()).unwrap();
         assert_eq!(read.status, sent.status);
         assert_eq!(read.http_response, sent.http_response);

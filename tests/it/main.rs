@@ -16,6 +16,7 @@ mod applications;
 mod architecture;
 mod bounds;
 mod check;
+mod claim_headers;
 mod cluster;
 mod config;
 mod connect;

@@ -10,6 +10,7 @@ use crate::jwt::{
 };
 use crate::revocation::{Checker, Lookup, TokenKeys};
 
+use super::claim_headers::{ClaimHeader, ClaimHeaders, Forwarded};
 use super::decision::{AllowReason, DenyReason, ErrorReason, Outcome};
 use super::demands::Unmet;
 use super::policies::Policies;
@@ -25,6 +26,7 @@ pub struct Authorizer {
     revocation: Option<Checker>,
     clock: Arc<dyn Clock>,
     sources: Vec<TokenSource>,
+    claim_headers: ClaimHeaders,
 }
 
 /// A decision, or what is needed to reach one.
@@ -62,12 +64,22 @@ impl Authorizer {
             revocation,
             clock,
             sources: vec![TokenSource::bearer()],
+            claim_headers: ClaimHeaders::default(),
         }
     }
 
     /// Replaces the places in which tokens are looked for.
     pub fn with_token_sources(self, sources: Vec<TokenSource>) -> Self {
         Self { sources, ..self }
+    }
+
+    /// Forwards claims to the application in these headers.
+    pub fn with_claim_headers(self, headers: Vec<ClaimHeader>) -> Self {
+        let claim_headers = ClaimHeaders::new(headers);
+        Self {
+            claim_headers,
+            ..self
+        }
     }
 
     /// Returns how many verified tokens are cached, and their size.
@@ -78,6 +90,13 @@ impl Authorizer {
     /// Returns what to remove from a request that may pass.
     pub fn strip(&self, request: &AuthzRequest<'_>) -> Stripped {
         Stripped::from(&self.sources, request)
+    }
+
+    /// Returns the headers to set and to remove in a request that may pass.
+    pub fn forwarded(&self, verdict: &Verdict<'_>) -> Forwarded {
+        let token = verdict.token.as_ref();
+        self.claim_headers
+            .changes(token.map(|token| token.claims()))
     }
 
     /// Decides about `request`. Queries the store or waits for keys only if necessary.
@@ -207,8 +226,10 @@ impl Authorizer {
             Err(error) => return Step::Done(unverified(error, policy)),
         };
         let claims = token.claims();
+        let forwarded = || (!self.claim_headers.is_empty()).then(|| Arc::clone(&token));
         let verdict = |outcome| Verdict {
             issuer: Some(Arc::clone(claims.issuer())),
+            token: forwarded(),
             ..verdict(outcome)
         };
         let done = |outcome| Step::Done(verdict(outcome));

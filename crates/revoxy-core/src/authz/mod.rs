@@ -6,6 +6,7 @@
 
 mod ambiguity;
 mod authorizer;
+mod claim_headers;
 mod cookie;
 mod decision;
 mod demands;
@@ -21,6 +22,9 @@ mod token;
 mod verdict;
 
 pub use authorizer::{Authorizer, Step};
+pub use claim_headers::{
+    ClaimHeader, ClaimHeaders, Forwarded, HeaderFormat, MAX_HEADER_VALUE, MAX_SEPARATORS,
+};
 pub use decision::{AllowReason, DenyReason, ErrorReason, Outcome};
 pub use demands::{ClaimDemand, Condition, Demands, Unmet};
 pub use policies::{DEFAULT_POLICY, Policies};

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::jwt::ClaimName;
+use crate::jwt::{ClaimName, VerifiedToken};
+use crate::revocation::TokenKeys;
 
 use super::decision::Outcome;
 use super::policy::Policy;
@@ -18,6 +19,8 @@ pub struct Verdict<'p> {
     pub issuer: Option<Arc<str>>,
     /// The claim that is missing or wrong, if that is why the token was refused.
     pub claim: Option<ClaimName>,
+    /// The token, if it was verified and claims are forwarded.
+    pub token: Option<Arc<VerifiedToken<TokenKeys>>>,
 }
 
 impl Verdict<'_> {
@@ -28,6 +31,7 @@ impl Verdict<'_> {
             policy: None,
             issuer: None,
             claim: None,
+            token: None,
         }
     }
 }
