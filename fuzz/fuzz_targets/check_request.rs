@@ -20,7 +20,7 @@ use libfuzzer_sys::{Corpus, fuzz_target};
 use prost::Message as _;
 use prost::bytes::{BufMut as _, Bytes, BytesMut};
 use revoxy::authz::{
-    Authorizer, OnUnavailable, Outcome, PathMatch, Policies, Policy, Route, TokenDemand,
+    Authorizer, Outcome, PathMatch, Policies, Policy, Route, TokenDemand,
     TokenPlace, TokenSource, TypeDemand,
 };
 use revoxy::clock::ManualClock;
@@ -44,7 +44,7 @@ fn service() -> CheckServer {
         index,
         token,
         token_type,
-        on_unavailable: OnUnavailable::Deny,
+        ..Policy::default()
     };
     let policies = vec![
         policy(0, "default", TokenDemand::Required, TypeDemand::Access),

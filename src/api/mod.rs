@@ -31,9 +31,6 @@ const MAX_BODY: usize = 3 * MAX_TOKEN_BYTES + 1024;
 const STORE_DEADLINE: Duration = Duration::from_secs(2);
 /// How long a request waits for an issuer's keys.
 const KEYS_DEADLINE: Duration = Duration::from_secs(2);
-/// How long a revocation outlives its token, on top of the leeway, because the clocks of replicas and of the
-/// store differ.
-const CLOCK_MARGIN: Duration = Duration::from_secs(60);
 
 /// The revocation API.
 #[derive(Clone)]

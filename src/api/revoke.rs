@@ -13,10 +13,10 @@ use axum::response::{IntoResponse as _, Response};
 use serde_json::json;
 
 use crate::jwt::{Rejection, Unrevocable, VerifiedClaims};
-use crate::revocation::{Cutoff, Revocation, RevocationKey, StoreError};
+use crate::revocation::{CLOCK_MARGIN, Revocation, StoreError};
 
 use super::answer::{Failure, UNCHECKED_TYPE, counted, durability};
-use super::{Api, CLOCK_MARGIN, KEYS_DEADLINE, STORE_DEADLINE};
+use super::{Api, KEYS_DEADLINE, STORE_DEADLINE};
 
 /// The actor in the store's record.
 const ACTOR: &str = "token holder";
@@ -68,14 +68,7 @@ impl Api {
 
     async fn revoke(&self, claims: &VerifiedClaims) -> Done {
         let now = self.clock.now();
-        let revocation = Revocation {
-            key: RevocationKey::of_token(claims),
-            cutoff: Cutoff::All,
-            expires_at: claims.dies_at().plus(CLOCK_MARGIN),
-            reason: None,
-            actor: Some(ACTOR.to_owned()),
-            revoked_at: now,
-        };
+        let revocation = Revocation::of_token(claims, ACTOR, now);
         // Not as soon as the token has ended by our clock: the clock of another replica may be behind.
         if !revocation.is_live(now) {
             return Ok(("ignored", StatusCode::OK.into_response()));

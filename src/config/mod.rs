@@ -144,6 +144,7 @@ impl Config {
             raw.routes,
             on_unavailable,
             &issuers,
+            revocation.types,
             &document,
             &mut problems,
         );

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::authz::{DEFAULT_POLICY, PathMatch, Policies, Policy, Route};
+use crate::authz::{DEFAULT_POLICY, OnAllow, PathMatch, Policies, Policy, Route, TokenDemand};
+use crate::jwt::TokenType;
+use crate::revocation::CheckedTypes;
 
 use super::demands;
 use super::document::Document;
@@ -18,6 +20,7 @@ pub(super) fn read(
     routes: Vec<Option<RawRoute>>,
     on_unavailable: RawOnUnavailable,
     issuers: &[IssuerConfig],
+    types: CheckedTypes,
     document: &Document,
     problems: &mut Problems,
 ) -> Option<Policies> {
@@ -35,6 +38,7 @@ pub(super) fn read(
         Policy {
             demands: demands::read(&name, &raw, &names, document, problems),
             check_revocation: raw.check_revocation.unwrap_or(true),
+            on_allow: on_allow(&name, &raw, types, document, problems),
             name,
             index,
             token: raw.token,
@@ -52,6 +56,33 @@ pub(super) fn read(
         }
     }
     Policies::new(policies, read_routes)
+}
+
+/// Reads what happens to a token that passes. To revoke a token that no check looks up would log nobody out.
+fn on_allow(
+    name: &str,
+    raw: &RawPolicy,
+    types: CheckedTypes,
+    document: &Document,
+    problems: &mut Problems,
+) -> OnAllow {
+    let accepted = TokenType::ALL
+        .into_iter()
+        .filter(|t| raw.token_type.accepts(*t));
+    let unchecked = accepted.into_iter().find(|t| !types.includes(*t));
+    let message = match (raw.on_allow, raw.token, unchecked) {
+        (OnAllow::None, _, _) => return OnAllow::None,
+        (OnAllow::Revoke, TokenDemand::None, _) => {
+            "tokens are not looked at with `token: none`".to_owned()
+        }
+        (OnAllow::Revoke, _, Some(unchecked)) => format!(
+            "no check looks up tokens of type {}: add the type to `revocation.token_types`, or let `token_type` name another",
+            unchecked.as_str()
+        ),
+        (OnAllow::Revoke, _, None) => return OnAllow::Revoke,
+    };
+    problems.push(document.problem(&format!("policies.{name}.on_allow"), message));
+    OnAllow::None
 }
 
 fn route(raw: RawRoute, policies: &[Policy]) -> Result<Route, String> {

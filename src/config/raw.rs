@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 
-use crate::authz::{Condition, HeaderFormat, OnUnavailable, TokenDemand, TypeDemand};
+use crate::authz::{Condition, HeaderFormat, OnAllow, OnUnavailable, TokenDemand, TypeDemand};
 use crate::ext_authz::BodyFormat;
 use crate::jwt::{Algorithm, ClaimPath, SecretEncoding, TokenForm};
 use crate::revocation::{Deletions, KeyEncoding, TimeUnit, WithoutClaim};
@@ -317,6 +317,7 @@ pub(super) struct RawPolicy {
     pub acr: Vec<String>,
     pub max_age: Option<Span>,
     pub check_revocation: Option<bool>,
+    pub on_allow: OnAllow,
     pub on_unavailable: Option<RawOnUnavailable>,
 }
 

@@ -73,7 +73,7 @@ pub(super) fn found(found: &Findings<'_>, question: &Question) -> Vec<Row> {
     }
     rows.extend(unidentified(question));
     if !question.looked_up {
-        let what = "tokens of this type are not looked up (revocation.types)";
+        let what = "tokens of this type are not looked up (revocation.token_types)";
         rows.push(Row::new("revocation", Mark::Ok, what));
     }
     rows

@@ -33,6 +33,7 @@ mod last_word;
 mod leftovers;
 mod lifecycle;
 mod log_level;
+mod logout_route;
 mod lookups;
 mod methods;
 mod metrics;

@@ -9,10 +9,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
-use crate::revocation::{Cutoff, Durability, Revocation, RevocationKey, TokenRecord};
+use crate::revocation::{CLOCK_MARGIN, Cutoff, Durability, Revocation, RevocationKey, TokenRecord};
 
+use super::super::Api;
 use super::super::answer::{Failure, UNCHECKED_TYPE, counted, durability};
-use super::super::{Api, CLOCK_MARGIN};
 use super::named::{self, IdKind, required, unwanted};
 use super::{body, in_time};
 

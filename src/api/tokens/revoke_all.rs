@@ -11,10 +11,12 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 use serde_json::{Value, json};
 
 use crate::clock::Timestamp;
-use crate::revocation::{Cutoff, Durability, KeyKind, RevocationKey, TokenRecord, TokenRegistry};
+use crate::revocation::{
+    CLOCK_MARGIN, Cutoff, Durability, KeyKind, RevocationKey, TokenRecord, TokenRegistry,
+};
 
+use super::super::Api;
 use super::super::answer::{Failure, durability};
-use super::super::{Api, CLOCK_MARGIN};
 use super::named::{self, required, unwanted};
 use super::revoke::{Request, Statement};
 use super::{in_time, shown};

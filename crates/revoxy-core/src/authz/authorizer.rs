@@ -6,18 +6,22 @@ use serde_json::{Map, Value};
 
 use crate::clock::{Clock, Timestamp};
 use crate::jwt::{
-    CacheSize, CachingVerifier, KeyWait, PendingKeys, Proxied, Refusal, VerifiedToken, VerifyError,
+    CacheSize, CachingVerifier, KeyWait, PendingKeys, Proxied, Refusal, VerifiedClaims,
+    VerifiedToken, VerifyError,
 };
-use crate::revocation::{Checker, Lookup, TokenKeys};
+use crate::revocation::{Checker, Lookup, Revocation, TokenKeys};
 
 use super::claim_headers::{ClaimHeader, ClaimHeaders, Forwarded};
 use super::decision::{AllowReason, DenyReason, ErrorReason, Outcome};
 use super::demands::Unmet;
 use super::policies::Policies;
-use super::policy::{OnUnavailable, Policy, TokenDemand};
+use super::policy::{OnAllow, OnUnavailable, Policy, TokenDemand};
 use super::request::AuthzRequest;
 use super::token::{self, Stripped, TokenSource};
 use super::verdict::Verdict;
+
+/// Who revokes where `on_allow` says so.
+const ACTOR: &str = "on_allow";
 
 /// Decides whether requests may pass.
 pub struct Authorizer {
@@ -99,8 +103,46 @@ impl Authorizer {
             .changes(token.map(|token| token.claims()))
     }
 
-    /// Decides about `request`. Queries the store or waits for keys only if necessary.
+    /// Decides about `request`, and does to its token what the policy says. Queries the store or waits for keys only if
+    /// necessary.
     pub async fn authorize(&self, request: &AuthzRequest<'_>) -> Verdict<'_> {
+        let verdict = self.reach_verdict(request).await;
+        match (
+            verdict.outcome,
+            verdict.policy.map(|p| p.on_allow),
+            &verdict.token,
+        ) {
+            (Outcome::Allow(_), Some(OnAllow::Revoke), Some(token)) => {
+                let outcome = match self.revoke(token.claims()).await {
+                    Ok(()) => verdict.outcome,
+                    Err(reason) => reason.into(),
+                };
+                Verdict { outcome, ..verdict }
+            }
+            _ => verdict,
+        }
+    }
+
+    /// Revokes the token with which a request may pass.
+    async fn revoke(&self, claims: &VerifiedClaims) -> Result<(), ErrorReason> {
+        let Some(checker) = &self.revocation else {
+            return Err(ErrorReason::Internal);
+        };
+        let revocation = Revocation::of_token(claims, ACTOR, self.clock.now());
+        let (kind, issuer) = (revocation.key.kind().as_str(), &**claims.issuer());
+        match checker.revoke(&revocation).await {
+            Ok(()) => {
+                tracing::info!(kind, issuer, "revoked by a request that passes");
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(%error, "a revocation could not be recorded; the request is refused");
+                Err(ErrorReason::RevocationUnavailable)
+            }
+        }
+    }
+
+    async fn reach_verdict(&self, request: &AuthzRequest<'_>) -> Verdict<'_> {
         let mut step = self.decide(request, self.clock.now());
         let mut wait = KeyWait::default();
         while let Step::AwaitKeys { keys, .. } = &step {
@@ -226,10 +268,11 @@ impl Authorizer {
             Err(error) => return Step::Done(unverified(error, policy)),
         };
         let claims = token.claims();
-        let forwarded = || (!self.claim_headers.is_empty()).then(|| Arc::clone(&token));
+        let is_needed = !self.claim_headers.is_empty() || policy.on_allow != OnAllow::None;
+        let needed = || is_needed.then(|| Arc::clone(&token));
         let verdict = |outcome| Verdict {
             issuer: Some(Arc::clone(claims.issuer())),
-            token: forwarded(),
+            token: needed(),
             ..verdict(outcome)
         };
         let done = |outcome| Step::Done(verdict(outcome));

@@ -28,7 +28,7 @@ pub use claim_headers::{
 pub use decision::{AllowReason, DenyReason, ErrorReason, Outcome};
 pub use demands::{ClaimDemand, Condition, Demands, Unmet};
 pub use policies::{DEFAULT_POLICY, Policies};
-pub use policy::{OnUnavailable, Policy, TokenDemand, TypeDemand};
+pub use policy::{OnAllow, OnUnavailable, Policy, TokenDemand, TypeDemand};
 pub use request::{AuthzRequest, ProxyClaims, RequestHeaders};
 pub use route::{PathMatch, Route};
 pub use token::{Stripped, TokenPlace, TokenSource};

@@ -21,6 +21,8 @@ pub struct Policy {
     pub demands: Demands,
     /// Whether revocations are looked up.
     pub check_revocation: bool,
+    /// What happens to a token with which a request may pass.
+    pub on_allow: OnAllow,
     /// What happens if nobody can tell whether the token is revoked.
     pub on_unavailable: OnUnavailable,
 }
@@ -35,6 +37,7 @@ impl Default for Policy {
             token_type: TypeDemand::default(),
             demands: Demands::default(),
             check_revocation: true,
+            on_allow: OnAllow::default(),
             on_unavailable: OnUnavailable::default(),
         }
     }
@@ -64,6 +67,18 @@ pub enum OnUnavailable {
     Allow,
     /// The proxy decides: the check fails as a gRPC call, and Envoy's `failure_mode_allow` applies.
     Delegate,
+}
+
+/// What happens to a token with which a request may pass.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnAllow {
+    /// Nothing.
+    #[default]
+    None,
+    /// The token is revoked before the request passes: for a logout route. If that fails, the request is refused as an
+    /// error of ours.
+    Revoke,
 }
 
 /// Whether a token is required. Ordered from the strictest demand to none.

@@ -19,7 +19,7 @@ pub struct Verdict<'p> {
     pub issuer: Option<Arc<str>>,
     /// The claim that is missing or wrong, if that is why the token was refused.
     pub claim: Option<ClaimName>,
-    /// The token, if it was verified and claims are forwarded.
+    /// The token, if it was verified, and claims are forwarded or the policy does something to it.
     pub token: Option<Arc<VerifiedToken<TokenKeys>>>,
 }
 

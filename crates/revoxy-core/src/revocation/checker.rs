@@ -13,7 +13,10 @@ use crate::jwt::TokenType;
 
 use super::breaker::Breaker;
 use super::token_keys::{InView, RevokedBy, TokenKeys};
-use super::{Cutoff, Effect, RevocationKey, RevocationStore, StoreError, View};
+use super::{Cutoff, Effect, Revocation, RevocationKey, RevocationStore, StoreError, View};
+
+/// How long a store may take to record a revocation: as long as for the API.
+const REVOKE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Which token types are checked (flask-jwt-extended's `JWT_BLACKLIST_TOKEN_CHECKS`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,6 +167,12 @@ impl Checker {
         }
     }
 
+    /// Records a revocation in the store. An error means that nobody can tell whether it was recorded.
+    pub async fn revoke(&self, revocation: &Revocation) -> Result<(), StoreError> {
+        let recorded = tokio::time::timeout(REVOKE_WITHIN, self.store.revoke(revocation)).await;
+        recorded.unwrap_or(Err(StoreError::Timeout)).map(drop)
+    }
+
     async fn ask_twice(&self, keys: &TokenKeys) -> Result<Option<RevokedBy>, StoreError> {
         // A connection that died while idle is only noticed by the next command on it.
         match self.ask_once(keys).await {
@@ -267,9 +276,9 @@ fn is_young(view: &View, limit: Duration) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::RegistrationKey;
     use super::super::lookups::{KeyRule, Lookups, Match};
     use super::super::scripted_store::{Answering, Reported};
-    use super::super::{RegistrationKey, Revocation};
     use super::*;
     use crate::jwt::VerifiedClaims;
     use crate::jwt::testing::{self, Signer};

@@ -49,7 +49,7 @@ pub use lookups::{
 pub use metrics::{FeedMetrics, SUSPECT_LABELS, StoreMetrics};
 pub use record::{NotAPlace, Place, TokenPage, TokenRecord};
 pub use registry::{RegistrationKey, TokenRegistry};
-pub use statement::{Cutoff, Revocation};
+pub use statement::{CLOCK_MARGIN, Cutoff, Revocation};
 pub use token_keys::{RevokedBy, TokenKeys};
 pub use view::View;
 
