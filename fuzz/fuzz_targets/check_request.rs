@@ -81,7 +81,7 @@ fn service() -> CheckServer {
     };
     let service = ExtAuthz::new(Arc::new(authorizer), answers, metrics.checks);
     let budget = MemoryBudget::new(16 * MAX_MESSAGE, || {});
-    CheckServer::new(service, MAX_MESSAGE, budget)
+    CheckServer::new(Arc::new(service), MAX_MESSAGE, budget)
 }
 
 fuzz_target!(|data: &[u8]| -> Corpus {

@@ -22,7 +22,8 @@ use tokio::net::{TcpListener, TcpStream};
 use super::connection_limit::{ACCEPT_PAUSE, ConnectionLimit};
 use super::guarded::{Guarded, Timeouts};
 
-const MAX_CONNECTIONS: usize = 256;
+/// The maximum number of connections of ports that few clients use.
+pub(super) const MAX_CONNECTIONS: usize = 256;
 /// The maximum buffer for requests and answers, in addition to what the kernel buffers.
 const BUFFER: usize = 64 << 10;
 const HEADERS_WITHIN: Duration = Duration::from_secs(10);
@@ -36,17 +37,18 @@ const TIMEOUTS: Timeouts = Timeouts {
     silence: None,
 };
 
-/// Serves `router` until `ending` resolves, then lets the requests in flight finish.
+/// Serves `router`, over at most so many connections, until `ending` resolves, then lets the requests in flight finish.
 pub(super) async fn serve(
     name: &'static str,
     listener: TcpListener,
     router: Router,
+    max_connections: usize,
     ending: impl Future<Output = ()> + Send,
 ) {
     let router = router.layer(from_fn(within_time));
     let (graceful, limit) = (
         GracefulShutdown::new(),
-        ConnectionLimit::new(name, MAX_CONNECTIONS),
+        ConnectionLimit::new(name, max_connections),
     );
     tokio::pin!(ending);
     loop {

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket, UnixListener};
@@ -13,7 +14,9 @@ use tonic::transport::server::Router as GrpcRouter;
 
 use crate::api::Api;
 use crate::config::{Config, Listen, Problems};
-use crate::ext_authz::{ARRIVES_WITHIN, CheckServer, ExtAuthz, MemoryBudget};
+use crate::ext_authz::{
+    ARRIVES_WITHIN, CheckServer, DescribedBy, ExtAuthz, MemoryBudget, http_router,
+};
 use crate::keys::KeySource;
 use crate::operations::Operations;
 
@@ -49,6 +52,7 @@ pub(super) struct Listeners {
     check: CheckListener,
     operations: Option<TcpListener>,
     api: Option<TcpListener>,
+    http_check: Option<(TcpListener, DescribedBy)>,
     max_connections: usize,
     max_message: usize,
     check_within: Duration,
@@ -84,10 +88,18 @@ impl Listeners {
             Some(address) => Some(tcp(config, "server.api", address, problems).await?),
             None => None,
         };
+        let http_check = match &server.http_check {
+            Some(http) => {
+                let bound = tcp(config, "server.http_check", http.listen, problems).await;
+                Some((bound?, http.described_by))
+            }
+            None => None,
+        };
         Some(Self {
             check: check?,
             operations: Some(operations?),
             api,
+            http_check,
             max_connections: server.max_connections,
             max_message: server.max_message_bytes,
             check_within: check_within(config),
@@ -104,7 +116,13 @@ impl Listeners {
         if let Some(listener) = self.operations.take() {
             let ending = reached(stages, ShutdownStage::Ending);
             let router = operations.router();
-            servers.spawn(http::serve("operations", listener, router, ending));
+            servers.spawn(http::serve(
+                "operations",
+                listener,
+                router,
+                http::MAX_CONNECTIONS,
+                ending,
+            ));
         }
         servers
     }
@@ -112,7 +130,7 @@ impl Listeners {
     /// Serves the other listeners, each in a task of its own.
     pub fn serve(
         self,
-        check: ExtAuthz,
+        check: Arc<ExtAuthz>,
         api: Api,
         stages: &watch::Receiver<ShutdownStage>,
         servers: &mut JoinSet<()>,
@@ -120,6 +138,11 @@ impl Listeners {
         let ending = || reached(stages, ShutdownStage::Ending);
         let limit = ConnectionLimit::new("check", self.max_connections);
         let budget = MemoryBudget::new(REQUESTS, limit.heaviest_evictor());
+        if let Some((listener, by)) = self.http_check {
+            let router = http_router(Arc::clone(&check), by);
+            let most = self.max_connections;
+            servers.spawn(http::serve("http_check", listener, router, most, ending()));
+        }
         let check = CheckServer::new(check, self.max_message, budget);
         let router = grpc(check, self.check_within, stages);
         match self.check {
@@ -131,7 +154,13 @@ impl Listeners {
             }
         }
         if let Some(listener) = self.api {
-            servers.spawn(http::serve("api", listener, api.router(), ending()));
+            servers.spawn(http::serve(
+                "api",
+                listener,
+                api.router(),
+                http::MAX_CONNECTIONS,
+                ending(),
+            ));
         }
     }
 }

@@ -232,6 +232,7 @@ async fn serve_from(config: Config, own: Option<Store>) -> Result<(), StartError
     });
     let (answers, counters) = (config.answers.clone(), metrics.checks.clone());
     let check = ExtAuthz::new(Arc::clone(engine.authorizer()), answers, counters);
+    let check = Arc::new(check);
     let api = services::api(&config, &engine, &clock, &metrics, admin);
     listeners.serve(check, api, &stages, &mut servers);
     let life = Life {

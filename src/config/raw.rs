@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 
 use crate::authz::{Condition, HeaderFormat, OnAllow, OnUnavailable, TokenDemand, TypeDemand};
-use crate::ext_authz::BodyFormat;
+use crate::ext_authz::{BodyFormat, DescribedBy};
 use crate::jwt::{Algorithm, ClaimPath, SecretEncoding, TokenForm};
 use crate::revocation::{Deletions, KeyEncoding, TimeUnit, WithoutClaim};
 
@@ -36,9 +36,17 @@ pub(super) struct RawServer {
     pub check: Option<String>,
     pub operations: Option<String>,
     pub api: Option<String>,
+    pub http_check: Option<RawHttpCheck>,
     pub max_connections: Option<usize>,
     pub max_message_bytes: Option<usize>,
     pub shutdown: RawShutdown,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct RawHttpCheck {
+    pub listen: Option<String>,
+    pub described_by: Option<DescribedBy>,
 }
 
 #[derive(Default, Deserialize)]

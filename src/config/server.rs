@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::ext_authz::Answers;
+use crate::ext_authz::{Answers, DescribedBy};
 
 use super::document::Document;
 use super::problem::Problems;
@@ -20,12 +20,23 @@ pub struct ServerConfig {
     pub operations: SocketAddr,
     /// HTTP: the revocation API; `None` if it is disabled.
     pub api: Option<SocketAddr>,
+    /// HTTP: checks for proxies other than Envoy; `None` if there are none.
+    pub http_check: Option<HttpCheckConfig>,
     /// The maximum number of connections to the check service.
     pub max_connections: usize,
     /// The maximum size of a request to the check service, in bytes.
     pub max_message_bytes: usize,
     /// How the process shuts down.
     pub shutdown: ShutdownConfig,
+}
+
+/// Checks over plain HTTP.
+#[derive(Clone, Copy, Debug)]
+pub struct HttpCheckConfig {
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// Where the proxy describes the request to check.
+    pub described_by: DescribedBy,
 }
 
 /// How the process shuts down after SIGTERM.
@@ -59,6 +70,7 @@ impl fmt::Display for Listen {
 const CHECK: &str = "127.0.0.1:9001";
 const OPERATIONS: &str = "127.0.0.1:9090";
 const API: &str = "127.0.0.1:9091";
+const HTTP_CHECK: &str = "127.0.0.1:9092";
 /// The value that disables the revocation API.
 const DISABLED: &str = "disabled";
 /// One for each worker thread of 512 Envoys with two threads.
@@ -72,6 +84,7 @@ const MOST_MESSAGE: usize = 32 << 20;
 const DEFAULT_REALM: &str = "revoxy";
 
 pub(super) fn read(raw: RawServer, document: &Document, problems: &mut Problems) -> ServerConfig {
+    let mut undescribed = false;
     let mut address = |path: &str, text: Option<String>, default: &str| {
         let text = text.unwrap_or_else(|| default.to_owned());
         text.parse().unwrap_or_else(|_| {
@@ -89,6 +102,17 @@ pub(super) fn read(raw: RawServer, document: &Document, problems: &mut Problems)
         Some(text) if text == DISABLED => None,
         text => Some(address("server.api", text, API)),
     };
+    let http_check = raw.http_check.map(|raw| HttpCheckConfig {
+        listen: address("server.http_check.listen", raw.listen, HTTP_CHECK),
+        described_by: raw.described_by.unwrap_or_else(|| {
+            undescribed = true;
+            DescribedBy::XOriginal
+        }),
+    });
+    if undescribed {
+        let message = "needs `described_by`: x_original (nginx), x_forwarded (Traefik, Caddy) or itself (Envoy's HTTP mode)";
+        problems.push(document.problem("server.http_check", message));
+    }
     let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
     let check_address = match &check {
         Listen::Tcp(address) => Some(("server.check", *address)),
@@ -98,6 +122,7 @@ pub(super) fn read(raw: RawServer, document: &Document, problems: &mut Problems)
         check_address,
         Some(("server.operations", operations)),
         api.map(|a| ("server.api", a)),
+        http_check.map(|http| ("server.http_check.listen", http.listen)),
     ];
     for (path, address) in listeners.into_iter().flatten() {
         if let Some((other, _)) = taken.iter().find(|(_, other)| collide(*other, address)) {
@@ -118,6 +143,7 @@ pub(super) fn read(raw: RawServer, document: &Document, problems: &mut Problems)
         check,
         operations,
         api,
+        http_check,
         max_connections: within(
             "server.max_connections",
             raw.max_connections,

@@ -42,9 +42,9 @@ pub struct CheckServer {
 impl CheckServer {
     /// Serves `service`, with messages of at most `max_message` bytes, as long as the `budget` has memory for
     /// requests. The extensions of a request must contain the [`ConnectionLoad`] of its connection.
-    pub fn new(service: ExtAuthz, max_message: usize, budget: MemoryBudget) -> Self {
+    pub fn new(service: Arc<ExtAuthz>, max_message: usize, budget: MemoryBudget) -> Self {
         Self {
-            service: Arc::new(service),
+            service,
             max_message,
             budget,
         }

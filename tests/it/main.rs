@@ -28,6 +28,7 @@ mod explain;
 mod forgetting;
 mod half_open;
 mod histories;
+mod http_check;
 mod keys;
 mod last_word;
 mod leftovers;
