@@ -49,8 +49,8 @@ pub use lookups::{
 pub use metrics::{FeedMetrics, SUSPECT_LABELS, StoreMetrics};
 pub use record::{NotAPlace, Place, TokenPage, TokenRecord};
 pub use registry::{RegistrationKey, TokenRegistry};
-pub use statement::{CLOCK_MARGIN, Cutoff, Revocation};
-pub use token_keys::{RevokedBy, TokenKeys};
+pub use statement::{Cutoff, Revocation};
+pub use token_keys::{CLOCK_MARGIN, RevokedBy, TokenKeys};
 pub use view::View;
 
 /// A store of revocations.

@@ -1,14 +1,8 @@
 //! The statement "tokens matching this key are refused".
 
-use std::time::Duration;
-
 use crate::clock::Timestamp;
-use crate::jwt::VerifiedClaims;
 
 use super::key::RevocationKey;
-
-/// How much longer than its token a revocation lives, at most: by so much may the clocks of replicas differ.
-pub const CLOCK_MARGIN: Duration = Duration::from_secs(60);
 
 /// Which of the tokens under a key a revocation applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -49,19 +43,6 @@ pub struct Revocation {
 }
 
 impl Revocation {
-    /// The revocation of one verified token, by `actor`, at `now`. It outlives the token on every replica whose clock is
-    /// behind ours by at most [`CLOCK_MARGIN`].
-    pub fn of_token(claims: &VerifiedClaims, actor: &str, now: Timestamp) -> Self {
-        Self {
-            key: RevocationKey::of_token(claims),
-            cutoff: Cutoff::All,
-            expires_at: claims.dies_at().plus(CLOCK_MARGIN),
-            reason: None,
-            actor: Some(actor.to_owned()),
-            revoked_at: now,
-        }
-    }
-
     /// Returns what is in effect when `newer` is stated after this revocation: the later of the cutoffs and
     /// of the expiries, so that a revocation never weakens another, with the newer revocation's reason, actor
     /// and time.

@@ -1,5 +1,7 @@
 //! All keys that can revoke one token, rendered and hashed once, and what the answers for them mean together.
 
+use std::time::Duration;
+
 use crate::clock::Timestamp;
 use crate::jwt::VerifiedClaims;
 
@@ -8,7 +10,7 @@ use super::hash::KeyHash;
 use super::key::{KeyKind, RevocationKey, WHOLE_ISSUER};
 use super::lookups::ForeignKey;
 use super::registry::RegistrationKey;
-use super::statement::Cutoff;
+use super::statement::{Cutoff, Revocation};
 
 /// What revokes a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +34,24 @@ pub(super) enum InView {
     /// entry of an allow-list is missing, which may have been added a moment ago, or a key is of a kind that
     /// no view can contain.
     Open,
+}
+
+/// How much longer than its token a revocation lives, at most: by so much may the clocks of replicas differ.
+pub const CLOCK_MARGIN: Duration = Duration::from_secs(60);
+
+impl Revocation {
+    /// The revocation of one verified token, by `actor`, at `now`. It outlives the token on every replica whose clock is
+    /// behind ours by at most [`CLOCK_MARGIN`].
+    pub fn of_token(claims: &VerifiedClaims, actor: &str, now: Timestamp) -> Self {
+        Self {
+            key: RevocationKey::of_token(claims),
+            cutoff: Cutoff::All,
+            expires_at: claims.dies_at().plus(CLOCK_MARGIN),
+            reason: None,
+            actor: Some(actor.to_owned()),
+            revoked_at: now,
+        }
+    }
 }
 
 /// All keys that can revoke one token.
