@@ -37,11 +37,12 @@ pub use issuers::IssuerConfig;
 pub use mode::Mode;
 pub use problem::{Problem, Problems};
 pub use revocation::{RevocationConfig, StoreConfig};
-pub use server::{Listen, ServerConfig, ShutdownConfig};
+pub use server::{HttpCheckConfig, Listen, ServerConfig, ShutdownConfig};
+pub use upstream::UpstreamConfig;
 pub use variables::ENV_PREFIX;
 pub use verification::VerificationConfig;
 
-use crate::authz::{ClaimHeader, Policies, TokenSource};
+use crate::authz::{Policies, TokenSource};
 use crate::ext_authz::Answers;
 use crate::jwt::{ClaimPath, MissingExp, TokenType};
 use crate::revocation::{CheckedTypes, FeedSettings};
@@ -65,8 +66,8 @@ pub struct Config {
     pub admin_key_file: Option<PathBuf>,
     /// The policies and routes.
     pub policies: Policies,
-    /// The headers in which claims are forwarded.
-    pub claim_headers: Vec<ClaimHeader>,
+    /// What the application gets to know about the token.
+    pub upstream: UpstreamConfig,
     /// The source of each value, for problems that are found later.
     pub document: Document,
 }
@@ -138,7 +139,7 @@ impl Config {
         {
             problems.push(document.problem("revocation.note_tokens", ENDLESS_NOTES));
         }
-        let claim_headers = upstream::read(raw.upstream, &document, &mut problems);
+        let upstream = upstream::read(raw.upstream, &document, &mut problems);
         let policies = policies::read(
             raw.policies,
             raw.routes,
@@ -149,7 +150,7 @@ impl Config {
             &mut problems,
         );
         if let Some(policies) = &policies {
-            keep_claims(&mut issuers, policies, &claim_headers);
+            keep_claims(&mut issuers, policies, &upstream);
         }
         problems.forget_consequences(found, &spoiled);
         match (problems.is_empty(), policies) {
@@ -162,7 +163,7 @@ impl Config {
                 revocation,
                 admin_key_file: raw.api.admin_key_file,
                 policies,
-                claim_headers,
+                upstream,
                 document,
             }),
             _ => Err(problems.with_warnings(document.stray_variables())),
@@ -180,9 +181,9 @@ const ENDLESS_NOTES: &str = "an issuer has `allow_missing_exp` without `max_life
                              never go; say `max_lifetime`, or leave this out";
 
 /// Keeps the claims of verified tokens that policies make demands on, and that are forwarded.
-fn keep_claims(issuers: &mut [IssuerConfig], policies: &Policies, headers: &[ClaimHeader]) {
+fn keep_claims(issuers: &mut [IssuerConfig], policies: &Policies, upstream: &UpstreamConfig) {
     let mut claims = policies.claims();
-    for claim in headers.iter().map(ClaimHeader::claim) {
+    for claim in upstream.claims() {
         if !claims.contains(claim) {
             claims.push(claim.clone());
         }

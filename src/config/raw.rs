@@ -333,6 +333,7 @@ pub(super) struct RawPolicy {
 #[serde(default)]
 pub(super) struct RawUpstream {
     pub headers: BTreeMap<String, RawClaimHeader>,
+    pub metadata: BTreeMap<String, ClaimPath>,
 }
 
 /// The name of a claim, or a mapping with its format.

@@ -10,11 +10,14 @@ use super::problem::Problems;
 use super::raw::{RawClaimHeader, RawUpstream};
 
 /// Headers that mean something to the connection or to a proxy.
-const RESERVED: [&str; 12] = [
+const RESERVED: [&str; 15] = [
+    "authorization",
     "connection",
     "content-length",
     "content-type",
+    "cookie",
     "expect",
+    "forwarded",
     "host",
     "keep-alive",
     "proxy-connection",
@@ -25,11 +28,30 @@ const RESERVED: [&str; 12] = [
     "x-request-id",
 ];
 
+const RESERVED_PREFIXES: [&str; 2] = ["x-envoy-", "x-forwarded-"];
+
+/// What the application, and later filters of the proxy, get to know about the token.
+#[derive(Clone, Debug, Default)]
+pub struct UpstreamConfig {
+    /// The headers in which claims are forwarded.
+    pub headers: Vec<ClaimHeader>,
+    /// Names of dynamic metadata, and the claims that they hold.
+    pub metadata: Vec<(String, ClaimPath)>,
+}
+
+impl UpstreamConfig {
+    /// Returns the claims that have to be kept of verified tokens.
+    pub(super) fn claims(&self) -> impl Iterator<Item = &ClaimPath> {
+        let headers = self.headers.iter().map(ClaimHeader::claim);
+        headers.chain(self.metadata.iter().map(|(_, claim)| claim))
+    }
+}
+
 pub(super) fn read(
     raw: RawUpstream,
     document: &Document,
     problems: &mut Problems,
-) -> Vec<ClaimHeader> {
+) -> UpstreamConfig {
     let mut headers: Vec<ClaimHeader> = Vec::new();
     let entries: BTreeMap<String, RawClaimHeader> = raw.headers;
     for (name, raw) in entries {
@@ -43,7 +65,10 @@ pub(super) fn read(
             Err(message) => problems.push(document.problem(&path, message)),
         }
     }
-    headers
+    UpstreamConfig {
+        headers,
+        metadata: raw.metadata.into_iter().collect(),
+    }
 }
 
 fn header(name: String, raw: RawClaimHeader) -> Result<ClaimHeader, String> {
@@ -51,8 +76,10 @@ fn header(name: String, raw: RawClaimHeader) -> Result<ClaimHeader, String> {
     if name.is_empty() || !name.bytes().all(is_plain) {
         return Err("the name of a header has small letters, digits, `-` and `_`".to_owned());
     }
-    if RESERVED.contains(&name.as_str()) || name.starts_with("x-envoy-") {
-        return Err("this header is for proxies; choose another, such as `x-user`".to_owned());
+    if RESERVED.contains(&name.as_str()) || RESERVED_PREFIXES.iter().any(|p| name.starts_with(p)) {
+        return Err(
+            "this header has another meaning; choose another, such as `x-auth-user`".to_owned(),
+        );
     }
     if raw.claim.is_empty() {
         return Err("needs a `claim`".to_owned());

@@ -178,5 +178,6 @@ fn authorizer(
         Arc::clone(clock),
     )
     .with_token_sources(config.token_sources.clone())
-    .with_claim_headers(config.claim_headers.clone())
+    .with_claim_headers(config.upstream.headers.clone())
+    .with_claim_metadata(config.upstream.metadata.clone())
 }

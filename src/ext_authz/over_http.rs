@@ -21,7 +21,7 @@ use tonic::codegen::http::request::Parts;
 use super::service::ExtAuthz;
 use super::wire::{
     Attributes, CheckRequest, CheckResponse, Extension, Header, HeaderMap as WireHeaders,
-    HttpRequest, Request as WireRequest,
+    HttpRequest, Kind, Request as WireRequest,
 };
 
 /// The path of a check under the default policy or the routes; below it, each policy has a path.
@@ -158,8 +158,10 @@ fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h [u8]> {
 fn response(answer: CheckResponse) -> Response {
     let fields = answer.dynamic_metadata.unwrap_or_default().fields;
     let reason = fields.into_iter().find(|field| field.key == "reason");
-    let reason =
-        reason.and_then(|field| HeaderValue::from_maybe_shared(field.value?.string_value).ok());
+    let reason = reason.and_then(|field| match field.value?.kind? {
+        Kind::Text(text) => HeaderValue::from_maybe_shared(text).ok(),
+        _ => None,
+    });
     let mut response = match answer.http_response {
         Some(HttpResponse::OkResponse(ok)) => {
             let mut response = status(StatusCode::OK);

@@ -25,7 +25,7 @@ use tonic::Code;
 use crate::authz::{DenyReason, Forwarded, Outcome, Stripped, Verdict};
 use crate::jwt::Rejection;
 
-use super::wire::{CheckResponse, Field, Struct, Text};
+use super::wire::{CheckResponse, Field, Kind, Struct, Value};
 
 /// How denials and errors are worded.
 #[derive(Clone, Debug)]
@@ -55,9 +55,11 @@ const RETRY_AFTER: &str = "1";
 
 impl Answers {
     /// Encodes the answer to Envoy. For a request that may pass, `changes` is what Envoy has to change in it.
+    /// `claims` are names and values of claims for the metadata.
     pub(super) fn encode(
         &self,
         verdict: &Verdict<'_>,
+        claims: &[(&str, &serde_json::Value)],
         changes: impl FnOnce() -> (Stripped, Forwarded),
     ) -> CheckResponse {
         let (code, http_response) = match verdict.outcome {
@@ -70,7 +72,7 @@ impl Answers {
                 code: code as i32,
                 ..rpc::Status::default()
             }),
-            dynamic_metadata: Some(metadata(verdict)),
+            dynamic_metadata: Some(metadata(verdict, claims)),
             http_response: Some(http_response),
         }
     }
@@ -273,13 +275,15 @@ fn header(key: &str, value: String) -> HeaderValueOption {
 
 /// Returns the metadata that Envoy's access log can show:
 /// `%DYNAMIC_METADATA(envoy.filters.http.ext_authz:reason)%`.
-fn metadata(verdict: &Verdict<'_>) -> Struct {
+///
+/// `claims` are names and values of claims to add.
+fn metadata(verdict: &Verdict<'_>, claims: &[(&str, &serde_json::Value)]) -> Struct {
     let field = |name: &'static str, text: Bytes| Field {
         key: Bytes::from_static(name.as_bytes()),
-        value: Some(Text { string_value: text }),
+        value: Some(Value::text(text)),
     };
     let constant = |text: &'static str| Bytes::from_static(text.as_bytes());
-    let mut fields = Vec::with_capacity(5);
+    let mut fields = Vec::with_capacity(6);
     fields.push(field("decision", constant(verdict.outcome.decision())));
     fields.push(field("reason", constant(verdict.outcome.reason())));
     if let Some(policy) = verdict.policy {
@@ -291,6 +295,21 @@ fn metadata(verdict: &Verdict<'_>) -> Struct {
     }
     if let Some(claim) = &verdict.claim {
         fields.push(field("claim", Bytes::copy_from_slice(claim.as_bytes())));
+    }
+    if !claims.is_empty() {
+        let claim = |(name, value): &(&str, &serde_json::Value)| Field {
+            key: Bytes::copy_from_slice(name.as_bytes()),
+            value: Some(Value::of(value)),
+        };
+        let claims = Struct {
+            fields: claims.iter().map(claim).collect(),
+        };
+        fields.push(Field {
+            key: Bytes::from_static(b"claims"),
+            value: Some(Value {
+                kind: Some(Kind::Struct(claims)),
+            }),
+        });
     }
     Struct { fields }
 }

@@ -51,7 +51,7 @@ impl ExtAuthz {
         let answer = AssertUnwindSafe(self.answer(request)).catch_unwind();
         answer.await.unwrap_or_else(|_| {
             let verdict = self.failed(ErrorReason::Internal);
-            Ok(self.answers.encode(&verdict, Default::default))
+            Ok(self.answers.encode(&verdict, &[], Default::default))
         })
     }
 
@@ -70,7 +70,8 @@ impl ExtAuthz {
             let strip = request.map_or_else(Stripped::default, |r| self.authorizer.strip(&r));
             (strip, self.authorizer.forwarded(&verdict))
         };
-        Ok(self.answers.encode(&verdict, changes))
+        let claims = self.authorizer.metadata(&verdict);
+        Ok(self.answers.encode(&verdict, &claims, changes))
     }
 
     /// Answers a check that cannot be read: an error of ours, but sent as an answer. With an error of the
@@ -79,7 +80,7 @@ impl ExtAuthz {
     pub(super) fn unreadable(&self, why: &Unreadable) -> CheckResponse {
         let verdict = self.failed(ErrorReason::BadCheckRequest);
         tracing::warn!(reason = verdict.outcome.reason(), %why, "a check request cannot be read");
-        self.answers.encode(&verdict, Default::default)
+        self.answers.encode(&verdict, &[], Default::default)
     }
 
     /// Refuses a check for which there is no memory. Unlike above, this is deliberately an error of the call:

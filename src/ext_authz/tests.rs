@@ -143,7 +143,7 @@ fn an_answer_reads_back_as_envoy_reads_it() {
         ..Verdict::without_policy(outcome)
     };
     for outcome in Outcome::all().chain([Outcome::Allow(AllowReason::Ok)]) {
-        let sent = answers.encode(&verdict(outcome), Default::default);
+        let sent = answers.encode(&verdict(outcome), &[], Default::default);
         let read = CheckResponse::decode(sent.encode_to_vec().as_slice()).unwrap();
         assert_eq!(read.status, sent.status);
         assert_eq!(read.http_response, sent.http_response);

@@ -112,12 +112,70 @@ pub(super) struct Field {
     #[prost(bytes = "bytes", tag = "1")]
     pub key: Bytes,
     #[prost(message, optional, tag = "2")]
-    pub value: Option<Text>,
+    pub value: Option<Value>,
 }
 
-/// A `google.protobuf.Value` that is a non-empty string.
+/// `google.protobuf.Value`.
 #[derive(Clone, PartialEq, prost::Message)]
-pub(super) struct Text {
-    #[prost(bytes = "bytes", tag = "3")]
-    pub string_value: Bytes,
+pub(super) struct Value {
+    #[prost(oneof = "Kind", tags = "1, 2, 3, 4, 5, 6")]
+    pub kind: Option<Kind>,
+}
+
+/// The kinds of `google.protobuf.Value`.
+#[derive(Clone, PartialEq, prost::Oneof)]
+pub(super) enum Kind {
+    /// Null is the only value of its enumeration: 0.
+    #[prost(int32, tag = "1")]
+    Null(i32),
+    #[prost(double, tag = "2")]
+    Number(f64),
+    #[prost(bytes, tag = "3")]
+    Text(Bytes),
+    #[prost(bool, tag = "4")]
+    Bool(bool),
+    #[prost(message, tag = "5")]
+    Struct(Struct),
+    #[prost(message, tag = "6")]
+    List(ListValue),
+}
+
+/// `google.protobuf.ListValue`.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(super) struct ListValue {
+    #[prost(message, repeated, tag = "1")]
+    pub values: Vec<Value>,
+}
+
+impl Value {
+    /// A text.
+    pub fn text(text: Bytes) -> Self {
+        Self {
+            kind: Some(Kind::Text(text)),
+        }
+    }
+
+    /// The same value as this JSON. Every number becomes a double.
+    pub fn of(json: &serde_json::Value) -> Self {
+        let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+        let kind = match json {
+            serde_json::Value::Null => Kind::Null(0),
+            serde_json::Value::Bool(value) => Kind::Bool(*value),
+            serde_json::Value::Number(number) => Kind::Number(number.as_f64().unwrap_or(f64::NAN)),
+            serde_json::Value::String(text) => Kind::Text(bytes(text)),
+            serde_json::Value::Array(list) => Kind::List(ListValue {
+                values: list.iter().map(Self::of).collect(),
+            }),
+            serde_json::Value::Object(members) => {
+                let field = |(name, value): (&String, _)| Field {
+                    key: bytes(name),
+                    value: Some(Self::of(value)),
+                };
+                Kind::Struct(Struct {
+                    fields: members.iter().map(field).collect(),
+                })
+            }
+        };
+        Self { kind: Some(kind) }
+    }
 }

@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use crate::support::server::run_with;
 use crate::support::{
-    Config, Envoy, Mood, Proxy, Redis, Revoxy, Scratch, SigningKey, Token, Upstream, eventually,
+    Ask, Config, Envoy, Mood, Proxy, Redis, Revoxy, Scratch, SigningKey, Token, Upstream,
+    eventually,
 };
 
 const HEADERS: &str = "  lenient: { on_unavailable: { serve_stale: 1h } }
@@ -166,11 +167,49 @@ async fn a_claim_that_is_too_long_is_not_forwarded() {
 }
 
 #[tokio::test]
+async fn claims_keep_their_types_in_the_metadata_of_every_verified_token() {
+    let (scratch, key) = (Scratch::new(), SigningKey::generate(Algorithm::ES256));
+    let section = "  scoped: { scopes: [orders] }
+upstream:
+  metadata: { user: sub, roles: /realm_access/roles, level: level, mfa: mfa, address: address, missing: missing }";
+    let config = Config::trusting(&key, &scratch).section(section);
+    let revoxy = Revoxy::start(&scratch, &config).await;
+    let checks = revoxy.checks().await;
+    let token = Token::access("a")
+        .with("realm_access", json!({ "roles": ["user", "admin"] }))
+        .with("level", 2.5)
+        .with("mfa", true)
+        .with("address", json!({ "city": null, "lines": [] }))
+        .sign(&key);
+    let expected = json!({
+        "user": "alice", "roles": ["user", "admin"], "level": 2.5, "mfa": true,
+        "address": { "city": null, "lines": [] },
+    });
+    let ask = |policy: &str| checks.ask(Ask::bearer(&token).policy(policy));
+    for (policy, verdict, claims) in [
+        ("default", (0, "ok"), &expected),
+        ("scoped", (403, "insufficient_scope"), &expected),
+        ("public", (0, "public"), &Value::Null),
+    ] {
+        let answer = ask(policy).await;
+        assert_eq!(answer.verdict(), verdict, "{policy}");
+        assert_eq!(&answer.claims, claims, "{policy}");
+    }
+    revoxy.revoke(&token).await;
+    let answer = ask("default").await;
+    assert_eq!(
+        (answer.verdict(), &answer.claims),
+        ((401, "revoked"), &expected)
+    );
+}
+
+#[tokio::test]
 async fn a_header_that_cannot_be_ours_is_a_mistake() {
     let (scratch, key) = (Scratch::new(), SigningKey::generate(Algorithm::ES256));
     for (headers, said) in [
         ("{ X-User: sub }", "small letters"),
-        ("{ host: sub }", "for proxies"),
+        ("{ host: sub }", "another meaning"),
+        ("{ authorization: sub }", "another meaning"),
         ("{ x-user: sub, x_user: sub }", "take this name for another"),
         ("{ x-user: { format: json } }", "missing field `claim`"),
         (

@@ -172,6 +172,8 @@ pub struct Answer {
     pub headers: BTreeMap<String, String>,
     pub body: Value,
     pub metadata: BTreeMap<String, String>,
+    /// The claims in the metadata; null if there are none.
+    pub claims: Value,
 }
 
 impl Answer {
@@ -185,7 +187,8 @@ impl Answer {
             Some(Kind::StringValue(text)) => text,
             other => panic!("not a text: {other:?}"),
         };
-        let fields = response.dynamic_metadata.unwrap_or_default().fields;
+        let mut fields = response.dynamic_metadata.unwrap_or_default().fields;
+        let claims = fields.remove("claims");
         let denied = denied.unwrap_or_default();
         let headers = denied.headers.into_iter().filter_map(|h| h.header);
         Self {
@@ -195,6 +198,7 @@ impl Answer {
             headers: headers.map(|h| (h.key, h.value)).collect(),
             body: serde_json::from_str(&denied.body).unwrap_or_default(),
             metadata: fields.into_iter().map(|(k, v)| (k, text(v.kind))).collect(),
+            claims: claims.map_or(Value::Null, |claims| json(claims.kind.unwrap())),
         }
     }
 
@@ -211,6 +215,26 @@ impl Answer {
     /// The status and the reason.
     pub fn verdict(&self) -> (i32, &str) {
         (self.status, self.reason())
+    }
+}
+
+/// The same value as JSON.
+fn json(kind: Kind) -> Value {
+    match kind {
+        Kind::NullValue(_) => Value::Null,
+        Kind::NumberValue(number) => number.into(),
+        Kind::StringValue(text) => text.into(),
+        Kind::BoolValue(value) => value.into(),
+        Kind::ListValue(list) => list
+            .values
+            .into_iter()
+            .map(|value| json(value.kind.unwrap()))
+            .collect(),
+        Kind::StructValue(members) => members
+            .fields
+            .into_iter()
+            .map(|(name, value)| (name, json(value.kind.unwrap())))
+            .collect(),
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::clock::{Clock, Timestamp};
 use crate::jwt::{
-    CacheSize, CachingVerifier, KeyWait, PendingKeys, Proxied, Refusal, VerifiedClaims,
+    CacheSize, CachingVerifier, ClaimPath, KeyWait, PendingKeys, Proxied, Refusal, VerifiedClaims,
     VerifiedToken, VerifyError,
 };
 use crate::revocation::{Checker, Lookup, Revocation, TokenKeys};
@@ -31,6 +31,8 @@ pub struct Authorizer {
     clock: Arc<dyn Clock>,
     sources: Vec<TokenSource>,
     claim_headers: ClaimHeaders,
+    /// Names of metadata, and the claims that they hold.
+    claim_metadata: Vec<(String, ClaimPath)>,
 }
 
 /// A decision, or what is needed to reach one.
@@ -69,6 +71,7 @@ impl Authorizer {
             clock,
             sources: vec![TokenSource::bearer()],
             claim_headers: ClaimHeaders::default(),
+            claim_metadata: Vec::new(),
         }
     }
 
@@ -86,6 +89,14 @@ impl Authorizer {
         }
     }
 
+    /// Tells the proxy these claims, each under a name.
+    pub fn with_claim_metadata(self, claim_metadata: Vec<(String, ClaimPath)>) -> Self {
+        Self {
+            claim_metadata,
+            ..self
+        }
+    }
+
     /// Returns how many verified tokens are cached, and their size.
     pub fn cached_tokens(&self) -> CacheSize {
         self.verifier.size()
@@ -94,6 +105,18 @@ impl Authorizer {
     /// Returns what to remove from a request that may pass.
     pub fn strip(&self, request: &AuthzRequest<'_>) -> Stripped {
         Stripped::from(&self.sources, request)
+    }
+
+    /// Returns the claims to tell the proxy: of every verified token, whether the request may pass or not.
+    pub fn metadata<'v>(&'v self, verdict: &'v Verdict<'_>) -> Vec<(&'v str, &'v Value)> {
+        let Some(token) = &verdict.token else {
+            return Vec::new();
+        };
+        let claim = |(name, path): &'v (String, ClaimPath)| {
+            let value = token.claims().value(&path.0)?;
+            Some((name.as_str(), value))
+        };
+        self.claim_metadata.iter().filter_map(claim).collect()
     }
 
     /// Returns the headers to set and to remove in a request that may pass.
@@ -268,7 +291,8 @@ impl Authorizer {
             Err(error) => return Step::Done(unverified(error, policy)),
         };
         let claims = token.claims();
-        let is_needed = !self.claim_headers.is_empty() || policy.on_allow != OnAllow::None;
+        let forwards = !(self.claim_headers.is_empty() && self.claim_metadata.is_empty());
+        let is_needed = forwards || policy.on_allow != OnAllow::None;
         let needed = || is_needed.then(|| Arc::clone(&token));
         let verdict = |outcome| Verdict {
             issuer: Some(Arc::clone(claims.issuer())),
