@@ -50,12 +50,20 @@ pub(super) fn read(
         let message = format!("`{wrong}` has a space, a quote or a backslash, or is empty");
         problem("acr", message);
     }
-    if demands.max_age.is_some_and(|age| age.is_zero()) {
-        problem("max_age", "no authentication is as recent".to_owned());
+    if demands
+        .max_age
+        .is_some_and(|age| age.as_secs() == 0 || age.subsec_nanos() > 0)
+    {
+        problem("max_age", "must be whole seconds, one at least".to_owned());
     }
     for (path, condition) in &raw.claims {
-        if *condition == Condition::AnyOf(Vec::new()) {
-            let message = "no value meets an empty `any_of`".to_owned();
+        let can_be_met = match condition {
+            Condition::Exists => true,
+            Condition::Equals(wanted) | Condition::Contains(wanted) => !wanted.is_null(),
+            Condition::AnyOf(wanted) => wanted.iter().any(|wanted| !wanted.is_null()),
+        };
+        if !can_be_met {
+            let message = "no value meets this condition: name one that is not null".to_owned();
             problem(&format!("claims.{path}"), message);
         }
     }

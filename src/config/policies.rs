@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::authz::{DEFAULT_POLICY, OnAllow, PathMatch, Policies, Policy, Route, TokenDemand};
+use crate::authz::{
+    DEFAULT_POLICY, OnAllow, OnUnavailable, PathMatch, Policies, Policy, Route, TokenDemand,
+    normal_path,
+};
 use crate::jwt::TokenType;
 use crate::revocation::CheckedTypes;
 
@@ -35,15 +38,17 @@ pub(super) fn read(
     let names: Vec<_> = names.collect();
     let policy = |(index, (name, raw)): (usize, (String, Option<RawPolicy>))| {
         let raw = raw.unwrap_or_default();
+        let unavailable: OnUnavailable = raw.on_unavailable.unwrap_or(on_unavailable).into();
+        let delegates = unavailable == OnUnavailable::Delegate;
         Policy {
             demands: demands::read(&name, &raw, &names, document, problems),
             check_revocation: raw.check_revocation.unwrap_or(true),
-            on_allow: on_allow(&name, &raw, types, document, problems),
+            on_allow: on_allow(&name, &raw, types, delegates, document, problems),
             name,
             index,
             token: raw.token,
             token_type: raw.token_type,
-            on_unavailable: raw.on_unavailable.unwrap_or(on_unavailable).into(),
+            on_unavailable: unavailable,
         }
     };
     let policies: Vec<Policy> = raw.into_iter().enumerate().map(policy).collect();
@@ -63,6 +68,7 @@ fn on_allow(
     name: &str,
     raw: &RawPolicy,
     types: CheckedTypes,
+    delegates: bool,
     document: &Document,
     problems: &mut Problems,
 ) -> OnAllow {
@@ -79,6 +85,11 @@ fn on_allow(
             "no check looks up tokens of type {}: add the type to `revocation.token_types`, or let `token_type` name another",
             unchecked.as_str()
         ),
+        (OnAllow::Revoke, _, None) if delegates => {
+            "with `on_unavailable: delegate`, the proxy would let a logout pass that is recorded nowhere: let this policy say \
+             `deny`"
+                .to_owned()
+        }
         (OnAllow::Revoke, _, None) => return OnAllow::Revoke,
     };
     problems.push(document.problem(&format!("policies.{name}.on_allow"), message));
@@ -128,7 +139,7 @@ fn route(raw: RawRoute, policies: &[Policy]) -> Result<Route, String> {
 
 /// Returns the template if each of its segments is either literal or a variable as a whole.
 fn template_of(path: String) -> Result<String, String> {
-    let path = rooted(path)?;
+    let path = normal(&path)?;
     let wrong = path.split('/').find(|segment| {
         let inner = segment.strip_prefix('{').and_then(|s| s.strip_suffix('}'));
         inner.unwrap_or(segment).contains(['{', '}']) || *segment == "{}"
@@ -141,10 +152,25 @@ fn template_of(path: String) -> Result<String, String> {
     }
 }
 
+/// Returns the path in the spelling that paths of requests are compared in.
+fn normal(path: &str) -> Result<String, String> {
+    if !path.starts_with('/') {
+        return Err(format!("`{path}` does not start with `/`"));
+    }
+    match normal_path(path) {
+        Some(normal) if !path.contains('?') => Ok(normal.into_owned()),
+        _ => Err(format!(
+            "`{path}` has a query, or is not in normal form: no request with such a path comes as far as the routes"
+        )),
+    }
+}
+
+/// Returns a path without variables.
 fn rooted(path: String) -> Result<String, String> {
-    if path.starts_with('/') {
-        Ok(path)
-    } else {
-        Err(format!("`{path}` does not start with `/`"))
+    match path.contains(['{', '}']) {
+        true => Err(format!(
+            "`{path}` has braces, which stand for themselves here: a variable goes with `path_template`"
+        )),
+        false => normal(&path),
     }
 }

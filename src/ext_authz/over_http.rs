@@ -18,6 +18,8 @@ use tonic::codegen::http::StatusCode;
 use tonic::codegen::http::header::{HOST, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use tonic::codegen::http::request::Parts;
 
+use crate::authz::normal_path;
+
 use super::service::ExtAuthz;
 use super::wire::{
     Attributes, CheckRequest, CheckResponse, Extension, Header, HeaderMap as WireHeaders,
@@ -54,26 +56,35 @@ const TO_REMOVE: HeaderName = HeaderName::from_static("x-envoy-auth-headers-to-r
 #[derive(Clone)]
 struct Front {
     service: Arc<ExtAuthz>,
-    by: DescribedBy,
+    described_by: DescribedBy,
 }
 
 /// Returns the routes of the HTTP check.
-pub fn router(service: Arc<ExtAuthz>, by: DescribedBy) -> Router {
-    Router::new()
-        .fallback(check)
-        .with_state(Front { service, by })
+pub fn router(service: Arc<ExtAuthz>, described_by: DescribedBy) -> Router {
+    Router::new().fallback(check).with_state(Front {
+        service,
+        described_by,
+    })
 }
 
 async fn check(State(front): State<Front>, request: Request) -> Response {
     let (parts, _) = request.into_parts();
-    let policy = match front.by {
-        DescribedBy::Itself => None,
-        DescribedBy::XOriginal | DescribedBy::XForwarded => match policy(parts.uri.path()) {
-            Some(policy) => policy,
-            None => return status(StatusCode::NOT_FOUND),
-        },
+    let by = front.described_by;
+    let described = described(&parts, by);
+    // Such a proxy chooses its route by one reading of the path, and sends the application another. So the path has to
+    // be in normal form even where no route of ours looks at it.
+    if let Some(Described { path, .. }) = &described
+        && normal_path(&String::from_utf8_lossy(path)).is_none()
+    {
+        return response(front.service.ambiguous_path());
+    }
+    let (described, policy) = match (by, policy(parts.uri.path())) {
+        (DescribedBy::Itself, _) => (described, None),
+        (_, Some(policy)) => (described, policy),
+        // None of our paths: the proxy is not configured as it should be.
+        (_, None) => (None, None),
     };
-    let message = message(&parts, front.by, policy);
+    let message = message(&parts, described, policy);
     match front.service.check(&message).await {
         Ok(answer) => response(answer),
         Err(_) => unavailable(),
@@ -91,11 +102,10 @@ fn policy(path: &str) -> Option<Option<&str>> {
     }
 }
 
-/// Makes the message that Envoy would send. A request that is not described has no HTTP attributes, which is an error
-/// of ours.
-fn message(parts: &Parts, by: DescribedBy, policy: Option<&str>) -> CheckRequest {
+/// Makes the message that Envoy would send. A request that is not described has no HTTP attributes: `bad_check_request`.
+fn message(parts: &Parts, described: Option<Described<'_>>, policy: Option<&str>) -> CheckRequest {
     let bytes = Bytes::copy_from_slice;
-    let http = described(parts, by).map(|described| HttpRequest {
+    let http = described.map(|described| HttpRequest {
         id: Bytes::new(),
         method: bytes(described.method),
         headers: Vec::new(),

@@ -22,7 +22,7 @@ use prost::bytes::Bytes;
 use serde_json::json;
 use tonic::Code;
 
-use crate::authz::{DenyReason, Forwarded, Outcome, Stripped, Verdict};
+use crate::authz::{DenyReason, Forwarded, OnAllow, Outcome, Stripped, Verdict};
 use crate::jwt::Rejection;
 
 use super::wire::{CheckResponse, Field, Kind, Struct, Value};
@@ -65,7 +65,7 @@ impl Answers {
         let (code, http_response) = match verdict.outcome {
             Outcome::Allow(_) => (Code::Ok, HttpResponse::OkResponse(allowed(changes()))),
             Outcome::Deny(reason) => self.denied(verdict, reason),
-            Outcome::Error(_) => self.error(verdict.outcome),
+            Outcome::Error(_) => self.error(verdict),
         };
         CheckResponse {
             status: Some(rpc::Status {
@@ -127,7 +127,8 @@ impl Answers {
         )
     }
 
-    fn error(&self, outcome: Outcome) -> (Code, HttpResponse) {
+    fn error(&self, verdict: &Verdict<'_>) -> (Code, HttpResponse) {
+        let outcome = verdict.outcome;
         let headers = vec![
             header("retry-after", RETRY_AFTER.to_owned()),
             header("content-type", "application/json".to_owned()),
@@ -142,7 +143,9 @@ impl Answers {
             BodyFormat::FlaskJwtExtended => json!({ "msg": description }),
         };
         let response = response(503, headers, &body);
-        if self.error_response {
+        // A logout that was not recorded must not pass, whatever `failure_mode_allow` says.
+        let acts = verdict.policy.is_some_and(|p| p.on_allow != OnAllow::None);
+        if self.error_response && !acts {
             (Code::Unavailable, HttpResponse::ErrorResponse(response))
         } else {
             (Code::Unavailable, HttpResponse::DeniedResponse(response))

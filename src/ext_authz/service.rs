@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_util::FutureExt as _;
 use tonic::Status;
 
-use crate::authz::{Authorizer, ErrorReason, Outcome, Stripped, Verdict};
+use crate::authz::{Authorizer, DenyReason, ErrorReason, Outcome, Stripped, Verdict};
 use crate::clock::OncePerMinute;
 use crate::metrics::CheckMetrics;
 
@@ -95,6 +95,13 @@ impl ExtAuthz {
             );
         }
         Status::unavailable("too many checks at once")
+    }
+
+    /// Refuses a request whose path could be read in two ways.
+    pub(super) fn ambiguous_path(&self) -> CheckResponse {
+        let verdict = Verdict::without_policy(DenyReason::AmbiguousPath.into());
+        self.metrics.start().finish(verdict.outcome.index(), None);
+        self.answers.encode(&verdict, &[], Default::default)
     }
 
     fn failed(&self, reason: ErrorReason) -> Verdict<'static> {

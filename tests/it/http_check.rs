@@ -1,7 +1,12 @@
 //! Checks over plain HTTP: behind a real nginx with the documented configuration, and as other proxies ask.
 
+use std::net::SocketAddr;
+
 use jsonwebtoken::Algorithm;
 use reqwest::{Method, RequestBuilder, Response};
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use crate::support::server::{client, listens_at, run_with};
 use crate::support::{
@@ -11,7 +16,8 @@ use crate::support::{
 const SECTIONS: &str = "  admins: { claims: { roles: { contains: admin } } }
 upstream: { headers: { x-auth-user: sub } }
 routes:
-  - { path: /public, policy: public }";
+  - { path: /public, policy: public }
+  - { host: open.example, policy: public }";
 
 struct Scene {
     key: SigningKey,
@@ -69,6 +75,15 @@ impl Scene {
 fn header<'r>(response: &'r Response, name: &str) -> &'r str {
     let value = response.headers().get(name);
     value.map_or("", |value| value.to_str().unwrap())
+}
+
+/// Sends a request as it stands. Returns the status of the answer.
+async fn raw(address: SocketAddr, request: &str) -> u16 {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer.split(' ').nth(1).unwrap().parse().unwrap()
 }
 
 /// The block of nginx's configuration in the documentation.
@@ -134,6 +149,12 @@ async fn behind_nginx_only_valid_tokens_pass_and_the_application_knows_whose_the
         "{seen:?}"
     );
     assert_eq!(get("/public/..%2forders", Some(&admin)).await.status(), 403);
+    assert_eq!(get("/admin/..%2forders", Some(&admin)).await.status(), 403);
+    // The host of an absolute URI is what nginx and the application go by.
+    let request = format!(
+        "GET http://shop.example/orders HTTP/1.1\r\nHost: open.example\r\nConnection: close\r\n\r\n"
+    );
+    assert_eq!(raw(nginx.address, &request).await, 401);
 }
 
 #[tokio::test]
@@ -187,8 +208,8 @@ async fn as_traefik_and_caddy_describe_it_a_request_is_checked_under_routes_or_a
         ("/check/nobody", Some(&token), 503, "unknown_policy"),
         ("/check", None, 401, "no_token"),
         ("/check/public", None, 200, "public"),
-        ("/elsewhere", Some(&token), 404, ""),
-        ("/check/", Some(&token), 404, ""),
+        ("/elsewhere", Some(&token), 503, "bad_check_request"),
+        ("/check/", Some(&token), 503, "bad_check_request"),
     ] {
         let seen = scene.ask(path, &described, token).send().await.unwrap();
         assert_eq!(seen.status(), status, "{path}");
@@ -199,6 +220,19 @@ async fn as_traefik_and_caddy_describe_it_a_request_is_checked_under_routes_or_a
     let other = described.map(|(n, v)| (n, if n == "X-Forwarded-Uri" { "/public" } else { v }));
     let seen = scene.ask("/check", &other, None).send().await.unwrap();
     assert_eq!(header(&seen, "x-revoxy-reason"), "public");
+    // A named policy looks at no path; the proxy has chosen its route by one.
+    for path in ["/public/..%2forders", "/a//b", "/%61dmin"] {
+        let odd = described.map(|(n, v)| (n, if n == "X-Forwarded-Uri" { path } else { v }));
+        let seen = scene
+            .ask("/check/default", &odd, Some(&token))
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(
+            (seen.status().as_u16(), header(&seen, "x-revoxy-reason")),
+            (403, "ambiguous_path")
+        );
+    }
 }
 
 #[tokio::test]

@@ -260,10 +260,15 @@ async fn a_demand_that_nobody_can_meet_is_a_mistake_at_start() {
         ),
         ("{ scopes: [\"a b\"] }", "`a b` is no scope (RFC 6749 §3.3)"),
         ("{ acr: [\"\"] }", "is empty"),
-        ("{ max_age: 0s }", "no authentication is as recent"),
+        ("{ max_age: 0s }", "must be whole seconds"),
         (
             "{ claims: { tier: { any_of: [] } } }",
-            "no value meets an empty `any_of`",
+            "no value meets this condition",
+        ),
+        ("{ max_age: 1500ms }", "must be whole seconds"),
+        (
+            "{ claims: { tier: { equals: null } } }",
+            "no value meets this condition",
         ),
         ("{ claims: { tier: { equal: 1 } } }", "equal"),
     ] {
@@ -291,6 +296,51 @@ async fn every_example_in_the_documentation_is_a_valid_configuration() {
         seen += 1;
     }
     assert_eq!(seen, page.matches("```yaml").count());
+}
+
+#[tokio::test]
+async fn a_path_is_compared_in_one_spelling_and_a_route_that_has_none_is_a_mistake() {
+    let (scratch, key) = (Scratch::new(), SigningKey::generate(Algorithm::ES256));
+    let section = "  reads: { scopes: [a] }
+routes:
+  - { path: \"/orders:cancel\", policy: reads }
+  - { path_prefix: /café, policy: reads }
+  - { path_template: \"/users/{id}/@admin\", policy: reads }";
+    let config = Config::trusting(&key, &scratch).section(section);
+    let revoxy = Revoxy::start(&scratch, &config).await;
+    let checks = revoxy.checks().await;
+    let token = Token::access("a").sign(&key);
+    for path in [
+        "/orders:cancel",
+        "/orders%3Acancel",
+        "/orders%3acancel/",
+        "/caf%C3%A9/1",
+        "/caf%c3%a9",
+        "/users/bob%40x/%40admin",
+    ] {
+        let ask = Ask::bearer(&token).to("GET", "shop.example", path);
+        let answer = checks.ask(ask).await;
+        assert_eq!(answer.verdict(), (403, "insufficient_scope"), "{path}");
+    }
+    for (route, said) in [
+        ("path: /orders?x=1", "has a query"),
+        ("path: /a//b", "not in normal form"),
+        ("path_prefix: /%61dmin", "not in normal form"),
+        (
+            "path: \"/orders/{id}\"",
+            "a variable goes with `path_template`",
+        ),
+        (
+            "path_template: \"/orders/{id\"",
+            "a variable is a whole segment",
+        ),
+    ] {
+        let section = format!("routes:\n  - {{ {route}, policy: default }}");
+        let config = Config::trusting(&key, &scratch).section(&section);
+        let (status, output) = run_with(&scratch, &["check-config"], &config.yaml()).await;
+        assert_eq!(status.code(), Some(2), "{route}: {output}");
+        assert!(output.contains(said), "{route}: {output}");
+    }
 }
 
 #[tokio::test]

@@ -30,6 +30,6 @@ pub use demands::{ClaimDemand, Condition, Demands, Unmet};
 pub use policies::{DEFAULT_POLICY, Policies};
 pub use policy::{OnAllow, OnUnavailable, Policy, TokenDemand, TypeDemand};
 pub use request::{AuthzRequest, ProxyClaims, RequestHeaders};
-pub use route::{PathMatch, Route};
+pub use route::{PathMatch, Route, normal_path};
 pub use token::{Stripped, TokenPlace, TokenSource};
 pub use verdict::Verdict;

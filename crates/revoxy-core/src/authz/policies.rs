@@ -108,7 +108,7 @@ impl Policies {
             return Err(DenyReason::AmbiguousMethod.into());
         }
         let host = route::name_of(request.host);
-        let matching = routes.find(|r| r.matches(request.method, host, path));
+        let matching = routes.find(|r| r.matches(request.method, host, &path));
         Ok(&self.policies[matching.map_or(self.default, |r| r.policy)])
     }
 }

@@ -50,7 +50,8 @@ impl Policy {
         let looks = self.check_revocation || !other.check_revocation;
         let claims =
             self.token == TokenDemand::None || types && looks && self.demands.imply(&other.demands);
-        self.token <= other.token && (other.token == TokenDemand::None || claims)
+        let acts = self.on_allow == other.on_allow || other.on_allow == OnAllow::None;
+        acts && self.token <= other.token && (other.token == TokenDemand::None || claims)
     }
 }
 

@@ -1,5 +1,7 @@
 //! Routes: which policy applies if the proxy cannot name one (Istio's CUSTOM provider cannot).
 
+use std::borrow::Cow;
+
 /// A rule that selects a policy. Rules are tried in order; the first match wins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
@@ -113,7 +115,7 @@ impl PathMatch {
     fn covers(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Exact(_) | Self::Template(_), Self::Prefix(_)) => false,
-            // A variable of the other is a segment that only a variable matches.
+            // In a template, a variable matches a variable; a path and a prefix have none.
             _ => self.matches(other.text()),
         }
     }
@@ -137,12 +139,16 @@ pub(super) fn name_of(host: &str) -> &str {
     name.strip_suffix('.').unwrap_or(name)
 }
 
-/// Returns the path without its query, or `None` if it is spelled such that a proxy, we and the application
-/// could each see a different path: `//admin` or `/%61dmin` must not evade a rule for `/admin`.
+/// Returns the path without its query in one spelling, or `None` if it is spelled such that a proxy, we and the
+/// application could each see a different path: `//admin` or `/%61dmin` must not evade a rule for `/admin`.
+///
+/// An escape sequence of a character that may also stand for itself (RFC 3986 §3.3), which clients write in both ways, is
+/// replaced by the character: `/orders%3Acancel` is `/orders:cancel`. The digits of the others become capitals, and what
+/// is not ASCII becomes escape sequences (§6.2.2.1).
 ///
 /// Envoy normalizes paths if `normalize_path`, `merge_slashes` and `path_with_escaped_slashes_action` are
 /// set; a path that is not in normal form has passed a proxy that does not.
-pub(super) fn normal_path(path_and_query: &str) -> Option<&str> {
+pub fn normal_path(path_and_query: &str) -> Option<Cow<'_, str>> {
     let path = path_and_query.split('?').next().unwrap_or_default();
     let rooted = path.starts_with('/') || path == "*";
     let strange = |b: u8| matches!(b, b'\\' | b'#' | b';') || b <= b' ' || b == 0x7f;
@@ -166,7 +172,39 @@ pub(super) fn normal_path(path_and_query: &str) -> Option<&str> {
             return None;
         }
     }
-    Some(path)
+    Some(match path.bytes().any(|b| b == b'%' || b >= 0x80) {
+        false => Cow::Borrowed(path),
+        true => Cow::Owned(in_one_spelling(path)),
+    })
+}
+
+/// The characters that may stand for themselves in a segment, beside those that every reader decodes.
+const OPTIONAL_ESCAPES: &[u8] = b"!$&'()*+,=:@";
+
+/// Spells each character of a path with valid escape sequences in the same way wherever it comes from.
+fn in_one_spelling(path: &str) -> String {
+    let mut spelled = String::with_capacity(path.len());
+    let mut bytes = path.bytes();
+    while let Some(byte) = bytes.next() {
+        let byte = match byte {
+            b'%' => {
+                let digits: String = bytes.by_ref().take(2).map(char::from).collect();
+                let escaped = u8::from_str_radix(&digits, 16).unwrap_or(byte);
+                if !OPTIONAL_ESCAPES.contains(&escaped) {
+                    spelled.push('%');
+                    spelled.push_str(&digits.to_ascii_uppercase());
+                    continue;
+                }
+                escaped
+            }
+            other => other,
+        };
+        match byte.is_ascii() {
+            true => spelled.push(char::from(byte)),
+            false => spelled.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    spelled
 }
 
 #[cfg(test)]
@@ -179,10 +217,15 @@ mod tests {
             ("/", "/"),
             ("/a/b?x=//..", "/a/b"),
             ("/caf%C3%A9", "/caf%C3%A9"),
+            ("/caf%c3%a9", "/caf%C3%A9"),
+            ("/café", "/caf%C3%A9"),
+            ("/orders%3Acancel", "/orders:cancel"),
+            ("/%40admin%2C%2a", "/@admin,*"),
+            ("/orders:cancel", "/orders:cancel"),
             ("/a%20b", "/a%20b"),
             ("*", "*"),
         ] {
-            assert_eq!(normal_path(path), Some(expected), "{path}");
+            assert_eq!(normal_path(path).as_deref(), Some(expected), "{path}");
         }
     }
 

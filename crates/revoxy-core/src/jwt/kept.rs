@@ -62,7 +62,7 @@ impl ClaimText {
     }
 }
 
-/// The values of claims that policies make demands on.
+/// The values of claims that policies make demands on, or that are forwarded.
 #[derive(Clone, Debug)]
 pub(super) struct KeptValues {
     names: Arc<[ClaimPath]>,
@@ -88,8 +88,10 @@ impl KeptValues {
     }
 }
 
-/// What a member of an object costs beside name and value.
-const MEMBER: usize = 64;
+/// An object is a `BTreeMap`, which allocates room for so many members at a time, of so many bytes each: a name, a
+/// value, and a share of the pointers.
+const NODE_MEMBERS: usize = 11;
+const NODE_MEMBER: usize = size_of::<(String, Value)>() + 8;
 
 fn bytes_of(value: &Value) -> usize {
     size_of::<Value>()
@@ -100,10 +102,14 @@ fn bytes_of(value: &Value) -> usize {
                 let unused = list.capacity() - list.len();
                 unused * size_of::<Value>() + list.iter().map(bytes_of).sum::<usize>()
             }
-            Value::Object(members) => members
-                .iter()
-                .map(|(name, value)| MEMBER + name.capacity() + bytes_of(value))
-                .sum(),
+            Value::Object(members) => {
+                // A node may be half empty.
+                let nodes = members.len().div_ceil(NODE_MEMBERS / 2);
+                let names_and_values = members
+                    .iter()
+                    .map(|(name, value)| name.capacity() + bytes_of(value));
+                nodes * NODE_MEMBERS * NODE_MEMBER + names_and_values.sum::<usize>()
+            }
         }
 }
 

@@ -209,7 +209,12 @@ impl Checker {
             let answer = native(&*self.store, std::slice::from_ref(key)).await;
             cutoffs.extend(readable(answer)?.unwrap_or_else(|| vec![None]));
         }
-        let foreign = readable(foreign(&*self.store, keys).await)?.unwrap_or_default();
+        let mut foreign = Vec::with_capacity(keys.foreign().len());
+        for key in keys.foreign() {
+            let answer = self.store.lookup_foreign(std::slice::from_ref(key)).await;
+            let answer = answer.and_then(|answer| enough(&answer, 1).map(|()| answer));
+            foreign.extend(readable(answer)?.unwrap_or_else(|| vec![None]));
+        }
         Ok(keys.revoked_by_entry(&cutoffs, &foreign))
     }
 }
