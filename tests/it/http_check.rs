@@ -151,10 +151,8 @@ async fn behind_nginx_only_valid_tokens_pass_and_the_application_knows_whose_the
     assert_eq!(get("/public/..%2forders", Some(&admin)).await.status(), 403);
     assert_eq!(get("/admin/..%2forders", Some(&admin)).await.status(), 403);
     // The host of an absolute URI is what nginx and the application go by.
-    let request = format!(
-        "GET http://shop.example/orders HTTP/1.1\r\nHost: open.example\r\nConnection: close\r\n\r\n"
-    );
-    assert_eq!(raw(nginx.address, &request).await, 401);
+    let request = "GET http://shop.example/orders HTTP/1.1\r\nHost: open.example\r\nConnection: close\r\n\r\n";
+    assert_eq!(raw(nginx.address, request).await, 401);
 }
 
 #[tokio::test]

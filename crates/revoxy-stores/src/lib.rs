@@ -1,7 +1,7 @@
 //! The stores of revocations: in memory, in SQLite, in PostgreSQL, and in Redis.
 //!
-//! Each implements [`RevocationStore`]. Where others write to the store, too, a feed
-//! keeps a [`View`](revoxy_core::revocation::View) of it in memory.
+//! Each implements [`RevocationStore`]. If others write to the store, too, a feed keeps a
+//! [`View`](revoxy_core::revocation::View) of the store in memory.
 
 #[cfg(any(feature = "postgres", feature = "redis"))]
 mod feed;
@@ -19,7 +19,8 @@ pub mod tls;
 
 #[cfg(feature = "simulation")]
 use revoxy_core::simulation;
-// What each room names by `super` or `crate`. Which of it is needed depends on the stores that are compiled in.
+// The items that the modules refer to through `super` or `crate`. Which of them are used depends on the stores that
+// are compiled in.
 #[allow(unused_imports, reason = "see above")]
 use revoxy_core::{
     clock, digest, jwt,

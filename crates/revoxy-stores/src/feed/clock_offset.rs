@@ -1,8 +1,8 @@
 //! Detects that our clock and the store's clock differ by more than revocations tolerate.
 //!
-//! Each process judges expiry by its own clock, and cutoffs and versions are times of whoever wrote them. A
-//! revocation through the API outlives its token by a minute, to allow for clock differences of up to a
-//! minute. Two replicas whose clocks are each half a minute away from the store's already use all of that up.
+//! Each process judges expiry by its own clock, and cutoffs and versions are times by the clock of their writer. A
+//! revocation through the API outlives its token by a minute, to allow for clock differences of up to a minute. Two
+//! replicas whose clocks are each half a minute away from the store's clock already use up that whole minute.
 
 use std::time::Duration;
 

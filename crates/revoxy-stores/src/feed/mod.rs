@@ -1,4 +1,4 @@
-//! What every feed shares. A feed keeps a view in line with a store that others write to, too.
+//! The common parts of all feeds. A feed keeps a view in line with a store that others write to, too.
 
 pub(crate) mod clock_offset;
 pub(crate) mod state;

@@ -6,7 +6,7 @@ use tokio::sync::watch;
 
 use super::super::StoreError;
 
-/// By how many percent at most a feed shortens its waits at random.
+/// The maximum random reduction of a feed's waits, in percent.
 pub(crate) const JITTER: u32 = 50;
 
 /// The state of a feed.

@@ -1,4 +1,4 @@
-//! How a feed keeps a view.
+//! The settings of a feed, which keeps a view.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use super::deletions::Deletions;
 /// Settings of the feed.
 #[derive(Clone, Debug)]
 pub struct FeedSettings {
-    /// How old the view may be before checks query the server themselves.
+    /// How old the view may be before checks query the server instead of the view.
     pub max_staleness: Duration,
     /// What a deleted key means.
     pub deletions: Deletions,

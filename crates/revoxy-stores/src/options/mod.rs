@@ -1,5 +1,5 @@
-//! How to reach the servers, and how to follow them: plain data, which a configuration can be read into whether the store was
-//! compiled in or not.
+//! How to reach the servers, and how to follow them. These are plain data types, so that a configuration can be
+//! read whether the store was compiled in or not.
 
 mod deletions;
 mod feed;

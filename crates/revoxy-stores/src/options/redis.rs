@@ -15,7 +15,8 @@ pub struct RedisOptions {
     pub endpoint: Endpoint,
     /// Our credentials for the server.
     pub credentials: Credentials,
-    /// TLS certificates. A URL says itself whether TLS is used; otherwise, TLS is used if this is present.
+    /// TLS certificates. The scheme of a URL determines whether TLS is used; without a URL, TLS is used if this is
+    /// present.
     pub tls: Option<TlsFiles>,
     /// How many replicas of the server have to confirm a write before it counts as acknowledged.
     pub durable_replicas: Option<u64>,
@@ -28,26 +29,26 @@ pub struct RedisOptions {
 pub enum Endpoint {
     /// `redis://host:port/db`, `rediss://host:port/db` for TLS, or `unix:///path`. It may contain user and password.
     Url(String),
-    /// Sentinels, which say where the primary is.
+    /// Sentinels, which name the primary.
     Sentinel(SentinelOptions),
     /// Some nodes of a cluster, as `host:port`, from which the others are discovered.
     Cluster(Vec<String>),
 }
 
-/// Sentinels, and what to ask them.
+/// How to reach the Sentinels, and how to query them.
 #[derive(Clone)]
 pub struct SentinelOptions {
     /// The Sentinels' name for the primary: the name in `sentinel monitor`.
     pub master: String,
-    /// All Sentinels, as `host:port`: what counts is what a majority of these says.
+    /// All Sentinels, as `host:port`: a majority of these Sentinels decides which server is the primary.
     pub nodes: Vec<String>,
-    /// Our credentials for the Sentinels. Those for the servers are [`RedisOptions::credentials`].
+    /// Our credentials for the Sentinels. The credentials for the servers are [`RedisOptions::credentials`].
     pub credentials: Credentials,
     /// TLS to the Sentinels, if it is to be used. TLS to the servers is [`RedisOptions::tls`].
     pub tls: Option<TlsFiles>,
     /// The database on the servers.
     pub database: i64,
-    /// The maximum age of the confirmation by a majority for a server to be believed. With a view, set it to
+    /// The maximum age of the confirmation by a majority for a server to be trusted. With a view, set it to
     /// [`FeedSettings::max_staleness`](crate::FeedSettings).
     pub confirmed_within: Duration,
 }

@@ -1,4 +1,4 @@
-//! What the options of a PostgreSQL server mean for a connection.
+//! Converts the options of a PostgreSQL server to options of a connection.
 
 use std::str::FromStr as _;
 
@@ -88,8 +88,8 @@ impl PostgresOptions {
         // The library's message may quote what it could not parse, which may be a password.
         let options = PgConnectOptions::from_str(&self.url)
             .map_err(|_| wrong("a parameter has a value that cannot be"))?;
-        // The library trusts the public certificate authorities in addition to those of `sslrootcert`: without
-        // a check of the name, anybody with a certificate for any name would be accepted.
+        // The library trusts the public certificate authorities in addition to the authorities in `sslrootcert`:
+        // without a check of the name, anybody with a certificate for any name would be accepted.
         if matches!(options.get_ssl_mode(), PgSslMode::VerifyCa) {
             return Err(wrong(
                 "with sslmode=verify-ca a certificate for any name would do: say sslmode=verify-full",
@@ -99,7 +99,8 @@ impl PostgresOptions {
             Some(_) => options,
             None => options.application_name("revoxy"),
         };
-        // Poolers reject the startup parameter that the library would send by default, and no number is a float here.
+        // Poolers reject the startup parameter that the library would send by default, and the tables contain no
+        // floats.
         let options = options.extra_float_digits(None);
         let Some(path) = &self.password_file else {
             return Ok(options);

@@ -1,4 +1,4 @@
-//! The feed: keeps a view identical to the table in PostgreSQL, and states as of when it is.
+//! The feed: keeps a view identical to the table in PostgreSQL, and records as of which moment it is identical.
 //!
 //! # Why "fresh as of *t*" is true
 //!
@@ -22,14 +22,14 @@
 //! the triggers are unchanged: enabled, and not replaced, down to the version of their rows in the catalogue. So a
 //! trigger that was disabled for a moment between two heartbeats is noticed, and everything is read again.
 //!
-//! Assumptions: the trigger's function is ours, and nobody who may bypass triggers does so; a primary that has
-//! been replaced is stopped, which failover managers ensure; and the clock that measures ages does not stand
-//! still ([`Moment`] keeps running while the machine is suspended). Expiry needs no message: each process
-//! judges it by its own wall clock, which NTP is expected to keep within a minute of all others. If an
-//! assumption is violated, a slow comparison of everything finds the differences, heals them, and counts them.
+//! Assumptions: the trigger's function is ours, and no user who may bypass triggers does so; a primary that has
+//! been replaced is stopped, which failover managers ensure; and the clock that measures ages does not stop
+//! ([`Moment`] keeps running while the machine is suspended). Expiry needs no message: each process judges it by
+//! its own wall clock, which NTP is expected to keep within a minute of all others. If an assumption is violated, a
+//! slow comparison of everything finds the differences, corrects them, and counts them.
 //!
-//! A message that would weaken the view is not believed until the row has been read again (see `mirror.rs`),
-//! because anybody in the database may notify.
+//! A message that would weaken the view is not applied until the row has been read again (see `mirror.rs`), because
+//! anybody in the database may notify.
 //!
 //! # Durability
 //!

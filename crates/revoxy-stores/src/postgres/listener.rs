@@ -17,9 +17,9 @@ impl Listener {
             .max_lifetime(None)
             .connect_lazy_with(options);
         let mut listener = PgListener::connect_with(&pool).await?;
-        // The library reconnects when a connection is lost, and does not report what it has missed. From a
-        // closed pool it gets no second connection. There is no need to await `close`: the pool counts as
-        // closed from here on.
+        // The library reconnects when a connection is lost, and does not report which notifications it has missed.
+        // A closed pool prevents that: the library gets no second connection from it. There is no need to await
+        // `close`: the pool counts as closed from here on.
         listener.ignore_pool_close_event(true);
         listener.eager_reconnect(false);
         drop(pool.close());

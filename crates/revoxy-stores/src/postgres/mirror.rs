@@ -1,8 +1,8 @@
 //! Keeps the view in line with the table, from notifications and from rows that are read.
 //!
-//! Only what strengthens the view, or is new to it, is taken over at once. What would weaken it is marked as
-//! doubtful and read again. So a late message, or one that another user has sent (PostgreSQL lets every user of
-//! the database notify), never takes a revocation back.
+//! Only an entry that strengthens the view, or is new to it, is taken over at once. If an entry or a deletion would
+//! weaken the view, the key is marked as doubtful, and its row is read again. So a late message, or a message that
+//! another user has sent (PostgreSQL lets every user of the database notify), never takes a revocation back.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ pub(super) struct Mirror {
     metrics: Arc<dyn FeedMetrics>,
     /// The keys that must be read again.
     doubtful: HashSet<KeyHash>,
-    /// Whether all rows are said to be gone, so that everything must be read again.
+    /// Whether a message reported that all rows are gone, so that everything must be read again.
     emptied: bool,
 }
 
@@ -101,7 +101,8 @@ impl Mirror {
         }
     }
 
-    /// Takes over the current state of these keys, of which `found` are all that exist. Returns the number of changes.
+    /// Takes over the current state of these keys: `found` are the rows that exist; the other keys have no row.
+    /// Returns the number of changes.
     pub(super) fn settle(&self, keys: &[KeyHash], found: &[Entry]) -> u64 {
         let mut changes = 0;
         let mut there = HashSet::with_capacity(found.len());

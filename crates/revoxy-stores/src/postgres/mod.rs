@@ -80,19 +80,20 @@ const REVOKE: &str = "
     RETURNING CASE WHEN current_setting('synchronous_commit') IN ('off', 'local')
         THEN set_config('synchronous_commit', 'on', true) END";
 
-/// As durable as a revocation.
+/// Makes the deletion as durable as a revocation: see [`REVOKE`].
 const UNREVOKE: &str = "
     DELETE FROM revocations WHERE id = $1 RETURNING expires_at > revocation_time($2),
         CASE WHEN current_setting('synchronous_commit') IN ('off', 'local')
             THEN set_config('synchronous_commit', 'on', true) END";
 
-/// Returns at least one row, which says whether the server may be believed; then the revocations that exist.
+/// Returns at least one row. Every row contains whether the server is in recovery, in which case it must not be
+/// trusted, and a revocation if any exists.
 const LOOKUP: &str = "
     SELECT pg_is_in_recovery(), r.id, revocation_millis(r.not_before) FROM (SELECT) AS once
     LEFT JOIN revocations r ON r.id = ANY ($1) AND r.expires_at > revocation_time($2)";
 
-/// Deletes only rows that have expired by the server's clock as well: what a replica with a wrong clock deletes
-/// is gone for all others.
+/// Deletes only rows that have expired by the server's clock as well: a row that a replica with a wrong clock
+/// deletes is gone for all other replicas, too.
 const PRUNE: &str = "
     DELETE FROM revocations WHERE id IN (
         SELECT id FROM revocations WHERE expires_at <= least(revocation_time($1), now())
@@ -213,7 +214,8 @@ impl PostgresStore {
         self.pool.run(written).await
     }
 
-    /// A connection that died while idle is only noticed by the next statement. The write is idempotent.
+    /// Retries a write once, because a connection that was lost while idle is noticed only by the next statement.
+    /// The write is idempotent.
     async fn write_twice(&self, row: &Row<'_>) -> Result<(), StoreError> {
         match self.write(row).await {
             Err(StoreError::Unavailable(_)) => self.write(row).await,
@@ -265,7 +267,8 @@ impl RevocationStore for PostgresStore {
         };
         self.write_twice(&row).await?;
         if let Some(view) = self.view() {
-            // The notification is on its way; but this process must refuse at once what was revoked through it.
+            // The notification arrives later, but this process must refuse at once the tokens that were revoked
+            // through it.
             view.strengthen(revocation.key.hash(), Held::of(revocation));
         }
         Ok(Durability::default())
@@ -279,7 +282,7 @@ impl RevocationStore for PostgresStore {
             .pool
             .run(async |c: &mut PgConnection| query.fetch_optional(c).await)
             .await?;
-        // The view learns of the deletion by its notification, in commit order with all other changes to the
+        // The view is updated by the notification of the deletion, in commit order with all other changes to the
         // key. Removing the entry here could undo a later revocation.
         row.map_or(Ok(false), |row| {
             row.try_get(0).map_err(|e| error::store_error(&e))

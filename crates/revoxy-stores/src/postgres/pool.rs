@@ -1,13 +1,13 @@
-//! Connections for direct reads and writes: some idle ones, and never more than configured.
+//! A pool of connections for direct reads and writes, with never more connections than configured.
 //!
-//! Not the library's pool: that one checks a connection's liveness before and after every use, and keeps a
-//! connection whose caller has given up until the server answers, however long that takes. Here, a connection
-//! that was not returned after an answer is closed, and one that broke invalidates all connections made before
-//! it, because they were made to the same server.
+//! The pool of the library is not used, because it checks a connection's liveness before and after every use, and
+//! keeps a connection whose caller has given up until the server answers, however long that takes. Here, a
+//! connection that was not returned after an answer is closed, and a broken connection invalidates all connections
+//! made before it, because they were made to the same server.
 //!
-//! A connection is made in a task of its own, which continues when its caller has given up: connecting takes
-//! ten times as long as a query, so a check's deadline may leave time for a lookup and never for a connection.
-//! What such a task has made waits for the next caller.
+//! A connection is made in a task of its own, which continues when its caller has given up: connecting takes ten
+//! times as long as a query, so a check's deadline may leave time for a lookup and never for a connection. The
+//! connection that such a task has made is available to the next caller.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -21,8 +21,8 @@ use super::super::StoreError;
 use super::super::options::PostgresOptions;
 use super::{LOOKUP, error};
 
-/// Longer than any of our statements takes: a statement that its caller has given up does not burden the server
-/// forever.
+/// Longer than any of our statements takes. With the timeout, a statement whose caller has given up does not burden
+/// the server forever.
 const STATEMENT_TIMEOUT: &str = "30s";
 /// A firewall on the way may have dropped a connection that has been idle for longer.
 const LONGEST_WAIT: Duration = Duration::from_secs(240);
@@ -86,7 +86,7 @@ impl Pool {
                 Ok(value)
             }
             Err(error) => {
-                // Only after an answer of the server is the connection in a state to be used again.
+                // The connection can be used again only if the server has answered.
                 let answered = matches!(error, sqlx::Error::Database(_));
                 let error = error::store_error(&error);
                 match error {
@@ -105,7 +105,7 @@ impl Pool {
         self.leave(generation);
     }
 
-    /// Gives up all connections, if this is the current generation: of several that break together, only the
+    /// Gives up all connections, if this is the current generation: if several connections break together, only the
     /// first gives up the others.
     fn leave(&self, generation: u64) {
         let Some(closed) = self.shared.leave(generation) else {
@@ -128,7 +128,8 @@ impl Pool {
                 made = &mut taking => return Ok(made),
                 failed = failure(&mut attempt), if attempt.is_some() => match failed {
                     Some(error) => return Err(error),
-                    // The connection was made and another caller took it; or it was begun before all were given up.
+                    // The connection was made and another caller took it; or the attempt began before all
+                    // connections were given up.
                     None => attempt = None,
                 },
                 // An attempt has a deadline of its own.
@@ -183,7 +184,7 @@ impl Shared {
             let made = self.waiting().idle.pop();
             match made {
                 Some(made) if made.since.elapsed() < LONGEST_WAIT => return made,
-                // The connection is too old; or the permit was for one that has been given up since.
+                // The connection is too old; or the permit was for a connection that has been given up since.
                 _ => {}
             }
         }
@@ -213,7 +214,7 @@ impl Shared {
     }
 
     fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        // No update of it can be interrupted halfway, so poisoning is harmless.
+        // No update of the state can be interrupted halfway, so poisoning is harmless.
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -232,8 +233,8 @@ async fn failure(attempt: &mut Option<oneshot::Receiver<StoreError>>) -> Option<
     attempt.as_mut()?.await.ok()
 }
 
-/// Connects, and runs the statement of checks once: its first execution takes twice as long, because it has to
-/// be prepared.
+/// Connects, and runs the lookup statement once: its first execution takes twice as long, because the statement has
+/// to be prepared.
 async fn ready(options: &PostgresOptions) -> Result<PgConnection, StoreError> {
     let mut connection = connect(options).await?;
     let rehearsal = sqlx::query(LOOKUP).bind(Vec::<Vec<u8>>::new()).bind(0_i64);

@@ -36,7 +36,7 @@ impl Entry {
 /// A message of the trigger.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum TriggerMessage {
-    /// A row was inserted or updated; with the time that the row says it was written at.
+    /// A row was inserted or updated; with the time at which it was written, according to the row itself.
     Put(Entry, Timestamp),
     /// A row was deleted.
     Gone(KeyHash),

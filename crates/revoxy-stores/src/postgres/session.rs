@@ -1,9 +1,9 @@
 //! One session of the feed, from the first read until something fails. It has two connections: one receives
 //! notifications, the other runs queries.
 //!
-//! While something is being read, no notification is processed: those that arrive meanwhile are acted upon
-//! afterwards, so that none is mistaken for older than what was read before it. Every wait has a bound; if a
-//! bound is exceeded, or anything fails, the session ends, and the next one reads everything again.
+//! While rows are being read, no notification is processed. Notifications that arrive meanwhile are acted upon
+//! afterwards, so that no notification is mistaken for older than the rows that were read before it. Every wait has
+//! a bound; if a bound is exceeded, or anything fails, the session ends, and the next one reads everything again.
 
 use std::time::Duration;
 
@@ -163,7 +163,7 @@ impl Session {
         self.settle(false).await
     }
 
-    /// Reads every row, and reads the view's entries again that were not among them.
+    /// Reads every row, and then reads again the view's entries that were not among the rows.
     pub(super) async fn read_all(&mut self) -> Result<(), FeedEnd> {
         self.begin(false);
         self.read_on().await
@@ -206,7 +206,8 @@ impl Session {
         let mut entries = entries.collect::<sqlx::Result<Vec<_>>>()?;
         entries.retain(|entry| self.mirror.is_live(entry));
         if !comparing {
-            // Before the notifications that arrived meanwhile, which may say that a row was deleted.
+            // Done before the notifications that arrived meanwhile are acted upon: they may report that a row was
+            // deleted.
             for entry in entries.drain(..) {
                 self.mirror.take(entry);
             }
@@ -216,7 +217,7 @@ impl Session {
             // The read was restarted, because the table was emptied after this batch was read.
             return Ok(false);
         }
-        // After the notifications that arrived meanwhile, which explain a difference.
+        // Done after the notifications that arrived meanwhile have been acted upon: they explain a difference.
         for entry in entries {
             self.mirror.compare(entry);
         }
@@ -235,7 +236,7 @@ impl Session {
         }
     }
 
-    /// Reads doubtful keys again, and restarts the read of everything if all rows are said to be gone.
+    /// Reads doubtful keys again, and restarts the read of everything if a message reported that all rows are gone.
     async fn settle(&mut self, comparing: bool) -> Result<(), FeedEnd> {
         let doubtful = self.mirror.take_to_reread();
         for keys in doubtful.chunks(DOUBTFUL) {

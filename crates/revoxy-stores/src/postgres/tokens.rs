@@ -20,8 +20,8 @@ use super::super::record::{Place, TokenPage, TokenRecord};
 use super::super::registry::{RegistrationKey, TokenRegistry};
 use super::{Effect, PRUNE_BATCH, PostgresStore, Row};
 
-/// Merges like [`TokenRecord::merged_with`]; an expired row counts as absent. Rows are written in a fixed
-/// order, so that two batches never wait for each other.
+/// Merges like [`TokenRecord::merged_with`]; an expired row counts as absent. Rows are written in a fixed order, so
+/// that two batches never wait for each other (deadlock).
 const KEEP: &str = "
     INSERT INTO tokens AS t
         (id, token, registration, list, subject, session, client, kid, type, issued_at, expires_at, noted_at)
@@ -58,7 +58,7 @@ impl TokenRegistry for PostgresStore {
     }
 
     async fn register(&self, records: &[TokenRecord]) -> Result<(), StoreError> {
-        // First the list, so that an accepted token is listed even if the second write fails.
+        // The list is written first, so that an accepted token is listed even if the second write fails.
         self.keep(records).await?;
         let now = self.clock.now();
         for record in records.iter().filter(|record| record.is_live(now)) {
@@ -73,7 +73,7 @@ impl TokenRegistry for PostgresStore {
             };
             self.write_twice(&row).await?;
         }
-        // The view learns of the registration by its notification, in order with all other changes; a check
+        // The view is updated by the notification of the registration, in order with all other changes; a check
         // before that queries the server.
         Ok(())
     }
@@ -148,7 +148,8 @@ impl PostgresStore {
         if records.is_empty() {
             return Ok(());
         }
-        // A connection that died while idle is only noticed by the next statement. The write is idempotent.
+        // Retried once, because a connection that was lost while idle is noticed only by the next statement. The
+        // write is idempotent.
         match self.keep_once(&records, now).await {
             Err(StoreError::Unavailable(_)) => self.keep_once(&records, now).await,
             kept => kept,

@@ -13,8 +13,8 @@ use super::stored_key::StoredKey;
 
 /// Adds the query for a key to the pipeline: one command, and one more if the key may have been lost and restored.
 ///
-/// No command answers "nothing" for a key of another type than it expects: `EXISTS` works for every type, the
-/// others return an error.
+/// No command reports a key of an unexpected type as absent: `EXISTS` works for every type, and the others return
+/// an error.
 pub(super) fn ask(pipeline: &mut Pipeline, key: &ForeignKey) {
     match &key.rule().matching {
         Match::Exists | Match::Never => pipeline.exists(key.name()),

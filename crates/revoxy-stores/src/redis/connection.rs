@@ -1,9 +1,9 @@
 //! One multiplexed connection to Redis, kept alive by a background task.
 //!
-//! The connection manager of `redis-rs` can hold a command for many seconds while it reconnects, and a caller
-//! that gives up discards a half-made connection. Here a separate task connects: a call gets the existing
-//! connection or waits for one as long as its deadline allows, and the next call benefits from the attempt that
-//! an earlier one waited for.
+//! The connection manager of `redis-rs` can hold a command for many seconds while it reconnects, and a caller that
+//! gives up discards a half-made connection. Here a separate task connects: a call gets the existing connection or
+//! waits for one as long as its deadline allows, and the next call benefits from the connection attempt that an
+//! earlier call waited for.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -44,7 +44,7 @@ pub(super) struct Connection {
 #[derive(Clone)]
 struct Live {
     generation: u64,
-    /// Which data the server held when the connection was made, if that was queried.
+    /// The server's identity when the connection was made, if it was queried.
     identity: Identity,
     /// When the server first answered.
     opened: Moment,
@@ -84,7 +84,7 @@ pub(super) struct Borrowed<'c> {
     settled: bool,
 }
 
-/// Who answered a call.
+/// Which server answered a call.
 pub(super) struct Taken {
     /// The connection that was used.
     pub generation: u64,
@@ -242,7 +242,8 @@ impl Problems {
         *worst == (generation, Problem::Broken)
     }
 
-    /// Returns what needs attention for this generation. A broken connection stays broken.
+    /// Returns the problem that was reported for this generation, and resets it, except that a broken connection
+    /// stays broken.
     fn take(&self, generation: u64) -> Problem {
         let mut worst = self.worst.lock().unwrap_or_else(PoisonError::into_inner);
         match *worst {

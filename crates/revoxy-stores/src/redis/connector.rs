@@ -1,6 +1,7 @@
 //! Determines which server to connect to, and connects.
 //!
-//! The address is determined anew for each connection: a name may resolve otherwise, and another server may be the primary.
+//! The address is determined anew for each connection: a name may resolve to another address by then, and another
+//! server may be the primary.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -26,7 +27,7 @@ pub(super) struct Connector {
 enum Target {
     Fixed(Address),
     Sentinel(SentinelTarget),
-    /// Many servers.
+    /// The nodes of a cluster.
     Cluster(Seeds),
 }
 
@@ -123,7 +124,7 @@ impl Connector {
     /// Returns the confirmation of the server at an address: whether it is the one to query, now and from now on.
     pub(super) fn confirmation(&self, at: &Address) -> PrimaryConfirmation {
         match &*self.server {
-            // In a cluster, the nodes know.
+            // In a cluster, the reports of the nodes determine the primaries.
             Target::Fixed(_) | Target::Cluster(_) => PrimaryConfirmation::always_confirmed(),
             Target::Sentinel(watched) => PrimaryConfirmation::watched(
                 at.clone(),
@@ -133,7 +134,7 @@ impl Connector {
         }
     }
 
-    /// Describes what was reached at an address. `software` is what the server calls itself.
+    /// Describes what was reached at an address. `software` is the name and version that the server reports.
     pub(super) fn reached(&self, software: &str, at: &Address) -> String {
         let database = match self.dialer.database() {
             0 => String::new(),

@@ -69,7 +69,7 @@ impl Connected {
 
 /// The driver task of a connection. Without it, calls on the connection fail.
 ///
-/// The library's driver ends only when every call has been answered: never, on a server that hangs.
+/// The library's driver ends only when every call has been answered, which never happens if the server hangs.
 pub(super) struct Driver(AbortHandle);
 
 impl Drop for Driver {

@@ -1,4 +1,4 @@
-//! What can be found out about a Redis before it is relied on.
+//! Diagnoses a Redis server before it is used.
 
 use super::super::options::{OptionsError, RedisOptions};
 use super::super::{Diagnosis, StoreError};
@@ -16,7 +16,7 @@ impl RedisOptions {
         Connector::new(self)?.check_files()
     }
 
-    /// Connects and reports which server it is, why a revocation list would not be safe with it, and what it
+    /// Connects and reports which server it is, why a revocation list would not be safe with it, and which keys it
     /// holds. `records` says whether tokens are recorded; `issuers` are the configured names.
     pub async fn diagnose(
         &self,
@@ -33,7 +33,8 @@ impl RedisOptions {
         Ok(diagnosis)
     }
 
-    /// Returns what to grant if the user may not write; `None` if it may. `records` says whether tokens are recorded.
+    /// Returns which permissions to grant if the user may not write; `None` if the user may write. `records` says
+    /// whether tokens are recorded.
     pub async fn missing_rights(&self, records: bool) -> Result<Option<String>, StoreError> {
         write_rights::missing(&Connector::new(self)?, records).await
     }

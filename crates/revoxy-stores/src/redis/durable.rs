@@ -1,7 +1,7 @@
-//! Waits until replicas of the server have a write, and have it on disk.
+//! Waits until replicas of the server have received a write, and have it on disk.
 //!
 //! `WAIT` and `WAITAOF` wait for what the same connection has written, and block all other commands on that
-//! connection. So durable writes use a connection of their own, where no check waits behind them.
+//! connection. So durable writes use a connection of their own, so that no check waits behind them.
 
 use std::time::Duration;
 
@@ -39,7 +39,8 @@ impl Durable {
         }))
     }
 
-    /// Waits for the replicas to confirm what was written on this connection. Returns what was reached.
+    /// Waits for the replicas to confirm what was written on this connection. Returns the durability that was
+    /// reached.
     pub(super) async fn reach(
         &self,
         connection: &mut MultiplexedConnection,

@@ -1,4 +1,4 @@
-//! What errors of the server mean.
+//! Classifies and describes the errors of the server.
 
 use redis::{FromRedisValue, ParsingError, RedisError, ServerError, Value};
 
@@ -34,7 +34,7 @@ fn is_refused_in_script(error: &RedisError) -> bool {
     details.is_some_and(|text| text.contains("The user executing the script can't"))
 }
 
-/// The error for a write that another server took each time.
+/// The error for a write that was not confirmed on the authoritative server.
 pub(super) fn unconfirmed() -> StoreError {
     StoreError::Unavailable(
         "the server that took the write is not the one that counts, or something was stated since that takes it back"
@@ -47,7 +47,7 @@ pub(super) fn parsed<T: FromRedisValue>(value: Value) -> Result<T, StoreError> {
     T::from_redis_value(value).map_err(unexpected)
 }
 
-/// The error for an answer of another type than the command answers with.
+/// The error for an answer whose type does not match the command.
 pub(super) fn unexpected(_: ParsingError) -> StoreError {
     StoreError::Failed("an answer of an unexpected type".to_owned())
 }
@@ -57,8 +57,8 @@ pub(super) fn refused(error: &RedisError) -> StoreError {
     let refusals = error.clone().into_server_errors().unwrap_or_default();
     let is_of_key = |refusal: &ServerError| match refusal.code() {
         "WRONGTYPE" => true,
-        // "No permissions to access a key" (Redis 7), "… to access one of the keys" (Redis 6). For a command,
-        // the text says that the user may not run it.
+        // "No permissions to access a key" (Redis 7), "… to access one of the keys" (Redis 6). If the command
+        // itself is not allowed, the text says instead that the user may not run it.
         "NOPERM" => refusal
             .details()
             .is_some_and(|text| text.contains("access")),
@@ -70,15 +70,16 @@ pub(super) fn refused(error: &RedisError) -> StoreError {
     }
 }
 
-/// Returns whether a replica has refused a write. For a write in a script, Redis 6 says so only in the text.
+/// Returns whether a replica has refused a write. For a write in a script, Redis 6 reports this only in the text of
+/// the error.
 pub(super) fn is_of_replica(error: &RedisError) -> bool {
     error
         .detail()
         .is_some_and(|text| text.contains("-READONLY"))
 }
 
-/// Formats an error for a log: kind and server code; the server's own words only if they concern our
-/// credentials and permissions.
+/// Formats an error for a log: kind and server code; the server's own text only if it concerns our credentials and
+/// permissions.
 pub(super) fn describe(error: &RedisError) -> String {
     if let Some(command) = refused_command(error) {
         return format!("the user may not run `{command}`: grant +{command}");

@@ -1,5 +1,4 @@
-//! Explains why the other end of a connection to Redis cannot be talked to: it closed the connection, or speaks
-//! another protocol.
+//! Explains why a connection to Redis cannot be used: the server closed it, or speaks another protocol.
 
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -57,8 +56,8 @@ impl TlsSwitch {
 
 /// The first problem found on one connection, if any.
 ///
-/// A server that requires a client certificate says so only after we have considered the handshake complete. So
-/// the driver task of the connection may read the TLS alert before any caller waits for an answer; the next
+/// A server that requires a client certificate reports that only after we have considered the handshake complete.
+/// So the driver task of the connection may read the TLS alert before any caller waits for an answer; the next
 /// caller then finds only a closed connection.
 #[derive(Clone)]
 pub(super) struct Fault {
@@ -76,7 +75,7 @@ impl Fault {
         }
     }
 
-    /// Returns what the other end did wrong, and what to do.
+    /// Returns what is wrong with the connection, and what to do about it.
     pub(super) fn found(&self) -> Option<String> {
         self.found.get().cloned()
     }
@@ -97,7 +96,7 @@ impl Fault {
         self.in_handshake.store(waits, Ordering::Relaxed);
     }
 
-    /// Judges the first bytes received; empty if the connection was closed.
+    /// Checks the first bytes received, which are empty if the connection was closed.
     fn look_at_first(&self, received: &[u8], expected: Protocol) {
         if let Some(wrong) = judge(received, expected, self.tls) {
             let _ = self.found.set(wrong);

@@ -1,4 +1,4 @@
-//! The feed: keeps a view identical to the Redis server, and states as of when it is.
+//! The feed: keeps a view identical to the Redis server, and records as of which moment it is identical.
 //!
 //! # Why "fresh as of *t*" is true
 //!
@@ -9,29 +9,30 @@
 //!    the scan is pushed.
 //! 3. A push names keys, not values: the keys are read again on the same connection, so the answer is at least
 //!    as new as the push.
-//! 4. A heartbeat is sent at time *t*. The server answers the commands of a connection in order, behind the
-//!    pushes it has queued there. Once the answer has arrived and every push before it has been acted upon, the
-//!    view contains every change that was acknowledged before *t*.
+//! 4. A heartbeat is sent at time *t*. The server answers the commands of a connection in order, after the pushes
+//!    that it has queued on that connection. Once the answer has arrived and every push before it has been acted
+//!    upon, the view contains every change that was acknowledged before *t*.
 //!
-//! Assumptions: the server is the primary (the heartbeat is `HELLO`, whose answer names the role; the feed
-//! leaves a replica at once); it is the same process (another process means another connection); and the clock
-//! that measures ages does not stand still ([`Moment`] keeps running while the machine is suspended). Expiry
-//! needs no message: each process judges it by its own wall clock, which NTP is expected to keep within a
-//! minute of all others.
+//! Assumptions: the server is the primary (the heartbeat is `HELLO`, whose answer names the role; the feed leaves a
+//! replica at once); it is the same process (another process means another connection); and the clock that measures
+//! ages does not stop ([`Moment`] keeps running while the machine is suspended). Expiry needs no message: each
+//! process judges it by its own wall clock, which NTP is expected to keep within a minute of all others.
 //!
-//! Tracking does not report `SWAPDB`. A slow comparison of all keys finds the difference, heals it, and counts it.
+//! Tracking does not report `SWAPDB`. A slow comparison of all keys finds the differences, corrects them, and
+//! counts them.
 //!
 //! # When the server loses data
 //!
-//! A server that restarts as another process, or a replica that was promoted, may lack revocations that the
-//! view holds, or hold weaker ones: an older cutoff, an earlier expiry. The feed writes those back. Evictions
-//! are pushed like deletions; the server's own eviction counter tells them apart. An un-revocation through the
-//! API is stored in the revocation's own key: of the two, the later statement counts, and an un-revocation that
-//! was lost is written back, too.
+//! A server that restarts as another process, or a replica that was promoted, may lack revocations that the view
+//! holds, or hold weaker ones: an older cutoff, an earlier expiry. The feed writes back what the view holds.
+//! Evictions are pushed like deletions; the server's own eviction counter distinguishes evictions from deletions.
+//! An un-revocation through the API is stored in the revocation's own key. Of the revocation and the un-revocation,
+//! the later statement counts, and an un-revocation that was lost is written back, too.
 //!
-//! Other Revoxy replicas may hold what this one does not. So after the server has changed, and at the start if the
-//! server was promoted, was started a moment ago or does not allow `INFO`, the view does not count as fresh until
-//! the other replicas have had time to write back, too: [`FeedSettings::max_staleness`], but at least one second.
+//! Other Revoxy replicas may hold revocations that this replica does not hold. So after the server has changed, and
+//! at the start if the server was promoted, was started a moment ago or does not allow `INFO`, the view does not
+//! count as fresh until the other replicas have had time to write back, too: [`FeedSettings::max_staleness`], but
+//! at least one second.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -105,9 +106,9 @@ pub(super) struct Feed {
     known: Option<Known>,
     /// Until the view is complete for the first time: the servers that its first entries were read from.
     first_read: Option<Known>,
-    /// Whether the view may hold entries that the servers in `known` or `first_read` lack: another server has
-    /// been read since, a write-back is still outstanding, or slots have moved and what is missing has not been
-    /// judged yet. What is missing then counts as lost, not as deleted.
+    /// Whether the view may hold entries that the servers in `known` or `first_read` lack: another server has been
+    /// read since, a write-back is still outstanding, or slots have moved and missing entries have not been judged
+    /// yet. Missing entries then count as lost, not as deleted.
     another_met: bool,
     /// Whether it was already logged that the view is complete with this server.
     is_complete: bool,
@@ -205,7 +206,8 @@ impl Feed {
             None => PrimaryConfirmation::always_confirmed(),
         };
         let every = match link.is_cluster() {
-            // In a cluster, a heartbeat proves only the time of the one before it, so a write waits for two.
+            // In a cluster, a heartbeat proves freshness only as of the previous heartbeat, so a write waits for
+            // two heartbeats.
             true => (self.settings.max_staleness / 8).min(LONGEST_BEAT),
             false => self.settings.max_staleness / 4,
         };
@@ -314,7 +316,7 @@ impl Feed {
     }
 
     /// Returns how long to wait, after everything was read, before the view counts as fresh: not zero if the
-    /// servers may have lost what other replicas know.
+    /// servers may have lost revocations that other replicas hold.
     fn settling(&self, servers: &Servers, changed: bool) -> Duration {
         let settling = self.settings.max_staleness.max(LEAST_SETTLING);
         let just_started = servers.uptime() <= settling.as_secs() + 1;
@@ -353,7 +355,8 @@ impl Feed {
         self.trusted.set(now.identities.clone(), as_of);
         self.view.set_fresh_as_of(as_of);
         self.progress.reached(as_of);
-        // What this server lacks and refused to take back is not deleted. That also holds after a reconnection.
+        // Entries whose write-back this server refused do not count as deleted. That also holds after a
+        // reconnection.
         self.another_met = done.has_refused_restores() || done.slot_moves.has_moved();
         self.metrics.following(true);
         self.known = Some(now);

@@ -15,7 +15,7 @@ pub(super) enum FeedEnd {
     NotPrimary,
     /// The server process, or its replication history, changed while the server was being followed.
     OtherHistory,
-    /// Another server has taken its place.
+    /// The Sentinels name another server as the primary.
     Superseded,
     /// The set of primaries in the cluster, or the role of one of them, has changed.
     Topology(String),

@@ -1,7 +1,7 @@
 //! The value of a native or restored key: empty, or a JSON object with `not_before` (seconds), `version`,
 //! `unrevoked` (a version), `reason`, `actor` and `at` (seconds).
 //!
-//! The existence of the key means "revoked", unless the value says "un-revoked" and states nothing later. So a
+//! The existence of the key means "revoked", unless the value states an un-revocation and no later revocation. So a
 //! value that cannot be parsed revokes every token: if it counted as absent, a typing mistake would un-revoke.
 
 use std::time::Duration;
@@ -41,7 +41,7 @@ pub(super) struct Stated {
     pub effect: Option<(Effect, Version)>,
     /// The latest un-revocation.
     pub unrevoked: Version,
-    /// When the value was written, if it says so.
+    /// When the value was written, if the value contains that.
     pub written_at: Option<Timestamp>,
     /// Whether the value does not follow the format: it is neither empty nor an object in which `not_before`,
     /// if present, is a number.
@@ -86,7 +86,7 @@ impl Stated {
         }
     }
 
-    /// Returns the same as a state, for a reader that knows of at least this un-revocation.
+    /// Converts the value to a state, for a reader that knows of at least the un-revocation `unrevoked`.
     pub(super) fn state(&self, unrevoked: Version, expires_at: Timestamp) -> KeyState {
         let unrevoked = unrevoked.max(self.unrevoked);
         match self.effect {

@@ -1,5 +1,5 @@
-//! Counts what a server holds, for an operator who looks before a start: above all, what older versions of
-//! Revoxy and other writers have left.
+//! Counts the keys of a server, for an operator who inspects the server before starting Revoxy: above all, the keys
+//! that older versions of Revoxy and other writers have left.
 
 use std::time::Duration;
 
@@ -33,9 +33,9 @@ pub(super) struct Inventory {
     restored: u64,
     registered: u64,
     tombstones: u64,
-    /// Keys that must be a mistake, by what is wrong with them.
+    /// The number of keys that must be a mistake, for each kind of mistake.
     suspect: [u64; Suspicion::ALL.len()],
-    /// The names of some of them.
+    /// The names of some of these keys, for each kind of mistake.
     mistaken: [Vec<String>; Suspicion::ALL.len()],
     /// Whether there are, or may be, more keys than were counted.
     partial: bool,
@@ -132,7 +132,7 @@ impl Inventory {
         lines.collect()
     }
 
-    /// Formats the counts. `holder` is who holds the keys.
+    /// Formats the counts. `holder` names the server or the cluster that holds the keys.
     pub(super) fn notes(&self, holder: &str) -> Vec<String> {
         let at_least = if self.partial { "at least " } else { "" };
         let mut notes = vec![format!(

@@ -1,6 +1,6 @@
 //! The feed's access to the data: reading and writing keys, and querying the servers that hold them.
 //!
-//! Nothing else in the feed knows connections or commands.
+//! No other part of the feed deals with connections or commands.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ use super::server::{self, RespVersion, ServerInfo, Servers, hello};
 use super::stored_key::StoredKey;
 use super::{format, script};
 
-/// The error codes of a server that does not allow a command, or one of a transaction.
+/// The error codes with which a server rejects a command that is not allowed, alone or within a transaction.
 const FORBIDDEN: [&str; 2] = ["NOPERM", "EXECABORT"];
 
 /// A link to one server, or to all primaries of a cluster.
@@ -53,7 +53,8 @@ pub(super) struct One {
 }
 
 impl Link {
-    /// Connects, and has every change pushed from now on. No step takes longer than `patience`.
+    /// Connects and enables tracking, so that every change is pushed from now on. No step takes longer than
+    /// `patience`.
     pub(super) async fn open(
         connector: &Connector,
         patience: Duration,
@@ -112,7 +113,7 @@ impl Link {
         }
     }
 
-    /// Returns why the last heartbeat proved nothing; empty if it did.
+    /// Returns why the last heartbeat was not proven; empty if it was.
     pub(super) fn why(&self) -> &str {
         match self {
             Self::One(_) => "",
@@ -167,8 +168,8 @@ impl Link {
         }
     }
 
-    /// Reads values and remaining lives of keys. Value and life of a key are read at the same moment: a key
-    /// that disappears between two reads would look like one of another type, which it never was.
+    /// Reads values and remaining lives of keys. Value and life of a key are read at the same moment: a key that
+    /// disappears between two reads would look like a key of another type, which it never was.
     pub(super) async fn read(&mut self, keys: &[Vec<u8>]) -> RedisResult<Vec<RawValue>> {
         match self {
             _ if keys.is_empty() => Ok(Vec::new()),

@@ -1,8 +1,8 @@
 //! Liveness of a connection while a call waits for a long answer.
 //!
-//! The caller cannot tell a server that is busy with the answer from one that never received the request: a
-//! connection that a router has dropped stays open forever. So a `PING` is sent while the call waits. Redis
-//! answers in order, and the long answer comes first; therefore every byte received counts as a sign of life,
+//! The caller cannot distinguish a server that is busy with the answer from a server that never received the
+//! request: a connection that a router has dropped stays open forever. So a `PING` is sent while the call waits.
+//! Redis answers in order, and the long answer comes first; therefore every byte received counts as a sign of life,
 //! whatever it belongs to.
 
 use std::io;

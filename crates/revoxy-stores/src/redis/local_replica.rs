@@ -37,7 +37,8 @@ impl LocalReplica {
         self.following.as_ref().map(|following| &*following.view)
     }
 
-    /// Returns the servers that direct reads believe: if there is a view, those that it was last complete with.
+    /// Returns the servers that direct reads trust: the servers that the view was last complete with. `None`
+    /// without a view: then every server is trusted.
     pub(super) fn trusted(&self) -> Option<&TrustedServers> {
         self.following.as_ref().map(|following| &following.trusted)
     }

@@ -1,24 +1,27 @@
-//! The evidence that a server may have lost what it acknowledged, and what that makes of a key that is missing, or weaker than what
-//! the view holds.
+//! The evidence that a server may have lost acknowledged writes, and what it implies for a key that is missing, or
+//! whose value is weaker than the view's entry.
 //!
-//! | evidence | a key that is gone | a weaker value |
+//! | evidence | a missing key | a weaker value |
 //! |---|---|---|
-//! | another history | was lost: it is written back | is joined with what the view knows |
-//! | evictions, without another history | if the server pushed that it is gone, was evicted: the view keeps it, and the slow comparison writes it back; if a read did not find it, was lost | is joined |
+//! | another history | was lost: it is written back | is joined with the view's entry |
+//! | evictions, without another history | was evicted (see below); was lost, if a read did not find it | is joined |
 //! | another server, refused restores, or moved slots | was lost | is joined |
 //! | none, and deletions are ignored | was lost, unless it has expired | is joined |
 //! | none, and deletions are honoured | was deleted: the view forgets it | is the latest statement |
+//!
+//! With evictions, a key counts as evicted if the server pushed its disappearance. The view keeps an evicted key,
+//! and the slow comparison writes it back.
 
 use super::super::options::Deletions;
 
-/// What is known about losses of the followed servers, since everything was last read and found to be there.
+/// The evidence for losses of the followed servers since all keys were last read and missing entries were judged.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct LossEvidence {
-    /// This is another server than before, which has not been read completely yet.
+    /// The server is a different one than before, and has not been read completely yet.
     pub another_server: bool,
-    /// The server has become a replica, or its data have become another server's.
+    /// The server has become a replica, or its data have been replaced by another server's data.
     pub another_history: bool,
-    /// The server has refused to take back what it lacks.
+    /// The server has refused the write-back of entries that it lacks.
     pub refused_restores: bool,
     /// The server has evicted keys.
     pub evicted: bool,
@@ -47,8 +50,8 @@ impl LossEvidence {
             || self.slots_moved
     }
 
-    /// Returns why a key is missing of which the server has pushed that it is gone. An evicted key is not written back
-    /// at once: the server would evict others for it, endlessly.
+    /// Returns why a key is missing whose disappearance the server has pushed. An evicted key is not written back
+    /// at once: the server would evict other keys for it, endlessly.
     pub(super) fn of_pushed(self, deletions: Deletions, has_expired: bool) -> Absence {
         if self.evicted && !self.another_history {
             return Absence::Evicted;
@@ -67,8 +70,8 @@ impl LossEvidence {
         }
     }
 
-    /// Returns whether a stored value that is weaker than what the view knows is joined with that, and not taken as the latest
-    /// statement.
+    /// Returns whether a stored value that is weaker than the view's entry is joined with the entry, and does not
+    /// replace it as the latest statement.
     pub(super) fn keeps_the_stronger(self, deletions: Deletions) -> bool {
         self.is_any() || deletions == Deletions::Ignore
     }
@@ -94,7 +97,8 @@ mod tests {
         let moved = of(|e| e.slots_moved = true);
         let (mut both, mut moved_and_evicted) = (another_history, moved);
         (both.evicted, moved_and_evicted.evicted) = (true, true);
-        // Pushed as gone, pushed as gone when it had expired, not found; whether a weaker value is joined.
+        // The results for a key that was pushed as gone, that was pushed as gone after it had expired, and that was
+        // not found; and whether a weaker value is joined.
         for (evidence, honoured, ignored) in [
             (
                 none,
@@ -118,7 +122,7 @@ mod tests {
                 (Evicted, Evicted, Lost, true),
             ),
             (moved, (Lost, Lost, Lost, true), (Lost, Lost, Lost, true)),
-            // What another history lacks is lost, whatever this server has evicted.
+            // With another history, a missing key is lost, whether or not this server has evicted keys.
             (both, (Lost, Lost, Lost, true), (Lost, Lost, Lost, true)),
             (
                 LossEvidence {

@@ -1,9 +1,9 @@
 //! Applies the values stored on the server to the view.
 //!
 //! While the server's history continues, the stored value is the latest statement, and replaces what the view
-//! holds. On a server that may have lost writes, it may be an older statement: then view and server are joined,
-//! and whatever the view knows beyond the server is written back. They are also joined if deletions are
-//! ignored, because the key may have been deleted before the weaker value was written.
+//! holds. On a server that may have lost writes, the stored value may be an older statement: then the states of
+//! view and server are joined, and whatever the view knows beyond the server is written back. They are also joined
+//! if deletions are ignored, because the key may have been deleted before the weaker value was written.
 
 use redis::RedisResult;
 
@@ -23,7 +23,7 @@ use super::restore::is_weaker;
 use super::stored::KeyStates;
 use super::stored_key::StoredKey;
 
-/// The number of expiries that are remembered. A key beyond that counts as deleted when it expires.
+/// The maximum number of expiries that are remembered. A key beyond that number counts as deleted when it expires.
 const MOST_ENDS: usize = 100_000;
 
 impl Reconciliation {
@@ -47,8 +47,8 @@ impl Reconciliation {
         self.evidence().keeps_the_stronger(self.deletions)
     }
 
-    /// Returns what the view holds that is worth keeping: an entry that refuses no token yet is not, and
-    /// neither is one that is about to expire.
+    /// Returns the view's entry if it is worth keeping. An entry that refuses no token yet is not worth keeping,
+    /// and neither is an entry that is about to expire.
     pub(super) fn worth_keeping(&self, known: &KeyState) -> Option<Held> {
         let soon = self.clock.now().plus(EXPIRY_SLACK);
         known.held().filter(|held| held.expires_at > soon)
@@ -76,7 +76,8 @@ impl Reconciliation {
             && let Some(earlier) = states.held(Version::NONE)
         {
             if self.may_have_lost() || key.restorable().is_none() {
-                // The revocation was taken back by an un-revocation that the server does not have: restore that.
+                // The revocation was taken back by an un-revocation that the server does not have: restore the
+                // un-revocation.
                 self.restore_unrevocation(hash, &known);
             } else {
                 // The server has lost nothing. So the un-revocation was overwritten or deleted by hand, or has
@@ -150,7 +151,8 @@ impl Reconciliation {
         let known = self.view.state(hash);
         let counts = restored.merge(KeyState::unrevoked(known.unrevoked, now));
         let Some(counts) = counts.held() else {
-            // An entry that is taken back stays until its own key has been read, or is missing at the end of the round.
+            // An entry that is taken back stays in the view until its native key has been read, or is found missing
+            // at the end of the round.
             if restored.held().is_some() {
                 self.restore_what_came_after(hash, known);
             }
@@ -158,14 +160,16 @@ impl Reconciliation {
         };
         match live {
             None => self.put(hash, counts),
-            // Not strengthened: what was taken back must not count again beside what was stated after the un-revocation.
+            // Replaces the entry instead of strengthening it: the entry was taken back, and must not take effect
+            // again together with the statement that was made after the un-revocation.
             Some(_) if beside == Beside::NotRead => self.put(hash, counts),
             Some(held) if is_weaker(known.held(), counts) => {
                 self.note_end(hash, held.expires_at);
                 self.view.strengthen(hash, counts)
             }
-            // Either a native key was written again and is stronger, or there is no native key, and what the
-            // view holds is missing on the server. Not marked as seen, so that the latter is judged.
+            // Either a native key was written again and is stronger, or there is no native key, and the view's
+            // entry is missing on the server. The entry is not marked as seen, so that a missing entry is judged at
+            // the end of the round.
             Some(_)
                 if known
                     .held()
@@ -190,7 +194,8 @@ impl Reconciliation {
     /// Keeps the view's entry, which the server has in a weaker form or not at all, and queues it to be written back.
     fn keep(&mut self, hash: KeyHash, known: KeyState, stands: Option<Held>) {
         let Some(held) = known.held() else { return };
-        // Marks the entry as seen in this round. What was taken back must not count again beside what was stated after it.
+        // Marks the entry as seen in this round. An entry that was taken back is replaced and not strengthened: it
+        // must not take effect again together with a later statement.
         let now = stands.unwrap_or(held);
         match self.view.entry(hash) {
             Some(before) if before.is_taken_back_by(known.unrevoked) => self.view.put(hash, now),
@@ -204,9 +209,9 @@ impl Reconciliation {
         });
     }
 
-    /// Writes back what is known of a key for which the server has only statements from before the
-    /// un-revocation. If something was stated after the un-revocation, that is written too: on its own, the
-    /// un-revocation would look like the latest statement to replicas that do not know of the later one.
+    /// Writes back what is known of a key for which the server has only statements from before the un-revocation. A
+    /// revocation that was stated after the un-revocation is written, too: on its own, the un-revocation would look
+    /// like the latest statement to replicas that do not know of the later revocation.
     fn restore_what_came_after(&mut self, hash: KeyHash, known: KeyState) {
         match self.worth_keeping(&known) {
             Some(_) if self.keeps_the_stronger() => self.keep(hash, known, None),
@@ -214,7 +219,7 @@ impl Reconciliation {
         }
     }
 
-    /// Queues an un-revocation to be written back that the server lacks, although it has an earlier statement
+    /// Queues an un-revocation to be written back, because the server lacks it and has only an earlier statement
     /// about the key.
     fn restore_unrevocation(&mut self, hash: KeyHash, known: &KeyState) {
         let latest = KeyState::unrevoked(known.unrevoked, known.expires_at);
@@ -250,8 +255,8 @@ impl Reconciliation {
     }
 
     pub(super) fn put(&self, hash: KeyHash, held: Held) -> Change {
-        // Redis reports the remaining life in whole milliseconds, at an unknown instant of the round trip, so
-        // two reads of the same expiry never agree exactly: a difference within the slack counts as none.
+        // Redis reports the remaining life in whole milliseconds, at an unknown instant of the round trip, so two
+        // reads of the same expiry never agree exactly: a difference within the slack is ignored.
         if let Some(old) = self.view.entry(hash)
             && old.effect == held.effect
             && near(old.expires_at, held.expires_at)

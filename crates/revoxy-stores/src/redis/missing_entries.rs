@@ -1,4 +1,4 @@
-//! Decides what it means that the server lacks an entry of the view: the key expired, was deleted, or was lost.
+//! Decides why the server lacks an entry of the view: the key expired, was deleted, or was lost.
 
 use redis::RedisResult;
 
@@ -30,7 +30,7 @@ impl Reconciliation {
             let entry = Missing::of(*hash, self.view.entry(*hash)?);
             Some((entry, (*name).clone()))
         };
-        // Entries that are about to expire anyway do so by our own clock.
+        // Entries that are about to expire anyway are left to expire by our own clock.
         let early: Vec<(Missing, Vec<u8>)> = gone
             .iter()
             .filter_map(held)
@@ -45,7 +45,8 @@ impl Reconciliation {
         let evidence = self.look_for_losses(link).await?;
         let (mut lost, mut evicted) = (Vec::new(), 0);
         for entry in missing {
-            // If there is a restored key beside it, although a weaker one: the rest of what the view holds was in the native key.
+            // Only if a restored key exists, although a weaker one: the rest of the view's entry was in the native
+            // key, which may have expired.
             let has_expired = entry.stands.is_some()
                 && self.ends.get(&entry.hash).is_some_and(|end| *end <= soon);
             match evidence.of_pushed(self.deletions, has_expired) {
@@ -67,16 +68,17 @@ impl Reconciliation {
         self.write_back(link, &lost).await
     }
 
-    /// Returns whether an un-revocation that the view knows has taken an entry back. The native key is missing, so it holds
-    /// nothing that could count after the un-revocation.
+    /// Returns whether an un-revocation that the view knows has taken an entry back. The native key is missing, so
+    /// it cannot hold a statement that counts after the un-revocation.
     fn is_taken_back(&self, missing: &Missing) -> bool {
         let unrevoked = self.view.unrevoked(missing.hash);
         missing.held.is_taken_back_by(unrevoked)
     }
 
-    /// Returns the entries that the restored keys do not cover in full, except those that an un-revocation has taken back:
-    /// what the restored key holds takes their place, and only once it has been read, because it may hold a revocation that
-    /// came after the un-revocation. Keys that no node could answer for are queued to be read again.
+    /// Returns the entries that the restored keys do not cover in full, except entries that an un-revocation has
+    /// taken back. Such an entry is replaced by the state of its restored key, but only after the restored key has
+    /// been read, because it may hold a revocation that was stated after the un-revocation. Keys that no node could
+    /// answer for are queued to be read again.
     fn not_restored(
         &mut self,
         gone: Vec<(Missing, Vec<u8>)>,
@@ -114,7 +116,8 @@ impl Reconciliation {
             unseen.partition(|m| is_of_allow_list(m.hash));
         // Entries that are about to expire anyway are left to expire.
         missing.retain(|m| m.held.expires_at > now.plus(EXPIRY_SLACK));
-        // Their restored keys have been read in this round, and hold nothing that would have taken their place in the view.
+        // Entries that were taken back: their restored keys have been read in this round, and hold no state that
+        // would have replaced the entries in the view.
         let taken_back = missing.extract_if(.., |m| self.is_taken_back(m));
         taken_back.for_each(|entry| entry.accept(&self.view));
         if why == Why::Comparison {
@@ -124,7 +127,7 @@ impl Reconciliation {
             });
             self.metrics.healed(silent as u64);
         }
-        // Never written back: tokens of an allow-list that is lost have to be registered again.
+        // Entries of an allow-list are never written back: after a loss, the tokens have to be registered again.
         for entry in &allowed {
             entry.accept(&self.view);
         }
@@ -137,8 +140,8 @@ impl Reconciliation {
             ..self.look_for_losses(link).await?
         };
         if evidence.is_any() {
-            // Only then: if the server's history continued, the un-revocations were deleted, or overwritten by
-            // a later statement.
+            // Only with evidence of a loss: if the server's history continued, the un-revocations were deleted, or
+            // overwritten by a later statement.
             self.write_back_unrevocations(link, &unrevocations).await?;
         }
         if missing.is_empty() {
@@ -157,7 +160,7 @@ impl Reconciliation {
         }
     }
 
-    /// Accepts that these entries were deleted: what counts now is their restored keys, if there are any.
+    /// Accepts that these entries were deleted: only their restored keys count now, if there are any.
     async fn accept_deletions(&self, link: &mut Link, deleted: &mut [Missing]) -> RedisResult<()> {
         for batch in deleted.chunks_mut(BATCH) {
             let names: Vec<_> = batch.iter().map(Missing::restored_name).collect();
@@ -181,9 +184,11 @@ impl Reconciliation {
             .held()
     }
 
-    /// Queries the server for evidence that it has lost keys since it was last known to have lost none. Returns all evidence.
+    /// Queries the server for evidence that it has lost keys since it was last known to have lost none. Returns all
+    /// the evidence.
     pub(super) async fn look_for_losses(&mut self, link: &mut Link) -> RedisResult<LossEvidence> {
-        // A node that has lost a slot deletes its keys, and may push that before the next heartbeat reports the move.
+        // A node that has lost a slot deletes the slot's keys, and may push these deletions before the next
+        // heartbeat reports the move.
         if link.met_moved() {
             self.slot_moves.moved();
         }
@@ -204,8 +209,8 @@ impl Reconciliation {
         let before = &self.server.identities;
         if identities != *before {
             // A primary's `master_replid` changes when its first replica attaches, or when its last replica has
-            // been away for long. A server that has been a replica in between has loaded its primary's data:
-            // all keys at once, which is pushed as a flush.
+            // been away for long. A server that has been a replica in between has loaded its primary's data, which
+            // replaces all keys at once and is pushed as a flush.
             let named_anew = identities.len() == before.len()
                 && identities
                     .iter()
@@ -231,9 +236,9 @@ impl Reconciliation {
         Ok(())
     }
 
-    /// Writes back un-revocations that the server has lost. If the view holds a revocation that was stated after the
-    /// un-revocation, that is written too: on its own, the un-revocation would look like the latest statement to
-    /// Revoxy replicas that do not know of the later one, or that date it by another clock.
+    /// Writes back un-revocations that the server has lost. If the view holds a revocation that was stated after
+    /// the un-revocation, the revocation is written, too: on its own, the un-revocation would look like the latest
+    /// statement to Revoxy replicas that do not know of the later revocation, or that date it by another clock.
     pub(super) async fn write_back_unrevocations(
         &mut self,
         link: &mut Link,

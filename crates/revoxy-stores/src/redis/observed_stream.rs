@@ -28,7 +28,7 @@ impl<S: AsyncRead + Unpin, T: Observer> AsyncRead for ObservedStream<S, T> {
         let read = ready!(Pin::new(&mut self.stream).poll_read(cx, into));
         match &read {
             Ok(()) if room > 0 => self.observer.received(Ok(&into.filled()[before..])),
-            // A read without room in the buffer returns nothing, and says nothing about the stream.
+            // A read without room in the buffer returns no bytes, and gives no information about the stream.
             Ok(()) => {}
             Err(error) => self.observer.received(Err(error)),
         }

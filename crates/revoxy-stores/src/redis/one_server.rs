@@ -67,8 +67,9 @@ impl OneServer {
         }
     }
 
-    /// Sends commands in one pipeline, and parses the values, one for each. With `trusted`, only a trusted server is believed. A
-    /// connection whose answers cannot be parsed is left: it may be out of step.
+    /// Sends commands in one pipeline, and parses the values, one for each command. With `trusted`, only the
+    /// answers of a trusted server are used. A connection whose answers cannot be parsed is given up: its answers
+    /// may no longer match its requests.
     pub(super) async fn ask<T>(
         &self,
         commands: Vec<Cmd>,
@@ -144,7 +145,7 @@ impl OneServer {
             .await
     }
 
-    /// Waits until the server is confirmed as the one that counts, after `at`.
+    /// Waits until the server is confirmed as authoritative after `at`.
     pub(super) async fn confirmed_after(&self, at: Moment) -> Result<(), StoreError> {
         let connection = self.connection.current().await?;
         match connection.answered().confirmation.confirmed_after(at).await {

@@ -6,7 +6,7 @@ use redis::Cmd;
 
 use super::super::lookups::Lookups;
 
-/// No prefix is a prefix of another: Redis does not track two overlapping ones.
+/// No prefix is a prefix of another: Redis does not track two overlapping prefixes.
 #[derive(Clone, Debug)]
 pub(super) struct Prefixes(Arc<[Vec<u8>]>);
 

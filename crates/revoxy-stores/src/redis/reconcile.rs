@@ -1,5 +1,5 @@
-//! Keeps the view in line with the server, by acting on pushes and by reading all keys. `missing_entries.rs` decides what
-//! a missing key means.
+//! Keeps the view in line with the server, by acting on pushes and by reading all keys. `missing_entries.rs`
+//! decides what a missing key means.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -61,20 +61,21 @@ pub(super) struct Reconciliation {
     /// without a version counts as later than the un-revocation, so the native key must be read again. Its name
     /// is not known here, so everything is read again.
     pub(super) must_reread: bool,
-    /// The server's data have become another server's: reconnect as to a new server.
+    /// The server's data have been replaced by another server's data: reconnect as to a new server.
     pub(super) another_history: bool,
     /// The server has become a replica.
     pub(super) is_replica: bool,
-    /// What can move between servers.
+    /// The bookkeeping for keys that can move between servers.
     pub(super) slot_moves: SlotMoves,
 }
 
-/// The other end: one server, or several.
+/// The servers that the feed follows: one server, or the primaries of a cluster.
 pub(super) struct FollowedServers {
     pub identities: Vec<Identity>,
     /// The eviction count when the last complete read began. If it differs later, missing keys may have been evicted.
     pub evictions: u64,
-    /// Whether this is another server than before and has not yet been read completely: whatever it lacks, it has lost.
+    /// Whether this is another server than before and has not yet been read completely: a key that it lacks counts
+    /// as lost.
     pub changed: bool,
 }
 
@@ -82,7 +83,7 @@ pub(super) struct FollowedServers {
 struct Scan {
     position: Position,
     why: Why,
-    /// How often slots had moved when this scan began.
+    /// The count of slot moves when this scan began.
     moves: u64,
     /// The server's eviction count when this scan began; queried in the first step.
     evictions: Option<u64>,
@@ -93,11 +94,11 @@ struct Scan {
 /// Why everything is being read. It decides what a missing entry means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Why {
-    /// This is another server process than the one that the view was last complete with: it may have lost its data.
+    /// The server process is not the process that the view was last complete with: it may have lost its data.
     ServerChanged,
     /// Keys were flushed, or the connection was down: what is missing was deleted.
     CatchingUp,
-    /// No particular reason: any difference is one that was not pushed.
+    /// A periodic comparison: any difference is a change that was not pushed.
     Comparison,
 }
 
@@ -175,7 +176,8 @@ impl Reconciliation {
         self.refused_restores || self.scan.as_ref().is_some_and(|scan| scan.owed)
     }
 
-    /// Returns why the server must be left: it is no longer a primary, or its data are another server's.
+    /// Returns why the server must not be followed any longer: it is not a primary any more, or its data have been
+    /// replaced by another server's data.
     pub(super) fn unfit(&self) -> Option<FeedEnd> {
         match (self.is_replica, self.another_history) {
             // A replica has its primary's data, or will have them soon, so this covers the other case.
@@ -280,7 +282,8 @@ impl Reconciliation {
                         | StoredKey::Registration(hash),
                         Stored::Nothing,
                     ) => gone.push((*hash, key)),
-                    // Left to the comparison: a native key may say the same, but its name is not known here.
+                    // Left to the comparison: a native key may hold the same statement, but its name is not known
+                    // here.
                     (StoredKey::Restored(_) | StoredKey::Unrevoked(_), Stored::Nothing) => {}
                     (
                         StoredKey::Native(_)
@@ -303,12 +306,13 @@ impl Reconciliation {
         Ok(!self.must_reread)
     }
 
-    /// A tombstone of an older version of Revoxy was pushed. One that was known before (its expiry was changed, or
-    /// it moves to another node of a cluster) says nothing about what was revoked since. In a cluster no tombstone
-    /// does: revocation and tombstone are on two servers, and the push of the later one may arrive first.
+    /// Applies a tombstone of an older version of Revoxy that was pushed. A tombstone that was known before (its
+    /// expiry was changed, or it moves to another node of a cluster) does not take back what was revoked since. In
+    /// a cluster, no tombstone removes an entry: revocation and tombstone are on two servers, and the push of the
+    /// later one may arrive first.
     fn take_tombstone(&self, hash: KeyHash, until: Timestamp, in_cluster: bool) {
         if !in_cluster && self.view.unrevoked(hash) == Version::NONE {
-            // A revocation that exists nevertheless is put into the view after this.
+            // If a revocation exists nevertheless, it is put into the view after this.
             self.view.remove(hash);
         }
         self.view.unrevoke(hash, Version::FIRST, until);
@@ -359,19 +363,20 @@ impl Reconciliation {
             }
         }
         self.join_restored(link, keys, &mut stored).await?;
-        // Before the losses are looked for, which have to be those of everything that was read.
+        // Done before the query for losses, which must cover everything that was read.
         self.reread_old_revocations(link, keys, &mut stored).await?;
         if !self.may_have_lost() && self.find_weaker(keys, &stored).next().is_some() {
-            // Before anything in the view is weakened: was the weaker value written, or is it what remains
-            // after a loss?
+            // Done before anything in the view is weakened, to find out whether the weaker value was written, or
+            // remains after a loss.
             self.look_for_losses(link).await?;
         }
         Ok(stored)
     }
 
-    /// Reads the native keys again that hold a revocation from before an un-revocation that the view knows and the server
-    /// seems to lack. The native and the restored key are not read atomically: if the token was un-revoked once more in
-    /// between, the first was read before that, and the second is deleted. What still stands was written by hand.
+    /// Reads native keys again that hold a revocation from before an un-revocation that the view knows and the
+    /// server seems to lack. The native and the restored key are not read atomically: if the token was un-revoked
+    /// once more in between, the native key was read before the un-revocation, and the restored key was deleted by
+    /// it. A revocation that is still stored was written by hand.
     async fn reread_old_revocations(
         &self,
         link: &mut Link,
@@ -422,9 +427,9 @@ impl Reconciliation {
         })
     }
 
-    /// Joins restored keys with native ones. A revocation that was restored and then written again under its
-    /// own name is stored twice: the stronger counts, as in direct reads. Only a native key that is weaker than
-    /// what the view holds can hide a restored key, so the restored key is read only for those.
+    /// Joins restored keys with native ones. A revocation that was restored and then written again under its own
+    /// name is stored twice: the stronger counts, as in direct reads. Only a native key that is weaker than the
+    /// view's entry can hide a restored key, so restored keys are read only for such native keys.
     async fn join_restored(
         &self,
         link: &mut Link,

@@ -1,5 +1,5 @@
-//! A token's record as it is stored in Redis: a JSON object of strings. Numbers are strings too, because the
-//! scripts there would round them.
+//! A token's record as it is stored in Redis: a JSON object of strings. Numbers are strings too, because the Lua
+//! scripts in Redis would round them.
 
 use serde::{Deserialize, Serialize};
 

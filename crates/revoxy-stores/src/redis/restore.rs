@@ -55,8 +55,8 @@ pub(super) struct Restored {
     pub refused: bool,
 }
 
-/// Writes back the missing entries, with all that the view knows of each. An un-revocation on the server that
-/// is later still counts.
+/// Writes back the missing entries, with all that the view knows of each. A later un-revocation on the server still
+/// takes precedence.
 pub(super) async fn restore(
     view: &View,
     clock: &dyn Clock,
@@ -94,7 +94,8 @@ pub(super) async fn write(
     }
 }
 
-/// Logs an error that the server answered with, and continues. Returns any other error: it is one of the connection.
+/// Logs an error that the server answered with, and continues. Returns any other error, because it is an error of
+/// the connection.
 fn refused(error: redis::RedisError) -> RedisResult<()> {
     if error::server_code(&error).is_none() {
         return Err(error);

@@ -1,4 +1,4 @@
-//! The way from a key to the server that holds it.
+//! Routes calls to the server that holds a key: the only server, or a node of a cluster.
 
 use std::time::Duration;
 
@@ -32,8 +32,8 @@ impl Route {
         }
     }
 
-    /// Sends commands whose first argument is their key, and parses the values, one for each. With `trusted`, only a trusted
-    /// server is believed.
+    /// Sends commands whose first argument is their key, and parses the values, one for each command. With
+    /// `trusted`, only the answers of a trusted server are used.
     pub(super) async fn ask<T>(
         &self,
         commands: Vec<Cmd>,
@@ -61,7 +61,7 @@ impl Route {
         }
     }
 
-    /// Reads the next batch of the names of our keys, and where to go on.
+    /// Reads the next batch of the names of our keys. Returns also the position of the batch after it.
     pub(super) async fn scan(
         &self,
         position: Option<&str>,
@@ -80,7 +80,7 @@ impl Route {
         }
     }
 
-    /// Waits until the servers are confirmed as those that count, after `at`.
+    /// Waits until the servers are confirmed as authoritative after `at`.
     pub(super) async fn confirmed_after(&self, at: Moment) -> Result<(), StoreError> {
         match self {
             Self::One(server) => server.confirmed_after(at).await,
@@ -88,7 +88,7 @@ impl Route {
         }
     }
 
-    /// Writes a revocation with this life in ms, and confirms that it counts.
+    /// Writes a revocation with this life in ms, and confirms that it has taken effect.
     pub(super) async fn revoke(
         &self,
         replica: &LocalReplica,
@@ -104,7 +104,7 @@ impl Route {
         }
     }
 
-    /// Writes an un-revocation, and confirms that it counts. Returns whether a revocation existed.
+    /// Writes an un-revocation, and confirms that it has taken effect. Returns whether a revocation existed.
     pub(super) async fn unrevoke(
         &self,
         replica: &LocalReplica,

@@ -1,8 +1,8 @@
-//! The scripts that Revoxy runs on the server. Each touches only keys of one slot, or, without slots, of one
-//! revocation.
+//! The scripts that Revoxy runs on the server. Each script touches only keys of one slot, or, outside of a cluster,
+//! only keys of one revocation.
 //!
-//! A script and not MULTI, because what is written depends on what is read. Scripts parse a value as
-//! `format.rs` does.
+//! They are scripts and not `MULTI` transactions, because what is written depends on what is read. Scripts parse a
+//! value as `format.rs` does.
 
 use redis::Script;
 
@@ -129,11 +129,11 @@ macro_rules! about_statements {
     };
 }
 
-/// Records a revocation atomically, without ever weakening a stored one. One that was set by hand stays without a
-/// version. If the caller allows it, a revocation that adds nothing to a stored one is not written again. Returns 1 and the version of what is
-/// then stored; or 0 and the version of an un-revocation that is not earlier. In that case nothing is written:
-/// the request may be an old one that was delayed, and has been sent again and acknowledged since. A caller
-/// that still wants the revocation states it again, with a later version.
+/// Records a revocation atomically, without ever weakening a stored one. A revocation that was set by hand stays
+/// without a version. If the caller allows it, a revocation that adds nothing to a stored one is not written again.
+/// Returns 1 and the version of what is then stored; or 0 and the version of an un-revocation that is not earlier.
+/// In that case nothing is written: the request may be an old one that was delayed, and has been sent again and
+/// acknowledged since. A caller that still wants the revocation states it again, with a later version.
 ///
 /// `KEYS[1]`: the key. `KEYS[2]`, except in a cluster: its restored key. `ARGV[1]`: the cutoff in seconds, or
 /// empty for every token. `ARGV[2]`: the life in ms, or empty for no expiry. `ARGV[3]`: the value as JSON,
@@ -205,13 +205,13 @@ pub(super) const UNREVOKE: &str = about_statements!(
 "
 );
 
-/// Joins what a view holds, and the server has lost, with the restored key. Returns whether the key is stronger
-/// now: several views write back what they hold, and one may hold more than another.
+/// Joins a view's entry that the server has lost with the restored key. Returns whether the key is stronger now:
+/// several views write back their entries, and one view may know more than another.
 ///
-/// `KEYS[1]`: the restored key. `ARGV[1]`: the version of the revocation, or empty if there is none. `ARGV[2]`:
-/// the version of the latest un-revocation, or empty. `ARGV[3]`: the cutoff in seconds, or empty for every
-/// token. `ARGV[4]`: the life in ms, or empty for no expiry. `ARGV[5]`: the number of ms by which two lives may
-/// differ and still count as equal. `ARGV[6]`: the value as JSON, without all this.
+/// `KEYS[1]`: the restored key. `ARGV[1]`: the version of the revocation, or empty if there is none. `ARGV[2]`: the
+/// version of the latest un-revocation, or empty. `ARGV[3]`: the cutoff in seconds, or empty for every token.
+/// `ARGV[4]`: the life in ms, or empty for no expiry. `ARGV[5]`: the number of ms by which two lives may differ and
+/// still count as equal. `ARGV[6]`: the value as JSON, without the fields above.
 pub(super) const RESTORE: &str = about_statements!(
     r"
     local new = {version = number(ARGV[1]), unrevoked = number(ARGV[2]) or 0}
@@ -307,8 +307,8 @@ pub(super) const REGISTER: &str = r"
     return 1
 ";
 
-/// Returns the text of a script by its constant's name. The test that compares the model of Redis with a real
-/// one runs it on both.
+/// Returns the text of a script by its constant's name. The test that compares the model of Redis with a real Redis
+/// runs the script on both.
 #[cfg(feature = "simulation")]
 pub fn text(name: &str) -> Option<&'static str> {
     Some(match name {

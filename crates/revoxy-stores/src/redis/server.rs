@@ -11,8 +11,9 @@ use super::super::diagnosis::Diagnosis;
 use super::super::feed::clock_offset;
 use super::error;
 
-/// Which data a server holds: its process (`run_id`) and its replication history (`master_replid`). Another
-/// process, or one that has been a replica in between, may lack what this one had. `None` if `INFO` is not allowed.
+/// Identifies the data that a server holds, by its process (`run_id`) and its replication history
+/// (`master_replid`). Another process, or a process that has been a replica in between, may lack data that this
+/// process had. `None` if `INFO` is not allowed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Identity(Option<(String, String)>);
 
@@ -27,7 +28,7 @@ impl Identity {
         self.0.is_some() && self == other
     }
 
-    /// Returns whether both are of the same process, whatever its history is called.
+    /// Returns whether both identities are of the same process, whatever its replication history is.
     pub(super) fn is_process_of(&self, other: &Self) -> bool {
         let process = |identity: &Self| identity.0.as_ref().map(|(process, _)| process.clone());
         process(self) == process(other)
@@ -37,7 +38,7 @@ impl Identity {
 /// The relevant part of `INFO`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct ServerInfo {
-    /// Which data the server holds.
+    /// Identifies the data that the server holds.
     pub identity: Identity,
     /// Whether the server is a primary.
     pub primary: bool,
@@ -240,7 +241,7 @@ impl Servers {
         holding.map(|s| s.uptime).min().unwrap_or(u64::MAX)
     }
 
-    /// Returns whether one of those that hold keys was promoted from a replica since it was started.
+    /// Returns whether a server that holds keys was promoted from a replica since it was started.
     pub(super) fn were_promoted(&self) -> bool {
         self.0.iter().any(|s| s.holds_keys && s.promoted)
     }
@@ -284,8 +285,9 @@ pub(super) enum RespVersion {
     Resp3,
 }
 
-/// Builds a `HELLO` that queries the role. Unlike `ROLE` and `INFO`, `HELLO` is allowed to every user. It names
-/// the protocol that the connection already speaks, because only Redis 6.2 and later accept it without one.
+/// Builds a `HELLO` that queries the role. Unlike `ROLE` and `INFO`, `HELLO` is allowed to every user. The command
+/// names the protocol that the connection already speaks, because only Redis 6.2 and later accept `HELLO` without a
+/// protocol.
 pub(super) fn hello(spoken: RespVersion) -> redis::Cmd {
     let mut hello = redis::cmd("HELLO");
     hello.arg(match spoken {

@@ -2,7 +2,7 @@
 //! until something fails.
 //!
 //! Every wait has a bound. If a bound is exceeded, or anything fails, the session ends; the next session reads
-//! again what this one had received but not yet acted upon.
+//! again the keys whose pushes this session had received but not yet acted upon.
 
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ pub(super) struct Session {
     pub link: Link,
     pub pushes: Pushes,
     pub patience: Duration,
-    /// In a cluster: when the last heartbeat that proved something was sent.
+    /// In a cluster: when the last heartbeat was sent, if it was proven.
     pub proven: Option<Moment>,
 }
 
@@ -157,7 +157,7 @@ impl Session {
     /// Requests a proof that the view contains everything that was acknowledged before some moment, and returns
     /// that moment.
     ///
-    /// For one server, it is when this heartbeat was sent. For a cluster, it is when the heartbeat before was
+    /// For one server, it is when this heartbeat was sent. For a cluster, it is when the previous heartbeat was
     /// sent: see `cluster/mod.rs`.
     pub(super) async fn heartbeat(&mut self) -> Result<Option<Moment>, FeedEnd> {
         let asked = Moment::now();

@@ -13,8 +13,8 @@ const MOST: usize = 100_000;
 pub(super) struct SlotMoves {
     /// How often slots have moved, or may have.
     moves: u64,
-    /// The value of `moves` as of the scan after which missing entries were last judged. What disappears after
-    /// later moves may have been lost on the way.
+    /// The value of `moves` as of the scan after which missing entries were last judged. Keys that disappear after
+    /// later moves may have been lost in the move.
     judged: u64,
     /// Keys that no node could answer for, to be read again.
     unknown: Unknown,
@@ -31,7 +31,7 @@ pub(super) struct Unknown {
 }
 
 impl SlotMoves {
-    /// Slots have moved, or it is not certain that they have not.
+    /// Records that slots have moved, or may have moved.
     pub(super) fn moved(&mut self) {
         self.moves += 1;
     }
@@ -50,7 +50,8 @@ impl SlotMoves {
         self.moves != self.judged
     }
 
-    /// No node could answer for a key: the view's entry stays, counts as seen, and the key is queued to be read again.
+    /// Records that no node could answer for a key: the view's entry stays and counts as seen, and the key is
+    /// queued to be read again.
     pub(super) fn not_known(&mut self, view: &View, key: &[u8], parsed: StoredKey) {
         if let StoredKey::Native(hash) | StoredKey::Restored(hash) | StoredKey::Application(hash, _) =
             parsed
@@ -80,9 +81,9 @@ impl SlotMoves {
         }
     }
 
-    /// Returns the recently pushed keys, which must be read again when a slot turns out to have another owner:
-    /// a stale owner, which does not know yet that it lost the slot, may have answered with a false miss for a
-    /// key that the new owner pushed.
+    /// Returns the recently pushed keys, which must be read again when a slot turns out to have a new owner: a
+    /// stale owner, which does not know yet that it lost the slot, may have answered with a false miss for a key
+    /// that the new owner pushed.
     pub(super) fn recently_pushed(&self) -> Unknown {
         Unknown {
             keys: self

@@ -135,8 +135,8 @@ fn route(
     })
 }
 
-/// A command that reads a string. `GET` and not `MGET`: for a key of another type, `MGET` answers "nothing", while `GET`
-/// returns an error.
+/// Builds a command that reads a string. It is `GET` and not `MGET`, because `MGET` reports a key of another type
+/// as absent, while `GET` returns an error.
 fn get(key: &str) -> Cmd {
     let mut get = redis::cmd("GET");
     get.arg(key);

@@ -28,7 +28,7 @@ pub(super) enum Stored {
 pub(super) struct KeyStates {
     pub stated: Stated,
     pub expires_at: Timestamp,
-    /// When the value was read, by the server's clock: the version of a value that has none.
+    /// When the value was read, by the server's clock. This serves as the version of a value that has none.
     pub seen: Version,
     /// The state in the restored key.
     pub restored: KeyState,
@@ -49,8 +49,8 @@ impl KeyStates {
         self.stated.unrevoked.max(self.restored.unrevoked)
     }
 
-    /// Returns all that is stored as one state, for a reader that knows of this un-revocation. A value that was
-    /// set by hand, without a version, counts as later than it.
+    /// Returns all that is stored as one state, for a reader that knows of this un-revocation. A value that was set
+    /// by hand, without a version, counts as later than the un-revocation.
     pub(super) fn state(&self, unrevoked: Version) -> KeyState {
         let known = unrevoked.max(self.unrevoked());
         let stated = match self.stated.effect {
@@ -63,12 +63,12 @@ impl KeyStates {
         stated.state(known, self.expires_at).merge(self.restored)
     }
 
-    /// Returns whether what is stored revokes only without this un-revocation.
+    /// Returns whether the stored values revoke only if this un-revocation is disregarded.
     pub(super) fn counts_without(&self, unrevoked: Version) -> bool {
         self.held(unrevoked).is_none() && self.held(Version::NONE).is_some()
     }
 
-    /// Returns the entry that a view is to hold for it.
+    /// Returns the entry that a view is to hold, if it knows of this un-revocation.
     pub(super) fn held(&self, unrevoked: Version) -> Option<Held> {
         self.state(unrevoked).held()
     }
@@ -90,7 +90,7 @@ pub(super) async fn read_restored(
     Ok(readings.iter().map(state).collect())
 }
 
-/// Interprets an application's key. A value that says nothing counts as an absent key.
+/// Interprets an application's key. A value without a meaning counts as an absent key.
 pub(super) fn of_application(
     reading: &RawValue,
     lookup: usize,
@@ -105,7 +105,7 @@ pub(super) fn of_application(
     };
     let content = value.as_deref().map_or(Content::OtherType, Content::Text);
     let meaning = lookups.meaning(lookup, content, now);
-    // If the lookup matches all keys of a database, those of other types belong to other applications.
+    // If the lookup matches all keys of a database, keys of other types belong to other applications.
     let is_its_own = value.is_some() || !lookups.follows_everything(lookup);
     if meaning.unreadable
         && is_its_own
@@ -120,7 +120,8 @@ pub(super) fn of_application(
     meaning.effect.map_or(Stored::Nothing, stored)
 }
 
-/// Returns the version of a value that was read at this time of the server's clock, or else of ours.
+/// Returns the version of a value that was read at the time `at` of the server's clock or, if that is not known, at
+/// `now` of our clock.
 fn seen(at: Option<u64>, now: Timestamp) -> Version {
     at.map_or_else(|| Version::at(now), Version::of_micros)
 }

@@ -1,6 +1,6 @@
 //! The names of the keys that are stored in Redis.
 //!
-//! | key | what it says |
+//! | key | meaning |
 //! |---|---|
 //! | `revoxy:<kind>:<issuer>:<value>` | the native key: a revocation or un-revocation |
 //! | `revoxy:restored:{<hash>}` | the restored key: the same, written back after a loss; views know only hashes |
@@ -49,7 +49,8 @@ impl StoredKey {
         RevocationKey::parse(text).map(|key| Self::Native(key.hash()))
     }
 
-    /// Returns what a key is; for an application's key, once for each lookup that may have named it.
+    /// Returns all that a key can be: for an application's key, there is one result for each lookup that may have
+    /// named it.
     pub(super) fn all<'k>(key: &'k [u8], lookups: &'k Lookups) -> impl Iterator<Item = Self> {
         let named = lookups.named(key);
         let named = named.map(|(hash, lookup)| Self::Application(hash, lookup));

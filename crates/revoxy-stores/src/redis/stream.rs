@@ -49,7 +49,7 @@ pub(super) async fn open(
     if attempts.is_empty() {
         return Err("no address".to_owned());
     }
-    // All addresses in parallel: one without a route must not use up the time of the others.
+    // Connects to all addresses in parallel: an address without a route must not use up the time of the others.
     let (stream, _) = select_ok(attempts).await.map_err(|e| said(&e))?;
     stream.set_nodelay(true).map_err(|e| said(&e))?;
     let Some(config) = tls else {

@@ -1,8 +1,8 @@
 //! Detects keys under our prefix that look like mistakes: with an unknown kind or issuer, an unreadable value,
 //! or an implausible cutoff.
 //!
-//! Redis answers `OK` to whoever writes such a key, so only an inspection of the keys finds it. Each is logged
-//! and counted once.
+//! Redis answers `OK` to a client that writes such a key, so only an inspection of the keys finds it. Each is
+//! logged and counted once.
 
 use std::collections::HashSet;
 use std::hash::{BuildHasher as _, RandomState};
@@ -23,7 +23,7 @@ use super::stored_key::StoredKey;
 const MOST: usize = 10_000;
 /// A cutoff further in the future than this refuses logins that have not happened yet.
 const SOON: Duration = Duration::from_secs(3600);
-/// What our other keys have in the place of the kind.
+/// The words that our other keys have in the position of the kind.
 const OTHERS: [&str; 3] = ["registered", "restored", "unrevoked"];
 /// The longest text that can be a misspelt kind.
 const LONGEST_KIND: usize = "registered".len() + TYPOS;

@@ -1,13 +1,13 @@
 //! Token records in Redis, on one server or in a cluster.
 //!
-//! | key | type | what it says |
+//! | key | type | contents |
 //! |---|---|---|
 //! | `revoxy:registered:<jti or digest>:<issuer>:<value>` | string | a registered token: its record, or empty |
 //! | `revoxy-tokens:expiry:{<issuer>:<subject>}` | sorted set | the ids of the subject's tokens, scored by expiry |
 //! | `revoxy-tokens:record:{<issuer>:<subject>}` | hash | the records, by id |
 //!
-//! Registrations have the prefix that the feed follows. Records do not, so millions of tokens that were merely
-//! seen push nothing. Both keys of a subject are in one slot of a cluster (an issuer's name is never empty, so
+//! Registrations have the prefix that the feed follows. Records do not, so millions of tokens that were merely seen
+//! cause no pushes. Both keys of a subject are in one slot of a cluster (an issuer's name is never empty, so
 //! neither is the hash tag in braces), and expire with the last of the subject's tokens.
 
 use std::time::Duration;
@@ -63,8 +63,8 @@ fn id(token: u128) -> String {
 }
 
 impl RedisStore {
-    /// Waits until everything written so far is known to count. Returns the view, if there is one, once it must
-    /// contain the writes.
+    /// Waits until everything written so far is known to have taken effect. Returns the view, if there is one, once
+    /// it must contain the writes.
     async fn settled(&self) -> Result<Option<&View>, StoreError> {
         let at = Moment::now();
         let view = self.replica.view_as_of(at).await?;
@@ -111,7 +111,7 @@ async fn keep(store: &RedisStore, token: &TokenRecord) -> Result<(), StoreError>
 }
 
 async fn register(store: &RedisStore, token: &TokenRecord) -> Result<(), StoreError> {
-    // First the list, so that an accepted token is listed even if the second write fails.
+    // The list is written first, so that an accepted token is listed even if the second write fails.
     keep(store, token).await?;
     let life = token.expires_at.since(store.replica.now()).as_millis();
     let life = u64::try_from(life).map_or(LONGEST_LIFE, |ms| ms.min(LONGEST_LIFE));
@@ -140,7 +140,8 @@ async fn places(
         _ => format!("({}", millis(now)),
     };
     let (mut found, mut offset) = (Vec::new(), 0);
-    // Tokens that expire in the same millisecond as the last of the page before are read again, and filtered.
+    // Tokens that expire in the same millisecond as the last token of the previous page are read again, and
+    // filtered.
     while found.len() < limit {
         let mut range = redis::cmd("ZRANGEBYSCORE");
         range.arg(&keys.expiry).arg(&from).arg("+inf");
@@ -188,8 +189,9 @@ fn place((member, score): (String, f64)) -> Option<Place> {
 #[async_trait]
 impl TokenRegistry for RedisStore {
     async fn is_registered(&self, key: &RegistrationKey) -> Result<bool, StoreError> {
-        // Whatever the value is: the view interprets the key in the same way. Only a trusted server is believed, because "not
-        // registered" is an answer of a check, too.
+        // The existence of the key counts, whatever its value is: the view interprets the key in the same way. Only
+        // the answer of a trusted server is used, because "not registered" is also a result that a check depends
+        // on.
         let exists = redis::cmd("EXISTS").arg(key.rendered()).to_owned();
         ask_of(self, &exists, self.replica.trusted()).await
     }
@@ -292,7 +294,7 @@ impl TokenRegistry for RedisStore {
     }
 }
 
-/// Returns what the registration itself says about a token.
+/// Returns the record that is stored in the registration of a token.
 async fn find_registered(
     store: &RedisStore,
     token: &RevocationKey,

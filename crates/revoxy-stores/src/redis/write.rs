@@ -1,9 +1,9 @@
-//! Writes revocations and un-revocations, and confirms that they count.
+//! Writes revocations and un-revocations, and confirms that they have taken effect.
 //!
-//! A server may accept and acknowledge a write although another server has replaced it, or is about to without
-//! anyone knowing yet. So a write is complete only when the view must contain it, by a heartbeat that was sent
-//! after the acknowledgement, and does contain it. If the view lacks it, another server took the write, and it
-//! is written again.
+//! A server may accept and acknowledge a write although another server has replaced it, or is about to replace it
+//! and this is not known yet. So a write is complete only when a heartbeat that was sent after the acknowledgement
+//! proves that the view must contain the write, and the view does contain it. If the view lacks the write, a server
+//! that is not authoritative accepted it, and it is written again.
 
 use redis::{FromRedisValue, ScriptInvocation};
 
@@ -50,8 +50,8 @@ pub(super) fn parse_version(text: &str) -> Result<Version, StoreError> {
     text.parse().map_err(wrong)
 }
 
-/// Returns whether the view refuses everything that a revocation means, by a statement that is no earlier: an
-/// earlier one may have been taken back by an un-revocation that only other replicas know.
+/// Returns whether the view refuses everything that a revocation means, by a statement that is not earlier than
+/// `stated`: an earlier statement may have been taken back by an un-revocation that only other replicas know.
 pub(super) fn refuses(
     view: &View,
     revocation: &Revocation,
@@ -83,9 +83,9 @@ impl OneServer {
         life: u128,
     ) -> Result<Durability, StoreError> {
         let hash = revocation.key.hash();
-        // Only the first attempt may leave a stored revocation as it is: a later attempt is made because the
-        // stored one does not count. With durable replicas, no attempt may: `WAIT` covers only what its own
-        // connection has written.
+        // Only the first attempt may leave a stored revocation as it is: a later attempt is made because the stored
+        // revocation has not taken effect. With durable replicas, every attempt must write, because `WAIT` covers
+        // only what its own connection has written.
         let mut slack = match self.durable {
             None => LIFE_TOLERANCE,
             Some(_) => "",
@@ -121,7 +121,7 @@ impl OneServer {
             call
         };
         let said = |(made, version, had_stood): (bool, String, bool)| {
-            // A later attempt finds the un-revocation that an earlier one has left.
+            // A later attempt finds the un-revocation that an earlier attempt has written.
             stood |= had_stood;
             (made, version)
         };

@@ -11,10 +11,10 @@ use super::dialer::{Connected, Protocol};
 use super::error::has_code;
 
 /// Tries each command on unused keys, and returns the commands that the user may not run. What is written is
-/// deleted in the same step. A script tries the commands, because our scripts run them.
+/// deleted in the same step. The commands are tried in a script, because the store runs them in scripts.
 ///
-/// `ARGV`: the words of a command, then an empty string; and so on. In a cluster, the node may not own the slot
-/// of the key: the server rejects the command for that only after it has checked the permissions.
+/// `ARGV`: the words of each command, each command followed by an empty string. In a cluster, the node may not own
+/// the slot of the key: the server checks the permissions before it rejects the command for that reason.
 const TRY: &str = r"
     local refused, command = {}, {}
     for _, word in ipairs(ARGV) do
@@ -53,7 +53,8 @@ const FOR_RECORDS: [&[&str]; 9] = [
     &["PEXPIREAT", "revoxy-tokens:probe", "0"],
 ];
 
-/// Returns what to grant to a user that may not write; `None` if it may. `records` says whether tokens are recorded.
+/// Returns which permissions to grant if the user may not write; `None` if the user may write. `records` says
+/// whether tokens are recorded.
 pub(super) async fn missing(
     connector: &Connector,
     records: bool,
@@ -97,8 +98,8 @@ async fn refused(
     let words: Vec<_> = commands
         .flat_map(|command| command.iter().chain(&[""]).copied())
         .collect();
-    // In the same way as the store runs its scripts: in a cluster with their text, since a node that has just
-    // taken over has no script cached.
+    // Runs the script in the same way as the store runs its scripts: in a cluster, the whole text is sent, since a
+    // node that has just taken over has no script cached.
     let (answer, needed) = if in_cluster {
         let mut call = redis::cmd("EVAL");
         call.arg(TRY).arg(0).arg(words);

@@ -1,10 +1,10 @@
 //! The SQLite store: the embedded default. One file, which only this process writes, read into a [`View`] at
 //! start.
 //!
-//! The crate is `sqlx` because it serves PostgreSQL with the same code. The database is opened in exclusive
-//! mode: a second process on the same file would not see what this one writes, so it is refused at start.
-//! With `synchronous=FULL`, an acknowledged revocation survives a power failure of the machine, not only a
-//! crash of the process.
+//! The store uses `sqlx` because that crate serves PostgreSQL with the same code. The database is opened in
+//! exclusive mode: a second process on the same file would not see what this process writes, so the second process
+//! is refused at start. With `synchronous=FULL`, an acknowledged revocation survives a power failure of the
+//! machine, not only a crash of the process.
 
 mod tokens;
 
@@ -53,7 +53,7 @@ struct Inner {
     clock: Arc<dyn Clock>,
     pool: SqlitePool,
     view: View,
-    /// Held from reading a row to updating the view, so that both see changes in the same order.
+    /// Held from reading a row to updating the view, so that the file and the view are changed in the same order.
     writing: Mutex<()>,
 }
 

@@ -37,7 +37,7 @@ const KEEP: &str = "
 #[async_trait]
 impl TokenRegistry for SqliteStore {
     async fn is_registered(&self, key: &RegistrationKey) -> Result<bool, StoreError> {
-        // The view is exact at every moment.
+        // The view matches the file at every moment.
         let store = &self.0;
         Ok(store.view.find(key.hash(), store.clock.now()).is_some())
     }

@@ -9,7 +9,7 @@ use super::queries::Question;
 use super::slot::slot_of;
 
 impl Primaries {
-    /// Reads keys one by one: of several keys in one command, one may be migrating to another node.
+    /// Reads keys one by one, because one of several keys in a command may be migrating to another node.
     pub(in super::super) async fn read(&self, keys: &[Vec<u8>]) -> RedisResult<Vec<RawValue>> {
         let questions: Vec<Question> = keys.iter().map(|key| question(key)).collect();
         let answers = self.ask(&questions).await?;

@@ -29,7 +29,8 @@ pub(in super::super) async fn discover(connector: &Connector) -> Result<Topology
     Ok(topology)
 }
 
-/// Returns the reports of the known nodes that answer soon, and that belong to our cluster.
+/// Returns the reports of the known nodes that answer within the grace period (see `Seeds::grace`) and belong to
+/// our cluster.
 pub(super) async fn reports(connector: &Connector) -> Result<Vec<NodeReport>, String> {
     let Some(seeds) = connector.seeds() else {
         return Err("no nodes of a cluster are configured".to_owned());

@@ -1,4 +1,4 @@
-//! What can be found out about a cluster before it is relied on.
+//! Diagnoses a cluster before it is used.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,7 @@ use super::topology::Topology;
 /// The maximum number of primaries to list by name.
 const MOST_NAMED: usize = 16;
 
-/// Diagnoses why a revocation list could be lost by one of the primaries.
+/// Reports why one of the primaries could lose a revocation list.
 pub(in super::super) async fn diagnose(
     connector: &Connector,
     issuers: &[String],

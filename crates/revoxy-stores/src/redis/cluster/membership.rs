@@ -1,9 +1,9 @@
 //! Decides which reports of nodes belong to one cluster, and which cluster is ours.
 //!
 //! Not every node that answers at a configured or discovered address belongs to the cluster. A node that was
-//! removed (`redis-cli --cluster del-node`) keeps running and knows no other node; and an address may by now be
-//! that of a node of another cluster, whose epochs mean nothing here. Two reports belong to one cluster if one
-//! of them names, by its id, the node that sent the other: even a stale report of a member names other members.
+//! removed (`redis-cli --cluster del-node`) keeps running and knows no other node; and an address may by now belong
+//! to a node of another cluster, whose epochs cannot be compared with ours. Two reports belong to one cluster if
+//! one of them names, by its id, the node that sent the other: even a stale report of a member names other members.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -33,8 +33,8 @@ struct Part<'t> {
     configured: usize,
 }
 
-/// Chooses the cluster that names a majority of the known slot `owners`. If none are known, or the cluster was
-/// set up anew, chooses the one that the configuration means.
+/// Chooses the cluster that names a majority of the known slot `owners`. If none are known, or the cluster was set
+/// up anew, the configured nodes determine the cluster.
 pub(super) fn choose(
     reports: Vec<(Address, NodeReport)>,
     owners: &BTreeSet<String>,
@@ -132,9 +132,11 @@ impl<'t> Part<'t> {
     }
 }
 
-/// Returns the only unambiguous choice: the group with the most slots and the most configured nodes.
+/// Returns the group that has both the most slots and the most configured nodes. If there is none, the choice is
+/// ambiguous, and this fails.
 fn largest(parts: &BTreeMap<usize, Part>) -> Result<usize, String> {
-    // Nodes that know no slot owner are the rest of a former cluster, or the beginning of a new one.
+    // Nodes that know no slot owner are left over from a former cluster, or belong to a new one that is not set up
+    // yet.
     let parts: Vec<_> = parts.iter().filter(|(_, part)| part.slots > 0).collect();
     if parts.is_empty() {
         return Err(
@@ -170,7 +172,8 @@ fn ours(
     if !ours.is_empty() {
         return Ok(ours);
     }
-    // The cluster was set up anew. A foreign node that happens to be the only one to answer does not pass for that.
+    // The cluster was set up anew. That requires a majority of the configured nodes, so that a foreign node that
+    // happens to be the only one to answer is not mistaken for the new cluster.
     let anew = those(&|part| part.slots > 0 && part.configured * 2 > configured);
     if !anew.is_empty() {
         return Ok(anew);
@@ -285,7 +288,7 @@ mod tests {
             chosen(theirs(), &["a", "b"], &[1, 3, 4]).unwrap(),
             ["f", "g"]
         );
-        // One of our nodes that joined them does not make theirs our cluster.
+        // If one of our nodes has joined another cluster, that cluster does not become ours.
         let joined = vec![table(3, "a", &[("f", &[(0, 16383)]), ("a", &[])])];
         assert!(chosen(joined, &["a", "b"], &[1, 2, 3]).is_err());
     }

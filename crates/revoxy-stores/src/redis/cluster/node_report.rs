@@ -14,8 +14,8 @@ pub(super) struct NodeReport {
     pub id: String,
     /// Whether the node considers itself a primary.
     pub is_primary: bool,
-    /// Whether the node says that the cluster is up: a node that is cut off from the majority of primaries says
-    /// no after a while.
+    /// Whether the node reports that the cluster is up. A node that is cut off from the majority of primaries
+    /// reports after a while that the cluster is down.
     pub works: bool,
     /// Every node that this one knows and has an address of, including itself.
     pub nodes: Vec<ReportedNode>,
@@ -125,7 +125,8 @@ fn parse_line(
     Some((node, has("myself")))
 }
 
-/// Returns an address. A host that the report leaves out is the one that was asked.
+/// Returns the address of a node. If the answer leaves the host out (empty or `?`), it is the host of the node that
+/// was asked.
 pub(super) fn address_of(host: &str, port: u16, asked: &Address) -> Address {
     match asked {
         Address::Tcp(own, _) if host.is_empty() || host == "?" => Address::Tcp(own.clone(), port),

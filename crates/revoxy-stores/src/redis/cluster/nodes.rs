@@ -47,17 +47,17 @@ struct Node {
     reads: ReadCounter,
 }
 
-/// What a heartbeat has shown of the cluster.
+/// The result of a heartbeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) struct Beat {
-    /// Whether no node can have acknowledged a write, except those that are connected.
+    /// Whether it is proven that no node can have acknowledged a write, except the connected nodes.
     pub proven: bool,
     /// Whether slots have moved since the last heartbeat.
     pub moved: bool,
 }
 
 impl Primaries {
-    /// Discovers the primaries, connects to each, and has every change pushed from now on.
+    /// Discovers the primaries, connects to each, and enables tracking, so that every change is pushed from now on.
     pub(in super::super) async fn open(
         connector: &Connector,
         patience: Duration,
@@ -110,7 +110,7 @@ impl Primaries {
         self.topology.fingerprint()
     }
 
-    /// Returns why the last heartbeat proved nothing; empty if it did.
+    /// Returns why the last heartbeat was not proven; empty if it was.
     pub(in super::super) fn why(&self) -> &str {
         self.why.as_deref().unwrap_or_default()
     }
@@ -136,7 +136,7 @@ impl Primaries {
         self.judge(&reports)
     }
 
-    /// Judges the reports of all primaries together.
+    /// Evaluates the reports of all primaries.
     fn judge(&mut self, reports: &[NodeReport]) -> Result<Beat, FeedEnd> {
         let same =
             |(report, primary): (&NodeReport, &super::topology::Primary)| report.id == primary.id;
@@ -194,7 +194,7 @@ impl Primaries {
         Ok(Batch { names, position })
     }
 
-    /// Returns whether a slot was found to have another owner than was known, since the last call.
+    /// Returns whether any slot turned out to have a new owner (`MOVED`) since the last call.
     pub(in super::super) fn met_moved(&self) -> bool {
         self.moved.swap(false, Ordering::Relaxed)
     }

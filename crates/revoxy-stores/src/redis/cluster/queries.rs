@@ -1,7 +1,7 @@
 //! Queries keys in any slot: sends the commands to the slot owner, and follows redirects.
 //!
-//! `MOVED` and `ASK` say where to ask; they never mean that a key does not exist. A question that no node could
-//! answer yet is distinguished from one whose answer is "nothing".
+//! `MOVED` and `ASK` name the node to query; they never mean that a key does not exist. A question that no node
+//! could answer yet is distinguished from a question about a key that does not exist.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -70,7 +70,7 @@ pub(super) trait Nodes: Sync {
     /// Returns the address of a node.
     fn address(&self, node: usize) -> &Address;
 
-    /// Called when a slot turns out to have another owner than was known (`MOVED`).
+    /// Called when a slot turns out to have a new owner (`MOVED`).
     fn has_moved(&self) {}
 
     /// Sends commands to one node in one pipeline. Errors that the node answers with are among the values.
@@ -147,7 +147,8 @@ pub(super) async fn ask<N: Nodes>(
     Ok(answers.into_iter().flatten().collect())
 }
 
-/// Returns the first value that is not an answer: a redirect, or an error that says that the node cannot answer now.
+/// Returns the first value that is not an answer: a redirect, or an error that means that the node cannot answer at
+/// the moment.
 fn evasion(values: &[Value]) -> Option<ServerError> {
     values.iter().find_map(|value| match value {
         Value::ServerError(error) if is_evasion(error) => Some(error.clone()),

@@ -166,7 +166,7 @@ impl Router {
         let Some(key) = call.keys.first() else {
             return Ok(());
         };
-        // The whole script, not its hash, which another node may not know.
+        // Sends the whole script and not its hash, because another node may not have the script cached.
         let mut eval = redis::cmd("EVAL");
         eval.arg(call.script.text())
             .arg(call.keys.len())
@@ -189,7 +189,8 @@ impl Router {
             Some(text) => {
                 let (id, cursor) = text.split_once(':').ok_or_else(bad)?;
                 let cursor: u64 = cursor.parse().map_err(|_| bad())?;
-                // The keys of a node that is gone are on other nodes now, as likely before this position as after it.
+                // If the node of the position is gone, its keys are on other nodes now, which are as likely to come
+                // before this position as after it.
                 let place = primaries.partition_point(|p| p.id.as_str() < id);
                 let is_there = primaries.get(place).is_some_and(|p| p.id == id);
                 (place, if is_there { cursor } else { 0 })
@@ -219,7 +220,7 @@ impl Router {
     }
 }
 
-/// Returns the values, if there is one for every command.
+/// Returns the values, or an error if any command was not answered or was answered with an error.
 fn values(answers: Vec<Answer>) -> Result<Vec<Vec<Value>>, StoreError> {
     let mut all = Vec::with_capacity(answers.len());
     for answer in answers {

@@ -12,11 +12,11 @@ use super::node_report::NodeReport;
 const MOST_FOUND: usize = 16;
 /// How long to wait for other nodes after the first answer: a node that hangs must not delay the answers of the others.
 const GRACE: Duration = Duration::from_millis(100);
-/// The same, as long as the answers do not name a majority of the known slot owners: nodes of a foreign cluster
-/// must not decide alone which cluster is ours, only because they answered faster.
+/// How long to wait after the first answer while the answers do not name a majority of the known slot owners: nodes
+/// of a foreign cluster must not decide alone which cluster is ours, only because they answered faster.
 const FIRST_GRACE: Duration = Duration::from_secs(1);
 
-/// The addresses to query for the other nodes, and what identifies our cluster.
+/// The addresses to query for the other nodes, and the ids of the slot owners, which identify our cluster.
 pub(in super::super) struct Seeds {
     configured: Vec<Address>,
     memory: Mutex<Memory>,

@@ -9,7 +9,8 @@ pub(in super::super) fn slot_of(key: &[u8]) -> u16 {
     crc16(hashed(key)) % SLOTS
 }
 
-/// Returns the part between the first opening brace and the next closing one, unless that is empty.
+/// Returns the hash tag: the part between the first opening brace and the next closing brace. Returns the whole key
+/// if there is no hash tag, or if it is empty.
 fn hashed(key: &[u8]) -> &[u8] {
     let Some(open) = key.iter().position(|b| *b == b'{') else {
         return key;

@@ -27,7 +27,7 @@ pub(super) struct Map {
     pub topology: Topology,
     /// The connections, in the order of the primaries.
     pub nodes: Vec<Arc<Connection>>,
-    /// The send time of the last queries to which a majority of primaries answered with these primaries.
+    /// When the last queries were sent in whose answers a majority of primaries confirmed these primaries.
     pub confirmed: Option<Moment>,
 }
 
@@ -53,7 +53,7 @@ impl Surveyor {
                         if is_due {
                             tracing::warn!(why, "the primaries of the cluster are not confirmed");
                         }
-                        // For callers that time out while they wait for the confirmation.
+                        // Reported to callers that time out while they wait for the confirmation.
                         *self.last_error() = why;
                     }
                 }
@@ -84,8 +84,8 @@ impl Surveyor {
             Some(map) => ask_all(map).await,
             None => Vec::new(),
         };
-        // Another node answers at a primary's address: the other primaries do not know that yet, and would send
-        // us there.
+        // If another node answers at a primary's address, the other primaries do not know that yet, and would
+        // redirect us to that address.
         let displaced = before.as_ref().and_then(|map| displaced(map, &answers));
         let seeds = self.connector.seeds();
         let ours = seeds.and_then(|seeds| seeds.ours(answers).ok());
@@ -148,7 +148,7 @@ impl Surveyor {
     }
 }
 
-/// Returns the reports of the primaries that answer soon.
+/// Returns the reports of the primaries that answer within [`TELLING`].
 async fn ask_all(map: &Map) -> Vec<(Address, NodeReport)> {
     let asked = map.nodes.iter().zip(&map.topology.primaries);
     let asked = asked.map(async |(node, primary)| {

@@ -38,7 +38,7 @@ struct Claims<'t> {
 }
 
 impl<'t> Claims<'t> {
-    /// Records the slots that a node is said to own.
+    /// Records the slots that a report assigns to a node.
     fn add(&mut self, node: &'t ReportedNode) {
         if node.slots.is_empty() {
             return;

@@ -1,14 +1,14 @@
-//! Decides when to log that a cluster is not believed: only if that lasts, because a failover must not fill the
-//! log, but an operator who waits for a start needs an explanation.
+//! Decides when to log that the primaries of a cluster are unconfirmed: only if that lasts, because a failover must
+//! not fill the log, but an operator who waits for Revoxy to start needs an explanation.
 
 use std::time::Duration;
 
 use crate::clock::Moment;
 
-/// How long doubt must last before it is logged.
+/// How long the primaries must be unconfirmed before that is logged.
 const LASTS: Duration = Duration::from_secs(3);
 
-/// Tracks how long there has been doubt.
+/// Tracks how long the primaries have been unconfirmed.
 #[derive(Debug, Default)]
 pub(super) struct TrustLog {
     since: Option<Moment>,
@@ -16,7 +16,8 @@ pub(super) struct TrustLog {
 }
 
 impl TrustLog {
-    /// Records whether there is doubt now. Returns whether to log it: once, until the doubt is over.
+    /// Records whether the primaries are unconfirmed now (`doubt`). Returns whether to log that: once, until they
+    /// are confirmed again.
     pub(super) fn should_log(&mut self, doubt: bool, now: Moment) -> bool {
         if !doubt {
             *self = Self::default();

@@ -1,8 +1,9 @@
-//! Writes revocations and un-revocations in a cluster, and confirms that they count: see `redis/write.rs`,
-//! which does the same for one server.
+//! Writes revocations and un-revocations in a cluster, and confirms that they have taken effect: see
+//! `redis/write.rs`, which does the same for one server.
 //!
-//! The native and the restored key of a revocation are in different slots. The state is written atomically, to
-//! the native key. The restored key is read before, so that the new statement gets a later version than it has.
+//! The native and the restored key of a revocation are in different slots. The state is written atomically, to the
+//! native key. The restored key is read first, so that the new statement gets a later version than the statement in
+//! the restored key.
 
 use redis::Value;
 
@@ -38,7 +39,7 @@ impl Router {
         for _ in 0..MOST_WRITES {
             let (restored, _) = self.restored(key).await?;
             let version = later_than(replica, &restored).max(least);
-            // The whole script, not its hash, which another node may not know.
+            // Sends the whole script and not its hash, because another node may not have the script cached.
             let mut eval = redis::cmd("EVAL");
             eval.arg(script::REVOKE)
                 .arg(1)
@@ -47,7 +48,8 @@ impl Router {
                 .arg(life_argument(life))
                 .arg(format::value(revocation))
                 .arg(version.to_string())
-                // A stored revocation counts together with the restored key, which the script cannot see.
+                // If there is a restored key, always write: the stored revocation counts together with the restored
+                // key, which the script cannot see.
                 .arg(match restored == KeyState::NOTHING {
                     true => std::mem::take(&mut slack),
                     false => "",
@@ -131,14 +133,14 @@ impl Router {
         &self,
         question: Question,
     ) -> Result<T, StoreError> {
-        // To the slot owner, trusted or not.
+        // Sent to the slot owner, whether it is trusted or not.
         let mut answers = self.ask(&[question], None).await?;
         let answer = answers.pop().and_then(|mut answer| answer.pop());
         parsed(answer.unwrap_or(Value::Nil))
     }
 
-    /// Returns whether the last write is where it counts: in the view, once the view must contain it; without a
-    /// view, on the slot owner that a majority of primaries has confirmed after the write.
+    /// Returns whether the last write has taken effect: it is in the view, once the view must contain it; without a
+    /// view, it is on the slot owner that a majority of primaries has confirmed after the write.
     async fn counts(
         &self,
         replica: &LocalReplica,

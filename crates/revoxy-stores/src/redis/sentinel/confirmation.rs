@@ -1,4 +1,4 @@
-//! Whether the server of a connection is still the one to query.
+//! Tracks whether the Sentinels confirm that the server of a connection is still the primary.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::clock::Moment;
 use super::super::address::Address;
 use super::{Sentinels, Votes};
 
-/// How long to wait for news from the Sentinels.
+/// How long to wait for new votes of the Sentinels.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// The current and future confirmation of one server.
@@ -26,7 +26,8 @@ struct ConfirmedServer {
 }
 
 impl PrimaryConfirmation {
-    /// A server that no Sentinel monitors: it is believed about its own role.
+    /// Creates the confirmation of a server that no Sentinel monitors: the role that the server itself reports is
+    /// trusted.
     pub(crate) fn always_confirmed() -> Self {
         Self(None)
     }
@@ -47,7 +48,7 @@ impl PrimaryConfirmation {
         }
     }
 
-    /// Returns the latest moment as of which this server is known to be the one to query.
+    /// Returns the latest moment as of which this server is known to be the server to query.
     pub(crate) fn since(&self) -> Option<Moment> {
         let now = Moment::now();
         match &self.0 {
@@ -64,7 +65,7 @@ impl PrimaryConfirmation {
     }
 
     /// Waits until the Sentinels confirm or deny that this was still the server to query after `at`. Returns
-    /// whether it was. Without Sentinels, no other server is possible.
+    /// whether it was. Without Sentinels, this returns `true`, because there is no other server.
     pub(crate) async fn confirmed_after(mut self, at: Moment) -> bool {
         loop {
             if self.since().is_some_and(|since| since >= at) {

@@ -1,29 +1,30 @@
 //! Sentinel: continuously determines which server is the primary.
 //!
-//! # Why a primary that was replaced is not believed
+//! # Why a replaced primary is not trusted
 //!
-//! A primary that is cut off from its Sentinels continues to answer as a primary, while they promote another
-//! server. So what a server says about itself proves nothing. Every Sentinel is queried over a connection of
-//! its own, four times in `confirmed_within`, and in parallel with each heartbeat, so that it adds no wait.
+//! A primary that is cut off from its Sentinels continues to answer as a primary, while the Sentinels promote
+//! another server. So the role that a server reports about itself proves nothing. Every Sentinel is queried over a
+//! connection of its own, four times in `confirmed_within`, and in parallel with each heartbeat, so that the query
+//! adds no latency.
 //!
-//! The promise is about writes that the *store* has acknowledged, and the store is the server that a Sentinel
-//! names. Let such a write be acknowledged at *w*, by a server that at least one Sentinel named by then, and let
-//! a server be confirmed (`Votes::confirmed`) as of *c* > *w*. Then a majority named the confirmed server, every
-//! Sentinel that named it was queried at *c* or later, and no Sentinel that answered knew of a later failover.
-//! So the two servers are the same, and a view that is fresh as of min(heartbeat, *c*) contains that write.
+//! The guarantee covers writes that the *store* has acknowledged, where the store is the server that a Sentinel
+//! names. Let such a write be acknowledged at *w*, by a server that at least one Sentinel named by then, and let a
+//! server be confirmed (`Votes::confirmed`) as of *c* > *w*. Then a majority named the confirmed server, every
+//! Sentinel that named it was queried at *c* or later, and no Sentinel that answered knew of a later failover. So
+//! the two servers are the same, and a view that is fresh as of min(heartbeat, *c*) contains that write.
 //!
 //! Direct reads and writes go only to a server that was confirmed within `confirmed_within` before the call;
-//! otherwise there is no answer, as if the server could not be reached.
+//! otherwise the call fails, as if the server could not be reached.
 //!
 //! When a majority names another server, the connection to the replaced server is dropped at once, and the next
 //! connection asks the Sentinels again.
 //!
 //! # What Sentinel cannot guarantee
 //!
-//! - Replication is asynchronous: the new primary may lack what the old one acknowledged last. What one of our
-//!   views had seen is written back (see `feed.rs`).
-//! - What the old primary acknowledges after the failover is lost to everybody when it becomes a replica.
-//!   `min-replicas-to-write 1` on the servers makes it refuse such writes.
+//! - Replication is asynchronous: the new primary may lack the last writes that the old primary acknowledged. Those
+//!   writes that one of our views had seen are written back (see `feed.rs`).
+//! - Writes that the old primary acknowledges after the failover are lost when it becomes a replica.
+//!   `min-replicas-to-write 1` on the servers makes the old primary refuse such writes.
 //! - The Sentinel that led a failover informs the others within moments. If the writer can reach that Sentinel
 //!   and we cannot, then its vote is missing from the argument above during these moments, and only then.
 
@@ -151,7 +152,8 @@ impl Attendant {
         }
     }
 
-    /// Queries the Sentinel once, over the existing connection or a new one. Returns when the query was sent.
+    /// Queries the Sentinel once, over the existing connection or a new one. Returns when the query was sent, and
+    /// the answer.
     async fn ask(&self, connection: &mut Option<Connected>) -> (Moment, SentinelAnswer) {
         let mut made = match connection.take() {
             Some(made) => made,
@@ -204,7 +206,7 @@ fn read((before, address, after): (State, Option<(String, u16)>, State)) -> Sent
     }
 }
 
-/// Returns whether the Sentinel says that it monitors no primary of that name.
+/// Returns whether the Sentinel reports that it monitors no primary of that name.
 fn is_unknown(error: &redis::RedisError) -> bool {
     let refused = error.clone().into_server_errors();
     let says_so =

@@ -1,12 +1,12 @@
-//! The Sentinels' votes, and what follows from them.
+//! The Sentinels' votes, and which server they confirm as the primary.
 //!
-//! A Sentinel names the primary and the *epoch* of the failover that promoted it. A failover needs a majority
-//! of the Sentinels to start, and gets a higher epoch than all before; the other Sentinels learn of it from the
-//! one that led it, within seconds. So:
+//! A Sentinel names the primary and the *epoch* of the failover that promoted it. A failover needs a majority of
+//! the Sentinels to start, and gets a higher epoch than all before; the other Sentinels are informed of the
+//! failover by the Sentinel that led it, within seconds. So:
 //!
-//! - The server that a majority of the *configured* Sentinels names is the primary, or was until a moment ago.
-//!   A minority that is partitioned or out of date decides nothing; neither does a majority of those that
-//!   happen to answer.
+//! - The server that a majority of the *configured* Sentinels names is the primary, or was until a moment ago. A
+//!   minority that is partitioned or out of date decides nothing, and neither does a majority of only the Sentinels
+//!   that answer.
 //! - A single Sentinel that names another server with a higher epoch knows of a failover that the others have
 //!   not learned of yet.
 
@@ -16,8 +16,8 @@ use crate::clock::Moment;
 
 use super::super::address::Address;
 
-/// The TTL of a silent Sentinel's last vote. Sentinels publish what they know every 2 s: by then the others
-/// know of the failover too, or it was aborted.
+/// How long the last vote of a Sentinel counts after it has stopped answering. Sentinels publish what they know
+/// every 2 s: by then, the others know of the failover too, or it was aborted.
 const HEARSAY: Duration = Duration::from_secs(10);
 
 /// A Sentinel's answer.
@@ -41,7 +41,7 @@ struct Ballot {
     node: String,
     /// The last answer, and when the query was sent.
     last: Option<(Moment, SentinelAnswer)>,
-    /// The last server that it named with its epoch, and when the query was sent.
+    /// The last server that the Sentinel named, with the epoch, and when the query was sent.
     named: Option<(Moment, Address, u64)>,
 }
 
@@ -100,9 +100,9 @@ impl Votes {
     /// among those whose last answers name this server. `None` unless the Sentinels that name it are a majority
     /// and no Sentinel knows of a later failover.
     ///
-    /// All Sentinels that name it are taken into account, not just a majority of them: the one that led a
-    /// failover knows of it before the others, and its answer may be the slowest. A Sentinel that does not
-    /// answer names no server once its deadline has passed.
+    /// All Sentinels that name it are taken into account, not just a majority of them: the Sentinel that led a
+    /// failover knows of it before the others, and its answer may be the slowest. A Sentinel that does not answer
+    /// names no server once its deadline has passed.
     pub(crate) fn confirmed(&self, address: &Address, now: Moment) -> Option<Moment> {
         let mut asked = Vec::new();
         let mut latest = 0;
@@ -126,7 +126,7 @@ impl Votes {
         (!self.0.iter().any(knows_of_a_later)).then_some(since)
     }
 
-    /// Returns whether a majority agrees on one other server.
+    /// Returns whether a majority names the same other server.
     pub(crate) fn supersede(&self, address: &Address) -> bool {
         let others = self.0.iter().filter_map(|b| match &b.last {
             Some((at, SentinelAnswer::Names(named, _))) if named != address => Some((*at, named)),
@@ -154,7 +154,7 @@ impl Votes {
                 None => "no answer in time".to_owned(),
                 Some((_, SentinelAnswer::Names(address, _))) => format!("names {address}"),
                 Some((_, SentinelAnswer::Unknown)) => "knows no primary of this name".to_owned(),
-                // The error for a Sentinel that could not be reached already names it.
+                // The error for a Sentinel that could not be reached already contains its address.
                 Some((_, SentinelAnswer::Failed(why))) if why.starts_with(&b.node) => {
                     return why.clone();
                 }
@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(votes.confirmed(&server(2), now), None);
         votes.record(0, now, names(1, 0));
         assert_eq!(votes.confirmed(&server(1), now), Some(start + SECOND));
-        // A failed answer replaces the one before.
+        // A failed answer replaces the previous answer.
         votes.record(1, now, failed());
         assert_eq!(votes.confirmed(&server(1), now), Some(start + 2 * SECOND));
         votes.record(2, now, failed());
@@ -272,7 +272,8 @@ mod tests {
         let now = start + 3 * SECOND;
         assert_eq!(votes.confirmed(&server(1), now), None);
         assert!(!votes.supersede(&server(1)));
-        // This Sentinel falls silent: its vote counts until the others have had time to learn of the failover.
+        // This Sentinel stops answering: its last vote counts until the others have had time to be informed of the
+        // failover.
         votes.record(2, now, failed());
         assert_eq!(votes.confirmed(&server(1), now), None);
         let heard = now + HEARSAY;
