@@ -258,7 +258,7 @@ async fn messages_that_wait_for_keys_take_no_more_memory_than_there_is_for_reque
     let grown = (resident().await - before) / MIB;
     assert!(grown < 140.0, "{grown} MiB more");
     // However many were refused, that is one line, and does not say that they could not be read.
-    let log = revoxy.process.output();
+    let log = revoxy.log().await;
     assert!(
         log.matches("no memory for more requests").count() <= 1,
         "{log}"
@@ -283,7 +283,7 @@ async fn a_check_that_cannot_be_read_is_answered_counted_and_logged_as_our_error
     let answer = checks.raw(&deep(60)).await;
     assert_eq!(answer.verdict(), (503, "bad_check_request"));
     assert!((count().await - before - 3.0).abs() < 0.1);
-    let log = scene.revoxy.process.output();
+    let log = scene.revoxy.log().await;
     for part in [
         "larger than 65536 bytes (server.max_message_bytes)",
         "recursion limit",

@@ -161,7 +161,7 @@ async fn a_claim_that_is_too_long_is_not_forwarded() {
             "{length}"
         );
     }
-    let log = scene.revoxy.process.output();
+    let log = scene.revoxy.log().await;
     assert!(log.contains("a claim is too long for its header"), "{log}");
     drop(scene.scratch);
 }

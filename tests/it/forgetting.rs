@@ -149,7 +149,7 @@ async fn a_redis_that_restarts_without_its_data_is_given_it_back() {
         // Three times as good as once.
         newcomer.counts(RESTORED, 0.0).await;
     }
-    assert!(replica.revoxy.process.output().contains("\"entries\":3"));
+    assert!(replica.revoxy.log().await.contains("\"entries\":3"));
     // Whoever asks for one of them by name is told of it too.
     let store = store_with_view(&scene.redis.options());
     store.ready(PATIENCE).await.unwrap();

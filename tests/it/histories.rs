@@ -227,7 +227,7 @@ async fn a_server_that_took_another_s_place_is_not_believed_at_once_by_a_replica
     }
     for (server, settles) in [(&promoted, true), (&scene.redis, false)] {
         let replica = scene.start(&scene.config(server.store())).await;
-        let said = replica.revoxy.process.output();
+        let said = replica.revoxy.log().await;
         assert_eq!(said.contains(SETTLES), settles, "{said}");
     }
 }
@@ -258,12 +258,12 @@ async fn a_server_that_names_its_history_anew_has_lost_nothing() {
     }
     assert!(killed > 0, "{clients}");
     replica.becomes(&good, "ok").await;
-    let said = replica.revoxy.process.output();
+    let said = replica.revoxy.log().await;
     assert!(said.contains("lost the connection to Redis"), "{said}");
     let _: u64 = scene.redis.run(&["DEL", "revoxy:jti:shop:taken-back"]);
     replica.becomes(&taken_back, "ok").await;
     assert!(replica.revoxy.metric(RESTORED).await < 0.5);
-    let said = replica.revoxy.process.output();
+    let said = replica.revoxy.log().await;
     assert!(!said.contains("interrupted"), "{said}");
 }
 

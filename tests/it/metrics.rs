@@ -172,7 +172,7 @@ async fn neither_log_nor_metrics_show_a_token_or_whom_it_names() {
     redis.kill();
     ask_all().await;
     let (_, metrics) = revoxy.get("/metrics").await;
-    let log = revoxy.process.output();
+    let log = revoxy.log().await;
     assert!(log.contains("\"reason\":\"revoked\""), "it does log: {log}");
     for text in [&metrics, &log] {
         assert!(!text.contains("marker"), "{text}");

@@ -26,7 +26,7 @@ async fn the_first_check_knows_every_revocation_of_a_long_list() {
     }
     let good = Token::access("0").sign(&key);
     assert!(checks.bearer(&good).await.allows());
-    let log = revoxy.process.output();
+    let log = revoxy.log().await;
     let place = |message: &str| {
         log.find(message)
             .unwrap_or_else(|| panic!("{message}: {log}"))

@@ -312,7 +312,7 @@ async fn said_to(redis: &Redis, scratch: &Scratch, rights: &[&str], lines: &[&st
     assert_eq!(status.code(), Some(0), "{found}");
     let (_, examined) = run_with(scratch, &["doctor"], &yaml).await;
     let revoxy = Revoxy::start(scratch, &config).await;
-    [found + &examined, revoxy.process.output()]
+    [found + &examined, revoxy.log().await]
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

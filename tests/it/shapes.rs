@@ -183,7 +183,7 @@ async fn what_revokes_a_token_without_exp_does_not_end() {
     let life: i64 = scene.redis.run(&["PTTL", &keys[0]]);
     assert!(life > FOR_EVER, "{life}");
     // The secret is complained about at every start.
-    let log = scene.revoxy.process.output();
+    let log = scene.revoxy.log().await;
     assert!(log.contains("allow_short_secret"), "{log}");
 }
 

@@ -47,7 +47,7 @@ async fn a_key_that_must_be_a_mistake_is_told_and_counted_once_and_named_by_doct
         let metric = format!("revoxy_revocation_keys_suspect_total{{problem=\"{problem}\"}}");
         assert!(revoxy.metric(&metric).await < 1.5, "{problem}");
     }
-    let said = revoxy.process.output();
+    let said = revoxy.log().await;
     for (_, _, problem) in KEYS {
         assert_eq!(said.matches(problem).count(), 1, "{problem}: {said}");
     }

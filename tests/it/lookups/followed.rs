@@ -57,7 +57,7 @@ async fn what_no_view_can_hold_is_asked_on_every_check_and_said() {
     }
     assert!(scene.revoxy.metric(ASKED).await > before + 4.5);
     let note = "of revocation.lookups cannot be kept in the view";
-    assert!(scene.revoxy.process.output().contains(note));
+    assert!(scene.revoxy.log().await.contains(note));
     let config = scene.scratch.file("revoxy.yaml");
     for command in ["check-config", "doctor"] {
         let said = said_by(&scene.scratch, command, &config).await;

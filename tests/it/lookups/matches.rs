@@ -92,7 +92,7 @@ async fn what_cannot_be_read_is_counted_and_logged_without_key_and_value() {
             .revoxy
             .metric("revoxy_revocation_lookup_unreadable_total");
         assert!(counted.await > 0.5, "{read}");
-        let log = scene.revoxy.process.output();
+        let log = scene.revoxy.log().await;
         let lines: Vec<_> = log
             .lines()
             .filter(|l| l.contains("cannot be read"))

@@ -2,6 +2,7 @@
 
 use std::process::{Command, ExitStatus};
 
+use rustix::process::Signal;
 use serde_json::Value;
 
 use super::tokens::{AUDIENCE, ISSUER};
@@ -145,6 +146,19 @@ impl Revoxy {
     /// Starts Revoxy where that must fail. Returns its status and its standard error.
     pub async fn refused(scratch: &Scratch, yaml: &str) -> (ExitStatus, String) {
         run_with(scratch, &["serve"], yaml).await
+    }
+
+    /// Returns the log, with everything that was logged before the call: a thread of its own writes it, in order, and
+    /// SIGHUP makes a line.
+    pub async fn log(&self) -> String {
+        let marks = || self.process.output().matches("SIGHUP").count();
+        let before = marks();
+        self.process.signal(Signal::HUP);
+        eventually("the end of the log", async || {
+            (marks() > before).then_some(())
+        })
+        .await;
+        self.process.output()
     }
 
     /// Connects a client of the check service.

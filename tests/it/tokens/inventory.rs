@@ -84,7 +84,7 @@ async fn tokens_that_are_used_are_listed_and_revoked_without_registration() {
         "{record:?}"
     );
     for replica in [&one, &two] {
-        let said = replica.revoxy.process.output();
+        let said = replica.revoxy.log().await;
         assert!(
             !said.contains("alice") && !said.contains("laptop"),
             "{said}"
