@@ -223,8 +223,8 @@ impl Explain {
 }
 
 /// Parses the value of the `Authorization` header, and the token in it, if there is one. The input is the
-/// token alone, the value of the header, or the whole line. Of an input that is too long for a token, just
-/// enough is read for it to be refused.
+/// token alone, the value of the header, or the whole line. At most twice the maximum size of a token is
+/// read, which is enough to refuse a longer input.
 fn token_from(input: impl Read) -> anyhow::Result<(String, Option<String>)> {
     let mut text = String::new();
     input

@@ -9,9 +9,9 @@
 //! 5. [`authz`] makes the verdict, [`ext_authz`] encodes it, and [`metrics`] counts it.
 //!
 //! Outside of that path: [`keys`] fetches the issuers' keys, [`api`] revokes, [`operations`] answers probes
-//! and scrapes, [`config`] reads the configuration, `engine` makes
-//! all that decides from it, [`app`] puts everything together, [`explain`] shows the
-//! steps of a verdict. See `ARCHITECTURE.md`.
+//! and scrapes, [`config`] reads the configuration, `engine` builds the authorizer, the verifier and the
+//! store from the configuration, [`app`] puts everything together, and [`explain`] shows the steps of a
+//! verdict. See `ARCHITECTURE.md`.
 
 pub mod api;
 pub mod app;

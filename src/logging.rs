@@ -116,8 +116,8 @@ fn is_level(directive: &str) -> bool {
     directive.parse::<LevelFilter>().is_ok()
 }
 
-/// Returns whether a directive has its intended meaning. `debgu` is a valid directive, too: everything that a
-/// module `debgu` logs.
+/// Returns whether a directive has its intended meaning. `debgu` is a valid directive, too: it selects
+/// everything that a module named `debgu` logs.
 fn is_usable(directive: &str) -> bool {
     let is_name_alone = !directive.contains(['=', '[']);
     let module = directive.split("::").next().unwrap_or_default();

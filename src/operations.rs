@@ -1,9 +1,9 @@
 //! The operations port: `/metrics`, `/livez`, `/readyz`.
 //!
-//! Liveness only says that the process answers: it must not be restarted because a store is down. Readiness
-//! says that the service has started and is not shutting down. It does not depend on the store either: if
-//! every replica were unready, a proxy would find nobody to query, and the configured behaviour for that case
-//! would never take effect.
+//! Liveness only reports that the process answers: the process must not be restarted because a store is down.
+//! Readiness reports that the service has started and is not shutting down. It does not depend on the store
+//! either: if every replica were unready, a proxy would find no replica to query, and the configured
+//! behaviour for that case would never take effect.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -62,7 +62,7 @@ impl Operations {
     }
 
     /// Adds the store, once it is open and its view complete. Probes are answered before that: reading a
-    /// large list takes time, during which nobody should take the process for dead.
+    /// large list takes time, during which the process must not be considered unavailable.
     pub fn opened(&self, store: Arc<dyn RevocationStore>) {
         // A store is opened only once.
         let _ = self.store.set(store);
@@ -100,7 +100,7 @@ impl Operations {
 }
 
 /// Serializes scrapes: a scrape takes milliseconds, and many at once would keep the threads from answering
-/// probes. Scrapes that were requested before one began share its answer.
+/// probes. Scrapes that were requested before a scrape began share its result.
 #[derive(Default)]
 struct Scrapes {
     begun: AtomicU64,

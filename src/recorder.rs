@@ -132,7 +132,7 @@ impl RecorderTask {
 struct Writer {
     store: Arc<dyn RevocationStore>,
     records: mpsc::Receiver<TokenRecord>,
-    /// Tokens whose record was given up are removed from here, so that they are recorded when they are
+    /// Tokens whose record was dropped are removed from this cache, so that they are recorded when they are
     /// verified again.
     recent: Arc<Cache<u128, ()>>,
     clock: Arc<dyn Clock>,

@@ -90,7 +90,7 @@ impl Failure {
     }
 
     /// Refuses to revoke a token that may be valid, but cannot be revoked here (RFC 7009 §2.2.1). An answer
-    /// of 200 would promise what no check enforces.
+    /// of 200 would promise a revocation that no check enforces.
     pub fn unsupported_token_type(why: &str) -> Self {
         Self::Refused {
             status: StatusCode::BAD_REQUEST,

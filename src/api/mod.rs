@@ -42,7 +42,7 @@ pub struct Api {
     types: CheckedTypes,
     admin: Option<AdminKey>,
     allow_list: bool,
-    /// The upper bound on the time until every replica knows what was acknowledged.
+    /// The upper bound on the time until every replica has applied an acknowledged change.
     enforced_within: Duration,
 }
 
@@ -77,7 +77,7 @@ impl Api {
         Self { allow_list, ..self }
     }
 
-    /// Sets the upper bound on the propagation delay: the time until every replica knows of a revocation.
+    /// Sets the upper bound on the propagation delay: the time until every replica has applied a revocation.
     pub fn enforced_within(self, enforced_within: Duration) -> Self {
         Self {
             enforced_within,

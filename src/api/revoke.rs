@@ -3,7 +3,7 @@
 //! Possession of the token is the authorization: a configured issuer must have signed it, and it can only
 //! revoke itself. 200 means that no replica accepts the token any more, because it was recorded as revoked
 //! now or can never be valid (§2.2). 503 means that the token may still be accepted. That includes a token
-//! whose key is unknown here: another replica may know the key, and this one may know it in a moment.
+//! whose key is unknown to this replica: another replica may have the key, and this replica may load it soon.
 
 use axum::Json;
 use axum::extract::rejection::FormRejection;
@@ -46,7 +46,7 @@ impl Api {
                 Err(Failure::unsupported_token_type(UNCHECKED_TYPE))
             }
             Ok(claims) => self.revoke(&claims).await,
-            // Nobody here can tell whether the token is valid.
+            // Only the proxy can verify the token.
             Err(Unrevocable::Invalid(Rejection::NotVerifiedByProxy)) => {
                 Err(Failure::unsupported_token_type(
                     "tokens of this issuer are verified by the proxy and cannot be revoked here",
@@ -84,8 +84,8 @@ impl Api {
             })?;
         let (kind, issuer) = (revocation.key.kind().as_str(), &**claims.issuer());
         tracing::info!(kind, issuer, "revoked");
-        // RFC 7009 §2.2: the client ignores the body. If durability is configured, the body says what was
-        // reached.
+        // RFC 7009 §2.2: the client ignores the body. If durability is configured, the body reports the
+        // durability that was reached.
         let answer = match reached.replicas {
             Some(_) => {
                 let mut body = json!({});

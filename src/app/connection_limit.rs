@@ -15,8 +15,9 @@ use tokio::sync::oneshot;
 use crate::clock::OncePerMinute;
 use crate::ext_authz::ConnectionLoad;
 
-/// How long an evicted connection may take to free its memory before another one is evicted for lack of it. A closed
-/// connection frees its memory only after a moment, and after a longer one on a busy machine.
+/// How long an evicted connection may take to free its memory before another connection is evicted for lack
+/// of memory. A closed connection frees its memory only after a moment, and after a longer one on a busy
+/// machine.
 const EVICTED_FREES_WITHIN: Duration = Duration::from_secs(5);
 
 /// The pause after an error of `accept`, such as too many open files, which lasts for a while.
@@ -123,9 +124,9 @@ impl ConnectionLimit {
         }
     }
 
-    /// Returns a function that evicts the connection whose requests occupy most memory, unless the one that it evicted
-    /// before has not freed its memory yet: otherwise connections whose clients do no harm
-    /// would have to go, too.
+    /// Returns a function that evicts the connection whose requests occupy most memory. The function evicts
+    /// nothing while the connection that it evicted before has not freed its memory yet: otherwise,
+    /// connections of harmless clients would be evicted, too.
     pub fn heaviest_evictor(self: &Arc<Self>) -> impl Fn() + Send + Sync + 'static {
         let limit = Arc::clone(self);
         move || {
@@ -155,7 +156,7 @@ impl ConnectionLimit {
         }
     }
 
-    /// Locks the table. A panic under the lock leaves nothing half done.
+    /// Locks the table. The table is consistent even after a panic under the lock.
     fn table(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -10,7 +10,7 @@ use crate::operations::Readiness;
 use super::shutdown::{self, ShutdownStage};
 use super::{StartError, other};
 
-/// Announces how far the life of the process has progressed.
+/// Announces the stages in the life of the process.
 pub(super) struct Life {
     pub stage: watch::Sender<ShutdownStage>,
     pub readiness: Readiness,
@@ -38,7 +38,7 @@ impl Life {
             // Dropped at the signal, so that nothing becomes ready after it.
             () = ready => return Ok(()),
             () = shutdown::signalled(stage, self.shutdown, readiness) => return Ok(()),
-            // A server ends only if its listener is broken beyond repair.
+            // A server ends only if its listener is permanently broken.
             ended = servers.join_next() => ("a server", ended),
             // Without this task, keys that the issuer has withdrawn would be trusted for ever.
             Some(ended) = upkeep.join_next() => ("a task that keeps an issuer's keys current", Some(ended)),

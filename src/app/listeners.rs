@@ -41,7 +41,7 @@ const SEND_BUFFER: u32 = 256 << 10;
 const BACKLOG: u32 = 1024;
 /// Health checks have a message of a few bytes.
 const MAX_HEALTH_MESSAGE: usize = 1024;
-/// How long a check may take, its waits excluded, before it is ended with an error of the call.
+/// How long a check may take, its waits excluded, before the call is ended with a gRPC error.
 const WORK_WITHIN: Duration = Duration::from_secs(5);
 /// Detects peers that vanished without closing the connection.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);

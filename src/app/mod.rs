@@ -87,8 +87,8 @@ pub async fn check(config: &Config, connect: bool) -> Result<Vec<String>, StartE
 /// Makes a verifier for the configured issuers, to verify tokens outside of the service. With `fetch`, keys
 /// are fetched, too; otherwise, only keys in files are available.
 ///
-/// Also returns which keys could not be fetched. That is not an error, because the token may be another
-/// issuer's.
+/// Also returns which keys could not be fetched. That is not an error, because the token may belong to
+/// another issuer.
 pub async fn verifier(config: &Config, fetch: bool) -> Result<(Verifier, Problems), StartError> {
     install_crypto().map_err(|e| other(anyhow::Error::msg(e)))?;
     let mut problems = Problems::default();
@@ -200,7 +200,7 @@ pub async fn serve_with(config: Config, store: Arc<dyn RevocationStore>) -> Resu
 async fn serve_from(config: Config, own: Option<Store>) -> Result<(), StartError> {
     install_crypto().map_err(|e| other(anyhow::Error::msg(e)))?;
     shutdown::report_sighup();
-    // Before anything is opened: such a variable may be the reason for a failure.
+    // Logged before anything is opened, because such a variable may be the reason for a failure.
     for warning in config.variable_warnings() {
         tracing::warn!("{warning}");
     }

@@ -20,7 +20,7 @@ pub(super) enum ShutdownStage {
     Running,
     /// Still serving, but health checks report "not ready".
     Unready,
-    /// Listeners are closed, and connections are told to go away (HTTP/2 GOAWAY).
+    /// Listeners are closed, and clients are told to close their connections (HTTP/2 GOAWAY).
     Ending,
 }
 

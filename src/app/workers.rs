@@ -102,7 +102,7 @@ pub(super) async fn serve<L: Listener>(
         }
     }
     tokio::select! {
-        // First, because the workers then end, too.
+        // Polled first, because the workers end at this stage, too.
         biased;
         () = reached(&stages, ShutdownStage::Ending) => {}
         _ = select_all(&mut ended) => return,
@@ -163,11 +163,11 @@ fn start<L: Listener>(
                         tracing::error!(listener = "check", %error, "the server failed");
                     }
                 }
-                // Nobody waits for the end any more: the time to drain is over.
+                // The receiver has been dropped, because the time to drain is over.
                 () = ending.closed() => {}
             }
         });
-        // An error means that nobody waits for it.
+        // An error means that the receiver has been dropped.
         let _ = ending.send(());
     };
     thread::Builder::new()

@@ -1,4 +1,4 @@
-//! A YAML document that knows the source of each of its values: a line of the file or an environment
+//! A YAML document that records the source of each of its values: a line of the file or an environment
 //! variable.
 
 use std::collections::HashMap;

@@ -214,7 +214,7 @@ impl Reader<'_> {
                 token_type: token_type(raw.token_type),
                 required_claims,
                 form: raw.profile,
-                // The other fields are set where it is known what is looked up.
+                // The other fields are set later, when the lookups are known.
                 ..IssuerProfile::default()
             },
             keys: keys?,

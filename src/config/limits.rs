@@ -24,7 +24,7 @@ impl Config {
         if lookup > room {
             let waits = format!("{lookup:?} for the store");
             time_limit_warnings.push(self.document.problem(&key, beyond(&waits, room)));
-            // No other warning is worthwhile then.
+            // In this case, no other warning is useful.
             return time_limit_warnings;
         }
         let (room, then) = match lookup {

@@ -251,8 +251,8 @@ impl Reader<'_> {
         Some(named)
     }
 
-    /// If the signature of a token can be rewritten, the token has two texts, and a key made from one does
-    /// not cover the other.
+    /// If the signature of a token can be rewritten, the token has two encodings, and a key made from one
+    /// encoding does not cover the other.
     fn check_signatures(&mut self, rule: &KeyRule, key: &str) {
         if !rule.needs_signature() {
             return;
@@ -283,7 +283,7 @@ impl Reader<'_> {
     }
 }
 
-/// Returns whether a value looks as if it should be replaced by something of the token.
+/// Returns whether a value looks like a template with a variable.
 fn names_a_variable(value: &str) -> bool {
     Template::parse(value).is_ok_and(|template| !template.is_constant())
 }

@@ -195,7 +195,7 @@ fn keep_claims(issuers: &mut [IssuerConfig], policies: &Policies, upstream: &Ups
 }
 
 /// Excludes `exp` from the leeway wherever revocations are looked up: a revocation may end together with its
-/// token, and afterwards nobody can tell that the token was revoked.
+/// token, and afterwards it is unknown that the token was revoked.
 fn judge_exp_exactly(issuers: &mut [IssuerConfig], looked_up: CheckedTypes) {
     for issuer in issuers {
         let types = TokenType::ALL.into_iter();

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-/// How a token counts about which nothing was stated.
+/// How a token is treated if there is no statement about it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {

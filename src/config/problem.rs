@@ -82,7 +82,7 @@ impl Problems {
     }
 
     /// Drops the mistakes after the first `found` that are about values already reported as wrong, and
-    /// therefore left out: for a list with an invalid item, nobody needs to be told that it is empty.
+    /// therefore left out: a list with an invalid item need not also be reported as empty.
     pub(super) fn forget_consequences(&mut self, found: usize, spoiled: &[String]) {
         let below = |path: &str, above: &str| {
             let rest = path.strip_prefix(above);

@@ -1,4 +1,4 @@
-//! Lists where an issuer's configuration is less strict than it could be, for people to see.
+//! Lists where an issuer's configuration is less strict than it could be, to be shown to an operator.
 
 use crate::jwt::{IssuerProfile, KeyFile, MissingExp};
 use crate::keys::KeySource;

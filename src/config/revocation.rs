@@ -17,7 +17,7 @@ use super::redis;
 /// The configuration of the revocation list.
 #[derive(Clone, Debug)]
 pub struct RevocationConfig {
-    /// How an unknown token counts.
+    /// How a token is treated if there is no statement about it.
     pub mode: Mode,
     /// Whether tokens that are seen are recorded.
     pub note_tokens: bool,
@@ -35,7 +35,7 @@ pub struct RevocationConfig {
     pub deletions: Deletions,
     /// How often the view is compared with the store, to find changes that the store did not report.
     pub compare_every: Duration,
-    /// The application keys that are looked up in addition to our own.
+    /// The application keys that are looked up in addition to the native keys.
     pub lookups: Lookups,
 }
 

@@ -61,7 +61,7 @@ fn place(raw: RawTokenSource) -> Result<TokenPlace, &'static str> {
 }
 
 /// Returns whether two places conflict: a header that is read twice, with two schemes, could be two tokens to
-/// us and one to the application.
+/// Revoxy and one to the application.
 fn collide(one: &TokenPlace, other: &TokenPlace) -> bool {
     match (one, other) {
         (TokenPlace::Header { name: a, .. }, TokenPlace::Header { name: b, .. }) => a == b,

@@ -115,7 +115,7 @@ fn is_known(path: &[String]) -> bool {
     let Some((last, parent)) = path.split_last() else {
         return true;
     };
-    // Sections can also be read from lists, but nobody writes them so.
+    // Sections can also be read from lists, but are not written as lists in practice.
     if is_index(last) && read(parent, Value::Object(Map::new())).is_ok() {
         return false;
     }

@@ -1,5 +1,4 @@
-//! Housekeeping: prunes expired revocations, so that neither memory nor disk fills with what no longer
-//! matters.
+//! Housekeeping: prunes expired revocations, so that they do not fill memory or disk.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! The engine: all that decides about requests, made from a configuration. It needs no front door: the gRPC service is one, and
-//! any other can ask [`Engine::authorizer`] as well.
+//! The engine: everything that decides about requests, built from a configuration. It does not depend on a
+//! front end: the gRPC service uses [`Engine::authorizer`], and any other front end can do the same.
 
 pub(crate) mod issuers;
 pub(crate) mod keys_loaded;
@@ -27,7 +27,7 @@ pub type Store = Arc<dyn RevocationStore>;
 /// The time limit for writing the remaining records of tokens when the engine ends.
 const LAST_RECORDS: Duration = Duration::from_secs(2);
 
-/// What decides about requests, and the tasks that keep it current. They end with the engine.
+/// The authorizer and its components, and the tasks that keep them current. The tasks end with the engine.
 pub struct Engine {
     authorizer: Arc<Authorizer>,
     verifier: Arc<Verifier>,
@@ -47,8 +47,9 @@ impl Drop for Engine {
 }
 
 impl Engine {
-    /// Loads the keys and opens the store, unless the caller has a store of its `own`. Opens both in any case, so that `problems`
-    /// are reported together; returns `None` if there are any, those included that the caller has found before.
+    /// Loads the keys and opens the store, unless the caller has a store of its `own`. Always does both, so
+    /// that all `problems` are reported together. Returns `None` if there are any, including problems that
+    /// the caller has found before.
     pub async fn open(
         config: &Config,
         own: Option<Store>,
@@ -90,12 +91,12 @@ impl Engine {
         })
     }
 
-    /// Returns what decides about a request.
+    /// Returns the authorizer, which decides about requests.
     pub fn authorizer(&self) -> &Arc<Authorizer> {
         &self.authorizer
     }
 
-    /// Returns what verifies tokens.
+    /// Returns the verifier of tokens.
     pub fn verifier(&self) -> &Arc<Verifier> {
         &self.verifier
     }
@@ -123,7 +124,8 @@ pub(crate) fn metrics(config: &Config) -> Result<Metrics, MetricsError> {
     Metrics::new(&labels, &StoreError::LABELS)
 }
 
-/// Returns the upper bound on the time until every replica knows what the store has acknowledged.
+/// Returns the upper bound on the time until every replica has applied a change that the store has
+/// acknowledged.
 pub(crate) fn enforced_within(config: &Config, store: &Store) -> Duration {
     match store.view() {
         Some(view) if !view.is_always_fresh() => config.revocation.max_staleness,

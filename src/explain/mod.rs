@@ -118,8 +118,8 @@ impl Explanation {
         }
     }
 
-    /// Records that the store did not answer, and why. That is not a verdict, whatever the policy says about
-    /// this case: a check of the service may have its view.
+    /// Records that the store did not answer, and why. The policy's `on_unavailable` is not applied here: in
+    /// the service, a check may be answered from the view.
     pub fn unanswered(&mut self, why: &str) {
         self.rows.push(Row::new("revocation", Mark::No, why));
         if self.allows() && self.question.as_ref().is_some_and(|q| q.looked_up) {
@@ -257,7 +257,7 @@ impl fmt::Display for Explanation {
         for row in self.rows.iter().chain(&open) {
             writeln!(f, "{:<11}{:<4}{}", row.step, row.mark.as_str(), row.what)?;
         }
-        // If the token is allowed so far, only the store knows the rest of the verdict.
+        // If the token is allowed so far, the rest of the verdict depends on the store.
         let undecided = self.question.iter().find(|q| q.looked_up && !asked);
         let unless = match undecided.filter(|_| self.allows()) {
             Some(question) if question.is_listed() => {

@@ -1,8 +1,8 @@
 //! Decodes a message, and accounts for the memory that the result takes.
 //!
-//! A header of two bytes on the wire becomes a hundred in memory, so the length of a message says little
-//! about the memory that a check occupies while it waits for keys or for the store. Envoy limits the number
-//! of headers only by its configuration (`max_headers_count`, 100 by default:
+//! A header of two bytes on the wire becomes a hundred in memory, so the length of a message is a poor
+//! measure of the memory that a check occupies while it waits for keys or for the store. Envoy limits the
+//! number of headers only by its configuration (`max_headers_count`, 100 by default:
 //! <https://www.envoyproxy.io/docs/envoy/latest/api-v3/config/core/v3/protocol.proto#config-core-v3-httpprotocoloptions>),
 //! so headers are counted by the memory that they take.
 
@@ -62,8 +62,8 @@ impl Message {
     }
 }
 
-/// Returns the bytes that a decoded message takes in addition to those that it was decoded from, which
-/// headers only point into.
+/// Returns the bytes that a decoded message takes in addition to its encoded bytes, which the headers only
+/// reference.
 fn parts(message: &CheckRequest) -> usize {
     let Some(attributes) = &message.attributes else {
         return 0;

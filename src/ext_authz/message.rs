@@ -2,7 +2,7 @@
 //!
 //! A message is `flag (1 byte) length (4 bytes) data`, spread over any number of DATA frames
 //! (<https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md>). Envoy sends it at once. A slower
-//! sender gets 5 s, and what it makes us buffer counts towards the memory budget.
+//! sender gets 5 s, and the data that has to be buffered for it counts towards the memory budget.
 
 use std::fmt;
 use std::pin::pin;
@@ -68,8 +68,8 @@ pub(super) struct Message {
     pub reservations: Vec<Reservation>,
 }
 
-/// Reads the message of `body`: at most `max` bytes. What has to be buffered is kept only as long as there is
-/// memory for it.
+/// Reads the message of `body`: at most `max` bytes. Memory for data that has to be buffered is reserved in
+/// `budget`; if there is none, reading fails.
 pub(super) async fn read<B: Body>(
     body: B,
     max: usize,
@@ -84,7 +84,7 @@ pub(super) async fn read<B: Body>(
         load,
     };
     let mut reading = pin!(collect(body, max, received));
-    // Nearly always the whole message is there, and no timer is needed.
+    // Nearly always the whole message has already arrived, and no timer is needed.
     let all = match reading.as_mut().now_or_never() {
         Some(all) => all,
         None => tokio::time::timeout(ARRIVES_WITHIN, reading)
@@ -135,8 +135,8 @@ async fn collect<B: Body>(
 struct Received<'r> {
     /// The first frame, in the buffer that it was read into.
     first: Bytes,
-    /// All data, once there is more than one frame or more has to be waited for: a short frame would keep all
-    /// of a large buffer alive.
+    /// All data, copied as soon as there is a second frame or the next frame has to be waited for: a short
+    /// frame would otherwise keep a large buffer alive.
     kept: Vec<u8>,
     reservations: Vec<Reservation>,
     budget: &'r MemoryBudget,

@@ -1,9 +1,9 @@
 //! The front end for Envoy: `envoy.service.auth.v3.Authorization` over gRPC, and the same checks for other proxies over
 //! plain HTTP (`over_http.rs`).
 //!
-//! The only module that knows Envoy's messages: `wire.rs`. `request.rs` translates a `CheckRequest` to an
-//! [`AuthzRequest`](crate::authz::AuthzRequest), `response.rs` a [`Verdict`](crate::authz::Verdict) to a
-//! `CheckResponse`; nothing is decided here.
+//! The only module that uses Envoy's messages, which `wire.rs` defines. `request.rs` translates a
+//! `CheckRequest` to an [`AuthzRequest`](crate::authz::AuthzRequest), `response.rs` a
+//! [`Verdict`](crate::authz::Verdict) to a `CheckResponse`; nothing is decided here.
 
 mod decoded;
 mod memory_budget;

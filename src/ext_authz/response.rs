@@ -1,10 +1,10 @@
-//! From a verdict to a `CheckResponse`: the only place that knows HTTP status codes of checks.
+//! From a verdict to a `CheckResponse`: the only place that determines the HTTP status codes of checks.
 //!
 //! | decision | status | client sees |
 //! |---|---|---|
 //! | allow | `OK` | the application's answer |
 //! | deny | `UNAUTHENTICATED`, 401, `WWW-Authenticate` | 401 |
-//! | deny, through no fault of a token | `PERMISSION_DENIED`, 403 | 403 |
+//! | deny, because of path or method | `PERMISSION_DENIED`, 403 | 403 |
 //! | error | `UNAVAILABLE`, 503, `Retry-After` | 503 |
 //!
 //! Envoy treats any status but `OK` as a denial, so a denial always names its HTTP status: without one,
@@ -34,7 +34,7 @@ pub struct Answers {
     pub realm: String,
     /// The format of the JSON body.
     pub body: BodyFormat,
-    /// Whether our own errors are sent as `error_response`.
+    /// Whether errors (as opposed to denials) are sent as `error_response`.
     pub error_response: bool,
 }
 

@@ -1,8 +1,8 @@
 //! `envoy.service.auth.v3.Authorization` over gRPC, written by hand.
 //!
-//! Generated code answers a message that it cannot read, or that is too large, with a gRPC error before we
-//! see it: not counted, not logged, and for a proxy with `failure_mode_allow` a reason to let the request
-//! pass.
+//! Generated code answers a message that it cannot decode, or that is too large, with a gRPC error before
+//! this module sees it: such a check would be neither counted nor logged, and a proxy with
+//! `failure_mode_allow` would let the request pass.
 
 use std::convert::Infallible;
 use std::future::ready;

@@ -74,18 +74,18 @@ impl ExtAuthz {
         Ok(self.answers.encode(&verdict, &claims, changes))
     }
 
-    /// Answers a check that cannot be read: an error of ours, but sent as an answer. With an error of the
-    /// call, a proxy with `failure_mode_allow` would let the request pass, and a client might be able to
-    /// cause it.
+    /// Answers a check that cannot be read: the outcome is an error, but it is sent as a `CheckResponse`.
+    /// With a gRPC error, a proxy with `failure_mode_allow` would let the request pass, and a client might be
+    /// able to cause that.
     pub(super) fn unreadable(&self, why: &Unreadable) -> CheckResponse {
         let verdict = self.failed(ErrorReason::BadCheckRequest);
         tracing::warn!(reason = verdict.outcome.reason(), %why, "a check request cannot be read");
         self.answers.encode(&verdict, &[], Default::default)
     }
 
-    /// Refuses a check for which there is no memory. Unlike above, this is deliberately an error of the call:
-    /// it consists of headers only, whereas the caller's window could hold back an answer, together with the
-    /// memory that the answer takes.
+    /// Refuses a check for which there is no memory. Unlike [`Self::unreadable`], this is deliberately a gRPC
+    /// error: it consists of headers only, whereas the caller's flow-control window could hold back a
+    /// `CheckResponse`, together with the memory that it takes.
     pub(super) fn overloaded(&self) -> Status {
         let verdict = self.failed(ErrorReason::Overloaded);
         if self.overloaded.is_due() {
@@ -115,8 +115,8 @@ fn ours(reason: ErrorReason) -> Verdict<'static> {
     Verdict::without_policy(reason.into())
 }
 
-/// Writes the access log: denials and errors; allows only at debug level. From the token, it contains only
-/// what was verified and is in our configuration; the request id is Envoy's.
+/// Writes the access log: denials and errors; allows only at debug level. Of the token, it contains only
+/// values that were verified and that are part of the configuration; the request id comes from Envoy.
 fn log<'r>(verdict: &Verdict<'_>, request_id: impl Fn() -> &'r str) {
     let reason = verdict.outcome.reason();
     let policy = verdict.policy.map(|p| p.name.as_str());

@@ -1,5 +1,5 @@
-//! Tests that whatever Envoy, or somebody in its place, sends is read without a panic, and alike in both
-//! encodings.
+//! Tests that any message, from Envoy or from another client, is read without a panic, and that both
+//! encodings of headers give the same result.
 
 use envoy_types::pb::envoy::config::core::v3::{HeaderMap, HeaderValue};
 use envoy_types::pb::envoy::service::auth::v3::attribute_context::{HttpRequest, Request};

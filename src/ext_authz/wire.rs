@@ -1,6 +1,6 @@
 //! The parts of Envoy's messages that we read and write, by field number.
 //!
-//! The generated types would do, but to decode everything that Envoy sends into them (a map with two strings
+//! The generated types would work, but decoding everything that Envoy sends into them (a map with two strings
 //! for each header) costs more than the whole decision. Fields that are not listed here are skipped, and
 //! headers stay in the buffer that they arrived in. On the wire, `string` and `bytes` are the same. Whatever
 //! a client may write is read as `bytes`: Envoy before 1.26.0, 1.25.3, 1.24.4, 1.23.6 and 1.22.9

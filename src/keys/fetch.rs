@@ -1,7 +1,7 @@
 //! A single HTTP GET for key material, with limits on time, size, redirects and schemes.
 //!
-//! Each fetch uses a new connection: a key set is fetched every few minutes, and a pooled connection would be
-//! one more thing that can die unnoticed. HTTP proxies are not used.
+//! Each fetch uses a new connection: a key set is fetched every few minutes, and a pooled connection could
+//! break unnoticed in the meantime. HTTP proxies are not used.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -163,8 +163,8 @@ impl FetchError {
 }
 
 impl Fetcher {
-    /// Makes a fetcher with a `timeout` that includes redirects and body. Plain HTTP is only used with this
-    /// machine, unless `allow_http` is set. The error says why TLS can never work.
+    /// Makes a fetcher with a `timeout` that includes redirects and body. Plain HTTP is only used with the
+    /// local machine, unless `allow_http` is set. The error states why TLS can never work.
     pub fn new(
         timeout: Duration,
         allow_http: bool,
@@ -225,8 +225,9 @@ impl Fetcher {
         }
     }
 
-    /// Returns whether a redirect leads to a place that may have keys of the issuer. Otherwise, an open
-    /// redirect on the issuer's host, for example for logins, would make anybody's keys the issuer's.
+    /// Returns whether a redirect leads to a host and port from which keys of the issuer may be fetched.
+    /// Otherwise, an open redirect on the issuer's host, for example for logins, would let anybody supply
+    /// keys for the issuer.
     fn stays(&self, start: &Url, next: &Url) -> bool {
         let named = |host: Host<&str>| self.redirect_hosts.iter().any(|h| *h == host.to_owned());
         next.origin() == start.origin() || next.host().is_some_and(named)
@@ -304,7 +305,7 @@ async fn send<S: AsyncRead + AsyncWrite + Send + Unpin + 'static>(
         .await
         .map_err(unreachable)?;
     connection.spawn(async move {
-        // A failure shows in the response.
+        // A failure is reported by the response.
         let _ = driver.await;
     });
     let host = match url.port() {

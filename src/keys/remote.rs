@@ -42,7 +42,7 @@ pub enum Location {
 /// When keys are fetched, and how long they are valid.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
-    /// The interval between fetches, whatever the server says.
+    /// The interval between fetches, whatever `max-age` the server returns.
     pub refresh: Option<Duration>,
     /// The minimum time between fetches that unknown keys cause.
     pub cooldown: Duration,
@@ -52,9 +52,9 @@ pub struct Timing {
     pub max_age: Duration,
 }
 
-/// The interval between fetches if the server does not say anything.
+/// The interval between fetches if the server does not specify one.
 const DEFAULT_REFRESH: Duration = Duration::from_secs(300);
-/// What the server says is clamped to these limits.
+/// The interval that the server specifies is clamped to these limits.
 const MIN_REFRESH: Duration = Duration::from_secs(60);
 const MAX_REFRESH: Duration = Duration::from_secs(3600);
 /// The backoff after failures: the first pause, doubled each time up to the longest.
@@ -215,7 +215,7 @@ impl Refresher {
     }
 }
 
-/// The message for HTML instead of JSON: a login page, or a URL that is only nearly right.
+/// The message for HTML instead of JSON: a login page, or a slightly wrong URL.
 const WEB_PAGE: &str = "not JSON (does the URL point to a web page?)";
 
 fn is_web_page(body: &[u8]) -> bool {

@@ -1,6 +1,6 @@
-//! All metrics; those of keys and of individual tokens have files of their own. Names follow the Prometheus
-//! conventions. Each label takes values from a closed set, and every child is created at start, so that
-//! `rate()` and alerts work from the first event on and no check ever takes a lock.
+//! All metrics; the metrics of keys and of individual tokens are in separate files. Names follow the
+//! Prometheus conventions. Each label takes values from a closed set, and every child is created at start, so
+//! that `rate()` and alerts work from the first event on and no check ever takes a lock.
 //!
 //! Labels arrive as `&'static str`, or as names from the configuration.
 

@@ -1,7 +1,8 @@
 //! The core of Revoxy: verifies JWTs, and decides whether they are revoked, from data in memory.
 //!
-//! There is no network, no database and no server here. The only I/O is that [`jwt::KeyFile`] reads the file that it names; what is
-//! counted is reported through traits. The modules are listed in the order in which a check passes through them:
+//! There is no network, no database and no server here. The only I/O is in [`jwt::KeyFile`], which reads a
+//! key file. Metrics are reported through traits. The modules are listed in the order in which a check passes
+//! through them:
 //!
 //! 1. [`authz`] selects the policy, finds the token, and decides;
 //! 2. [`jwt`] turns the token into verified claims;
@@ -11,7 +12,7 @@
 //!
 //! # Example
 //!
-//! A token is verified, and counts until it is revoked:
+//! A token is verified, and accepted until it is revoked:
 //!
 //! ```
 //! use std::sync::Arc;

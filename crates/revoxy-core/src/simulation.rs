@@ -1,8 +1,9 @@
-//! Hooks for deterministic simulation: they replace what the process takes from the machine, on the current
-//! thread.
+//! Hooks for deterministic simulation: they replace the clock, the connections and the random numbers of the
+//! current thread with simulated ones.
 //!
-//! Only with the feature `simulation`, which no production build has. The simulated code is the real code: it
-//! reads [`Moment`](crate::clock::Moment)s and opens streams as always, and gets simulated ones.
+//! Compiled only with the feature `simulation`, which no production build has. The simulated code is the
+//! production code: it reads [`Moment`](crate::clock::Moment)s and opens streams as usual, and receives
+//! simulated ones.
 
 use std::cell::RefCell;
 use std::future::Future;

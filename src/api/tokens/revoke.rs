@@ -160,7 +160,7 @@ impl Api {
     }
 
     /// Makes the answer: how many tokens were revoked, within how many seconds every replica refuses them,
-    /// and how durable that is if the store was asked.
+    /// and how durable the revocations are, if the store is configured to confirm that.
     pub(super) fn answer(&self, revoked: u64, reached: Durability) -> Value {
         let mut answer =
             json!({ "revoked": revoked, "enforced_within": self.enforced_within.as_secs_f64() });

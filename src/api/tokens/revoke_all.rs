@@ -1,8 +1,8 @@
 //! Revokes all tokens of a subject, or all but some.
 //!
-//! Revoking all is a single statement, a cutoff, which also applies to tokens that nobody has seen. Revoking
-//! all but some is one statement for each token on record: a token that was issued and never seen, or that is
-//! being recorded at this moment, escapes.
+//! Revoking all is a single statement, a cutoff, which also applies to tokens that are not on record.
+//! Revoking all but some is one statement for each token on record: a token that was issued and never seen,
+//! or that is being recorded at this moment, is not revoked.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -28,7 +28,7 @@ const AT_ONCE: usize = 16;
 /// The timeout of the whole operation. Less than the timeout of a request.
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Some are revoked, and others are not. Whether those in flight at the end are revoked is unknown.
+/// Some tokens are revoked, and others are not. The outcome of revocations in flight at the end is unknown.
 fn unfinished(revoked: u64, why: &str) -> Failure {
     Failure::Unavailable(format!(
         "at least {revoked} tokens are revoked, and not all: {why}"

@@ -1,4 +1,4 @@
-//! Stands in for the stores that were not compiled in: to configure one is a mistake.
+//! Replaces the stores that were not compiled in: configuring such a store is reported as a mistake.
 
 use super::Mistake;
 

@@ -1,4 +1,4 @@
-//! Tests of key servers that answer anything: the current keys remain, and the metrics say why.
+//! Tests of key servers that give invalid answers: the current keys remain, and the metrics show the reason.
 
 use super::*;
 

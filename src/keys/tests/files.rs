@@ -116,7 +116,7 @@ async fn whoever_has_to_know_at_once_has_the_file_read_again() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("jwks.json");
     let (old, new) = (Signer::p256(), Signer::p256());
-    // With kid and without: without, the old key seems to be the one that is meant.
+    // With and without `kid`: without it, the old key is selected for the token.
     for kid in [Some("k"), None] {
         let set = |key: &Signer, kid: Option<&str>| json!({ "keys": [key.jwk(kid)] }).to_string();
         std::fs::write(&path, set(&old, kid.map(|_| "old"))).unwrap();

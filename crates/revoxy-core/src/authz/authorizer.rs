@@ -47,7 +47,7 @@ pub enum Step<'p> {
         /// The verdict if the wait fails.
         otherwise: Verdict<'p>,
     },
-    /// Everything is valid, but only the store can tell whether the token is revoked.
+    /// The token is valid, but only the store can determine whether it is revoked.
     AskStore {
         /// The token, with the keys to look up.
         token: Arc<VerifiedToken<TokenKeys>>,
@@ -207,8 +207,8 @@ impl Authorizer {
             return ErrorReason::Internal.into();
         };
         let choice = policy.map(|p| p.on_unavailable).unwrap_or_default();
-        // As in `Checker::check`, the age is read first. Then the view is searched again: it may have
-        // recovered meanwhile.
+        // As in `Checker::check`, the age is read first. Then the view is searched again, because it may have
+        // recovered in the meantime.
         let young = match choice {
             OnUnavailable::ServeStale(age) => checker.is_younger_than(age),
             OnUnavailable::Deny | OnUnavailable::Allow | OnUnavailable::Delegate => false,

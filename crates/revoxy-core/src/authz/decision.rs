@@ -1,4 +1,5 @@
-//! The three outcomes, which are never mixed: allow, deny (the token's fault), error (ours).
+//! The three outcomes, which are never mixed: allow, deny (because of the request) and error (because of a
+//! failure of Revoxy, its dependencies or its configuration).
 //!
 //! Each reason is one variant of a closed set, which determines the metric label, the log field, the status
 //! and the body of the answer. Every match below names all variants, so that the compiler finds each place
@@ -11,9 +12,9 @@ use crate::jwt::Rejection;
 pub enum Outcome {
     /// The request may pass.
     Allow(AllowReason),
-    /// The request is refused, because of its token.
+    /// The request is refused, because of its token, path or method.
     Deny(DenyReason),
-    /// No decision was reached, because of an error of ours.
+    /// No decision was reached, because of a failure of Revoxy, its dependencies or its configuration.
     Error(ErrorReason),
 }
 
@@ -29,7 +30,7 @@ pub enum AllowReason {
     /// The token is valid, and not revoked according to a stale view; the store does not answer
     /// (`serve_stale`).
     Stale,
-    /// The token is valid, and nobody knows whether it is revoked (`on_unavailable: allow`).
+    /// The token is valid, and it is unknown whether the token is revoked (`on_unavailable: allow`).
     FailOpen,
 }
 
@@ -81,7 +82,7 @@ pub enum ErrorReason {
     UnknownPolicy,
     /// The proxy's request cannot be read, or has no HTTP attributes.
     BadCheckRequest,
-    /// There is no memory for this check, because of other checks in flight.
+    /// The memory budget is exhausted by other checks in flight.
     Overloaded,
     /// A bug in Revoxy.
     Internal,

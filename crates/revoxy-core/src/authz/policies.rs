@@ -43,9 +43,9 @@ impl Policies {
         self.policies.iter().find(|p| p.name == name)
     }
 
-    /// Returns the routes that can be evaded by case: a router that ignores case matches the route for a path
-    /// for which we select a policy that demands less. Each is returned with the index of the route and the
-    /// name of that policy.
+    /// Returns the routes that can be evaded by changing the case of a path: a router that ignores case
+    /// matches the route, whereas Revoxy selects a policy with weaker requirements. Each item is the index of
+    /// the route and the name of the weaker policy.
     pub fn evaded_by_case(&self) -> impl Iterator<Item = (usize, &str)> {
         self.routes.iter().enumerate().filter_map(|(index, route)| {
             let mut later = self.routes[index + 1..].iter();
@@ -92,8 +92,8 @@ impl Policies {
     /// else `default`.
     pub(super) fn select(&self, request: &AuthzRequest<'_>) -> Result<&Policy, Outcome> {
         if let Some(name) = request.policy {
-            // A policy that does not exist is a mistake in our configuration or the proxy's, and must never
-            // allow.
+            // A policy that does not exist is a mistake in the configuration of Revoxy or of the proxy, and
+            // must never allow a request.
             return self.named(name).ok_or(ErrorReason::UnknownPolicy.into());
         }
         if self.routes.is_empty() {

@@ -59,10 +59,10 @@ impl Policy {
 /// answer.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnUnavailable {
-    /// The request is refused, as an error of ours (503).
+    /// The request is refused with an error (503).
     #[default]
     Deny,
-    /// The view still counts while it is no older than this; after that, the same as `Deny`.
+    /// The view is still used while it is no older than this; after that, the same as `Deny`.
     ServeStale(Duration),
     /// The request is allowed, and counted as `fail_open`.
     Allow,

@@ -6,9 +6,9 @@ use super::lookalike::SourceName;
 
 /// Returns the value of the parameter `name` in the query of `path`.
 ///
-/// Neither a token nor a sensible name contains a character that has to be escaped. An escaped one is
-/// refused: the application may find a token that a proxy does not find, and cannot remove, because it
-/// compares names as spelled.
+/// Neither a token nor a sensible name contains a character that has to be escaped. Escaped names and values
+/// are refused: the application may find a token that the proxy neither finds nor removes, because the proxy
+/// compares names without decoding them.
 pub(super) fn find<'r>(path: &'r str, name: &str) -> Result<Option<&'r str>, DenyReason> {
     let (name, mut found) = (SourceName::new(name), None);
     for pair in pairs(path) {

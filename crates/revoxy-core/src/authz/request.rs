@@ -14,11 +14,12 @@ pub struct AuthzRequest<'r> {
     pub path: &'r str,
     /// The headers.
     pub headers: &'r dyn RequestHeaders,
-    /// Claims that the proxy says it has verified, if the front end supports that.
+    /// Claims that the proxy reports as verified, if the front end supports that.
     pub proxy: Option<&'r dyn ProxyClaims>,
 }
 
-/// Claims that the proxy says it has verified. They are only used for issuers that are configured so.
+/// Claims that the proxy reports as verified. They are only used for issuers whose tokens the proxy is
+/// configured to verify.
 pub trait ProxyClaims: Sync {
     /// Returns the claims under this key.
     fn payload(&self, key: &str) -> Option<Map<String, Value>>;

@@ -162,8 +162,8 @@ pub fn normal_path(path_and_query: &str) -> Option<Cow<'_, str>> {
     for (at, _) in escapes {
         let digits = path.get(at + 1..at + 3)?;
         let byte = u8::from_str_radix(digits, 16).ok()?;
-        // An escape sequence for a character that needs none, for a separator or for a control character has
-        // another spelling with the same meaning.
+        // An escape sequence for a character that needs no escaping, for a separator or for a control
+        // character has another spelling with the same meaning.
         let twin = byte.is_ascii_alphanumeric()
             || b"-._~/\\;%".contains(&byte)
             || byte < b' '

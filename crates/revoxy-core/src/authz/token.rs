@@ -1,7 +1,7 @@
 //! Finds the token in a request.
 //!
-//! Whatever two readers could interpret differently is refused, never resolved by a rule of ours: the token
-//! that we check must be the one that the application reads.
+//! A request that two readers could interpret differently is refused, never resolved by a precedence rule:
+//! the token that Revoxy checks must be the token that the application reads.
 
 use super::ambiguity::{malformed, same};
 use super::decision::DenyReason;
@@ -66,7 +66,7 @@ pub(super) fn extract<'r>(
     Ok(token)
 }
 
-/// What to remove before the request is forwarded, so that its token goes no further.
+/// What to remove before the request is forwarded, so that the token is not passed on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stripped {
     /// The headers to remove.
@@ -83,7 +83,7 @@ impl Stripped {
         let mut cookies = Vec::new();
         for source in sources.iter().filter(|s| s.strip) {
             match &source.place {
-                // Credentials of another scheme are not ours to remove.
+                // Credentials of another scheme are not removed.
                 TokenPlace::Header { name, scheme } => {
                     let ours = header(request.headers, name, scheme.as_deref());
                     if !matches!(ours, Ok(None)) {

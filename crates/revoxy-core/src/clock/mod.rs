@@ -20,7 +20,7 @@ pub use once_per_minute::OncePerMinute;
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// A time that no entry outlives, for revocations without an expiry.
+    /// The latest possible time, which no entry outlives: the expiry of revocations that do not expire.
     pub const NEVER: Self = Self(i64::MAX);
 
     /// Makes a timestamp from milliseconds since the Unix epoch.
@@ -53,8 +53,8 @@ impl Timestamp {
         Self(self.0.saturating_sub(clamp_millis(by)))
     }
 
-    /// Formats the time in UTC, to the second, as in RFC 3339 §5.6. A time after its last year, 9999, is
-    /// shown as having no end.
+    /// Formats the time in UTC, to the second, as in RFC 3339 §5.6. A time after the year 9999, the last year
+    /// of RFC 3339, is shown as `for ever`.
     pub fn rfc3339(self) -> String {
         match u64::try_from(self.secs()) {
             Ok(secs) if secs > LAST_SECOND_OF_9999 => "for ever".to_owned(),
@@ -96,7 +96,7 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that stands still until it is set: for tests, and for judging a token at a given time.
+/// A clock that changes only when it is set or advanced: for tests, and for judging a token at a given time.
 #[derive(Debug)]
 pub struct ManualClock(AtomicI64);
 

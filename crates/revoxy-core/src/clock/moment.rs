@@ -1,4 +1,4 @@
-//! A point in time on a clock that nobody can set and that keeps running while the machine is suspended.
+//! A point in time on a clock that cannot be set and that keeps running while the machine is suspended.
 
 use std::ops::{Add, AddAssign, Sub};
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 /// Nanoseconds of `CLOCK_BOOTTIME`.
 ///
 /// [`std::time::Instant`] is `CLOCK_MONOTONIC` on Linux, which stands still while the machine is suspended
-/// (`clock_gettime(2)`). A view would then look fresh although it has missed everything since. Neither
-/// signals nor a frozen cgroup stop these clocks.
+/// (`clock_gettime(2)`). After a suspension, a view would look fresh although it has missed every update in
+/// the meantime. Neither signals nor a frozen cgroup stop either of the two clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(u64);
 
@@ -18,8 +18,8 @@ impl Moment {
         if let Some(now) = crate::simulation::now() {
             return Self(clamp(now));
         }
-        // `CLOCK_BOOTTIME` exists only on Linux. Elsewhere, the monotonic clock counts the time asleep, or
-        // there is nothing better.
+        // `CLOCK_BOOTTIME` exists only on Linux. On other systems, the monotonic clock includes the time of a
+        // suspension, or there is no better clock.
         #[cfg(target_os = "linux")]
         let clock = rustix::time::ClockId::Boottime;
         #[cfg(not(target_os = "linux"))]

@@ -1,5 +1,5 @@
-//! Limits a log line for events that may happen a thousand times a second to one per minute: a single line
-//! says as much as a thousand.
+//! Rate-limits a log line to one per minute, for events that may happen a thousand times a second: repeated
+//! lines add no information.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

@@ -97,9 +97,9 @@ impl Algorithm {
 
     /// Returns whether anybody who has a token can rewrite its signature into another valid one.
     ///
-    /// An ECDSA signature (r, s) has the twin (r, n - s). A MAC and an RSA signature are a single number,
-    /// accepted only at full length and below the modulus; the S of EdDSA must be below the order of the
-    /// group (RFC 8032 §5.1.7).
+    /// If an ECDSA signature (r, s) is valid, so is (r, n - s). A MAC and an RSA signature are a single
+    /// number, accepted only at full length and below the modulus; the S of EdDSA must be below the order of
+    /// the group (RFC 8032 §5.1.7).
     pub const fn is_malleable(self) -> bool {
         match self {
             Self::ES256 | Self::ES384 | Self::ES512 => true,
@@ -116,7 +116,7 @@ impl Algorithm {
         }
     }
 
-    /// Returns the minimum length of an HMAC secret: that of the hash (RFC 7518 §3.2).
+    /// Returns the minimum length of an HMAC secret, which is the length of the hash output (RFC 7518 §3.2).
     pub(super) const fn min_secret_bytes(self) -> usize {
         match self {
             Self::HS384 => 48,

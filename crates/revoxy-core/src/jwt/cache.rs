@@ -5,13 +5,15 @@
 //! - The key is the full SHA-256 of the compact token, signature included, rather than a prefix or a claim,
 //!   so no other token can find the entry.
 //! - Only tokens that passed every check are inserted; a forged token leaves no trace.
-//! - An entry counts only while the issuer has the very key set that verified the token. The entry keeps a
+//! - An entry is valid only while the issuer still has the key set that verified the token. The entry keeps a
 //!   reference to that set, and a hit compares pointers: if the set was replaced while the token was being
-//!   verified, the entry does not count under the new set.
-//! - `exp`, `nbf` and `iat` are judged again on every hit, because time passes, and clocks are set back.
+//!   verified, the entry is not valid under the new set.
+//! - `exp`, `nbf` and `iat` are judged again on every hit, because time passes, and because the clock may be
+//!   set back.
 //! - Revocations are not cached. They are looked up on every check.
 //!
-//! Its size is limited in bytes as well: an issuer may sign tokens of 16 KiB as well as of 500 bytes.
+//! The cache is limited in bytes as well as in entries, because an issuer may sign tokens of 16 KiB as well
+//! as of 500 bytes.
 
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::Arc;
@@ -97,7 +99,7 @@ pub struct CacheSize {
     pub bytes: u64,
 }
 
-/// Weighs an entry by its bytes, but by at least as much as keeps the number of entries within its limit.
+/// Weighs an entry by its bytes, with a minimum weight that keeps the number of entries within its limit.
 #[derive(Clone)]
 struct Bytes {
     least: u64,
@@ -109,8 +111,8 @@ impl<D> Weighter<TokenHash, Arc<VerifiedToken<D>>> for Bytes {
     }
 }
 
-/// Returns the maximum size of a token of this length in the cache: its claims as texts, and again in the
-/// keys under which it is looked up. Measured with tokens of 16 KiB: 24 KiB.
+/// Returns the maximum size of a token of this length in the cache: the claims are stored as text, and again
+/// in the keys under which the token is looked up. Measured with tokens of 16 KiB: 24 KiB.
 fn bytes_of(token: &str) -> u64 {
     1024 + 2 * token.len() as u64
 }

@@ -67,8 +67,9 @@ impl VerifiedClaims {
         self.token_id.as_deref()
     }
 
-    /// Returns the SHA-256 of the signing input, which identifies a token without `jti`. The whole token
-    /// would not do, because signatures are malleable: an ECDSA token has a twin with another signature.
+    /// Returns the SHA-256 of the signing input, which identifies a token without `jti`. The digest of the
+    /// whole token would not identify it, because signatures are malleable: an ECDSA token is also valid with
+    /// a second signature.
     pub fn digest(&self) -> &[u8; 32] {
         &self.digest
     }
@@ -156,7 +157,7 @@ impl VerifiedClaims {
         Ok(())
     }
 
-    /// Describes type and times for people. Contains no identifier.
+    /// Returns a human-readable description of the type and the times. It contains no identifier.
     pub(super) fn describe(&self, now: Timestamp) -> String {
         let name = match self.token_type {
             TokenType::Access => "an access token",
@@ -182,8 +183,8 @@ impl VerifiedClaims {
         )
     }
 
-    /// Returns `exp` plus the configured leeway: from then on, no check accepts the token, whatever
-    /// `exact_exp` says. A revocation must last as long.
+    /// Returns `exp` plus the configured leeway: from then on, no check accepts the token, whatever the value
+    /// of `exact_exp`. A revocation must last until then.
     pub fn dies_at(&self) -> Timestamp {
         self.expires_at.plus(self.leeway)
     }
@@ -192,7 +193,7 @@ impl VerifiedClaims {
 /// Claims of a token whose signature may be forged.
 pub(super) struct UnverifiedClaims<'t>(pub &'t Map<String, Value>);
 
-/// What the verifier knows about a token in addition to its claims.
+/// What the verifier has determined about a token in addition to its claims.
 pub(super) struct Provenance<'t> {
     pub digest: [u8; 32],
     pub kid: Option<&'t str>,
@@ -203,12 +204,12 @@ pub(super) struct Provenance<'t> {
     pub proxied: bool,
 }
 
-/// When a token without `exp` ends, unless something else is configured: at the end of the year 9999. Later
-/// than matters to anybody, and within the range of every store.
+/// When a token without `exp` ends, unless something else is configured: at the end of the year 9999. This
+/// date is later than any real expiry, and within the range of every store.
 pub const NO_EXP: Timestamp = Timestamp::from_secs(253_402_300_799);
 
-/// A date that no correct clock shows: far beyond it, a NumericDate loses precision and arithmetic its
-/// meaning.
+/// The upper bound of dates, which no correct clock shows. Far beyond it, a NumericDate loses precision, and
+/// arithmetic on it becomes meaningless.
 const MAX_NUMERIC_DATE: f64 = 253_402_300_800.0; // the year 10000
 
 impl UnverifiedClaims<'_> {
@@ -218,7 +219,8 @@ impl UnverifiedClaims<'_> {
         self.text("iss")
     }
 
-    /// Returns the claimed `exp`. Before the signature is verified, it may only be used against the token.
+    /// Returns the claimed `exp`. Before the signature is verified, it may only be used as a reason to refuse
+    /// the token.
     pub fn expiry(&self) -> Result<Option<Timestamp>, Refusal> {
         self.date("exp")
     }

@@ -1,4 +1,5 @@
-//! Compares a refused token with the configuration, for people who look for the cause; never used by a check.
+//! Compares a refused token with the configuration, to help an operator find the cause. Checks never use
+//! this.
 //!
 //! The token may be forged by anybody, so everything in it is quoted, escaped and truncated.
 
@@ -24,7 +25,7 @@ const SHOWN_CHARS: usize = 120;
 
 impl Verifier {
     /// Compares `token`, which was refused at `now` with `error`, with the configuration. Returns `None` if
-    /// the error already says everything.
+    /// the comparison adds nothing to the error.
     pub fn compare(&self, token: &str, error: &VerifyError, now: Timestamp) -> Option<String> {
         let text = token;
         let Ok(token) = CompactToken::parse(text) else {
@@ -219,7 +220,7 @@ fn said(value: Option<&Value>) -> String {
     match value {
         None => "is missing".to_owned(),
         Some(Value::String(text)) => cut(&format!("{text:?}")),
-        // JSON escapes ASCII control characters; none of the others may reach a terminal either.
+        // JSON escapes ASCII control characters. Other control characters must not reach a terminal either.
         Some(value) => cut(&value.to_string().replace(char::is_control, "?")),
     }
 }
@@ -231,7 +232,7 @@ fn cut(text: &str) -> String {
     }
 }
 
-/// Lists the values, but no more than anybody reads.
+/// Lists at most [`SHOWN`] of the values.
 fn list(values: impl Iterator<Item = String>) -> String {
     let values: Vec<_> = values.collect();
     let shown = values[..values.len().min(SHOWN)].join(", ");

@@ -11,11 +11,11 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-/// The number of fetches that may be requested in a row: if keys are replaced twice within a cooldown, they
-/// must not be unknown for the rest of it.
+/// The number of fetches that may be requested in a row: keys that are replaced twice within a cooldown must
+/// not stay unknown until it ends.
 const BURST: u32 = 3;
-/// The longest minimum pause between two requested fetches. A fetch that was requested a moment ago has
-/// already returned whatever there is.
+/// The upper limit of the minimum pause between two requested fetches. A fetch that was requested a moment
+/// ago has already returned the current keys.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
 /// Connects checks that need keys with the task that fetches them.
@@ -28,7 +28,7 @@ pub struct KeyDemand {
     ended: watch::Sender<Ended>,
 }
 
-/// The numbers of the last fetch that has ended, and of the last one that was not ended by [`Fetching::fail`].
+/// The numbers of the last fetch that has ended, and of the last fetch that ended without [`Fetching::fail`].
 #[derive(Debug, Default)]
 struct Ended {
     last: Attempt,
@@ -45,8 +45,9 @@ struct State {
     budget: Budget,
 }
 
-/// A token bucket: [`BURST`] fetches when full, refilled by one per cooldown. Scheduled fetches do not count:
-/// otherwise, keys that are replaced just after one would be unknown for a while.
+/// A token bucket: [`BURST`] fetches when full, refilled by one per cooldown. Scheduled fetches take nothing
+/// from the bucket: otherwise, keys that are replaced just after a scheduled fetch would be unknown for a
+/// while.
 #[derive(Debug, Default)]
 struct Budget {
     last_asked: Option<Instant>,
@@ -107,8 +108,8 @@ impl KeyDemand {
         Some(self.ended.borrow().last + 1)
     }
 
-    /// Requests a fetch that begins after this call, regardless of the rate limit: for fetches that cost next
-    /// to nothing.
+    /// Requests a fetch that begins after this call, regardless of the rate limit: for fetches of negligible
+    /// cost.
     pub(super) fn ask_anew(&self) -> Attempt {
         let mut state = self.state();
         let ahead = if state.begun { 2 } else { 1 };
@@ -119,8 +120,8 @@ impl KeyDemand {
         self.ended.borrow().last + ahead
     }
 
-    /// Waits until that fetch has finished. Returns `false` if it has not finished by then, or has
-    /// [failed](Fetching::fail).
+    /// Waits until the fetch `attempt` has ended. Returns `false` if it has not ended at the time `by`, or if
+    /// it has [failed](Fetching::fail).
     pub(super) async fn finished(&self, attempt: Attempt, by: Instant) -> bool {
         let mut ended = self.ended.subscribe();
         let reached = ended.wait_for(|ended| ended.last >= attempt);
@@ -156,7 +157,7 @@ pub struct Fetching<'d> {
 }
 
 impl Fetching<'_> {
-    /// Ends the fetch as failed: callers that wait for it are told so.
+    /// Ends the fetch as failed: callers that wait for it get an error at once.
     pub fn fail(mut self) {
         self.failed = true;
     }

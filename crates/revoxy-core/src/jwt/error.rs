@@ -14,10 +14,11 @@ use super::rejection::Rejection;
 /// Why a token was refused, or why no verdict on it was reached.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
-    /// It is the token's fault.
+    /// The token is refused.
     #[error(transparent)]
     Rejected(#[from] Refusal),
-    /// It is our fault: the issuer's keys have not been loaded.
+    /// The token cannot be verified, because the issuer's keys have not been loaded. The token is not the
+    /// cause.
     #[error("the keys of the issuer are not available")]
     KeysUnavailable,
     /// The key is missing, and the issuer's keys are being fetched.
@@ -64,11 +65,11 @@ impl PendingKeys {
         }
     }
 
-    /// Returns the error if the caller does not wait for the keys, or waits in vain.
+    /// Returns the error for a caller that does not wait for the keys, or whose wait ends without them.
     ///
-    /// A key that is not in the last fetched set is the token's fault, even while a fetch is slow or fails.
-    /// Otherwise, anybody could cause an error of ours with an invented `kid`, and a proxy that is configured
-    /// to let requests pass upon errors would let that request pass.
+    /// A token whose key is not in the last fetched set is refused, even while a fetch is slow or fails.
+    /// Otherwise, anybody could cause an error (instead of a refusal) with an invented `kid`, and a proxy
+    /// that is configured to fail open would let that request pass.
     pub fn otherwise(&self) -> VerifyError {
         if self.have_none {
             VerifyError::KeysUnavailable

@@ -17,7 +17,8 @@ pub(super) struct Header<'t> {
     pub typ: Option<String>,
 }
 
-/// The maximum length of a `kid`. A longer one is not a key identifier, but an attack on whatever stores it.
+/// The maximum length of a `kid`. A longer value is not a key identifier, but an attack on the component that
+/// stores it.
 const MAX_KID_BYTES: usize = 512;
 
 impl<'t> Header<'t> {

@@ -9,7 +9,7 @@ use super::rejection::Rejection;
 /// The claims of an issuer's tokens that contain identifiers.
 #[derive(Clone, Debug)]
 pub struct IdentifierRules {
-    /// Whether `jti`, subject, session and client may be whole numbers, which count as their decimal text.
+    /// Whether `jti`, subject, session and client may be whole numbers, which are converted to decimal text.
     /// RFC 7519 §4.1.2 and §4.1.7 require strings.
     pub numeric: bool,
     /// The claims for the subject; the first that is present counts.
@@ -41,12 +41,13 @@ pub(super) struct Identifiers {
     pub client: Option<String>,
 }
 
-/// The first whole number that cannot be told from its neighbours by readers that use doubles, such as
-/// JavaScript (RFC 7493 §2.2): they would write another key for such a token than we look up.
+/// The first whole number that readers with double precision, such as JavaScript, cannot distinguish from its
+/// neighbours (RFC 7493 §2.2). For a token with such a number, they would write a different key than the key
+/// that Revoxy looks up.
 const FIRST_INEXACT: u64 = 1 << 53;
 
 impl IdentifierRules {
-    /// Reads the identifiers. `doubles` says that every number has been converted to a double on its way.
+    /// Reads the identifiers. `doubles` is whether the proxy has converted every number to a double.
     pub(super) fn read(
         &self,
         claims: &Map<String, Value>,
@@ -82,7 +83,7 @@ impl IdentifierRules {
     }
 }
 
-/// Refuses an empty text if all tokens would share it.
+/// Refuses an empty text, unless `may_be_empty`: all tokens with an empty identifier would share it.
 fn usable(claim: &str, text: String, may_be_empty: bool) -> Result<String, Refusal> {
     match text.is_empty() && !may_be_empty {
         true => Err(invalid(claim)),
@@ -94,7 +95,7 @@ fn invalid(claim: &str) -> Refusal {
     Rejection::InvalidClaim.because_of(claim.to_owned())
 }
 
-/// Returns the decimal text of a whole number that all readers read alike.
+/// Returns the decimal text of a whole number, if all readers decode it to the same value.
 fn decimal(number: &Number, doubles: bool) -> Option<String> {
     let magnitude = number
         .as_u64()
@@ -102,11 +103,11 @@ fn decimal(number: &Number, doubles: bool) -> Option<String> {
     if let Some(magnitude) = magnitude {
         return (magnitude < FIRST_INEXACT).then(|| number.to_string());
     }
-    // From the proxy, every whole number is a double; elsewhere, a double was written as 1.0 or 1e0.
+    // The proxy passes every whole number as a double. In a token, a double was written as 1.0 or 1e0.
     number.as_f64().filter(|_| doubles).and_then(whole)
 }
 
-/// Returns the decimal text of a double, if it is a whole number and the double of no other one.
+/// Returns the decimal text of a double, if it is a whole number and no other whole number rounds to it.
 #[expect(
     clippy::cast_precision_loss,
     reason = "a power of two is a double of its own"

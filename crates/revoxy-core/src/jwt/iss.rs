@@ -16,7 +16,7 @@ enum Part {
     /// Decimal digits.
     Digits,
     /// Letters, digits and `-._~` (RFC 3986 §2.3): a host, or one segment of a path. Contains no character
-    /// that ends either of them.
+    /// that delimits a host or a segment.
     Segment,
 }
 
@@ -41,7 +41,7 @@ impl IssPattern {
                 }
             };
             match literal {
-                // Nobody could tell where the first ends and the second begins.
+                // The boundary between the two placeholders would be ambiguous.
                 "" if !parts.is_empty() => {
                     return Err("two placeholders with nothing in between".to_owned());
                 }
@@ -76,9 +76,9 @@ impl IssPattern {
     }
 }
 
-/// Follows all possible matches at the same time, part by part: the time is the number of parts times the
-/// length of the text, whatever the text contains. `iss` is matched before the signature is verified, so
-/// anybody may have chosen it.
+/// Tracks all possible matches at the same time, part by part: the running time is proportional to the number
+/// of parts times the length of the text, whatever the text contains. `iss` is matched before the signature
+/// is verified, so an attacker may have chosen it.
 fn matches(parts: &[Part], text: &str) -> bool {
     let mut reached = vec![false; text.len() + 1];
     reached[0] = true;
@@ -122,8 +122,8 @@ fn fixed(starts: &[bool], length: usize, matches: impl Fn(usize) -> bool) -> Vec
 /// Returns the ends of 1 to [`LONGEST`] of the allowed characters.
 fn run(text: &str, starts: &[bool], allowed: impl Fn(u8) -> bool) -> Vec<bool> {
     let mut ends = vec![false; starts.len()];
-    // The last start since which every character is allowed: a run from an earlier start would only be
-    // longer.
+    // The last start after which every character is allowed. A run from an earlier start would only be
+    // longer, and the length is limited.
     let mut start = None;
     for (at, byte) in text.bytes().enumerate() {
         if starts[at] {

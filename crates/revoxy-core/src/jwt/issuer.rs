@@ -25,8 +25,8 @@ pub struct IssuerProfile {
     pub more_issuers: Vec<String>,
     /// Patterns for values of `iss`. A value that matches patterns of two issuers belongs to neither.
     pub issuer_patterns: Vec<IssPattern>,
-    /// Whether tokens without `iss` belong to this issuer. Such a token names nobody whose keys to try, so at
-    /// most one issuer of a verifier may set this.
+    /// Whether tokens without `iss` belong to this issuer. Such a token does not name the issuer whose keys
+    /// verify it, so at most one issuer of a verifier may set this.
     pub missing_iss: bool,
     /// One of these must be in `aud`. If empty, any `aud` of the right form is accepted.
     pub audiences: Vec<String>,
@@ -39,8 +39,8 @@ pub struct IssuerProfile {
     pub exact_exp: Vec<TokenType>,
     /// Where a token names its type.
     pub token_type: TokenTypeRule,
-    /// The type of the tokens that these keys sign, if other types have keys of their own. A token that
-    /// claims another type has neither type.
+    /// The type of the tokens that these keys sign, if other types have keys of their own. A token whose
+    /// claims name a different type is of type [`TokenType::Other`].
     pub type_of_keys: Option<TokenType>,
     /// The claims that identify a token, its user, session and client.
     pub identifiers: IdentifierRules,
@@ -112,8 +112,8 @@ pub enum TokenForm {
     /// Any JWT.
     #[default]
     Jwt,
-    /// A JWT access token as in RFC 9068: `typ` says so, and `iss`, `exp`, `aud`, `sub`, `client_id`, `iat`
-    /// and `jti` are present.
+    /// A JWT access token as in RFC 9068: `typ` is `at+jwt`, and `iss`, `exp`, `aud`, `sub`, `client_id`,
+    /// `iat` and `jti` are present.
     Rfc9068,
 }
 
@@ -203,8 +203,8 @@ impl Issuer {
         self.proxied.as_deref()
     }
 
-    /// Adds the demand of a key file that is read again when it changes, and at once when the `demand` is
-    /// made.
+    /// Attaches the demand of a watched key file. The file is read again when it changes, and at once when a
+    /// read is requested through `demand`.
     pub fn watched(self, demand: KeyDemand) -> Self {
         Self {
             file_demand: Some(demand),
@@ -218,7 +218,7 @@ impl Issuer {
         self.file_demand.as_ref()
     }
 
-    /// Returns the demand for its keys, if they are fetched.
+    /// Returns the demand for the issuer's keys, if the keys are fetched.
     pub fn demand(&self) -> Option<&KeyDemand> {
         self.demand.as_ref()
     }

@@ -7,8 +7,8 @@ use serde_json::{Map, Value};
 use super::claim_path::ClaimPath;
 use super::identifiers::whole;
 
-/// The maximum length of a claim that is kept as a text. Nobody puts more into a key, and every cached token
-/// contains it.
+/// The maximum length of a claim that is kept as a text. Application keys contain no longer values, and every
+/// cached token stores the text.
 const MAX_BYTES: usize = 1024;
 
 /// The kept claims of one token.
@@ -29,8 +29,8 @@ pub enum ClaimText {
 }
 
 impl KeptClaims {
-    /// Keeps the claims with these names. `doubles` says that every number has been converted to a double on
-    /// its way.
+    /// Keeps the claims with these names. `doubles` is whether the proxy has converted every number to a
+    /// double.
     pub(super) fn of(claims: &Map<String, Value>, names: &Arc<[ClaimPath]>, doubles: bool) -> Self {
         let keep = |name: &ClaimPath| name.find(claims).map(|v| ClaimText::of(v, doubles));
         Self {
@@ -39,7 +39,7 @@ impl KeptClaims {
         }
     }
 
-    /// Returns the claim with this name; `None` if the token lacks it, or if it is not among those kept.
+    /// Returns the claim with this name; `None` if the token lacks it, or if the claim is not kept.
     pub(super) fn find(&self, name: &ClaimPath) -> Option<&ClaimText> {
         let at = self.names.iter().position(|kept| kept == name)?;
         self.values[at].as_ref()

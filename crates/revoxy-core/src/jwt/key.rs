@@ -1,4 +1,5 @@
-//! Verification keys: each is bound to the algorithms that it may serve, never to what a token asks for.
+//! Verification keys: each key is bound to the algorithms that it may be used for, whatever `alg` a token
+//! names.
 
 use std::fmt;
 use std::sync::Arc;
@@ -38,7 +39,8 @@ impl fmt::Debug for VerificationKey {
 }
 
 impl VerificationKey {
-    /// Binds `key` to those of the `allowed` algorithms that it can serve. The error says why there are none.
+    /// Binds `key` to those of the `allowed` algorithms that it can serve. If there are none, the error
+    /// states why.
     pub(super) fn new(
         kid: Option<String>,
         key_type: KeyType,
@@ -74,7 +76,8 @@ impl VerificationKey {
         let long_enough = |a: &&Algorithm| secret.len() >= a.min_secret_bytes();
         let hmac = || allowed.iter().filter(|a| a.key_type() == KeyType::Secret);
         let served: Vec<_> = hmac().filter(long_enough).copied().collect();
-        // If it serves none, the error says why.
+        // If the secret serves none, `new` is called with all `allowed` algorithms, so that its error states
+        // why.
         let algorithms = if served.is_empty() { allowed } else { &served };
         let key = DecodingKey::from_secret(secret);
         Self::new(kid, KeyType::Secret, key, algorithms)
@@ -218,8 +221,8 @@ pub struct KeySet {
 }
 
 impl KeySet {
-    /// Makes a set of `keys`. If a token could not tell two keys apart, the caller has already left out the
-    /// second.
+    /// Makes a set of `keys`. If two keys have the same `kid` and a common algorithm, the caller has already
+    /// left out the second.
     pub(super) fn new(keys: Vec<VerificationKey>) -> Self {
         Self { keys }
     }
@@ -242,7 +245,7 @@ impl KeySet {
     /// Returns the key for a token with this `kid` and `algorithm`.
     ///
     /// A key without a `kid` (a PEM file, a secret) serves tokens with any `kid`. A token without a `kid` is
-    /// verified only if exactly one key can be meant: trying all keys would let a token choose how much work
+    /// verified only if exactly one key is applicable: trying all keys would let a token choose how much work
     /// it causes.
     pub(super) fn select(
         &self,

@@ -8,8 +8,8 @@ use super::error::PendingKeys;
 /// changed.
 const MOST_FETCHES: usize = 2;
 
-/// The time for waiting on behalf of one token, over all fetches: the issuer's `keys.wait`, unless set
-/// otherwise.
+/// The time limit for one token's wait for keys, over all fetches: the issuer's `keys.wait`, unless a
+/// deadline is given.
 #[derive(Debug, Default)]
 pub struct KeyWait {
     until: Option<Instant>,

@@ -1,8 +1,8 @@
 //! Verifies a token for a caller who wants to revoke it (RFC 7009): possession is the authorization.
 //!
-//! For a token that does not verify, this module distinguishes between one that is invalid for good and one
-//! that is only unknown here and now: it may be accepted with other keys, which this replica may have in a
-//! moment and another replica may have already.
+//! For a token that does not verify, this module distinguishes between a permanently invalid token and a
+//! token that this replica cannot verify at present: such a token may verify with other keys, which this
+//! replica may load soon and which another replica may already have.
 
 use std::time::Duration;
 
@@ -24,7 +24,8 @@ use super::verifier::Verifier;
 pub enum Unrevocable {
     /// No replica with this configuration will accept it, whatever keys the replica has.
     Invalid(Rejection),
-    /// Nobody here can tell: the key that signed it is unknown, or its issuer's keys are not available.
+    /// This replica cannot decide: the key that signed the token is unknown, or its issuer's keys are not
+    /// available.
     Unknown,
 }
 
@@ -40,8 +41,8 @@ impl Verifier {
         let until = Instant::now() + patience;
         let mut current = false;
         loop {
-            // Evaluated with the keys before and after the signature is judged, as they may be replaced
-            // meanwhile.
+            // Evaluated before and after the signature is verified, because the keys may be replaced in
+            // between.
             let was_final = self.is_final(token, current);
             match self.await_keys(token, now, KeyWait::until(until)).await {
                 Ok(claims) => return Ok(claims),
@@ -58,7 +59,7 @@ impl Verifier {
                 Err(VerifyError::Rejected(_)) if !current => {
                     let files = self.reread_key_files(token, until).await;
                     current = true;
-                    // If there are no key files, only fetched keys can settle it.
+                    // Without key files, only a fetch could bring other keys.
                     if files.ok_or(Unrevocable::Unknown)? == 0 && !self.is_final(token, current) {
                         return Err(Unrevocable::Unknown);
                     }
@@ -88,7 +89,8 @@ impl Verifier {
     }
 
     /// Returns whether a token, if it were valid, would have expired by `at` according to its own claims. A
-    /// forged token may claim that: every replica refuses such a token, whatever keys it has.
+    /// forged token may contain such an `exp`, too, but every replica refuses that token as well, whatever
+    /// keys the replica has.
     pub fn claims_to_be_over(&self, token: &str, at: Timestamp) -> bool {
         let over = || {
             let token = CompactToken::parse(token).ok()?;
@@ -99,9 +101,8 @@ impl Verifier {
         over().unwrap_or(false)
     }
 
-    /// Returns whether a token whose signature none of the current keys verifies was signed with no key that
-    /// any replica may have. `current` says that the key files have been read again, so that they contain the
-    /// current keys.
+    /// Given that none of the current keys verifies a token, returns whether no other replica can have a key
+    /// that does. `current` is whether the key files have been read again, so that the keys match the files.
     fn is_final(&self, token: &str, current: bool) -> bool {
         let judge = || {
             let token = CompactToken::parse(token).ok()?;
@@ -112,8 +113,8 @@ impl Verifier {
                 let keys = part.keys();
                 // Another replica may have a key that is unknown here.
                 let key = keys.select(header.kid, header.algorithm).ok()?;
-                // A `kid` identifies one key for ever (RFC 7517 §4.5). A key without a `kid`, or one that the
-                // token does not name, is replaced by another one in a rotation.
+                // A `kid` permanently identifies one key (RFC 7517 §4.5). A key without a `kid`, or with a
+                // `kid` that the token does not name, may be replaced by another key in a rotation.
                 let named = key.kid().is_some() && key.kid() == header.kid;
                 Some(named || (current && part.demand().is_none()))
             };
@@ -122,8 +123,8 @@ impl Verifier {
         judge().unwrap_or(false)
     }
 
-    /// Has the key files of the token's issuer read again. Returns how many there are, or `None` if they have
-    /// not been read by `until`.
+    /// Requests that the key files of the token's issuer be read again, and waits until `until`. Returns the
+    /// number of files, or `None` if they have not been read by then.
     async fn reread_key_files(&self, token: &str, until: Instant) -> Option<usize> {
         let issuer = || {
             let token = CompactToken::parse(token).ok()?;
@@ -141,8 +142,8 @@ impl Verifier {
     }
 }
 
-/// Returns the issuer with the keys of its access tokens, and with those of its refresh tokens, if these have
-/// their own: a token may be signed with either.
+/// Returns the issuer with the keys of access tokens, and the issuer with the keys of refresh tokens, if
+/// these have their own keys: a token may be signed with either.
 fn parts(issuer: &Issuer) -> impl Iterator<Item = &Issuer> {
     std::iter::once(issuer).chain(issuer.refresh().map(|refresh| &**refresh))
 }

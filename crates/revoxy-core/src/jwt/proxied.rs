@@ -1,7 +1,7 @@
 //! Claims that the proxy has verified: the proxy is trusted for the signature, and for nothing else.
 //!
-//! Times, audience and everything else are judged as always. If the request contains the token, too, it must
-//! be the one whose claims the proxy passes on, because the application may read it.
+//! Times, audience and everything else are judged as usual. If the request also contains the token, its
+//! claims must equal the claims that the proxy passes on, because the application may read the token.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use super::issuer::Issuer;
 use super::rejection::Rejection;
 use super::verifier::Verifier;
 
-/// What a request contains of an issuer whose tokens the proxy verifies.
+/// The claims of a request that the proxy has verified, and the token if the request contains it.
 #[derive(Clone, Copy)]
 pub struct Proxied<'r> {
     /// The claims that the proxy passes on.
@@ -35,7 +35,7 @@ impl Verifier {
     }
 
     /// Returns whether these claims, found under `key`, belong to an issuer whose tokens the proxy verifies
-    /// and whose claims it puts there.
+    /// and whose claims the proxy puts under this key.
     pub fn is_proxied(&self, payload: &Map<String, Value>, key: &str) -> bool {
         let issuer = payload.get("iss").and_then(Value::as_str);
         let issuer = issuer.map(|iss| self.issuer(Some(iss)));

@@ -1,6 +1,6 @@
 //! Why a token is refused.
 
-/// Why a token is refused. It is always the token's fault, never ours.
+/// Why a token is refused. The cause is always the token, never a failure of Revoxy or of its dependencies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Rejection {
     /// Longer than [`super::MAX_TOKEN_BYTES`].

@@ -1,8 +1,8 @@
 //! JSON objects without the ambiguities that JSON parsers disagree about.
 //!
 //! RFC 7519 §4 lets a parser reject duplicate members or use the last one; two parsers that choose
-//! differently see two different tokens. We reject duplicates at every depth. The depth is bounded by the
-//! parser (128), the size by that of the token.
+//! differently see two different tokens. We reject duplicates at every depth. The parser limits the depth
+//! (128), and the size of the token limits the size of the JSON.
 
 use std::fmt;
 

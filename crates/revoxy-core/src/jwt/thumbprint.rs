@@ -1,5 +1,5 @@
-//! Thumbprints of public keys (RFC 7638): an identifier that follows from the key itself, whoever publishes
-//! it and under whichever `kid`.
+//! Thumbprints of public keys (RFC 7638): an identifier that is computed from the key itself, and is
+//! independent of its publisher and its `kid`.
 
 use std::sync::Arc;
 
@@ -60,8 +60,8 @@ pub(super) fn rsa_components(key: &DecodingKey) -> Option<(Vec<u8>, Vec<u8>)> {
     Some((decoded(&rsa.n)?, decoded(&rsa.e)?))
 }
 
-/// Encodes a number in as few bytes as it needs (RFC 7518 §2, Base64urlUInt): leading zeros must not make it
-/// another key.
+/// Encodes a number in as few bytes as it needs (RFC 7518 §2, Base64urlUInt): leading zeros must not change
+/// the thumbprint.
 fn integer(bytes: &[u8]) -> String {
     let zeros = bytes.iter().take_while(|b| **b == 0).count();
     URL_SAFE_NO_PAD.encode(&bytes[zeros..])

@@ -1,4 +1,4 @@
-//! The type of a token: what it says about itself, and where it may say so.
+//! The type of a token, and the claims and header members that name it.
 
 use serde_json::{Map, Value};
 
@@ -35,14 +35,14 @@ impl TokenType {
     }
 }
 
-/// Where the tokens of an issuer name their type. The header's `typ` counts in any case.
+/// Where the tokens of an issuer name their type. The header's `typ` is always considered as well.
 #[derive(Clone, Debug, Default)]
 pub enum TokenTypeRule {
     /// In any of the usual claims, with the usual names: see `docs/verification.md`. An unknown name does not
     /// mean an access token.
     #[default]
     Usual,
-    /// In one claim, with names of the issuer's own.
+    /// In one claim, with names that the issuer defines.
     Named(TokenTypeNames),
 }
 
@@ -74,8 +74,9 @@ impl TokenTypeRule {
     /// Returns the type of a token with these claims and this header `typ` (as in
     /// [`Header`](super::header::Header)).
     ///
-    /// It is an access token only if nothing in it says otherwise. `by_key` is the type of the tokens that
-    /// its key signs, if types have keys of their own: a token that claims another type has neither type.
+    /// The token is an access token only if neither its claims nor its header name another type. `by_key` is
+    /// the type of the tokens that its key signs, if types have keys of their own: a token whose claims name
+    /// a different type is [`TokenType::Other`].
     pub(super) fn of(
         &self,
         claims: &Map<String, Value>,
@@ -120,7 +121,7 @@ fn usual(claims: &Map<String, Value>) -> Result<Option<TokenType>, Refusal> {
     Ok(found)
 }
 
-/// Combines the answers of two places: the one that is further from an access token counts.
+/// Combines the types that two places name: the type that is further from an access token wins.
 fn narrower(one: Option<TokenType>, other: Option<TokenType>) -> Option<TokenType> {
     let rank = |said: &Option<TokenType>| match said {
         None => 0,
@@ -131,10 +132,10 @@ fn narrower(one: Option<TokenType>, other: Option<TokenType>) -> Option<TokenTyp
     [one, other].into_iter().max_by_key(rank).flatten()
 }
 
-/// Returns the type that a usual name, in lower case, means; `None` if it says nothing about the type.
+/// Returns the type that a usual name, in lower case, means; `None` if the name does not determine a type.
 fn named(word: &str) -> Option<TokenType> {
     match word {
-        // RFC 7519 §5.1: says only that it is a JWT.
+        // RFC 7519 §5.1: means only that the token is a JWT.
         "jwt" => None,
         // flask-jwt-extended, Cognito; RFC 6750 and Keycloak; RFC 9068; djangorestframework-simplejwt; RFC 8693 §3.
         "access"
@@ -160,8 +161,8 @@ fn named(word: &str) -> Option<TokenType> {
     }
 }
 
-/// Returns whether it is a security event or a logout token, whatever else it says: these have `events`,
-/// named by URIs (RFC 8417 §2.2, OpenID Connect Back-Channel Logout 1.0 §2.4).
+/// Returns whether the token is a security event or a logout token, whatever type its other claims name: such
+/// tokens have `events`, named by URIs (RFC 8417 §2.2, OpenID Connect Back-Channel Logout 1.0 §2.4).
 fn is_security_event(claims: &Map<String, Value>) -> bool {
     let events = claims.get("events").and_then(Value::as_object);
     events.is_some_and(|events| events.keys().any(|name| name.contains(':')))

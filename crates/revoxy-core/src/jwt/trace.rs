@@ -1,17 +1,17 @@
-//! Traces the steps of a verification. A check does not use this, and pays nothing for it.
+//! Traces the steps of a verification. Checks do not use this, and it adds no cost to them.
 
 /// A step of the verification, in the order in which the steps are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     /// Three canonical parts that contain JSON objects.
     Form,
-    /// The header can be read, and demands nothing that we do not support.
+    /// The header is valid, and requires no feature that is not supported.
     Header,
     /// The issuer is configured.
     Issuer,
     /// The issuer uses this `alg` and `typ`.
     Algorithm,
-    /// Exactly one key can be meant.
+    /// Exactly one key is applicable.
     Key,
     /// The signature was made by that key.
     Signature,

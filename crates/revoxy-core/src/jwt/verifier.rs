@@ -23,7 +23,7 @@ use super::trace::{Stage, Steps, Trace, Untraced};
 #[derive(Debug)]
 pub struct Verifier {
     pub(super) issuers: HashMap<String, Arc<Issuer>>,
-    /// The issuers with patterns of `iss`, tried if no value is equal.
+    /// The issuers with patterns of `iss`, tried if no fixed value matches.
     pub(super) by_pattern: Vec<Arc<Issuer>>,
     /// The issuer of tokens without `iss`.
     pub(super) without_iss: Option<Arc<Issuer>>,
@@ -156,8 +156,7 @@ impl Verifier {
         }
         trace.passed(Stage::Algorithm, || header.algorithm.as_str().to_owned());
 
-        // Refresh tokens may have keys of their own. Only the signature tells which tokens are refresh
-        // tokens.
+        // Refresh tokens may have keys of their own. Only the signature identifies a refresh token.
         let refresh = issuer
             .refresh()
             .and_then(|refresh| Some((refresh, keys_that_signed(refresh, &header, &token)?)));
@@ -177,7 +176,8 @@ impl Verifier {
 
         let provenance = Provenance {
             digest: sha256(token.signing_input.as_bytes()),
-            // The key's own name takes precedence: a token need not name the key that signed it.
+            // The `kid` in the key set takes precedence, because a token need not contain the `kid` of the
+            // key that signed it.
             kid: key.kid().or(header.kid),
             key_thumbprint: key.thumbprint().cloned(),
             typ: header.typ.as_deref(),

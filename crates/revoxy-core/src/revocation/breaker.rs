@@ -1,5 +1,5 @@
-//! A circuit breaker: after repeated failures, no call is made to a store for a moment, so that no check
-//! waits for an answer that will not come. Then one call at a time is let through as a trial.
+//! A circuit breaker: after repeated failures, no call is made to a store for a short time, so that no check
+//! waits for a store that does not answer. Then one call at a time is permitted as a trial.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -24,8 +24,8 @@ struct State {
     open_until: Option<Instant>,
 }
 
-/// Permission for one call. A call that is dropped before its outcome is known says nothing about the store:
-/// its caller may have hung up.
+/// Permission for one call. A call that is dropped before its outcome is known does not count, because its
+/// caller may have disconnected.
 #[derive(Debug)]
 pub struct Attempt<'b> {
     breaker: &'b Breaker,
@@ -40,8 +40,8 @@ impl Breaker {
             if now < until {
                 return None;
             }
-            // This caller makes the trial call; the others stay out until it has finished or has taken too
-            // long.
+            // This caller makes the trial call; other callers get no permission until the trial has finished
+            // or has taken too long.
             state.open_until = Some(now + OPEN_FOR);
         }
         Some(Attempt { breaker: self })

@@ -45,7 +45,7 @@ impl CheckedTypes {
     }
 }
 
-/// What the view knows about a token, without a query to the store.
+/// The result of looking up a token in the view, without a query to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Lookup {
     /// The token is not revoked, or its type is not checked.
@@ -94,10 +94,10 @@ impl Checker {
 
     /// Looks the token up in the view, if there is one.
     ///
-    /// A revocation in the view always counts, however old the view is: only the store can take a revocation
-    /// back. The absence of a revocation, and the presence of an allow-list entry, count only while the view
-    /// is younger than `max_staleness`. Keys can only be made from verified claims, and are made once per
-    /// token, not once per check.
+    /// A revocation in the view always applies, however old the view is: only the store can take a revocation
+    /// back. The absence of a revocation, and the presence of an allow-list entry, are reliable only while
+    /// the view is younger than `max_staleness`. Keys can only be made from verified claims, and are made
+    /// once per token, not once per check.
     pub fn check(&self, token_type: TokenType, keys: &TokenKeys, now: Timestamp) -> Lookup {
         if !self.settings.types.includes(token_type) {
             return Lookup::Clear;
@@ -133,8 +133,8 @@ impl Checker {
         self.store.view().is_some_and(|view| is_young(view, age))
     }
 
-    /// Queries the store. `Some` says what revokes the token: in the store, or in the view by the time the
-    /// store has answered.
+    /// Queries the store. Returns what revokes the token: an entry in the store, or an entry that is in the
+    /// view by the time the store has answered.
     pub async fn ask(
         &self,
         keys: &TokenKeys,
@@ -148,8 +148,8 @@ impl Checker {
         let answer = tokio::time::timeout(self.settings.deadline, self.ask_twice(keys))
             .await
             .unwrap_or(Err(StoreError::Timeout));
-        // An error about a single key does not count as a failure: otherwise, whoever can choose a key could
-        // open the breaker for everybody.
+        // An error about a single key does not count as a failure: otherwise, anybody who can choose a key
+        // could open the breaker for all checks.
         attempt.finish(!answer.as_ref().is_err_and(StoreError::is_of_store));
         match &answer {
             Ok(_) => self.metrics.answered(started.elapsed()),
@@ -174,7 +174,7 @@ impl Checker {
     }
 
     async fn ask_twice(&self, keys: &TokenKeys) -> Result<Option<RevokedBy>, StoreError> {
-        // A connection that died while idle is only noticed by the next command on it.
+        // A connection that broke while idle is only detected by the next command on it.
         match self.ask_once(keys).await {
             Err(StoreError::Unavailable(_)) => self.ask_once(keys).await,
             other => other,

@@ -7,7 +7,7 @@ pub struct Diagnosis {
     pub warnings: Vec<String>,
     /// What the store contains, and anything else worth knowing.
     pub notes: Vec<String>,
-    /// Some keys of each kind that must be mistakes. They may name a token or a person, so they may be
-    /// printed for whoever asked, but never logged.
+    /// Examples of keys that must be mistakes, for each kind of mistake. Such a key may identify a token or a
+    /// person, so it may be printed for the operator, but never logged.
     pub mistaken_keys: Vec<String>,
 }

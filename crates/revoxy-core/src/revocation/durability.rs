@@ -1,6 +1,6 @@
-//! How durable an acknowledged write is known to be, beyond the acknowledgement of the server that took it.
+//! The confirmed durability of a write, beyond the acknowledgement of the server that received the write.
 
-/// The durability that was reached. Empty if the store was not configured to find out.
+/// The durability that was reached. Empty if the store is not configured to request confirmation.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Durability {
     /// The number of the store's own replicas that have confirmed the write, if the store was asked.

@@ -1,5 +1,5 @@
-//! Everything that a store contains about one token, to be shown to people. A check queries only what it
-//! needs (`checker.rs`).
+//! Everything that a store contains about one token, for display. A check queries only the keys that it needs
+//! (`checker.rs`).
 
 use super::checker;
 use super::effect::Effect;

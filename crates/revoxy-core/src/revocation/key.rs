@@ -166,8 +166,8 @@ impl RevocationKey {
         &self.rendered
     }
 
-    /// Returns the hash of the key in a [`super::View`]: 128 bits of SHA-256. Others may choose subjects and
-    /// token ids, so the hash must be collision-resistant.
+    /// Returns the hash of the key in a [`super::View`]: 128 bits of SHA-256. Untrusted parties may choose
+    /// subjects and token ids, so the hash must be collision-resistant.
     pub fn hash(&self) -> KeyHash {
         KeyHash::of_name(self.rendered.as_bytes(), self.kind.entry())
     }

@@ -7,7 +7,7 @@ use super::lookups::Lookups;
 use super::registry::RegistrationKey;
 use super::token_keys::TokenKeys;
 
-/// Which keys are made for a token: its own always, and others as configured.
+/// Which keys are made for a token: its native keys always, and other keys as configured.
 #[derive(Clone, Debug)]
 pub struct KeyRules {
     /// The token types that are looked up.
@@ -19,8 +19,8 @@ pub struct KeyRules {
 }
 
 impl KeyRules {
-    /// Makes the keys of a verified token. `token` is its text, which some lookups need; without it, they cannot be made, and
-    /// the token is not [identified](TokenKeys::is_identified).
+    /// Makes the keys of a verified token. `token` is the compact token, which some lookups need; without it,
+    /// their keys cannot be made, and the token is not [identified](TokenKeys::is_identified).
     pub fn keys_of(&self, claims: &VerifiedClaims, token: Option<&str>) -> TokenKeys {
         let keys = self.lookups.add_to(TokenKeys::of(claims), claims, token);
         match keys.keys().first() {

@@ -1,5 +1,5 @@
-//! What checks and feeds report for metrics. Where the numbers end up is decided by whoever implements these traits; `()` drops
-//! them.
+//! Traits through which checks and feeds report metrics. An implementation decides where the numbers go; `()`
+//! discards them.
 
 use std::time::Duration;
 
@@ -41,7 +41,8 @@ pub trait FeedMetrics: Send + Sync {
     /// The feed follows the store from now on, or no longer does.
     fn following(&self, is_following: bool);
 
-    /// The store's clock is this number of seconds ahead of ours. Returns the number that was reported before.
+    /// The store's clock is this number of seconds ahead of this process' clock. Returns the number that was
+    /// reported before.
     fn clock_offset(&self, seconds: f64) -> f64;
 }
 

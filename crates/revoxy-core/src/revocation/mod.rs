@@ -70,10 +70,10 @@ pub use view::View;
 ///   one atomic step. [`unrevoke`](Self::unrevoke) is atomic, too: concurrent calls on one key are
 ///   serialized.
 /// - **Errors** mean only that the outcome is unknown. A `revoke` that failed may have taken effect
-///   nevertheless, or may still do so; a caller that must be sure repeats it. [`StoreError::Unavailable`] is
-///   for a connection that broke or could not be established: a check then retries once within its deadline.
-///   An error contains no key, value or credential.
-/// - **Deadlines and cancellation.** A call may take as long as it likes: callers set the deadline, and drop
+///   nevertheless, or may still do so; a caller that must be certain repeats the call.
+///   [`StoreError::Unavailable`] is for a connection that broke or could not be established: a check then
+///   retries once within its deadline. An error contains no key, value or credential.
+/// - **Deadlines and cancellation.** A call may take any amount of time: callers set the deadline, and drop
 ///   the future when the deadline has passed, at any `.await`. A change that has begun must then still
 ///   complete, or leave nothing behind: if the store and the view are updated separately, run the change in a
 ///   task of its own.
@@ -82,16 +82,16 @@ pub use view::View;
 ///
 /// # The view
 ///
-/// A store that can keep a [`View`] should: checks then cost no call. The view promises that it is no staler
-/// than it says, and everything that Revoxy promises depends on that.
+/// A store that can keep a [`View`] should: checks then cost no call. The view guarantees that it is no older
+/// than the age that it reports, and every guarantee of Revoxy depends on that.
 ///
 /// - If this process is the only writer, the view is exact at every moment ([`View::always_fresh`]): a change
 ///   is in the view before the call that made it returns, and changes reach the view in the order in which
 ///   the store has them.
-/// - If others write, too, the view follows a feed, which delivers every change in the store's order, and
-///   states as of when the view has all of them: [`View::set_fresh_as_of`] shows how. Only the feed may
-///   [record](View::record) or [forget](View::forget) entries; a revocation that was made here can take
-///   effect here at once, with [`View::record_at_least`].
+/// - If other processes write as well, the view follows a feed, which delivers every change in the store's
+///   order and declares the moment as of which the view is complete: [`View::set_fresh_as_of`] shows how.
+///   Only the feed may [record](View::record) or [forget](View::forget) entries; a revocation that this
+///   process made can take effect in this process at once, with [`View::record_at_least`].
 ///
 /// A view that is too old is safe: checks then call `lookup`, and refuse if that fails. Without a view, every
 /// check calls `lookup`.
@@ -104,8 +104,8 @@ pub trait RevocationStore: Send + Sync + 'static {
     }
 
     /// Returns, for each key in order, the cutoff of the live revocation under it, if there is one. There are
-    /// as many answers as keys. They must come from where writes are acknowledged, not from a copy that may
-    /// lag behind.
+    /// as many answers as keys. They must come from the server that acknowledges writes, not from a replica
+    /// that may lag behind.
     async fn lookup(&self, keys: &[RevocationKey]) -> Result<Vec<Option<Cutoff>>, StoreError>;
 
     /// Returns, for each application key in order, the effect of what is stored under it. A store that does not
@@ -180,7 +180,7 @@ pub enum StoreError {
     /// nothing about other keys, so a check does not count it as a failure of the store.
     #[error("the revocation store cannot read what stands under a key: {0}")]
     Unreadable(String),
-    /// The store failed repeatedly and is not queried for a moment.
+    /// The store failed repeatedly and is not queried for a short time.
     #[error("the revocation store has failed repeatedly and is left alone for a moment")]
     BreakerOpen,
 }

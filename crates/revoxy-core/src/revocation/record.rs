@@ -15,7 +15,7 @@ use super::statement::Cutoff;
 pub struct TokenRecord {
     /// The token's own key: the issuer, and `jti` or digest.
     pub token: RevocationKey,
-    /// `sub`. A token without it is in nobody's list.
+    /// `sub`. A token without `sub` is in no subject's list.
     pub subject: Option<String>,
     /// `sid`.
     pub session: Option<String>,

@@ -1,5 +1,5 @@
 //! The registry: tokens that are stored individually, revoked or not. Tokens are registered at issue, as an
-//! allow-list demands.
+//! allow-list requires.
 
 use std::fmt;
 
@@ -84,8 +84,8 @@ pub trait TokenRegistry: Send + Sync {
     /// [`TokenRegistry::is_registered`] that starts now finds them.
     async fn register(&self, records: &[TokenRecord]) -> Result<(), StoreError>;
 
-    /// Records tokens that were seen. Tokens without a subject are skipped, because they would be in nobody's
-    /// list.
+    /// Records tokens that were seen. Tokens without a subject are skipped, because they would be in no
+    /// subject's list.
     async fn note(&self, records: &[TokenRecord]) -> Result<(), StoreError>;
 
     /// Returns the live tokens of a subject: at most `limit`, after this position.
@@ -100,9 +100,9 @@ pub trait TokenRegistry: Send + Sync {
         limit: usize,
     ) -> Result<TokenPage, StoreError>;
 
-    /// Returns the live record of a token; with a subject, only if the token belongs to that subject. Without
-    /// a subject, a store that indexes tokens that were only seen by their subjects finds registered tokens
-    /// only.
+    /// Returns the live record of a token; with a subject, only if the token belongs to that subject. A store
+    /// may index tokens that were seen but not registered by subject only; without a subject, such a store
+    /// finds registered tokens only.
     async fn find(
         &self,
         token: &RevocationKey,
@@ -121,8 +121,8 @@ pub fn is_registration(key: KeyHash) -> bool {
     key.is(EntryKind::Registration)
 }
 
-/// Returns whether an entry belongs to an allow-list, our own or an application's. An allow-list entry that
-/// is gone admits nobody, so it is neither kept nor written back.
+/// Returns whether an entry belongs to an allow-list, our own or an application's. A missing allow-list entry
+/// admits no token, so a lost entry is neither kept in the view nor written back.
 pub fn is_of_allow_list(key: KeyHash) -> bool {
     is_registration(key) || key.is(EntryKind::ApplicationAllows)
 }

@@ -1,16 +1,18 @@
-//! The state of a key: all that has been stated about it, as a value of which two copies can be joined.
+//! The state of a key: all revocations and un-revocations of the key (its statements), merged into one value.
+//! Two copies of the state can be joined.
 //!
-//! Each of two servers, or a server and a view, may know statements that the other has lost.
-//! [`KeyState::join`] returns what both know together: every component is the later, or the greater, of the
-//! two. So neither the order nor the number of joins matters (`join` is commutative, associative and
-//! idempotent). An un-revocation takes back what has its version or an earlier one.
+//! Each of two copies (on two servers, or on a server and in a view) may contain statements that the other
+//! copy has lost. [`KeyState::join`] combines the statements of both: every component is the later, or the
+//! greater, of the two. So neither the order nor the number of joins matters (`join` is commutative,
+//! associative and idempotent). An un-revocation takes back every revocation with the same version or an
+//! earlier one.
 //!
-//! What one copy knows to have been taken back is removed before the copies are joined ([`KeyState::merge`]):
+//! [`KeyState::merge`] joins two copies after it has removed what an un-revocation in either copy takes back:
 //! otherwise, a cutoff that was taken back would return with the version of a later revocation.
 //!
-//! Two things are not exact and err towards refusing. The latest cutoff is kept, and the latest version of
-//! any cutoff, but not which cutoff came with which version: a cutoff that was set back to an earlier time
-//! stays at the later time. And of two expiries, the later one is kept.
+//! Two components are approximations that err towards refusing. The latest cutoff is kept, and the latest
+//! version of any cutoff, but not which cutoff came with which version: a cutoff that was set back to an
+//! earlier time stays at the later time. And of two expiries, the later one is kept.
 
 use crate::clock::Timestamp;
 
@@ -18,7 +20,7 @@ use super::effect::Effect;
 use super::statement::{Cutoff, Revocation};
 use super::version::Version;
 
-/// All that has been stated about a key.
+/// All statements about a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KeyState {
     /// The version of the latest un-revocation.
@@ -29,7 +31,7 @@ pub struct KeyState {
     up_to: Version,
     /// The latest cutoff. Meaningless while `up_to` is [`Version::NONE`].
     cutoff: Timestamp,
-    /// Until when any of this has to be remembered.
+    /// Until when this state has to be kept.
     pub expires_at: Timestamp,
 }
 
@@ -83,7 +85,7 @@ impl Held {
 }
 
 impl KeyState {
-    /// The state of a key about which nothing was ever stated.
+    /// The state of a key without any statement.
     pub const NOTHING: Self = Self {
         unrevoked: Version::NONE,
         all: Version::NONE,
@@ -127,7 +129,7 @@ impl KeyState {
         }
     }
 
-    /// Returns what both know together.
+    /// Returns the combined statements of both copies.
     #[must_use]
     pub fn join(self, other: Self) -> Self {
         Self {
@@ -153,15 +155,16 @@ impl KeyState {
         left
     }
 
-    /// Returns what both know together, without what either knows to have been taken back. The result is
-    /// never less than what is in effect, and never more than that of [`KeyState::join`], which keeps a
-    /// cutoff that was taken back, and gives it the version of a later revocation.
+    /// Returns the combined statements of both copies, without what an un-revocation in either copy takes
+    /// back. The result never refuses fewer tokens than the statements that are in effect, and never more
+    /// than the result of [`KeyState::join`], which keeps a cutoff that was taken back, and gives it the
+    /// version of a later revocation.
     #[must_use]
     pub fn merge(self, other: Self) -> Self {
         let unrevoked = self.unrevoked.max(other.unrevoked);
         let (one, other) = (self.after(unrevoked), other.after(unrevoked));
         let mut both = one.join(other);
-        // How long an un-revocation is remembered has nothing to do with how long a revocation is live.
+        // The expiry of an un-revocation must not extend the expiry of a revocation.
         match (one.held(), other.held()) {
             (Some(_), None) => both.expires_at = one.expires_at,
             (None, Some(_)) => both.expires_at = other.expires_at,
@@ -171,7 +174,7 @@ impl KeyState {
     }
 
     /// Returns the revocation that is in effect after all statements, if there is one, with a single version:
-    /// if all tokens are revoked and a revocation with a cutoff is later, the later version.
+    /// if all tokens are revoked and a revocation with a cutoff is later, this is the later version.
     pub fn held(&self) -> Option<Held> {
         let cutoff = if self.all > self.unrevoked {
             Cutoff::All

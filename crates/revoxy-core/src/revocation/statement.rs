@@ -8,7 +8,7 @@ use super::key::RevocationKey;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Cutoff {
     /// Tokens issued in the second of this instant or before: a new login works from the next second on. Most
-    /// issuers write whole seconds, and then nobody can tell what came first within a second.
+    /// issuers write whole seconds, and then the order of events within a second is unknown.
     IssuedUpTo(Timestamp),
     /// All tokens. The last variant, because it is the strongest.
     All,
@@ -34,7 +34,7 @@ pub struct Revocation {
     pub cutoff: Cutoff,
     /// When the revocation expires: no token that it applies to lives longer.
     pub expires_at: Timestamp,
-    /// The reason, in the words of whoever revoked.
+    /// The reason, as given by the caller that revoked.
     pub reason: Option<String>,
     /// Who revoked.
     pub actor: Option<String>,

@@ -19,7 +19,7 @@ pub enum RevokedBy {
     Key(KeyKind),
     /// The presence or absence of an application key.
     Application,
-    /// Our allow-list does not contain the token.
+    /// Revoxy's allow-list does not contain the token.
     Unregistered,
 }
 
@@ -97,7 +97,7 @@ impl TokenKeys {
         }
     }
 
-    /// Returns whether every key that has to be looked up could be made. If not, nobody can tell whether the
+    /// Returns whether every key that has to be looked up could be made. If not, it is unknown whether the
     /// token is revoked.
     pub fn is_identified(&self) -> bool {
         self.identified

@@ -1,12 +1,13 @@
-//! Versions: which of two statements about a key is the later one, whoever made them and wherever they have
-//! been stored.
+//! Versions, which order the statements about a key, whichever process made them and whichever server stores
+//! them.
 //!
 //! A server that was restored from an older snapshot, or promoted without the latest writes, contains old
-//! statements that look as good as new ones. A version tells them apart. It is a hybrid logical clock
-//! (Kulkarni et al., "Logical Physical Clocks", 2014): the milliseconds of the process that made the
-//! statement, and a counter for what the clock cannot order. The process that makes a statement gives it a
-//! version above all that it has seen, and the server raises it above the version under the key. So clocks
-//! that differ do no harm, unless a server loses a statement within the time by which they differ.
+//! statements that would be indistinguishable from new statements without a version. A version is a reading
+//! of a hybrid logical clock (Kulkarni et al., "Logical Physical Clocks", 2014): the milliseconds of the
+//! process that made the statement, and a counter for statements that the wall clock cannot order. The
+//! process that makes a statement gives it a version above every version that the process has seen, and the
+//! server raises the version above the one that is stored under the key. So clock skew does no harm, unless a
+//! server loses a statement within the time by which the clocks differ.
 
 use std::fmt;
 use std::str::FromStr;
@@ -20,17 +21,17 @@ pub const PER_MILLI: u64 = 1024;
 /// The last millisecond that a version can have: a Lua number in Redis holds 53 bits exactly, and there must
 /// be room above (the year 2248).
 pub const LAST_MILLI: u64 = 8_796_092_000_000;
-/// How far a version may be ahead of our clock and still advance it.
+/// How far a version may be ahead of the wall clock and still advance the [`VersionClock`].
 const BELIEVABLE: Duration = Duration::from_secs(24 * 3600);
 
-/// A place in the order of all statements about a key.
+/// A position in the order of all statements about a key.
 ///
 /// As text: `<milliseconds since 1970>.<0 to 1023>`, or the milliseconds alone, as printed by `date +%s%3N`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Version(u64);
 
 impl Version {
-    /// The version of what was never stated, or whose time is unknown.
+    /// The version of a statement that was never made, or whose time is unknown.
     pub const NONE: Self = Self(0);
     /// The lowest version: for what older versions of Revoxy have written.
     pub const FIRST: Self = Self(1);
@@ -41,7 +42,7 @@ impl Version {
         Self(self.0 + 1)
     }
 
-    /// Returns the version as an integer that sorts alike.
+    /// Returns the version as an integer that sorts in the same order.
     pub const fn bits(self) -> u64 {
         self.0
     }
@@ -93,7 +94,7 @@ impl FromStr for Version {
     }
 }
 
-/// Issues versions, each above all that it has issued or seen.
+/// Issues versions, each above all versions that the clock has issued or seen.
 #[derive(Debug, Default)]
 pub struct VersionClock(AtomicU64);
 
@@ -110,9 +111,9 @@ impl VersionClock {
         Version(at.max(last + 1))
     }
 
-    /// Advances the clock to a version that somebody else has issued. A version that is far ahead of our
-    /// clock is ignored. If such a version is later than a statement of ours, the statement is made anew with
-    /// the version right after it.
+    /// Advances the clock to a version that another process has issued. A version that is far ahead of the
+    /// wall clock is ignored. If such a version is later than a statement of this process, the statement is
+    /// made again with the next version after it.
     pub fn see(&self, version: Version, now: Timestamp) {
         if version <= Version::at(now.plus(BELIEVABLE)) {
             self.0.fetch_max(version.0, Ordering::Relaxed);

@@ -1,5 +1,5 @@
-//! Tests of claims that the proxy has verified: they are used only if so configured, they are still judged,
-//! and they are never confused with those of a token.
+//! Tests of claims that the proxy has verified: they are used only if that is configured, they are still
+//! judged, and they are never mixed with the claims of a token.
 
 use std::sync::Arc;
 
@@ -31,7 +31,7 @@ impl ProxyClaims for Request {
     }
 }
 
-/// Two issuers: the proxy verifies the tokens of one, we verify those of the other.
+/// Two issuers: the proxy verifies the tokens of one, and Revoxy verifies the tokens of the other.
 fn authorizer() -> Authorizer {
     let own = IssuerProfile {
         name: Arc::from("own"),

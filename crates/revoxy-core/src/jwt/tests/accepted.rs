@@ -1,4 +1,4 @@
-//! Tests of what is accepted: every algorithm, and every liberty that the RFCs permit.
+//! Tests of what is accepted: every algorithm, and every variation that the RFCs permit.
 
 use super::*;
 use crate::jwt::TokenType;
@@ -81,7 +81,7 @@ fn exp_has_no_leeway_where_the_type_is_to_have_none() {
     let access = claims_but("exp", json!(NOW));
     assert!(verdict(&access, -1).is_ok());
     assert_eq!(verdict(&access, 0).err(), expired);
-    // Still, a revocation outlives the token by the leeway.
+    // A revocation still outlasts `exp` by the leeway.
     let dies_at = verdict(&access, -1).unwrap().dies_at();
     assert_eq!(dies_at, at(LEEWAY));
     let refresh = access.replace('}', r#","type":"refresh"}"#);

@@ -1,5 +1,4 @@
-//! Tests of which signatures anybody can rewrite, and which not: application keys may only be made from the
-//! latter.
+//! Tests of which signatures are malleable: application keys may only be made from signatures that are not.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -50,7 +49,7 @@ fn reversed(bytes: &[u8]) -> Vec<u8> {
     bytes.iter().rev().copied().collect()
 }
 
-/// Mathematically equivalent signatures; `None` if this one has none of its length.
+/// Returns mathematically equivalent signatures; `None` if there is no equivalent of the same length.
 fn others(algorithm: &str, signature: &[u8]) -> Option<Vec<Vec<u8>>> {
     let half = signature.len() / 2;
     let (first, second) = signature.split_at(half);

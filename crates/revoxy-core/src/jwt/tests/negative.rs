@@ -1,4 +1,4 @@
-//! Tests of what is refused, one case per line, each for its own reason and none by accident.
+//! Tests of what is refused, one case per line, each with the reason that is expected.
 //!
 //! The cases come from the RFCs (7515, 7518, 7519, 7797, 8725, 9068) and from the security advisories of
 //! other verifiers.

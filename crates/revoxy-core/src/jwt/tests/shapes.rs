@@ -1,5 +1,5 @@
-//! Tests of tokens as widely used applications and identity providers make them, each with the relaxation
-//! that accepts it and without.
+//! Tests of tokens as widely used applications and identity providers make them, each with and without the
+//! relaxation that accepts it.
 
 use super::*;
 use crate::jwt::rejection::Rejection;
@@ -247,10 +247,10 @@ fn a_token_of_ruoyi_has_no_exp_and_lives_as_long_as_is_configured() {
         ..plain()
     };
     let claims = verdict(never.clone(), &ruoyi).unwrap();
-    // A revocation lasts as long.
+    // A revocation lasts as long as the token.
     assert_eq!(claims.expires_at(), NO_EXP);
     assert!(claims.dies_at() >= NO_EXP);
-    // Tokens with `exp` end then.
+    // A token with `exp` still expires at that time.
     let ended = json!({ "iss": ISS, "sub": "admin", "exp": NOW });
     assert_eq!(
         verdict(never.clone(), &ended).err(),
@@ -458,7 +458,7 @@ fn refresh_tokens_may_have_a_secret_of_their_own() {
         (&refresh, json!({}), TokenType::Refresh),
         (&access, json!({ "type": "access" }), TokenType::Access),
         (&refresh, json!({ "type": "refresh" }), TokenType::Refresh),
-        // A token whose key says one type and whose claims say another has neither type.
+        // A token whose key implies one type and whose claims name a different type is `Other`.
         (&access, json!({ "type": "refresh" }), TokenType::Other),
         (&refresh, json!({ "type": "access" }), TokenType::Other),
         (&refresh, json!({ "token_use": "id" }), TokenType::Other),

@@ -1,5 +1,5 @@
-//! An application key: a key that an application writes for its own use, and that says something about a
-//! token.
+//! An application key: a key that an application writes for its own use, and that determines whether a token
+//! is revoked.
 
 use std::fmt;
 use std::sync::Arc;
@@ -27,8 +27,8 @@ impl fmt::Debug for ForeignKey {
 }
 
 impl ForeignKey {
-    /// Makes the key that `rule` renders for a token: its `name`, the `member` of it that is read (empty: the whole value), and the
-    /// hash under which a view has it, if a view can.
+    /// Makes the key that `rule` renders for a token: its `name`, the `member` of its value that is read
+    /// (empty: the whole value), and its hash in a view, if a view can contain it.
     pub(crate) fn new(
         rule: Arc<KeyRule>,
         name: Vec<u8>,
@@ -53,7 +53,7 @@ impl ForeignKey {
         &self.rule
     }
 
-    /// Returns what to look for in the value, if the lookup says so.
+    /// Returns the member to look for in the value; empty if the whole value is read.
     pub fn member(&self) -> &[u8] {
         &self.member
     }

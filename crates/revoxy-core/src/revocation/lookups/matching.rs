@@ -63,7 +63,7 @@ impl Meaning {
         }
     }
 
-    /// The value says nothing.
+    /// The value has no meaning.
     pub const NOTHING: Self = Self {
         effect: None,
         unreadable: false,
@@ -154,8 +154,8 @@ impl Match {
     }
 }
 
-/// Returns what the hash of express-jwt-blacklist says about the token that was issued at `issued_at`, in the
-/// token's own spelling.
+/// Returns the meaning of a hash of express-jwt-blacklist for the token that was issued at `issued_at`, which
+/// is spelled as in the token.
 pub fn issued_among(revoke: Option<&[u8]>, purge: Option<&[u8]>, issued_at: &[u8]) -> Meaning {
     let mut listed = revoke
         .into_iter()

@@ -107,8 +107,8 @@ impl Lookups {
         self.0.get(at).is_some_and(|rule| rule.prefix().is_empty())
     }
 
-    /// Returns the prefixes of all keys that a view follows, including our own. None of them is a prefix of
-    /// another. An empty prefix matches every key.
+    /// Returns the prefixes of all keys that a view follows, including the prefix of native keys. None of
+    /// them is a prefix of another. An empty prefix matches every key.
     pub fn prefixes(&self) -> Vec<Vec<u8>> {
         let rules = self.rules().filter(|rule| rule.fits_in_view());
         let mut all: Vec<Vec<u8>> = rules.map(|rule| rule.prefix().to_vec()).collect();

@@ -12,7 +12,7 @@ use super::java;
 use super::matching::{Content, Match, Meaning};
 use super::template::{Rendering, Template};
 
-/// Returns whether a key is one of our own.
+/// Returns whether a key is one of Revoxy's own.
 pub fn is_ours(name: &[u8]) -> bool {
     name.starts_with(PREFIX.as_bytes()) || name.starts_with(RECORDS.as_bytes())
 }
@@ -69,8 +69,8 @@ impl KeyRule {
         self.key.claims().chain(member.flat_map(Template::claims))
     }
 
-    /// Returns whether the lookup needs the token's signature, of which the same token may have two
-    /// spellings.
+    /// Returns whether the lookup needs the token's signature, which may be spelled in two ways for the same
+    /// token.
     pub fn needs_signature(&self) -> bool {
         let member = self.matching.member();
         self.key.needs_signature() || member.is_some_and(Template::needs_signature)
@@ -135,14 +135,14 @@ impl KeyRule {
             other => return Err(other),
         };
         match self.encoding {
-            // The meaning of our own keys is fixed; no lookup may reinterpret them.
+            // The meaning of Revoxy's own keys is fixed; no lookup may reinterpret them.
             KeyEncoding::Plain if is_ours(text.as_bytes()) => Err(Rendering::Impossible),
             KeyEncoding::Plain => Ok(text.into_bytes()),
             KeyEncoding::Java => java::serialize(&text).ok_or(Rendering::Impossible),
         }
     }
 
-    /// Renders the member of a set or hash that is read for a token; empty if the whole value is.
+    /// Renders the member of a set or hash that is read for a token; empty if the whole value is read.
     pub(super) fn member(
         &self,
         claims: &VerifiedClaims,

@@ -7,8 +7,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use crate::digest::sha256;
 use crate::jwt::{ClaimPath, ClaimText, VerifiedClaims};
 
-/// The maximum length of a claim in a key. A longer claim identifies nothing, but would fill the store's
-/// memory and our own.
+/// The maximum length of a claim in a key. A longer claim identifies nothing, but would fill the memory of
+/// the store and of this process.
 const MAX_CLAIM: usize = 1024;
 
 /// The value that a variable is replaced by.
@@ -37,7 +37,7 @@ enum Part {
     Variable(Variable),
 }
 
-/// The name of a key, with variables for what the token says.
+/// The name of a key, with variables for the properties of a token.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     text: String,
@@ -58,8 +58,8 @@ pub(super) enum Rendering {
 impl Template {
     /// Parses a template. The error says what is wrong with it.
     pub fn parse(text: &str) -> Result<Self, String> {
-        // No claim in a key contains one either, so a key name with a control character belongs to somebody
-        // else.
+        // Claims with control characters are not rendered either, so a key with a control character in its
+        // name does not belong to any lookup.
         if text.chars().any(char::is_control) {
             return Err("a control character: such keys cannot be looked up".to_owned());
         }
@@ -136,7 +136,7 @@ impl Template {
         self.variables().next().is_none()
     }
 
-    /// Returns whether it needs the token's signature, of which the same token may have two spellings.
+    /// Returns whether it needs the token's signature, which may be spelled in two ways for the same token.
     pub fn needs_signature(&self) -> bool {
         self.variables().any(|variable| match variable {
             Variable::Token
@@ -159,8 +159,7 @@ impl Template {
         })
     }
 
-    /// Returns whether it may have rendered this text. A text that it cannot have rendered need not be
-    /// remembered.
+    /// Returns whether it may have rendered this text. An entry for any other text need not be kept.
     pub(super) fn may_have_made(&self, text: &str) -> bool {
         let middle = text.strip_prefix(self.prefix());
         if self.is_constant() {
@@ -248,8 +247,8 @@ impl Variable {
     }
 }
 
-/// Renders a claim as a part of a key. Everybody would share an empty one, and one with control characters
-/// identifies nothing; neither can be told from what an application makes of it.
+/// Renders a claim as a part of a key. An empty claim would be shared by all tokens, and a claim with control
+/// characters identifies nothing; for both, it is unknown how an application renders them.
 fn claim(text: Option<&str>) -> Rendering {
     match text {
         None => Rendering::Lacking,

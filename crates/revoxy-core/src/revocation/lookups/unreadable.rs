@@ -1,4 +1,5 @@
-//! Reports values of applications that cannot be read: such a value revokes, so somebody should find out.
+//! Reports values of applications that cannot be read: such a value revokes tokens, so an operator should be
+//! informed.
 
 use super::super::metrics::FeedMetrics;
 use crate::clock::OncePerMinute;
@@ -7,8 +8,8 @@ use super::rule::KeyRule;
 
 static LINE: OncePerMinute = OncePerMinute::new();
 
-/// Counts a value that cannot be read, and logs at most one a minute, as the metric has the number. The log
-/// contains neither the key nor the value, which may identify a token or a person.
+/// Counts a value that cannot be read, and logs at most one line per minute, because the metric has the exact
+/// number. The log contains neither the key nor the value, which may identify a token or a person.
 pub fn notice(metrics: Option<&dyn FeedMetrics>, rule: &KeyRule) {
     if let Some(metrics) = metrics {
         metrics.unreadable();

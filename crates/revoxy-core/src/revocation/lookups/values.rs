@@ -1,4 +1,4 @@
-//! Parses values of application keys, where it takes more than comparing a word.
+//! Parses values of application keys that cannot be compared as plain text.
 
 use serde::Deserialize;
 
@@ -51,7 +51,7 @@ pub(super) fn instant(text: &str, unit: TimeUnit) -> Option<Timestamp> {
         clippy::cast_possible_truncation,
         reason = "the range has been checked"
     )]
-    // Rounded up: a fraction of a millisecond must not spare a token.
+    // Rounded up: rounding down by a fraction of a millisecond could exempt a token.
     (0.0..END_OF_TIME)
         .contains(&millis)
         .then(|| Timestamp::from_millis(millis.ceil() as i64))
@@ -97,8 +97,8 @@ fn minutes(offset: &str) -> Option<i64> {
     }
 }
 
-/// Parses when a token is refused from, as Laravel's cache serializes the value of jwt-auth: an array with
-/// `valid_until`, or the word `forever`. `None` if the value has neither form.
+/// Parses the time from which a token is refused, as Laravel's cache serializes the value of jwt-auth: an
+/// array with `valid_until`, or the word `forever`. `None` if the value has neither form.
 pub(super) fn valid_until(value: &str) -> Option<Timestamp> {
     if value == r#"s:7:"forever";"# {
         return Some(Timestamp::from_secs(0));

@@ -1,11 +1,11 @@
-//! Unwraps values: takes off what libraries put around a value before they write it, so that the
+//! Unwraps values: removes the wrapper that a library adds to a value before it writes the value, so that the
 //! application's own value is read.
 
 use std::borrow::Cow;
 
 use serde_json::Value;
 
-/// The maximum number of layers to take off: for example, a cache that wraps what a serializer has wrapped.
+/// The maximum number of layers to remove: for example, a cache may wrap the output of a serializer.
 const MOST_LAYERS: usize = 3;
 
 /// Returns the text or number inside; the text itself if it is not wrapped in a known way.

@@ -59,13 +59,14 @@ impl View {
         unseen
     }
 
-    /// Declares that the view contains every revocation that the store acknowledged before `at`. Only ever moves
-    /// forward; from then on the view ages until this is called again.
+    /// Declares that the view contains every revocation that the store acknowledged before `at`. The moment
+    /// only ever moves forward; the view ages until this is called again.
     ///
     /// # A feed
     ///
-    /// A store that others write, too, keeps its view current with a loop like this one, in a task of its own. The
-    /// declaration is true because the feed subscribes before it reads, and takes the time before it sends the ping.
+    /// A store that other processes also write keeps its view current with a loop like this one, in a task of
+    /// its own. The declaration is true because the feed subscribes before it reads, and takes the time
+    /// before it sends the ping.
     ///
     /// ```
     /// use revoxy_core::clock::Moment;

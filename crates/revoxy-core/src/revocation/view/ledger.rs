@@ -1,4 +1,4 @@
-//! What a view knows in addition to its table, and no check reads: the versions of cutoffs, and
+//! The data of a view in addition to its table, which no check reads: the versions of cutoffs, and the
 //! un-revocations.
 //!
 //! The version of a revocation of every token is in the table, where a cutoff would be. Revocations with a

@@ -3,11 +3,11 @@
 //! An entry is a 128-bit hash of the store key, a cutoff and an expiry: 32 bytes, at most 60 including the
 //! spare room that an open-addressing table needs. The version of a cutoff takes 29 to 57 bytes more, an
 //! un-revocation 47 to 94: see `ledger.rs`. Readers take no lock and never wait: see `table.rs`. Readers
-//! judge expiry themselves, so an expired entry stops counting at once, whenever it is pruned.
+//! judge expiry themselves, so an expired entry has no effect from that moment on, whenever it is pruned.
 //!
-//! The view also knows how old it is. A store with one writer, this process, updates the view before it
-//! acknowledges a revocation: such a view is always fresh. A feed that follows a shared store states as of
-//! when the view is complete (see [`View::set_fresh_as_of`]).
+//! The view also reports its age. A store with one writer, this process, updates the view before it
+//! acknowledges a revocation: such a view is always fresh. A feed that follows a shared store declares the
+//! moment as of which the view is complete (see [`View::set_fresh_as_of`]).
 
 mod feed;
 mod freshness;
@@ -55,12 +55,13 @@ pub enum Change {
     None,
 }
 
-/// What an un-revocation in a restored key means for the entry of its key.
+/// The effect of an un-revocation that is stored under a restored key on the view's entry of the native key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Beside {
-    /// There is no entry, or it was stated later.
+    /// There is no entry, or the entry was stated later, so it remains.
     Stands,
-    /// The entry was stated earlier, and the key has been read in this round: what was read may have had no version.
+    /// The entry was stated earlier, and the key has been read in this round: the value that was read may
+    /// have had no version.
     Read,
     /// The entry was stated earlier, and the key has not been read in this round.
     NotRead,
@@ -68,8 +69,8 @@ pub enum Beside {
 
 /// The in-memory copy of the live revocations.
 ///
-/// [`View::default`] is empty and has never been complete: it is for a store that others write, too, and
-/// whose feed fills the view. [`View::always_fresh`] is for a store that only this process writes.
+/// [`View::default`] is empty and has never been complete: it is for a store that other processes also write,
+/// and whose feed fills the view. [`View::always_fresh`] is for a store that only this process writes.
 #[derive(Debug)]
 pub struct View {
     shards: Box<[Shard]>,
@@ -193,9 +194,9 @@ impl View {
         }
     }
 
-    /// Records an un-revocation that is stored under the restored key, beside the native key, and removes nothing: the native key
-    /// may hold a revocation without a version, which counts after the un-revocation. Returns what the un-revocation means for the
-    /// view's entry.
+    /// Records an un-revocation that is stored under the restored key, beside the native key, and removes
+    /// nothing: the native key may hold a revocation without a version, which counts as later than the
+    /// un-revocation. Returns the effect of the un-revocation on the view's entry.
     pub fn unrevoke_restored(&self, key: KeyHash, version: Version, until: Timestamp) -> Beside {
         let shard = &self.shards[shard_of(key)];
         let mut ledger = shard.lock();
@@ -242,7 +243,7 @@ impl View {
         };
         let old = shard.table.find(key);
         if old.is_none() {
-            // Before the entry can be found, so that no reader skips a kind that has an entry.
+            // Counted before the entry can be found, so that no reader skips a kind that has an entry.
             self.present[key.kind()].fetch_add(1, Ordering::AcqRel);
         }
         shard.table.put(key, entry);
@@ -285,8 +286,8 @@ impl View {
                 kept
             });
         }
-        // Only after the entries can no longer be found. Otherwise a reader that skips a kind would find such
-        // a leftover entry as soon as another entry of the kind is added.
+        // Counted only after the entries can no longer be found. Otherwise a reader that skips a kind would
+        // find such a leftover entry as soon as another entry of the kind is added.
         for (present, gone) in self.present.iter().zip(gone) {
             present.fetch_sub(gone, Ordering::AcqRel);
         }
